@@ -1,0 +1,5 @@
+//! Rebuilds the program when the Nix library that it carries changes.
+
+fn main() {
+    println!("cargo:rerun-if-changed=nix-lib");
+}

@@ -1,0 +1,41 @@
+# Tests of nixpkgs from 2019 to 2022 (`makeTest', `pkgs.nixosTest'): a
+# derivation with its evaluated machines and its driver beside it. Timeout and
+# OCR are not to be had as data there.
+value:
+let
+  inherit (value.driver) testScript;
+in
+{
+  # The derivation is called vm-test-run-NAME.
+  name =
+    let
+      parts = builtins.match "vm-test-run-(.*)" value.name;
+    in
+    if parts == null then value.name else builtins.head parts;
+  inherit testScript;
+  globalTimeout = 3600;
+  enableOCR = false;
+  skipLint = value.skipLint or false;
+  skipTypeCheck = true;
+  containers = { };
+  # The builder of any derivation of nixpkgs is a shell.
+  shell = value.driver.builder;
+  nodes = builtins.mapAttrs (
+    _: node:
+    let
+      inherit (node) config;
+      vm = config.system.build.vm;
+      vlans = config.virtualisation.vlans or [ 1 ];
+    in
+    {
+      start_script = "${vm}/bin/run-${config.networking.hostName}-vm";
+      system = vm.system or builtins.currentSystem;
+      inherit vlans;
+      interfaces = builtins.genList (n: "eth${toString (n + 1)}") (builtins.length vlans);
+      memory_mib = config.virtualisation.memorySize or null;
+      guest = "nixos";
+      # Their store comes over 9p, which cannot be saved while it is mounted.
+      snapshot_safe = false;
+    }
+  ) value.nodes;
+}

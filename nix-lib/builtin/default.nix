@@ -1,0 +1,46 @@
+# The built-in package set: stands in for nixpkgs where there is none. It is
+# called as nixpkgs is, and offers what integration tests use of it.
+{
+  system ? "x86_64-linux",
+  config ? { },
+  overlays ? [ ],
+  # What `snowglobe guest fetch` found and put into the store.
+  index ? null,
+  ...
+}:
+let
+  found = builtins.tryEval <snowglobe-guest-index>;
+  actualIndex =
+    if index != null then
+      index
+    else if found.success then
+      builtins.fromJSON (builtins.readFile found.value)
+    else
+      throw "the built-in guests are not set up on this machine: run `snowglobe guest fetch` once";
+
+  lib = import ./lib;
+  build = import ./pkgs/build.nix { index = actualIndex; };
+  units = import ./pkgs/units.nix {
+    index = actualIndex;
+    inherit build;
+  };
+  base = import ./pkgs {
+    inherit lib build config;
+    index = actualIndex;
+    inherit (units) packages;
+  };
+  guests = import ./guest {
+    inherit lib build pkgs;
+    index = actualIndex;
+  };
+  testing = import ./testing.nix { inherit lib pkgs guests; };
+
+  apply =
+    previous: overlay:
+    previous // overlay pkgs previous;
+  pkgs = builtins.foldl' apply (base // testing // { inherit system; }) overlays;
+in
+if system != "x86_64-linux" then
+  throw "the built-in guests are x86_64-linux only, and `${system}' was asked for"
+else
+  pkgs

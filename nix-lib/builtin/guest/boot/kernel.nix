@@ -1,0 +1,62 @@
+# Debian's kernel: as an ELF file with a PVH entry point, which QEMU starts
+# without the guest unpacking it first, and selections of its modules.
+{
+  build,
+  pkgs,
+  index,
+}:
+let
+  inherit (build) run deb;
+
+  package = run "debian-kernel" { inherit (index) kernel; } ''
+    dpkg-deb -x ${deb index.kernel} x
+    mkdir $out
+    tree=$(echo x/lib/modules/*)
+    for folder in drivers/gpu drivers/media drivers/net/ethernet drivers/net/wireless sound; do
+      rm -rf $tree/kernel/$folder
+    done
+    depmod -b x ''${tree##*/}
+    mv $tree $out/modules
+
+    # The header of a bzImage tells where the compressed kernel lies in it
+    # (Documentation/arch/x86/boot.rst): setup_sects at 0x1f1, payload_offset
+    # at 0x248, payload_length at 0x24c. The last four bytes of the payload are
+    # the size of what it unpacks to, which is not part of the xz stream.
+    file=$(ls x/boot/vmlinuz-*)
+    number() { od -An -tu$2 -j$1 -N$2 $file | tr -d ' '; }
+    start=$(( ($(number 497 1) + 1) * 512 + $(number 584 4) ))
+    length=$(( $(number 588 4) - 4 ))
+    tail -c +$((start + 1)) $file | head -c $length | ${pkgs.xz-utils}/bin/xz -dc > $out/vmlinux
+  '';
+in
+{
+  vmlinux = "${package}/vmlinux";
+
+  # The modules of these names and all they need, with the order to load them
+  # in. One that the kernel has built in is none; a name that it does not know
+  # is an error.
+  modules =
+    name: names:
+    run "modules-${name}" { inherit names; } ''
+      mkdir $out
+      : > $out/order
+      tree=${package}/modules
+      add() {
+        local name=$(echo $1 | tr - _) file line pattern
+        pattern="/$(echo $name | sed 's/_/[-_]/g')\.ko"
+        ! grep -qx $name $out/order || return 0
+        # modules.dep spells names with - or _ as the files do.
+        line=$(grep "$pattern:" $tree/modules.dep | head -n 1)
+        if [ -z "$line" ]; then
+          ! grep -q "$pattern$" $tree/modules.builtin || return 0
+          echo "the kernel has no module $1" >&2
+          exit 1
+        fi
+        for file in $(echo "$line" | cut -d: -f2); do add $(basename $file .ko); done
+        ! grep -qx $name $out/order || return 0
+        cp $tree/''${line%%:*} $out/$name.ko
+        echo $name >> $out/order
+      }
+      for module in $names; do add $module; done
+    '';
+}

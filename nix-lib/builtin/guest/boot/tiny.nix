@@ -1,0 +1,51 @@
+# Guest `tiny': busybox and bash, no service manager.
+{
+  build,
+  pkgs,
+  image,
+  ...
+}:
+let
+  inherit (build) run write;
+  shell = import ./shell.nix {
+    inherit build;
+    bash = "/bin/bash";
+  };
+  accounts = run "tiny-accounts" { } ''
+    mkdir $out
+    echo 'root:x:0:0:root:/root:/bin/bash' > $out/passwd
+    echo 'nobody:x:65534:65534:nobody:/:/bin/false' >> $out/passwd
+    printf 'root:x:0:\ntty:x:5:\nusers:x:100:\nnogroup:x:65534:\n' > $out/group
+    printf 'root:!:19000:0:99999:7:::\nnobody:!:19000:0:99999:7:::\n' > $out/shadow
+  '';
+  tree = run "tiny-root" { } ''
+    mkdir -p $out/bin $out/etc $out/proc $out/sys $out/dev $out/run $out/tmp $out/root $out/usr
+    mkdir -p $out/nix/store $out/var/empty $out/home
+    ln -s ../bin $out/usr/bin
+    ln -s ../bin $out/usr/sbin
+    ln -s bin $out/sbin
+    cp ${pkgs.busybox}/bin/busybox ${pkgs.bash}/bin/bash $out/bin/
+    busybox --list | while read -r applet; do [ $applet = busybox ] || ln -s busybox $out/bin/$applet; done
+    ln -s /proc/self/mounts $out/etc/mtab
+  '';
+in
+{
+  inherit accounts;
+  image = image.ofTree "tiny-root" tree;
+  init = write "tiny-init" {
+    executable = true;
+    text = ''
+      #!/bin/bash
+      export PATH=/run/current-system/sw/bin:/bin
+      mkdir -p /dev/pts /dev/shm
+      mount -t devpts devpts /dev/pts
+      mount -t tmpfs -o mode=1777 shm /dev/shm
+      # Orphans are reaped, and a halted or rebooted machine really is.
+      trap 'poweroff -f' USR2
+      trap 'reboot -f' TERM
+      . /run/current-system/startup
+      setsid ${shell} &
+      while :; do wait; sleep 1000 & wait $!; done
+    '';
+  };
+}

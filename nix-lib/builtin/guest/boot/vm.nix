@@ -1,0 +1,138 @@
+# The script `run-NAME-vm' that starts a machine, with the environment and
+# arguments of NixOS' own (see docs/src/architecture.md), and the image of the
+# store paths that the machine uses.
+{
+  lib,
+  build,
+  pkgs,
+  kernel,
+  image,
+  initrd,
+  guests,
+}:
+{
+  name,
+  config,
+  toplevel,
+  references,
+}:
+let
+  inherit (lib) escapeShellArg concatStrings;
+  cfg = config.virtualisation;
+  guest = guests.${cfg.guest};
+  hostName = config.networking.hostName;
+  store = image.ofClosure name ([ "${toplevel}" ] ++ references);
+  size = if cfg.diskSize == "auto" then 1024 else cfg.diskSize;
+
+  parameters = lib.concatStringsSep " " (
+    [
+      "console=ttyS0"
+      "panic=-1"
+      "net.ifnames=0"
+      "quiet"
+      "loglevel=4"
+      "audit=0"
+      "mitigations=off"
+      "systemd.show_status=auto"
+      "snowglobe.system=${toplevel}"
+      "snowglobe.size=${toString size}"
+    ]
+    ++ config.boot.kernelParams
+  );
+
+  # Devices are put in front of the arguments that the script was given, the
+  # last one first: their order is the one in which the guest finds them.
+  device = arguments: "set -- ${arguments} \"$@\"\n";
+  readOnlyDisk =
+    serial: file:
+    device "-drive if=none,id=${serial},file=${file},format=raw,readonly=on -device virtio-blk-pci,drive=${serial},serial=${serial}";
+  emptyDisks = lib.imap0 (
+    n: disk:
+    let
+      megabytes = if lib.isAttrs disk then disk.size else disk;
+      file = "empty${toString n}.qcow2";
+    in
+    "[ -e ${file} ] || qemu-img create -q -f qcow2 ${file} ${toString megabytes}M\n"
+    + device "-drive if=none,id=empty${toString n},file=${file},format=qcow2,cache=unsafe,discard=unmap -device virtio-blk-pci,drive=empty${toString n}"
+  ) cfg.emptyDiskImages;
+  cards = lib.imap1 (
+    n: card:
+    let
+      id = "vlan${toString n}";
+      vlan = toString card.vlan;
+    in
+    device "-device virtio-net-pci,netdev=${id},mac=${card.mac},romfile="
+    + ''
+      if [ -n "''${SNOWGLOBE_STREAM_SOCKET_${vlan}:-}" ]; then
+        set -- -netdev "stream,id=${id},server=off,addr.type=unix,addr.path=$SNOWGLOBE_STREAM_SOCKET_${vlan}" "$@"
+      elif [ -n "''${QEMU_VDE_SOCKET_${vlan}:-}" ]; then
+        set -- -netdev "vde,id=${id},sock=$QEMU_VDE_SOCKET_${vlan}" "$@"
+      else
+        set -- -netdev hubport,id=${id},hubid=${toString n} "$@"
+      fi
+    ''
+  ) config.networking.cards;
+  userNetwork = device "-netdev \"user,id=user.0${forwards}\${QEMU_NET_OPTS:+,$QEMU_NET_OPTS}\" -device virtio-net-pci,netdev=user.0,romfile=";
+  sharedFolder = device "-fsdev \"local,id=shared,path=$SHARED_DIR,security_model=none,multidevs=remap\" -device virtio-9p-pci,fsdev=shared,mount_tag=shared";
+  devices =
+    [ (readOnlyDisk "root" guest.image) ]
+    ++ emptyDisks
+    ++ [
+      (readOnlyDisk "store" store)
+      userNetwork
+    ]
+    ++ cards
+    ++ [ sharedFolder ]
+    ++ lib.optional cfg.graphics (device "-vga std");
+  forwards = lib.concatMapStrings (
+    { from, proto, host, guest }:
+    if from == "host" then
+      ",hostfwd=${proto}:${host.address}:${toString host.port}-${guest.address}:${toString guest.port}"
+    else
+      ",guestfwd=${proto}:${guest.address}:${toString guest.port}-cmd:nc ${host.address} ${toString host.port}"
+  ) cfg.forwardPorts;
+
+  script = build.write "run-${name}-vm" {
+    executable = true;
+    text = ''
+      #!${build.busybox} sh
+      # Starts the test machine ${name}.
+      set -eu
+      if [ "''${USE_TMPDIR:-}" = 1 ]; then
+        : "''${TMPDIR:?}"
+      else
+        TMPDIR=$(mktemp -d)
+      fi
+      cd "$TMPDIR"
+      : "''${SHARED_DIR:=$TMPDIR/shared}"
+      mkdir -p "$SHARED_DIR"
+
+      # A /dev/kvm that opens says little: without the processor's own
+      # virtualisation it stops guests half-way.
+      accelerator=tcg
+      processor=qemu64
+      if grep -qwE 'vmx|svm' /proc/cpuinfo && [ -w /dev/kvm ]; then
+        accelerator=kvm
+        processor=max
+      fi
+
+      ${concatStrings (lib.reverseList devices)}
+      # shellcheck disable=SC2086
+      exec qemu-system-x86_64 \
+        -name ${escapeShellArg hostName} \
+        -machine "pc,accel=$accelerator" -cpu "$processor" \
+        -m ${toString cfg.memorySize} -smp ${toString cfg.cores} \
+        -nodefaults -no-user-config \
+        ${lib.optionalString (!cfg.graphics) "-display none"} \
+        -kernel ${kernel.vmlinux} -initrd ${initrd} \
+        -append ${escapeShellArg parameters}" ''${QEMU_KERNEL_PARAMS:-}" \
+        ${lib.concatStringsSep " " (cfg.qemu.options ++ cfg.qemu.networkingOptions)} \
+        ''${QEMU_OPTS:-} "$@"
+    '';
+  };
+in
+build.run "vm-${name}" { } ''
+  mkdir -p $out/bin
+  ln -s ${script} $out/bin/run-${hostName}-vm
+  ln -s ${toplevel} $out/system
+''

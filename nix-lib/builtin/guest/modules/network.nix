@@ -1,0 +1,237 @@
+# networking.*: names, addresses, routes. The addresses are those that NixOS
+# gives test machines: 192.168.<network>.<number of the node>.
+{
+  lib,
+  config,
+  nodes,
+  name,
+  nodeNumber,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.networking;
+  hex = number: lib.fixedWidthString 2 "0" (lib.toHexString number);
+  vlansAsInterfaces = lib.listToAttrs (
+    lib.imap1 (
+      n: vlan:
+      lib.nameValuePair "eth${toString n}" {
+        name = "eth${toString n}";
+        inherit vlan;
+        assignIP = true;
+      }
+    ) config.virtualisation.vlans
+  );
+  byName = if config.virtualisation.interfaces != { } then config.virtualisation.interfaces else vlansAsInterfaces;
+  onNetworks = map (interface: byName.${interface}) (lib.attrNames byName);
+  # eth10 comes before eth2 by name; the order of `vlans' is the order of cards.
+  inOrder =
+    if config.virtualisation.interfaces != { } then
+      onNetworks
+    else
+      lib.imap1 (n: _: byName."eth${toString n}") config.virtualisation.vlans;
+
+  address = prefixLength: {
+    options = {
+      address = mkOption {
+        type = types.str;
+        description = "The address.";
+      };
+      prefixLength = mkOption {
+        type = types.int;
+        default = prefixLength;
+        description = "The length of the network's prefix in bits.";
+      };
+    };
+  };
+  addresses =
+    prefixLength:
+    mkOption {
+      type = types.listOf (types.submodule (address prefixLength));
+      default = [ ];
+      description = "Addresses of the interface.";
+    };
+  interface.options = {
+    ipv4.addresses = addresses 24;
+    ipv6.addresses = addresses 64;
+    ipv4.routes = mkOption {
+      type = types.listOf types.attrs;
+      default = [ ];
+      description = "Routes through the interface: { address, prefixLength, via }.";
+    };
+    ipv6.routes = mkOption {
+      type = types.listOf types.attrs;
+      default = [ ];
+      description = "Routes through the interface: { address, prefixLength, via }.";
+    };
+    useDHCP = mkOption {
+      type = types.nullOr types.bool;
+      default = null;
+      description = "Not supported by the built-in guests: true is an error.";
+    };
+    mtu = mkOption {
+      type = types.nullOr types.int;
+      default = null;
+      description = "The largest packet in bytes.";
+    };
+  };
+  hostsOf =
+    node:
+    let
+      other = node.networking;
+    in
+    lib.concatMapStrings
+      (ip: lib.optionalString (ip != "") "${ip} ${lib.optionalString (other.domain != null) "${other.hostName}.${other.domain} "}${other.hostName}\n")
+      [
+        other.primaryIPAddress
+        other.primaryIPv6Address
+      ];
+  first =
+    family:
+    let
+      own = lib.concatMap (card: cfg.interfaces.${card.name}.${family}.addresses or [ ]) inOrder;
+    in
+    if own == [ ] then "" else (lib.head own).address;
+  text = description: default: mkOption {
+    type = types.str;
+    inherit default description;
+  };
+in
+{
+  options.networking = {
+    hostName = text "The machine's name." name;
+    domain = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = "The machine's domain.";
+    };
+    interfaces = mkOption {
+      type = types.attrsOf (types.submodule interface);
+      default = { };
+      description = "Addresses and routes, by interface.";
+    };
+    extraHosts = mkOption {
+      type = types.lines;
+      default = "";
+      description = "Lines added to /etc/hosts.";
+    };
+    hosts = mkOption {
+      type = types.attrsOf (types.listOf types.str);
+      default = { };
+      description = "Names by address, added to /etc/hosts.";
+    };
+    nameservers = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = "Name servers for /etc/resolv.conf.";
+    };
+    search = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = "Domains to search, for /etc/resolv.conf.";
+    };
+    defaultGateway = mkOption {
+      type = types.nullOr (types.coercedTo types.str (address: { inherit address; }) types.attrs);
+      default = null;
+      description = "The router to everywhere else.";
+    };
+    useDHCP = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Not supported by the built-in guests: true is an error.";
+    };
+    primaryIPAddress = text "The first IPv4 address on the virtual networks." (first "ipv4");
+    primaryIPv6Address = text "The first IPv6 address on the virtual networks." (first "ipv6");
+    # What the run script and the boot need: { name, vlan, mac }, in the order of cards.
+    cards = mkOption {
+      type = types.raw;
+      description = "The network cards, in order (internal).";
+    };
+    setup = mkOption {
+      type = types.lines;
+      description = "Commands for busybox `ip' that set up the network (internal).";
+    };
+  };
+
+  config = {
+    networking.cards = map (card: {
+      inherit (card) name vlan;
+      mac = "52:54:00:12:${hex card.vlan}:${hex nodeNumber}";
+    }) inOrder;
+
+    networking.interfaces = lib.listToAttrs (
+      map (
+        card:
+        lib.nameValuePair card.name {
+          ipv4.addresses = lib.mkDefault (
+            lib.optional (card.assignIP && card.vlan < 256 && nodeNumber < 256) {
+              address = "192.168.${toString card.vlan}.${toString nodeNumber}";
+              prefixLength = 24;
+            }
+          );
+          ipv6.addresses = lib.mkDefault (
+            lib.optional card.assignIP {
+              address = "2001:db8:${toString card.vlan}::${toString nodeNumber}";
+              prefixLength = 64;
+            }
+          );
+        }
+      ) inOrder
+    );
+
+    networking.setup =
+      let
+        dhcp = lib.filterAttrs (_: interface: interface.useDHCP == true) cfg.interfaces;
+        onInterface =
+          interface: settings:
+          lib.concatStrings (
+            lib.optional (settings.mtu != null) "ip link set ${interface} mtu ${toString settings.mtu}\n"
+            ++ map (
+              { address, prefixLength }: "ip addr add ${address}/${toString prefixLength} dev ${interface}\n"
+            ) settings.ipv4.addresses
+            # The kernel would hold back an address until it has asked the
+            # network whether it is taken, which nobody else can have here.
+            ++ [ "echo 0 > /proc/sys/net/ipv6/conf/${interface}/accept_dad\n" ]
+            ++ map (
+              { address, prefixLength }:
+              "ip -6 addr add ${address}/${toString prefixLength} dev ${interface}\n"
+            ) settings.ipv6.addresses
+            ++ [ "ip link set ${interface} up\n" ]
+            ++ map (
+              route:
+              "ip route add ${route.address}/${toString route.prefixLength}${
+                lib.optionalString (route ? via) " via ${route.via}"
+              } dev ${interface}\n"
+            ) (settings.ipv4.routes ++ settings.ipv6.routes)
+          );
+      in
+      if cfg.useDHCP || dhcp != { } then
+        throw "the built-in guests have no DHCP client: remove useDHCP from node `${name}'"
+      else
+        # The card of QEMU's user-mode network, with the addresses that its
+        # built-in DHCP server would give.
+        ''
+          ip addr add 10.0.2.15/24 dev eth0
+          ip link set eth0 up
+          ip route add default via 10.0.2.2 dev eth0
+        ''
+        + lib.concatStrings (lib.mapAttrsToList onInterface cfg.interfaces)
+        + lib.optionalString (
+          cfg.defaultGateway != null
+        ) "ip route replace default via ${cfg.defaultGateway.address}\n";
+
+    environment.etc = {
+      hostname.text = "${cfg.hostName}\n";
+      hosts.text =
+        "127.0.0.1 localhost\n::1 localhost\n"
+        + lib.concatMapStrings hostsOf (lib.attrValues nodes)
+        + lib.concatStrings (
+          lib.mapAttrsToList (address: names: "${address} ${lib.concatStringsSep " " names}\n") cfg.hosts
+        )
+        + cfg.extraHosts;
+      "resolv.conf".text =
+        lib.optionalString (cfg.search != [ ]) "search ${lib.concatStringsSep " " cfg.search}\n"
+        + lib.concatMapStrings (server: "nameserver ${server}\n") cfg.nameservers;
+    };
+  };
+}

@@ -1,0 +1,73 @@
+# virtualisation.*: the machine that QEMU shows to the guest.
+{ lib, config, ... }:
+let
+  inherit (lib) mkOption types;
+  option =
+    type: default: description:
+    mkOption { inherit type default description; };
+in
+{
+  options.virtualisation = {
+    guest = option (types.enum [
+      "debian"
+      "tiny"
+    ]) "debian" "Which built-in guest: debian (systemd) or tiny (busybox and bash).";
+    memorySize = mkOption {
+      type = types.ints.positive;
+      default = if config.virtualisation.guest == "tiny" then 192 else 1024;
+      description = "Memory in MiB.";
+    };
+    cores = option types.ints.positive 1 "Number of processors.";
+    diskSize = option (types.either types.ints.positive (types.enum [
+      "auto"
+    ])) 1024 "How much the guest can write, in MiB: its root is a read-only image under a tmpfs.";
+    graphics = mkOption {
+      type = types.bool;
+      default = config.virtualisation.guest == "debian";
+      description = "Whether the machine has a display adapter.";
+    };
+    vlans = option (types.listOf types.ints.unsigned) [ 1 ] "The virtual networks, in order: eth1, eth2, …";
+    interfaces = option (types.attrsOf (
+      types.submodule (
+        { name, ... }:
+        {
+          options = {
+            vlan = mkOption {
+              type = types.ints.unsigned;
+              description = "The virtual network of this interface.";
+            };
+            assignIP = option types.bool false "Whether to give it the network's address.";
+            name = option types.str name "The interface's name in the guest.";
+          };
+        }
+      )
+    )) { } "Network interfaces by name, instead of `vlans'.";
+    emptyDiskImages = option (types.listOf (
+      types.either types.ints.positive types.attrs
+    )) [ ] "Sizes in MiB of empty disks: /dev/vdb, /dev/vdc, …";
+    forwardPorts = option (types.listOf (
+      types.submodule {
+        options = {
+          from = option (types.enum [
+            "host"
+            "guest"
+          ]) "host" "Which side connects.";
+          proto = option (types.enum [
+            "tcp"
+            "udp"
+          ]) "tcp" "The protocol.";
+          host.address = option types.str "" "The host's address; empty means all.";
+          host.port = option types.port 0 "The host's port.";
+          guest.address = option types.str "" "The guest's address; empty means its first.";
+          guest.port = option types.port 0 "The guest's port.";
+        };
+      }
+    )) [ ] "Ports of the host that lead into the guest, over its user-mode network.";
+    qemu = {
+      options = option (types.listOf types.str) [ ] "More arguments for QEMU.";
+      networkingOptions = option (types.listOf types.str) [ ] "More network arguments for QEMU.";
+      package = option types.raw null "Not used: QEMU is the machine's own.";
+    };
+    writableStore = option types.bool false "Not used: the guest's store is read-only.";
+  };
+}

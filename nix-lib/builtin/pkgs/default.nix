@@ -1,0 +1,206 @@
+# The packages and build helpers of the built-in set, under nixpkgs' names.
+{
+  lib,
+  index,
+  build,
+  config,
+  packages,
+}:
+let
+  inherit (build) run write;
+
+  bash = run "bash" { } ''
+    dpkg-deb -x ${build.deb "bash-static"} x
+    mkdir -p $out/bin
+    # Where it lies depends on whether Debian has merged /usr yet.
+    for program in x/bin/bash-static x/usr/bin/bash-static; do
+      [ ! -f $program ] || cp $program $out/bin/bash
+    done
+    ln -s bash $out/bin/sh
+  '';
+
+  busybox = run "busybox" { } ''
+    mkdir -p $out/bin
+    cp ${build.busybox} $out/bin/busybox
+    $out/bin/busybox --list | while read -r applet; do
+      [ $applet = busybox ] || ln -s busybox $out/bin/$applet
+    done
+  '';
+
+  npm =
+    name:
+    build.required {
+      inherit (index.npm.${name}) name sha256;
+      mode = "recursive";
+    };
+
+  postgrest = run "postgrest-${index.npm.postgrest.version}" { } ''
+    mkdir -p $out/bin
+    cp ${npm "postgrest"}/postgrest $out/bin/postgrest
+    chmod 755 $out/bin/postgrest
+  '';
+
+  # Runs a script under bash, with busybox and the given packages on PATH.
+  runCommand =
+    name: environment: script:
+    let
+      inputs = environment.nativeBuildInputs or [ ] ++ environment.buildInputs or [ ];
+    in
+    derivation (
+      build.local
+      // removeAttrs environment [
+        "meta"
+        "passthru"
+      ]
+      // {
+        inherit name;
+        buildCommand = script;
+        passAsFile = [ "buildCommand" ] ++ environment.passAsFile or [ ];
+        builder = "${bash}/bin/bash";
+        PATH = lib.makeBinPath (
+          inputs
+          ++ [
+            bash
+            busybox
+          ]
+        );
+        args = [
+          "-euo"
+          "pipefail"
+          "-c"
+          ''. "$buildCommandPath"''
+        ];
+      }
+    )
+    // environment.passthru or { };
+
+  writeText = name: text: write name { inherit text; };
+  writeScript =
+    name: text:
+    write name {
+      inherit text;
+      executable = true;
+    };
+  writeScriptBin =
+    name: text:
+    write name {
+      inherit text;
+      executable = true;
+      destination = "/bin/${name}";
+    }
+    // {
+      meta.mainProgram = name;
+    };
+  shell = text: "#!${bash}/bin/bash\n${text}";
+
+  # Server and clients come in two .debs. The set's `postgresql' is the meta
+  # package, whose version tells the major one.
+  postgresqlMajor = builtins.head (builtins.split "[+.]" index.debs.postgresql.version);
+  postgresql =
+    symlinkJoin {
+      name = "postgresql-${postgresqlMajor}";
+      paths = [
+        packages."postgresql-${postgresqlMajor}"
+        packages."postgresql-client-${postgresqlMajor}"
+      ];
+    }
+    // {
+      pname = "postgresql";
+      inherit (packages."postgresql-${postgresqlMajor}") version;
+      psqlSchema = postgresqlMajor;
+      meta.mainProgram = "psql";
+    };
+
+  symlinkJoin =
+    { name, paths, ... }:
+    run name { inherit paths; } ''
+      mkdir $out
+      for path in $paths; do
+        ( cd $path; find . -type d ) | while read -r directory; do mkdir -p $out/$directory; done
+        ( cd $path; find . ! -type d ) | while read -r file; do
+          [ -e $out/$file ] || [ -L $out/$file ] || ln -s $path/$file $out/$file
+        done
+      done
+    '';
+
+  aliases = {
+    inherit bash busybox postgrest;
+    bashInteractive = bash;
+    haskellPackages = { inherit postgrest; };
+    netcat = packages.netcat-openbsd;
+    libressl.nc = packages.netcat-openbsd;
+    inherit postgresql;
+    "postgresql_${postgresqlMajor}" = postgresql;
+    gnugrep = packages.grep;
+    gnused = packages.sed;
+    gnutar = packages.tar;
+    gawk = packages.mawk;
+    iputils = packages.iputils-ping;
+    inetutils = packages.iputils-ping;
+  };
+in
+packages
+// aliases
+// {
+  inherit
+    lib
+    config
+    runCommand
+    symlinkJoin
+    writeText
+    writeScript
+    writeScriptBin
+    ;
+
+  # Any Debian package by its name, as a store package.
+  debianPackage =
+    name:
+    packages.${name}
+      or (throw "the Debian package `${name}' is not set up here: run `snowglobe guest fetch ${name}'");
+
+  runCommandLocal = runCommand;
+  runCommandNoCC = runCommand;
+  writeShellScript = name: text: writeScript name (shell text);
+  writeShellScriptBin = name: text: writeScriptBin name (shell text);
+  writeShellApplication =
+    {
+      name,
+      text,
+      runtimeInputs ? [ ],
+      ...
+    }:
+    writeScriptBin name (shell ''
+      set -o errexit -o nounset -o pipefail
+      export PATH=${lib.makeBinPath runtimeInputs}:$PATH
+      ${text}
+    '');
+  writeTextFile =
+    {
+      name,
+      text,
+      executable ? false,
+      destination ? "",
+      ...
+    }:
+    write name { inherit text executable destination; };
+  writeTextDir =
+    path: text:
+    write (baseNameOf path) {
+      inherit text;
+      destination = "/${path}";
+    };
+  stdenv = {
+    isLinux = true;
+    isDarwin = false;
+    isx86_64 = true;
+    isAarch64 = false;
+    hostPlatform = {
+      inherit (build) system;
+      isLinux = true;
+      isDarwin = false;
+      isx86_64 = true;
+      isx86 = true;
+      isAarch64 = false;
+    };
+  };
+}

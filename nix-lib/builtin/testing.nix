@@ -1,0 +1,125 @@
+# The testing part of the built-in set: nixosTest and runNixOSTest, with the
+# options of a test that nixpkgs knows.
+{
+  lib,
+  pkgs,
+  guests,
+}:
+let
+  inherit (lib) mkOption types;
+  option =
+    type: default: description:
+    mkOption { inherit type default description; };
+  accepted = default: option types.raw default "Accepted, and without meaning here.";
+
+  testOptions = {
+    options = {
+      name = option types.str "unnamed" "The test's name.";
+      nodes = option (types.lazyAttrsOf types.deferredModule) { } "The machines, as modules.";
+      machine = option (types.nullOr types.deferredModule) null "A single machine, named `machine'.";
+      defaults = option types.deferredModule { } "A module for every machine.";
+      testScript = mkOption {
+        type = types.raw;
+        description = "The script: a string, or a function of { nodes, ... } to one.";
+      };
+      globalTimeout = option types.ints.positive 3600 "How long the test may take, in seconds.";
+      enableOCR = option types.bool false "Whether the test reads text off screens.";
+      skipLint = option types.bool false "Whether the script is spared the check for bad style.";
+      skipTypeCheck = option types.bool false "Whether the script is spared the check of types.";
+      node.specialArgs = option (types.lazyAttrsOf types.raw) { } "Arguments for the machines' modules.";
+      containers = option (types.lazyAttrsOf types.raw) { } "Not supported by the built-in guests.";
+      extraPythonPackages = accepted (_: [ ]);
+      interactive = accepted { };
+      passthru = accepted { };
+      meta = accepted { };
+      system = accepted null;
+      hostPkgs = accepted null;
+      _module = accepted { };
+    };
+  };
+
+  # The store paths that a script names. They go into every machine's store;
+  # the script itself does not, so that editing it rebuilds no machine.
+  pathsIn =
+    script:
+    let
+      context = builtins.getContext script;
+      parts = builtins.split "(/nix/store/[0-9a-z]{32}-[-+._?=0-9A-Za-z]+)" (
+        builtins.unsafeDiscardStringContext script
+      );
+      paths = lib.unique (lib.concatMap (part: lib.optionals (lib.isList part) part) parts);
+    in
+    if context == { } then [ ] else map (path: builtins.appendContext path context) paths;
+
+  evalTest =
+    module:
+    let
+      test =
+        (lib.evalModules {
+          context = " of a test";
+          modules = [
+            testOptions
+            module
+          ];
+          specialArgs = { inherit lib pkgs; };
+        }).config;
+      definitions = test.nodes // lib.optionalAttrs (test.machine != null) { inherit (test) machine; };
+      names = lib.attrNames definitions;
+      nodesWith =
+        references:
+        let
+          evaluated = lib.listToAttrs (
+            lib.imap1 (
+              number: name:
+              lib.nameValuePair name (
+                guests.evalNode {
+                  inherit name number references;
+                  definitions = [
+                    test.defaults
+                    definitions.${name}
+                  ];
+                  nodes = configs;
+                  specialArgs = test.node.specialArgs;
+                }
+              )
+            ) names
+          );
+          configs = lib.mapAttrs (
+            _: node: node.config // { inherit (node) config options; }
+          ) evaluated;
+        in
+        configs;
+      script =
+        if lib.isFunction test.testScript then
+          test.testScript {
+            nodes = nodesWith [ ];
+            inherit pkgs lib;
+          }
+        else
+          test.testScript;
+    in
+    {
+      _type = "snowglobe-test";
+      inherit (test)
+        name
+        globalTimeout
+        enableOCR
+        skipLint
+        skipTypeCheck
+        containers
+        ;
+      inherit pkgs;
+      config = test;
+      nodes = nodesWith (pathsIn script);
+      testScript = script;
+    };
+  withPackages = test: if lib.isFunction test then test { inherit pkgs lib; } else test;
+in
+rec {
+  nixosTest = test: evalTest (withPackages test);
+  testers = {
+    inherit nixosTest;
+    runNixOSTest = evalTest;
+  };
+  nixos.runTest = evalTest;
+}

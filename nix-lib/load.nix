@@ -1,0 +1,86 @@
+# Reads the test file and follows an attribute path through its value. Where
+# the built-in guests stand in for nixpkgs, a `fetchTarball` of nixpkgs in the
+# file or in what it imports gives them.
+{ nixpkgs }:
+let
+  inherit (builtins) functionArgs isAttrs isFunction isList;
+
+  standIn = ./builtin;
+
+  isNixpkgs =
+    source:
+    let
+      address = if isAttrs source then source.url or "" else source;
+    in
+    builtins.match ".*(/[Nn]ix[Oo][Ss]/nixpkgs|channels\\.nixos\\.org|releases\\.nixos\\.org).*" address
+    != null;
+
+  scope = rec {
+    fetchTarball =
+      source: if isNixpkgs source then standIn else builtins.fetchTarball source;
+    fetchGit =
+      source:
+      if isNixpkgs source then { outPath = standIn; } else builtins.fetchGit source;
+    import =
+      path:
+      # Our own files need no other scope, and `import` remembers what it read.
+      if isOwn path then builtins.import path else scopedImport path;
+    builtins' = builtins // {
+      inherit fetchTarball fetchGit import;
+    };
+  };
+  scopedImport = builtins.scopedImport {
+    inherit (scope) fetchTarball import;
+    builtins = scope.builtins';
+  };
+  isOwn =
+    path:
+    let
+      own = toString ./.;
+    in
+    builtins.substring 0 (builtins.stringLength own) (toString path) == own;
+
+  # Calls a function as nix-build does: with those of the given arguments that
+  # it knows, and only where it has defaults for the rest.
+  call =
+    arguments: value:
+    let
+      wanted = functionArgs value;
+      missing = builtins.filter (name: !wanted.${name} && !(arguments ? ${name})) (
+        builtins.attrNames wanted
+      );
+    in
+    if !isFunction value then
+      value
+    else if wanted == { } && arguments == { } then
+      value
+    else if missing != [ ] then
+      value
+    else
+      call arguments (value (builtins.intersectAttrs wanted arguments));
+
+  follow =
+    names: arguments: value:
+    let
+      called = call arguments value;
+      name = builtins.head names;
+      next = follow (builtins.tail names) arguments;
+      known = builtins.concatStringsSep ", " (builtins.attrNames called);
+      isIndex = builtins.match "[0-9]+" name != null;
+    in
+    if names == [ ] then
+      called
+    else if isList called && isIndex && builtins.fromJSON name < builtins.length called then
+      next (builtins.elemAt called (builtins.fromJSON name))
+    else if !isAttrs called then
+      throw "snowglobe: there is no attribute `${name}' in a value of type ${builtins.typeOf called}"
+    else if !(called ? ${name}) then
+      throw "snowglobe: there is no attribute `${name}'; there are: ${known}"
+    else
+      next called.${name};
+in
+{
+  inherit follow;
+  import =
+    file: if nixpkgs == "builtin" then scopedImport file else builtins.import file;
+}

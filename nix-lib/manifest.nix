@@ -1,0 +1,72 @@
+# The manifest of a test: plain data for the Rust side (src/manifest.rs), and
+# the one derivation that builds everything it names.
+let
+  version = 1;
+
+  # A file written by nothing but the shell's own commands.
+  write =
+    {
+      name,
+      shell,
+      system,
+      text,
+    }:
+    derivation {
+      inherit name system text;
+      builder = shell;
+      args = [
+        "-c"
+        ''printf '%s\n' "$(<"$textPath")" > "$out"''
+      ];
+      passAsFile = [ "text" ];
+      preferLocalBuild = true;
+      allowSubstitutes = false;
+    };
+
+  unique = builtins.foldl' (
+    seen: value: if builtins.elem value seen then seen else seen ++ [ value ]
+  ) [ ];
+
+  # A test's name may hold what a store path must not.
+  storeName =
+    name:
+    builtins.concatStringsSep "-" (
+      builtins.filter builtins.isString (builtins.split "[^-A-Za-z0-9+._?=]+" name)
+    );
+in
+{
+  make =
+    { file, test }:
+    let
+      system = (builtins.head (builtins.attrValues test.nodes)).system;
+      inherit (test) shell;
+      script = write {
+        name = "test-script-${storeName test.name}";
+        inherit shell system;
+        text = test.testScript;
+      };
+      manifest = {
+        inherit version;
+        inherit (test) name nodes containers;
+        vlans = builtins.sort builtins.lessThan (
+          unique (builtins.concatLists (map (node: node.vlans) (builtins.attrValues test.nodes)))
+        );
+        test_script = "${script}";
+        test_script_source.file = file;
+        global_timeout_s = test.globalTimeout;
+        enable_ocr = test.enableOCR;
+        skip_lint = test.skipLint;
+        skip_type_check = test.skipTypeCheck;
+      };
+    in
+    {
+      inherit manifest;
+      script = builtins.unsafeDiscardStringContext test.testScript;
+      derivation =
+        (write {
+          name = "test-manifest-${storeName test.name}.json";
+          inherit shell system;
+          text = builtins.toJSON manifest;
+        }).drvPath;
+    };
+}

@@ -1,0 +1,79 @@
+//! The command line: which command, which display, which exit code.
+
+mod error;
+mod eval;
+mod guest;
+mod run;
+mod source;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::error::{Failed, report};
+use crate::session;
+
+/// Runs NixOS integration tests on virtual machines.
+#[derive(Debug, Parser)]
+#[command(name = "snowglobe", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Evaluate, build and run a file's tests.
+    Run(run::RunCommand),
+    /// Print the manifest of a file's tests, without building anything.
+    Eval(eval::EvalCommand),
+    /// Print a file's tests and their nodes.
+    List(eval::ListCommand),
+    /// Set up the built-in guests.
+    #[command(subcommand)]
+    Guest(guest::GuestCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell it is for.
+        shell: clap_complete::Shell,
+    },
+    /// Remove the folder of a run whose process is gone.
+    #[command(hide = true, name = session::JANITOR)]
+    TidyUp { folder: PathBuf },
+}
+
+/// Runs the tool with this process' arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Its own code for wrong usage is the one of this tool, 2.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(failed) => report(&failed),
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failed> {
+    match cli.command {
+        Command::Run(command) => command.run(),
+        Command::Eval(command) => command.run(),
+        Command::List(command) => command.run(),
+        Command::Guest(command) => command.run(),
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "snowglobe", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::TidyUp { folder } => {
+            session::tidy_up_after_parent(&folder)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `snowglobe run`: evaluates, builds and runs tests, and tells the verdict.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::error::{Failed, code};
+use super::source::{Prepared, Source};
+use crate::event::{Events, Verdict};
+use crate::nix::{self, Nix, Test};
+use crate::qemu::AcceleratorChoice;
+use crate::report::{Detail, JsonDisplay, Output, PlainDisplay, Report, TerminalDisplay};
+use crate::{report, script, session};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Lines for people, with live progress on a terminal.
+    Human,
+    /// The stream of events, a JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct RunCommand {
+    #[command(flatten)]
+    source: Source,
+    /// Where the output goes: consoles, events, junit.xml, saved files [default: ./result-NAME].
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// How the run is told.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    /// Show the consoles and the builds' logs too.
+    #[arg(short, long)]
+    verbose: bool,
+    /// How long each test may take, in seconds [default: what the test says].
+    #[arg(long, value_name = "SECONDS")]
+    global_timeout: Option<u64>,
+}
+
+impl RunCommand {
+    pub fn run(&self) -> Result<ExitCode, Failed> {
+        let prepared = self.source.prepare()?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let result = runtime.block_on(self.run_all(prepared));
+        // A thread that a script left may be inside a call: the process ends
+        // without waiting for it.
+        std::mem::forget(runtime);
+        result
+    }
+
+    async fn run_all(&self, prepared: Prepared) -> Result<ExitCode, Failed> {
+        let mut interrupts = interrupts()?;
+        let work = async {
+            let tests = nix::evaluate(&prepared.nix, &prepared.library, &prepared.evaluation).await?;
+            for test in &tests {
+                script::check_syntax(&test.script)?;
+                session::preflight(&test.manifest)?;
+            }
+            Ok::<_, Failed>(tests)
+        };
+        let tests = tokio::select! {
+            tests = work => tests?,
+            _ = interrupts.recv() => return Ok(ExitCode::from(code::INTERRUPTED)),
+        };
+        let mut worst = code::PASSED;
+        for test in &tests {
+            let folder = self.folder(test, tests.len());
+            let verdict = self.run_one(&prepared.nix, test, folder, &mut interrupts).await?;
+            let code = exit_code(verdict);
+            worst = worst.max(code);
+            if verdict == Verdict::Interrupted {
+                break;
+            }
+        }
+        Ok(ExitCode::from(worst))
+    }
+
+    async fn run_one(
+        &self,
+        nix: &Nix,
+        test: &Test,
+        folder: PathBuf,
+        interrupts: &mut mpsc::UnboundedReceiver<()>,
+    ) -> Result<Verdict, Failed> {
+        let output = Output::create(&folder, &test.name)?;
+        let (root, output_folder) = (output.root(), output.folder().to_owned());
+        let (sender, receiver) = channel();
+        let events = Events::new(sender);
+        let reports = report::spawn(receiver, vec![self.display(), Box::new(output)])?;
+        let tell = |event| events.tell(event);
+        let built = tokio::select! {
+            built = nix::build(nix, &test.derivation, &root, &tell) => Some(built),
+            _ = interrupts.recv() => None,
+        };
+        let result = match built {
+            None => Ok(Verdict::Interrupted),
+            Some(Err(error)) => Err(error.into()),
+            Some(Ok(manifest)) => {
+                let limit = self.global_timeout.unwrap_or(manifest.global_timeout_s);
+                let options = session::Options {
+                    output_folder,
+                    global_timeout: Duration::from_secs(limit),
+                    accelerator: AcceleratorChoice::detect(),
+                };
+                session::run(&manifest, &options, &events, interrupts)
+                    .await
+                    .map_err(Failed::from)
+            }
+        };
+        // The last sender: the reports end after what is on its way. A script
+        // that could not be ended holds another, and is not waited for.
+        drop(events);
+        wait_for(reports);
+        result
+    }
+
+    fn folder(&self, test: &Test, count: usize) -> PathBuf {
+        let label = if test.attribute.is_empty() { &test.name } else { &test.attribute };
+        match &self.output {
+            Some(folder) if count == 1 => folder.clone(),
+            Some(folder) => folder.join(file_name(label)),
+            None if count == 1 => PathBuf::from(format!("result-{}", file_name(&test.name))),
+            None => PathBuf::from(format!("result-{}", file_name(label))),
+        }
+    }
+
+    fn display(&self) -> Box<dyn Report> {
+        let detail = if self.verbose { Detail::Everything } else { Detail::Normal };
+        let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+        match self.format {
+            Format::Json => Box::new(JsonDisplay),
+            Format::Human if terminal => Box::new(TerminalDisplay::new(detail)),
+            Format::Human => Box::new(PlainDisplay::new(detail)),
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM, as messages.
+fn interrupts() -> std::io::Result<mpsc::UnboundedReceiver<()>> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut signals = signal(kind)?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let _ = sender.send(());
+            }
+        });
+    }
+    Ok(receiver)
+}
+
+/// The reports are done as soon as nobody has anything to say.
+fn wait_for(reports: std::thread::JoinHandle<()>) {
+    let patience = Duration::from_secs(2);
+    let begin = std::time::Instant::now();
+    while !reports.is_finished() && begin.elapsed() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn exit_code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Passed => code::PASSED,
+        Verdict::Failed => code::TEST_FAILED,
+        Verdict::Broken => code::MACHINERY_FAILED,
+        Verdict::Interrupted => code::INTERRUPTED,
+    }
+}
+
+/// A test's name as the name of a file.
+fn file_name(name: &str) -> String {
+    name.chars()
+        .map(|c| if c == '/' || c.is_whitespace() || c.is_control() { '-' } else { c })
+        .collect()
+}

@@ -1,0 +1,196 @@
+//! What happens, as data: the only thing that displays and reports see.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened. In JSON, `event` holds its name.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Nix began to build a derivation.
+    BuildStarted { derivation: String },
+    /// A line of a build's log.
+    BuildLog { derivation: String, line: String },
+    /// A build ended, well or not.
+    BuildFinished { derivation: String },
+    /// How many of the builds are done.
+    BuildProgress { done: u64, expected: u64 },
+    /// A test begins to run; everything it needs is built.
+    TestStarted {
+        test: String,
+        nodes: Vec<String>,
+        accelerator: String,
+    },
+    /// QEMU runs.
+    MachineStarted { machine: String, pid: u32 },
+    /// The machine's shell answers.
+    MachineReady { machine: String, after_s: f64 },
+    /// QEMU has ended.
+    MachineStopped { machine: String, status: String },
+    /// A line on the machine's serial console.
+    Console { machine: String, line: String },
+    /// The script asked for something that takes time.
+    StepStarted {
+        id: u64,
+        machine: Option<String>,
+        text: String,
+    },
+    /// It is done, or failed.
+    StepFinished { id: u64, duration_s: f64 },
+    /// The script printed something.
+    Output { text: String },
+    /// The script or the program has something to say.
+    Note {
+        machine: Option<String>,
+        level: Level,
+        text: String,
+    },
+    SubtestStarted { name: String },
+    SubtestFinished {
+        name: String,
+        duration_s: f64,
+        error: Option<String>,
+    },
+    /// A file was put into the output folder.
+    FileSaved { path: PathBuf },
+    /// The script is over and the machines are stopped.
+    TestFinished {
+        test: String,
+        verdict: Verdict,
+        duration_s: f64,
+        failure: Option<Failure>,
+        output: PathBuf,
+    },
+}
+
+/// How loud a note is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    Info,
+    Warning,
+    Error,
+}
+
+/// How a test ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Passed,
+    Failed,
+    /// The machinery failed, not the test.
+    Broken,
+    Interrupted,
+}
+
+/// Why a test did not pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The exception's type, or what else ended the test.
+    pub kind: String,
+    pub message: String,
+    /// The subtest in which it happened.
+    pub subtest: Option<String>,
+    /// Outermost call first.
+    pub traceback: Vec<Frame>,
+    /// The last lines of the machines' consoles, where they tell more.
+    pub console: Vec<ConsoleTail>,
+}
+
+/// One call on the way to a failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Frame {
+    pub function: String,
+    /// Within the script, from 1.
+    pub line: u32,
+    pub source: String,
+}
+
+/// The end of a console.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConsoleTail {
+    pub machine: String,
+    pub lines: Vec<String>,
+}
+
+/// An event and when it happened.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Record {
+    /// Seconds since the program started.
+    pub time_s: f64,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Where events go. Clones lead to the same place.
+#[derive(Debug, Clone)]
+pub struct Events {
+    start: Instant,
+    sender: Sender<Record>,
+    steps: Arc<Mutex<BTreeMap<u64, String>>>,
+}
+
+impl Events {
+    #[must_use]
+    pub fn new(sender: Sender<Record>) -> Self {
+        Self {
+            start: Instant::now(),
+            sender,
+            steps: Arc::default(),
+        }
+    }
+
+    /// What is going on: the steps that have begun and not ended.
+    #[must_use]
+    pub fn open_steps(&self) -> Vec<String> {
+        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.values().cloned().collect()
+    }
+
+    /// Passes an event on. After the last reader has gone it is dropped.
+    pub fn tell(&self, event: Event) {
+        self.note_step(&event);
+        let record = Record {
+            time_s: round(self.start.elapsed().as_secs_f64()),
+            event,
+        };
+        let _ = self.sender.send(record);
+    }
+
+    fn note_step(&self, event: &Event) {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::StepStarted { id, machine, text } => {
+                let text = match machine {
+                    Some(machine) => format!("{machine}: {text}"),
+                    None => text.clone(),
+                };
+                steps.insert(*id, text);
+            }
+            Event::StepFinished { id, .. } => {
+                steps.remove(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// A note without a machine.
+    pub fn note(&self, level: Level, text: impl Into<String>) {
+        self.tell(Event::Note {
+            machine: None,
+            level,
+            text: text.into(),
+        });
+    }
+}
+
+/// Milliseconds are enough for people and keep the stream short.
+#[must_use]
+pub fn round(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}

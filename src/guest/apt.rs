@@ -1,0 +1,213 @@
+//! Asks the machine's own apt: which versions go together, what they need, and for the files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::fetch::Error;
+
+/// One package as apt describes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Package {
+    pub version: String,
+    /// Hexadecimal.
+    pub sha256: String,
+    /// Packages of the same set that it needs.
+    pub depends: BTreeSet<String>,
+}
+
+/// The packages that installing `wanted` on an empty machine would bring, but
+/// for those `left_out` and what only they need.
+///
+/// # Errors
+/// When apt is missing or finds no solution; its own message is passed on.
+pub fn resolve(
+    wanted: &BTreeSet<String>,
+    left_out: &[String],
+) -> Result<BTreeMap<String, Package>, Error> {
+    let state = tempfile::tempdir().map_err(Error::temporary)?;
+    let status = state.path().join("status");
+    let pretended: String = left_out
+        .iter()
+        .filter(|name| !wanted.contains(*name))
+        .map(|name| installed_stanza(name))
+        .collect();
+    fs::write(&status, pretended).map_err(|error| Error::file(&status, error))?;
+
+    let simulated = output(
+        Command::new("apt-get")
+            .arg("-o")
+            .arg(format!("Dir::State::status={}", status.display()))
+            .arg("-o")
+            .arg(format!(
+                "Dir::State::extended_states={}",
+                state.path().join("extended").display()
+            ))
+            .args(["-o", "APT::Install-Recommends=false"])
+            .args(["-o", "Debug::NoLocking=1", "--simulate", "install"])
+            .args(wanted),
+    )?;
+    let versions = planned_versions(&simulated);
+    let shown = output(
+        Command::new("apt-cache").arg("show").args(
+            versions
+                .iter()
+                .map(|(name, version)| format!("{name}={version}")),
+        ),
+    )?;
+    Ok(packages(&versions, &shown))
+}
+
+/// Downloads packages into `folder`; gives their files in the same order.
+///
+/// # Errors
+/// When apt fails or a file is not where it says.
+pub fn download(folder: &Path, packages: &[(&str, &str)]) -> Result<Vec<PathBuf>, Error> {
+    output(
+        Command::new("apt-get")
+            .current_dir(folder)
+            // The sandbox user could not write into a private folder.
+            .args(["-o", "APT::Sandbox::User=root", "-qq", "download"])
+            .args(
+                packages
+                    .iter()
+                    .map(|(name, version)| format!("{name}={version}")),
+            ),
+    )?;
+    let entries: Vec<PathBuf> = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(|error| Error::file(folder, error))?;
+    packages
+        .iter()
+        .map(|(name, version)| {
+            let prefix = format!("{name}_{}_", version.replace(':', "%3a"));
+            entries
+                .iter()
+                .find(|path| {
+                    path.file_name()
+                        .and_then(|file| file.to_str())
+                        .is_some_and(|file| file.starts_with(&prefix))
+                })
+                .cloned()
+                .ok_or_else(|| Error::NotDownloaded((*name).to_owned()))
+        })
+        .collect()
+}
+
+fn installed_stanza(name: &str) -> String {
+    format!(
+        "Package: {name}\nStatus: install ok installed\nVersion: 999:1\nArchitecture: amd64\n\
+         Multi-Arch: foreign\nMaintainer: none\nDescription: left out\n\n"
+    )
+}
+
+/// The lines `Inst NAME (VERSION …` of a simulated installation.
+fn planned_versions(simulated: &str) -> BTreeMap<String, String> {
+    simulated
+        .lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("Inst ")?.split_once(' ')?;
+            let version = rest.split_once('(')?.1.split_whitespace().next()?;
+            Some((name.to_owned(), version.to_owned()))
+        })
+        .collect()
+}
+
+/// Reads `apt-cache show`, keeping of the dependencies those in the set.
+fn packages(versions: &BTreeMap<String, String>, shown: &str) -> BTreeMap<String, Package> {
+    let stanzas: Vec<BTreeMap<&str, &str>> = shown
+        .split("\n\n")
+        .map(|stanza| {
+            stanza
+                .lines()
+                .filter(|line| !line.starts_with(' '))
+                .filter_map(|line| line.split_once(": "))
+                .collect()
+        })
+        .collect();
+    let mut providers: BTreeMap<&str, &str> = BTreeMap::new();
+    for stanza in &stanzas {
+        for provided in stanza.get("Provides").unwrap_or(&"").split(',') {
+            if let (Some(name), Some(package)) = (bare_name(provided), stanza.get("Package")) {
+                providers.entry(name).or_insert(package);
+            }
+        }
+    }
+    let resolve_one = |alternatives: &str| {
+        alternatives.split('|').filter_map(bare_name).find_map(|name| {
+            if versions.contains_key(name) {
+                Some(name.to_owned())
+            } else {
+                providers.get(name).map(|package| (*package).to_owned())
+            }
+        })
+    };
+    stanzas
+        .iter()
+        .filter_map(|stanza| {
+            let name = *stanza.get("Package")?;
+            if versions.get(name).map(String::as_str) != stanza.get("Version").copied() {
+                return None;
+            }
+            let depends = ["Pre-Depends", "Depends"]
+                .iter()
+                .flat_map(|field| stanza.get(field).unwrap_or(&"").split(','))
+                .filter_map(resolve_one)
+                .filter(|dependency| dependency != name)
+                .collect();
+            let package = Package {
+                version: (*stanza.get("Version")?).to_owned(),
+                sha256: (*stanza.get("SHA256")?).to_owned(),
+                depends,
+            };
+            Some((name.to_owned(), package))
+        })
+        .collect()
+}
+
+/// `libc6:any (>= 2.36)` without architecture and condition.
+fn bare_name(dependency: &str) -> Option<&str> {
+    dependency
+        .split_whitespace()
+        .next()
+        .and_then(|name| name.split(':').next())
+        .filter(|name| !name.is_empty())
+}
+
+fn output(command: &mut Command) -> Result<String, Error> {
+    super::fetch::output(command.env("LC_ALL", "C"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_apt_would_install() {
+        let simulated = "NOTE: This is only a simulation!\n\
+            Inst libc6 (2.36-9+deb12u14 Debian:12.13/oldstable [amd64])\n\
+            Inst curl (7.88.1-10 Debian:12 [amd64]) []\nConf curl (7.88.1-10)\n";
+        let versions = planned_versions(simulated);
+        assert_eq!(versions["libc6"], "2.36-9+deb12u14");
+        assert_eq!(versions["curl"], "7.88.1-10");
+        assert_eq!(versions.len(), 2);
+    }
+
+    #[test]
+    fn dependencies_are_those_of_the_set_through_alternatives_and_provides() {
+        let versions = BTreeMap::from([
+            ("a".to_owned(), "1".to_owned()),
+            ("b".to_owned(), "2".to_owned()),
+            ("awk-b".to_owned(), "3".to_owned()),
+        ]);
+        let shown = "Package: a\nVersion: 1\nDepends: b (>= 2) | x, awk, gone\nSHA256: aa\n\n\
+            Package: b\nVersion: 2\nSHA256: bb\n\n\
+            Package: awk-b\nVersion: 3\nProvides: awk (= 1)\nSHA256: cc\n\n\
+            Package: b\nVersion: 9\nSHA256: dd\n";
+        let packages = packages(&versions, shown);
+        let depends: Vec<_> = packages["a"].depends.iter().collect();
+        assert_eq!(depends, ["awk-b", "b"]);
+        assert_eq!(packages["b"].sha256, "bb");
+    }
+}

@@ -1,0 +1,9 @@
+//! Sets up what the built-in guests are made of: Debian packages and npm packages, in the Nix store.
+
+mod apt;
+mod fetch;
+mod index;
+mod npm;
+
+pub use fetch::{Error, fetch, index_path};
+pub use index::Index;

@@ -1,0 +1,16 @@
+//! Snowglobe runs NixOS integration tests: it evaluates their machines, boots
+//! them under QEMU on private networks, and runs the test's script against
+//! them. See `docs/src/architecture.md` for the way data flows.
+
+pub mod cli;
+mod child;
+pub mod event;
+pub mod guest;
+pub mod manifest;
+pub mod machine;
+pub mod network;
+pub mod nix;
+pub mod qemu;
+pub mod report;
+pub mod script;
+pub mod session;

@@ -1,0 +1,367 @@
+//! Starting, reaching and stopping a machine.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixListener;
+use tokio::sync::{Mutex, OnceCell};
+
+use super::{Machine, MachineError};
+use crate::event::{Event, round};
+use crate::qemu::{Accelerator, Exit, Launch, PATIENCE, Process, Qmp, Shell, ShellError};
+
+/// How long the console is read on after QEMU has ended.
+const CONSOLE_GRACE: Duration = Duration::from_secs(2);
+
+/// One run of QEMU.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub process: Arc<Process>,
+    started: Instant,
+    monitor_socket: PathBuf,
+    monitor: OnceCell<Monitor>,
+    shell_socket: UnixListener,
+    shell: OnceCell<Shell>,
+    /// Whether the guest's shell has said that it is ready.
+    connected: Mutex<bool>,
+}
+
+pub(super) struct Monitor(pub Qmp);
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Monitor")
+    }
+}
+
+impl Machine {
+    /// Starts QEMU, unless it runs already. Does not wait for the guest.
+    ///
+    /// # Errors
+    /// When the run script cannot be started.
+    pub async fn start(self: &Arc<Self>, allow_reboot: bool) -> Result<(), MachineError> {
+        if self.is_up() {
+            return Ok(());
+        }
+        let machine = self.clone();
+        // QEMU dies with the thread that starts it: one of the runtime's own,
+        // never a thread of the script.
+        tokio::spawn(async move { machine.launch(allow_reboot) })
+            .await
+            .map_err(|error| self.unable(format!("could not be started: {error}")))?
+    }
+
+    fn launch(&self, allow_reboot: bool) -> Result<(), MachineError> {
+        let folder = &self.surroundings.state_folder;
+        let file_error = |source| MachineError::File {
+            path: folder.clone(),
+            source,
+        };
+        let shell_path = folder.join("shell");
+        let shell_socket = Shell::listen(&shell_path).map_err(file_error)?;
+        let monitor_socket = folder.join("qmp");
+        let launch = Launch {
+            script: self.node.start_script.clone(),
+            folder: folder.clone(),
+            environment: self.environment(allow_reboot),
+        };
+        let (process, output) = Process::start(&launch)?;
+        let events = self.surroundings.events.clone();
+        events.tell(Event::MachineStarted {
+            machine: self.name.clone(),
+            pid: process.pid(),
+        });
+        let log = self
+            .surroundings
+            .output_folder
+            .join("console")
+            .join(format!("{}.log", self.name));
+        let console = self.console.clone();
+        let name = self.name.clone();
+        let watched = process.clone();
+        tokio::spawn(async move {
+            let reading = tokio::spawn({
+                let events = events.clone();
+                async move {
+                    if let Err(error) = console.follow(output, &log).await {
+                        events.note(
+                            crate::event::Level::Error,
+                            format!("{}: {error}: the console is lost", log.display()),
+                        );
+                    }
+                }
+            });
+            let exit = watched.ended().await;
+            let _ = tokio::time::timeout(CONSOLE_GRACE, reading).await;
+            events.tell(Event::MachineStopped {
+                machine: name,
+                status: exit.status,
+            });
+        });
+        let running = Running {
+            process,
+            started: Instant::now(),
+            monitor_socket,
+            monitor: OnceCell::new(),
+            shell_socket,
+            shell: OnceCell::new(),
+            connected: Mutex::new(false),
+        };
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(running));
+        Ok(())
+    }
+
+    /// What run scripts read, as the contract in the manual tells.
+    fn environment(&self, allow_reboot: bool) -> Vec<(String, OsString)> {
+        let here = &self.surroundings;
+        let mut options = vec![
+            "-qmp unix:qmp,server=on,wait=off",
+            "-chardev socket,id=shell,path=shell",
+            "-device virtio-serial",
+            "-device virtconsole,chardev=shell",
+            "-device virtio-rng-pci",
+            "-serial stdio",
+        ];
+        if !allow_reboot {
+            options.push("-no-reboot");
+        }
+        if here.accelerator == Accelerator::Tcg {
+            // A run script of NixOS would take the first that opens.
+            options.push("-machine accel=tcg");
+        }
+        if self.node.guest == crate::manifest::Guest::Nixos {
+            options.push("-nographic");
+        }
+        if let Ok(given) = std::env::var("QEMU_OPTS") {
+            return self.with_options(format!("{} {given}", options.join(" ")));
+        }
+        self.with_options(options.join(" "))
+    }
+
+    fn with_options(&self, options: String) -> Vec<(String, OsString)> {
+        let here = &self.surroundings;
+        let mut environment: Vec<(String, OsString)> = vec![
+            ("TMPDIR".into(), here.state_folder.clone().into()),
+            ("USE_TMPDIR".into(), "1".into()),
+            ("SHARED_DIR".into(), here.shared_folder.clone().into()),
+            ("QEMU_OPTS".into(), options.into()),
+        ];
+        environment.extend(here.network_environment.iter().cloned());
+        environment
+    }
+
+    /// Whether QEMU runs.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.current()
+            .is_some_and(|running| running.process.exit().is_none())
+    }
+
+    /// The process number of QEMU.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.current().map(|running| running.process.pid())
+    }
+
+    /// Waits until the guest's shell answers; starts the machine where it is off.
+    ///
+    /// # Errors
+    /// When the machine ends before.
+    pub async fn connect(self: &Arc<Self>) -> Result<(), MachineError> {
+        self.start(false).await?;
+        let running = self.running()?;
+        let mut connected = running.connected.lock().await;
+        if *connected {
+            return Ok(());
+        }
+        let text = "waiting for the guest to finish booting".to_owned();
+        self.step(text, async {
+            let shell = self.shell(&running).await?;
+            self.guard(&running, async { Ok(shell.greeting().await?) })
+                .await
+        })
+        .await?;
+        *connected = true;
+        self.surroundings.events.tell(Event::MachineReady {
+            machine: self.name.clone(),
+            after_s: round(running.started.elapsed().as_secs_f64()),
+        });
+        Ok(())
+    }
+
+    /// Forgets that the shell has answered, as after a reboot.
+    pub async fn disconnect(&self) {
+        if let Some(running) = self.current() {
+            *running.connected.lock().await = false;
+        }
+    }
+
+    /// Whether the shell has answered.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.current()
+            .is_some_and(|running| running.connected.try_lock().is_ok_and(|connected| *connected))
+    }
+
+    pub(super) async fn shell<'a>(&self, running: &'a Running) -> Result<&'a Shell, MachineError> {
+        self.guard(running, async {
+            running
+                .shell
+                .get_or_try_init(|| Shell::accept(&running.shell_socket))
+                .await
+                .map_err(MachineError::from)
+        })
+        .await
+    }
+
+    pub(super) async fn monitor<'a>(&self, running: &'a Running) -> Result<&'a Qmp, MachineError> {
+        let connecting = running.monitor.get_or_try_init(|| async {
+            Qmp::connect(&running.monitor_socket).await.map(Monitor)
+        });
+        self.guard(running, async { Ok(&connecting.await?.0) }).await
+    }
+
+    /// Does `work` as long as QEMU runs.
+    pub(super) async fn guard<T>(
+        &self,
+        running: &Running,
+        work: impl Future<Output = Result<T, MachineError>>,
+    ) -> Result<T, MachineError> {
+        let ended = |exit| MachineError::Ended {
+            machine: self.name.clone(),
+            exit,
+        };
+        tokio::select! {
+            biased;
+            result = work => match result {
+                // The shell is closed a moment before the process ends.
+                Err(MachineError::Shell(ShellError::Closed)) => {
+                    match tokio::time::timeout(PATIENCE, running.process.ended()).await {
+                        Ok(exit) => Err(ended(exit)),
+                        Err(_) => Err(ShellError::Closed.into()),
+                    }
+                }
+                other => other,
+            },
+            exit = running.process.ended() => Err(ended(exit)),
+        }
+    }
+
+    /// Asks the guest to power off, and waits until it has.
+    ///
+    /// # Errors
+    /// When the guest's shell cannot be reached.
+    pub async fn shutdown(self: &Arc<Self>) -> Result<(), MachineError> {
+        if !self.is_up() {
+            return Ok(());
+        }
+        self.step("powering off".to_owned(), async {
+            self.connect().await?;
+            let running = self.running()?;
+            let shell = self.shell(&running).await?;
+            let _ = shell.run("poweroff", crate::qemu::Expect::Nothing).await;
+            running.process.ended().await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends QEMU as if the power had failed.
+    ///
+    /// # Errors
+    /// None: a machine that is off stays so.
+    pub async fn crash(&self) -> Result<(), MachineError> {
+        let Some(running) = self.current() else {
+            return Ok(());
+        };
+        self.step("forced crash".to_owned(), async {
+            running.process.kill().await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Presses Ctrl-Alt-Delete. The machine must have been started with
+    /// `allow_reboot`, or it ends instead.
+    ///
+    /// # Errors
+    /// When the machine is off.
+    pub async fn reboot(&self) -> Result<(), MachineError> {
+        self.step("rebooting".to_owned(), async {
+            let running = self.running()?;
+            self.human("sendkey ctrl-alt-delete").await?;
+            *running.connected.lock().await = false;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until QEMU has ended.
+    ///
+    /// # Errors
+    /// None: a machine that was never started is off.
+    pub async fn wait_for_shutdown(&self) -> Result<(), MachineError> {
+        let Some(running) = self.current() else {
+            return Ok(());
+        };
+        self.step("waiting for the guest to power off".to_owned(), async {
+            running.process.ended().await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stops QEMU without asking the guest; for the end of a run.
+    pub async fn release(&self) -> Option<Exit> {
+        let running = self.current()?;
+        Some(running.process.kill().await)
+    }
+
+    /// Runs a command of QEMU's human monitor.
+    ///
+    /// # Errors
+    /// When the machine is off or QEMU refuses.
+    pub async fn human(&self, command: &str) -> Result<String, MachineError> {
+        let running = self.running()?;
+        let monitor = self.monitor(&running).await?;
+        self.guard(&running, async { Ok(monitor.human(command).await?) })
+            .await
+    }
+
+    /// Plugs the machine's virtual networks in, or out.
+    ///
+    /// # Errors
+    /// When the machine is off or has none.
+    pub async fn set_networks(&self, up: bool) -> Result<(), MachineError> {
+        let count = self.node.vlans.len();
+        if count == 0 {
+            return Err(self.unable("is on no virtual network"));
+        }
+        let running = self.running()?;
+        let monitor = self.monitor(&running).await?;
+        self.guard(&running, async {
+            for number in 1..=count {
+                monitor.set_link(&format!("vlan{number}"), up).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Types on the serial console.
+    ///
+    /// # Errors
+    /// When the machine is off.
+    pub async fn send_console(&self, text: &str) -> Result<(), MachineError> {
+        let running = self.running()?;
+        running
+            .process
+            .type_on_console(text.as_bytes())
+            .await
+            .map_err(|error| self.unable(format!("does not take what is typed: {error}")))
+    }
+}

@@ -1,0 +1,154 @@
+//! A machine of a test: starts, answers, waits, stops.
+
+mod commands;
+mod files;
+mod lifecycle;
+mod operation;
+mod units;
+mod waits;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::event::{Event, Events, round};
+use crate::manifest::Node;
+use crate::qemu::{Accelerator, Console, Exit, ProcessError, QmpError, ShellError};
+
+use lifecycle::Running;
+pub use operation::Operation;
+
+/// How many of a console's last lines go into messages.
+pub const TAIL_LINES: usize = 20;
+
+/// Why an operation on a machine did not come to its end.
+#[derive(Debug, Error)]
+pub enum MachineError {
+    /// What the script wanted to be true is not.
+    #[error("{0}")]
+    Assertion(String),
+    #[error("{what} did not happen within {} s{detail}", .limit.as_secs_f64())]
+    Timeout {
+        what: String,
+        limit: Duration,
+        /// The last thing that was seen, on a line of its own.
+        detail: String,
+    },
+    #[error("machine {machine} has ended ({}){}", .exit.status, words(.exit))]
+    Ended { machine: String, exit: Exit },
+    #[error("machine {0} is not running: start it first")]
+    NotRunning(String),
+    #[error("machine {0} {1}")]
+    Unable(String, String),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    #[error(transparent)]
+    Shell(#[from] ShellError),
+    #[error("{path}: {source}")]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+fn words(exit: &Exit) -> String {
+    if exit.words.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", exit.words)
+    }
+}
+
+/// What a machine needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    pub events: Events,
+    pub accelerator: Accelerator,
+    /// Private folder for the machine's sockets and disks.
+    pub state_folder: PathBuf,
+    /// Mounted in all guests.
+    pub shared_folder: PathBuf,
+    pub output_folder: PathBuf,
+    /// Where the networks are to be found.
+    pub network_environment: Vec<(String, OsString)>,
+}
+
+/// A machine, running or not.
+#[derive(Debug)]
+pub struct Machine {
+    name: String,
+    node: Node,
+    surroundings: Surroundings,
+    console: Console,
+    running: Mutex<Option<Arc<Running>>>,
+}
+
+static NEXT_STEP: AtomicU64 = AtomicU64::new(1);
+
+impl Machine {
+    #[must_use]
+    pub fn new(name: &str, node: &Node, surroundings: Surroundings) -> Self {
+        Self {
+            name: name.to_owned(),
+            node: node.clone(),
+            console: Console::new(name, surroundings.events.clone()),
+            surroundings,
+            running: Mutex::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[must_use]
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    fn current(&self) -> Option<Arc<Running>> {
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn running(&self) -> Result<Arc<Running>, MachineError> {
+        self.current()
+            .ok_or_else(|| MachineError::NotRunning(self.name.clone()))
+    }
+
+    /// Does `work`, telling of its beginning and end.
+    async fn step<T>(
+        &self,
+        text: String,
+        work: impl Future<Output = Result<T, MachineError>>,
+    ) -> Result<T, MachineError> {
+        let events = &self.surroundings.events;
+        let id = NEXT_STEP.fetch_add(1, Ordering::Relaxed);
+        let begin = Instant::now();
+        events.tell(Event::StepStarted {
+            id,
+            machine: Some(self.name.clone()),
+            text,
+        });
+        let result = work.await;
+        events.tell(Event::StepFinished {
+            id,
+            duration_s: round(begin.elapsed().as_secs_f64()),
+        });
+        result
+    }
+
+    fn unable(&self, reason: impl Into<String>) -> MachineError {
+        MachineError::Unable(self.name.clone(), reason.into())
+    }
+}

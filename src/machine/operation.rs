@@ -1,0 +1,191 @@
+//! Everything that can be asked of a machine, as data: what the script's words come to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Machine, MachineError};
+use crate::qemu::Expect;
+
+/// An operation with its arguments. Durations are seconds.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Operation {
+    Start { allow_reboot: bool },
+    Connect {},
+    Disconnect {},
+    IsUp {},
+    IsConnected {},
+    Pid {},
+    Execute {
+        command: String,
+        check_return: bool,
+        check_output: bool,
+        timeout: Option<f64>,
+    },
+    Succeed { commands: Vec<String>, timeout: Option<f64> },
+    Fail { commands: Vec<String>, timeout: Option<f64> },
+    WaitUntilSucceeds { command: String, timeout: f64 },
+    WaitUntilFails { command: String, timeout: f64 },
+    WaitForUnit { unit: String, user: Option<String>, timeout: f64 },
+    UnitInfo { unit: String, user: Option<String> },
+    UnitProperty { unit: String, property: String, user: Option<String> },
+    Systemctl { query: String, user: Option<String> },
+    WaitForFile { filename: String, timeout: f64 },
+    WaitForOpenPort { port: u16, address: String, timeout: f64 },
+    WaitForClosedPort { port: u16, address: String, timeout: f64 },
+    ConsoleText { position: usize },
+    WaitForConsole { position: usize, timeout: Option<f64> },
+    SendConsole { text: String },
+    Sleep { seconds: f64 },
+    Shutdown {},
+    Crash {},
+    Reboot {},
+    WaitForShutdown {},
+    CopyFromHost { source: PathBuf, target: String },
+    CopyFromMachine { source: String, target: String },
+    Screenshot { name: String },
+    SetNetworks { up: bool },
+    MonitorCommand { command: String },
+}
+
+impl Machine {
+    /// Does it; gives what the script is to have back.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    pub async fn perform(self: &Arc<Self>, operation: Operation) -> Result<Value, MachineError> {
+        use Operation as Op;
+        Ok(match operation {
+            Op::Start { allow_reboot } => json!(self.start(allow_reboot).await?),
+            Op::Connect {} => json!(self.connect().await?),
+            Op::Disconnect {} => json!(self.disconnect().await),
+            Op::IsUp {} => json!(self.is_up()),
+            Op::IsConnected {} => json!(self.is_connected()),
+            Op::Pid {} => json!(self.pid()),
+            Op::Execute {
+                command,
+                check_return,
+                check_output,
+                timeout,
+            } => {
+                let expect = match (check_output, check_return) {
+                    (true, true) => Expect::OutputAndStatus,
+                    (true, false) => Expect::Output,
+                    (false, _) => Expect::Nothing,
+                };
+                let outcome = self.execute(&command, expect, timeout.map(seconds)).await?;
+                // What today's driver gives where it does not ask.
+                let missing = if check_output { -1 } else { -2 };
+                let output = String::from_utf8_lossy(&outcome.output);
+                json!([outcome.status.unwrap_or(missing), output])
+            }
+            Op::Succeed { commands, timeout } => {
+                json!(self.succeed(&commands, timeout.map(seconds)).await?)
+            }
+            Op::Fail { commands, timeout } => {
+                json!(self.fail(&commands, timeout.map(seconds)).await?)
+            }
+            Op::WaitUntilSucceeds { command, timeout } => {
+                json!(self.wait_until_succeeds(&command, seconds(timeout)).await?)
+            }
+            Op::WaitUntilFails { command, timeout } => {
+                json!(self.wait_until_fails(&command, seconds(timeout)).await?)
+            }
+            Op::WaitForUnit { unit, user, timeout } => {
+                json!(self.wait_for_unit(&unit, user.as_deref(), seconds(timeout)).await?)
+            }
+            Op::UnitInfo { unit, user } => json!(self.unit_info(&unit, user.as_deref()).await?),
+            Op::UnitProperty { unit, property, user } => {
+                json!(self.unit_property(&unit, &property, user.as_deref()).await?)
+            }
+            Op::Systemctl { query, user } => json!(self.systemctl(&query, user.as_deref()).await?),
+            Op::WaitForFile { filename, timeout } => {
+                json!(self.wait_for_file(&filename, seconds(timeout)).await?)
+            }
+            Op::WaitForOpenPort { port, address, timeout } => {
+                json!(self.wait_for_open_port(port, &address, seconds(timeout)).await?)
+            }
+            Op::WaitForClosedPort { port, address, timeout } => {
+                json!(self.wait_for_closed_port(port, &address, seconds(timeout)).await?)
+            }
+            Op::ConsoleText { position } => json!(self.console().since(position)),
+            Op::WaitForConsole { position, timeout } => {
+                json!(self.wait_for_console(position, timeout.map(seconds)).await?)
+            }
+            Op::SendConsole { text } => json!(self.send_console(&text).await?),
+            Op::Sleep { seconds } => json!(self.succeed(&[format!("sleep {seconds}")], None).await.map(drop)?),
+            Op::Shutdown {} => json!(self.shutdown().await?),
+            Op::Crash {} => json!(self.crash().await?),
+            Op::Reboot {} => json!(self.reboot().await?),
+            Op::WaitForShutdown {} => json!(self.wait_for_shutdown().await?),
+            Op::CopyFromHost { source, target } => json!(self.copy_from_host(&source, &target).await?),
+            Op::CopyFromMachine { source, target } => {
+                json!(self.copy_from_machine(&source, &target).await?)
+            }
+            Op::Screenshot { name } => json!(self.screenshot(&name).await?),
+            Op::SetNetworks { up } => json!(self.set_networks(up).await?),
+            Op::MonitorCommand { command } => json!(self.human(&command).await?),
+        })
+    }
+
+    /// Waits until the console is longer than `position`; gives what is new,
+    /// or nothing where the time is over first.
+    async fn wait_for_console(
+        self: &Arc<Self>,
+        position: usize,
+        limit: Option<Duration>,
+    ) -> Result<String, MachineError> {
+        let running = self.running()?;
+        let grown = async {
+            self.console().longer_than(position).await;
+            Ok(())
+        };
+        let waiting = self.guard(&running, grown);
+        match limit {
+            None => waiting.await?,
+            Some(limit) => match tokio::time::timeout(limit, waiting).await {
+                Ok(result) => result?,
+                Err(_) => return Ok(String::new()),
+            },
+        }
+        Ok(self.console().since(position))
+    }
+}
+
+/// Seconds of a script as a duration; what is no length of time is none.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(if seconds > 0.0 {
+        Duration::MAX / 4
+    } else {
+        Duration::ZERO
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_read_from_the_scripts_calls() {
+        let call = json!({"operation": "wait_for_file", "filename": "/x", "timeout": 5});
+        let operation: Operation = serde_json::from_value(call).unwrap();
+        assert_eq!(
+            operation,
+            Operation::WaitForFile {
+                filename: "/x".to_owned(),
+                timeout: 5.0
+            }
+        );
+    }
+
+    #[test]
+    fn lengths_of_time_are_never_negative_or_endless() {
+        assert_eq!(seconds(-1.0), Duration::ZERO);
+        assert_eq!(seconds(f64::NAN), Duration::ZERO);
+        assert!(seconds(f64::INFINITY) > Duration::from_secs(1_000_000));
+    }
+}

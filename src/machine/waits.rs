@@ -1,0 +1,225 @@
+//! Waiting for something to become true in the guest.
+//!
+//! A loop in the guest asks again at short, growing intervals, for a second or
+//! two at a time; then it reports, so that deadlines and interrupts are met.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::commands::{quote, shown};
+use super::{Machine, MachineError};
+use crate::qemu::{Expect, Outcome};
+
+/// The status by which a round in the guest says: not yet.
+const NOT_YET: i32 = 75;
+
+/// The shortest and the longest pause between two attempts, in milliseconds.
+const FIRST_PAUSE_MS: u32 = 20;
+const LONGEST_PAUSE_MS: u32 = 500;
+
+/// How long one attempt may last beyond the deadline of the wait.
+const ATTEMPT_GRACE: Duration = Duration::from_secs(1);
+
+/// How one round of asking ended.
+#[derive(Debug)]
+pub(super) enum Round {
+    Reached(Outcome),
+    NotYet(Outcome),
+    /// The attempt said by a status of its own that it will never be.
+    Hopeless(i32, Outcome),
+}
+
+impl Machine {
+    /// Waits until a command succeeds; gives its output.
+    ///
+    /// # Errors
+    /// When it does not within `limit`, and as for [`Machine::execute`].
+    pub async fn wait_until_succeeds(self: &Arc<Self>, command: &str, limit: Duration) -> Result<String, MachineError> {
+        let attempt = format!("o=$(bash -c {} | base64 -w 0; exit ${{PIPESTATUS[0]}})", quote(&strict(command)));
+        self.wait_for(&format!("success of `{command}'"), &attempt, limit)
+            .await
+    }
+
+    /// Waits until a command fails; gives its output.
+    ///
+    /// # Errors
+    /// When it does not within `limit`, and as for [`Machine::execute`].
+    pub async fn wait_until_fails(self: &Arc<Self>, command: &str, limit: Duration) -> Result<String, MachineError> {
+        let attempt = format!("! o=$(bash -c {} | base64 -w 0; exit ${{PIPESTATUS[0]}})", quote(&strict(command)));
+        self.wait_for(&format!("failure of `{command}'"), &attempt, limit)
+            .await
+    }
+
+    /// Waits until a file is there.
+    ///
+    /// # Errors
+    /// When it is not within `limit`, and as for [`Machine::execute`].
+    pub async fn wait_for_file(self: &Arc<Self>, file: &str, limit: Duration) -> Result<(), MachineError> {
+        // Not quoted: existing scripts wait for patterns and for $HOME/….
+        let attempt = format!("test -e {file}");
+        self.wait_for(&format!("file {file}"), &attempt, limit)
+            .await
+            .map(drop)
+    }
+
+    /// Waits until something listens on a TCP port. Needs no program in the
+    /// guest but bash.
+    ///
+    /// # Errors
+    /// When nothing does within `limit`, and as for [`Machine::execute`].
+    pub async fn wait_for_open_port(self: &Arc<Self>, port: u16, address: &str, limit: Duration) -> Result<(), MachineError> {
+        let attempt = format!("(exec 3<>{}) 2> /dev/null", device(address, port));
+        self.wait_for(&format!("TCP port {port} on {address}"), &attempt, limit)
+            .await
+            .map(drop)
+    }
+
+    /// Waits until nothing listens on a TCP port.
+    ///
+    /// # Errors
+    /// When something still does after `limit`, and as for [`Machine::execute`].
+    pub async fn wait_for_closed_port(self: &Arc<Self>, port: u16, address: &str, limit: Duration) -> Result<(), MachineError> {
+        let attempt = format!("! (exec 3<>{}) 2> /dev/null", device(address, port));
+        self.wait_for(&format!("end of TCP port {port} on {address}"), &attempt, limit)
+            .await
+            .map(drop)
+    }
+
+    /// Waits until `attempt`, a line of bash that may set `o` to an output in
+    /// base64, is true; gives that output.
+    async fn wait_for(self: &Arc<Self>, what: &str, attempt: &str, limit: Duration) -> Result<String, MachineError> {
+        let outcome = self
+            .step(format!("waiting for {what}"), async {
+                let begin = Instant::now();
+                let mut pause = FIRST_PAUSE_MS;
+                loop {
+                    match self.round(attempt, begin, limit, &mut pause).await? {
+                        Round::Reached(outcome) => break Ok(outcome),
+                        Round::NotYet(outcome) | Round::Hopeless(_, outcome) => {
+                            if begin.elapsed() >= limit {
+                                let text = String::from_utf8_lossy(&outcome.output);
+                                break Err(MachineError::Timeout {
+                                    what: what.to_owned(),
+                                    limit,
+                                    detail: format!(" on {}{}", self.name(), last_output(&text)),
+                                });
+                            }
+                        }
+                    }
+                }
+            })
+            .await?;
+        Ok(String::from_utf8_lossy(&outcome.output).into_owned())
+    }
+
+    /// Asks in the guest for a second or two, at most until the deadline.
+    pub(super) async fn round(
+        self: &Arc<Self>,
+        attempt: &str,
+        begin: Instant,
+        limit: Duration,
+        pause: &mut u32,
+    ) -> Result<Round, MachineError> {
+        let left = limit.saturating_sub(begin.elapsed());
+        let script = round_script(attempt, *pause, left);
+        *pause = after_rounds(*pause);
+        let outcome = self
+            .execute(&script, Expect::OutputAndStatus, Some(left + ATTEMPT_GRACE))
+            .await?;
+        Ok(match outcome.status {
+            Some(0) => Round::Reached(outcome),
+            // 124: `timeout' ended an attempt that hung.
+            Some(NOT_YET | 124) => Round::NotYet(outcome),
+            status => Round::Hopeless(status.unwrap_or_default(), outcome),
+        })
+    }
+}
+
+/// Bash that tries until the attempt is true, it says by a status above 69
+/// that it never will be, or the round is over.
+fn round_script(attempt: &str, pause: u32, left: Duration) -> String {
+    // SECONDS counts whole ones: a round ends between one and two after its begin.
+    let round = left.as_secs().min(2);
+    format!(
+        "set +eu; i={pause}; o=; while :; do {attempt}; s=$?; \
+         [ $s -eq 0 ] && {{ printf %s \"$o\" | base64 -d; exit 0; }}; \
+         [ $s -ge 70 ] && [ $s -lt 75 ] && {{ printf %s \"$o\" | base64 -d; exit $s; }}; \
+         [ $SECONDS -ge {round} ] && {{ printf %s \"$o\" | base64 -d; exit {NOT_YET}; }}; \
+         printf -v p 0.%03d $i; sleep $p; i=$((i * 3 / 2)); [ $i -gt {LONGEST_PAUSE_MS} ] && i={LONGEST_PAUSE_MS}; done"
+    )
+}
+
+/// The pause that a round starts with after one that started with `pause`: it
+/// took the pauses that fill about a second and a half.
+fn after_rounds(pause: u32) -> u32 {
+    let mut waited = 0;
+    let mut next = pause;
+    while waited < 1500 && next < LONGEST_PAUSE_MS {
+        waited += next;
+        next = (next * 3 / 2).min(LONGEST_PAUSE_MS);
+    }
+    next
+}
+
+fn strict(command: &str) -> String {
+    format!("set -euo pipefail; {command}")
+}
+
+/// Bash's own way to a TCP connection.
+fn device(address: &str, port: u16) -> String {
+    quote(&format!("/dev/tcp/{address}/{port}"))
+}
+
+fn last_output(text: &str) -> String {
+    if text.trim().is_empty() {
+        String::new()
+    } else {
+        shown(text).replacen("it printed", "the last attempt printed", 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn run(script: &str) -> (Option<i32>, String) {
+        let output = Command::new("bash").arg("-c").arg(script).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    }
+
+    #[test]
+    fn a_round_ends_when_the_thing_happens() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("there");
+        let attempt = format!("test -e {}", file.display());
+        let script = format!("(sleep 0.2; touch {}) & {}", file.display(), round_script(&attempt, 20, Duration::from_secs(10)));
+        assert_eq!(run(&script).0, Some(0));
+    }
+
+    #[test]
+    fn a_round_ends_by_itself() {
+        assert_eq!(run(&round_script("false", 20, Duration::ZERO)).0, Some(NOT_YET));
+    }
+
+    #[test]
+    fn the_output_of_the_last_attempt_comes_back_whole() {
+        let attempt = "o=$(printf 'a\\0b\\n\\n' | base64 -w 0; exit ${PIPESTATUS[0]})";
+        assert_eq!(run(&round_script(attempt, 20, Duration::from_secs(1))), (Some(0), "a\0b\n\n".to_owned()));
+    }
+
+    #[test]
+    fn an_attempt_can_say_that_it_is_hopeless() {
+        assert_eq!(run(&round_script("(exit 70)", 20, Duration::from_secs(5))).0, Some(70));
+    }
+
+    #[test]
+    fn pauses_grow_to_their_limit() {
+        assert!(after_rounds(20) > 100);
+        assert_eq!(after_rounds(LONGEST_PAUSE_MS), LONGEST_PAUSE_MS);
+    }
+}

@@ -1,0 +1,115 @@
+//! The manifest of a test: what the Nix side tells of it (see `nix-lib/manifest.nix`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the manifest that this program reads.
+pub const VERSION: u32 = 1;
+
+/// A test as plain data. Unknown fields are errors: they are of another version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub version: u32,
+    pub name: String,
+    pub nodes: BTreeMap<String, Node>,
+    /// Containers are read and listed only.
+    pub containers: BTreeMap<String, serde_json::Value>,
+    /// The virtual networks that any node is on.
+    pub vlans: Vec<u32>,
+    /// The script's file in the store.
+    pub test_script: PathBuf,
+    pub test_script_source: Source,
+    /// Seconds.
+    pub global_timeout_s: u64,
+    pub enable_ocr: bool,
+    pub skip_lint: bool,
+    pub skip_type_check: bool,
+}
+
+/// Where the script stands in the user's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    pub file: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+}
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// The script `run-NAME-vm`.
+    pub start_script: PathBuf,
+    pub system: String,
+    /// The virtual networks of its cards, in order.
+    pub vlans: Vec<u32>,
+    /// The names of its cards in the guest, in the same order.
+    pub interfaces: Vec<String>,
+    pub memory_mib: Option<u64>,
+    pub guest: Guest,
+    pub snapshot_safe: bool,
+}
+
+/// What kind of guest a machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guest {
+    Nixos,
+    Debian,
+    Tiny,
+}
+
+impl Guest {
+    /// Whether its run script takes QEMU from PATH. NixOS' own bring theirs.
+    #[must_use]
+    pub fn needs_host_qemu(self) -> bool {
+        self != Self::Nixos
+    }
+}
+
+impl Node {
+    /// The NAME of `run-NAME-vm`, which is the machine's name.
+    #[must_use]
+    pub fn machine_name(&self) -> Option<&str> {
+        self.start_script
+            .file_name()?
+            .to_str()?
+            .strip_prefix("run-")?
+            .strip_suffix("-vm")
+    }
+}
+
+/// The name of a node in the script: what Python takes for a name.
+#[must_use]
+pub fn python_name(node: &str) -> String {
+    node.char_indices()
+        .map(|(position, c)| {
+            let allowed = c == '_' || c.is_ascii_alphabetic() || c.is_ascii_digit() && position > 0;
+            if allowed { c } else { '_' }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_names_become_python_names() {
+        assert_eq!(python_name("web-server.1"), "web_server_1");
+        assert_eq!(python_name("3com"), "_com");
+        assert_eq!(python_name("server"), "server");
+    }
+
+    #[test]
+    fn fields_of_another_version_are_errors() {
+        let text = r#"{"start_script":"/a","system":"x","vlans":[],"interfaces":[],
+            "memory_mib":null,"guest":"tiny","snapshot_safe":true,"surplus":1}"#;
+        let error = serde_json::from_str::<Node>(text).unwrap_err().to_string();
+        assert!(error.contains("unknown field `surplus`"), "{error}");
+    }
+}

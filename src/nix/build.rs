@@ -1,0 +1,74 @@
+//! Builds a test's derivation, telling of each build as it goes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::Command;
+
+use super::Nix;
+use super::log::Log;
+use crate::event::Event;
+use crate::manifest::Manifest;
+
+/// Why a build gave nothing.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    #[error("`nix-store' cannot be started: {0}; install Nix (Debian's package is nix-bin)")]
+    NoNix(io::Error),
+    #[error("{0}")]
+    Failed(String),
+    #[error("the built manifest {path} cannot be read: {source}")]
+    Unreadable { path: PathBuf, source: io::Error },
+}
+
+/// Builds `derivation` and gives the manifest it comes to. `root` becomes an
+/// indirect root: as long as it is there, Nix's garbage collector spares the
+/// result.
+///
+/// # Errors
+/// When Nix cannot be started or a build fails.
+pub async fn build(
+    nix: &Nix,
+    derivation: &Path,
+    root: &Path,
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<Manifest, BuildError> {
+    let mut child = Command::from(nix.command("nix-store"))
+        .args(["--log-format", "internal-json", "--realise"])
+        .arg(derivation)
+        .arg("--add-root")
+        .arg(root)
+        .arg("--indirect")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(BuildError::NoNix)?;
+    let stderr = child.stderr.take().expect("the pipe was asked for");
+    let mut stdout = child.stdout.take().expect("the pipe was asked for");
+
+    let mut log = Log::default();
+    let mut lines = BufReader::new(stderr).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        if let Some(event) = log.line(&String::from_utf8_lossy(&line)) {
+            tell(event);
+        }
+    }
+    let mut output = String::new();
+    // The root's path is all it prints; the manifest is read through it.
+    let _ = stdout.read_to_string(&mut output).await;
+    let status = child.wait().await.map_err(BuildError::NoNix)?;
+    if !status.success() {
+        return Err(BuildError::Failed(log.failure()));
+    }
+    let unreadable = |source| BuildError::Unreadable {
+        path: root.to_owned(),
+        source,
+    };
+    let text = std::fs::read(root).map_err(unreadable)?;
+    serde_json::from_slice(&text).map_err(|error| unreadable(io::Error::other(error)))
+}

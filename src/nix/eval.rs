@@ -1,0 +1,307 @@
+//! Evaluates a test file: which tests it holds, and the manifest of each.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::process::Command;
+
+use super::{Library, Nix};
+use crate::manifest::{self, Manifest};
+
+/// What stands in for nixpkgs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nixpkgs {
+    /// What the file itself and `-I` say.
+    FromFile,
+    Builtin,
+    Path(PathBuf),
+}
+
+/// The options of nix-build that the user gave.
+#[derive(Debug, Clone, Default)]
+pub struct Arguments {
+    /// `--arg NAME EXPRESSION`
+    pub expressions: Vec<(String, String)>,
+    /// `--argstr NAME STRING`
+    pub strings: Vec<(String, String)>,
+    /// `-I`
+    pub includes: Vec<String>,
+    pub show_trace: bool,
+}
+
+/// One evaluation.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    pub file: PathBuf,
+    /// `-A`, as the user wrote it.
+    pub attribute: Option<String>,
+    pub arguments: Arguments,
+    pub nixpkgs: Nixpkgs,
+    /// The index of the built-in guests, where they are set up.
+    pub guest_index: Option<PathBuf>,
+}
+
+/// A test of the file, evaluated.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Test {
+    /// The attribute path within the file; empty where the file is the test.
+    pub attribute: String,
+    pub name: String,
+    pub nodes: Vec<String>,
+    pub manifest: Manifest,
+    /// The script's text.
+    pub script: String,
+    /// The derivation that builds all of it.
+    pub derivation: PathBuf,
+}
+
+/// A test of the file, by name only.
+#[derive(Debug, Clone, Deserialize, serde::Serialize)]
+pub struct TestNames {
+    pub attribute: String,
+    pub name: String,
+    pub nodes: Vec<String>,
+}
+
+/// Why a file does not evaluate.
+#[derive(Debug, Error)]
+pub enum EvalError {
+    #[error("there is no file {0}")]
+    NoFile(PathBuf),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("`nix-instantiate' cannot be started: {0}; install Nix (Debian's package is nix-bin)")]
+    NoNix(io::Error),
+    #[error("{0}")]
+    Nix(String),
+    #[error("`--attr {0}' is no attribute path: a quotation mark is not closed")]
+    BadAttribute(String),
+    #[error("Nix gave a manifest that cannot be read: {0}; its version is not that of this program")]
+    BadManifest(serde_json::Error),
+    #[error("the manifest of `{name}' is of version {found}, and this program reads version {}", manifest::VERSION)]
+    ManifestVersion { name: String, found: u32 },
+}
+
+/// All tests of the file with their manifests.
+///
+/// # Errors
+/// When the file is missing, wrong, or not a test.
+pub async fn evaluate(nix: &Nix, library: &Library, evaluation: &Evaluation) -> Result<Vec<Test>, EvalError> {
+    let json = instantiate(nix, library, evaluation, "manifest").await?;
+    let tests: Vec<Test> = serde_json::from_slice(&json).map_err(EvalError::BadManifest)?;
+    for test in &tests {
+        let found = test.manifest.version;
+        if found != manifest::VERSION {
+            return Err(EvalError::ManifestVersion {
+                name: test.name.clone(),
+                found,
+            });
+        }
+    }
+    Ok(tests)
+}
+
+/// The tests of the file and their nodes; no machine is evaluated.
+///
+/// # Errors
+/// As for [`evaluate`].
+pub async fn list(nix: &Nix, library: &Library, evaluation: &Evaluation) -> Result<Vec<TestNames>, EvalError> {
+    let json = instantiate(nix, library, evaluation, "names").await?;
+    serde_json::from_slice(&json).map_err(EvalError::BadManifest)
+}
+
+async fn instantiate(
+    nix: &Nix,
+    library: &Library,
+    evaluation: &Evaluation,
+    want: &str,
+) -> Result<Vec<u8>, EvalError> {
+    let file = test_file(&evaluation.file)?;
+    let attribute = match &evaluation.attribute {
+        Some(path) => split_attribute(path).ok_or_else(|| EvalError::BadAttribute(path.clone()))?,
+        None => Vec::new(),
+    };
+    let mut command = Command::from(nix.command("nix-instantiate"));
+    command
+        .args(["--eval", "--strict", "--json", "--read-write-mode"])
+        .arg(library.entry())
+        .arg("--argstr")
+        .arg("file")
+        .arg(&file)
+        .args(["--arg", "attribute", &nix_list(&attribute)])
+        .args(["--arg", "arguments", &nix_arguments(&evaluation.arguments)])
+        .args(["--argstr", "want", want]);
+    match &evaluation.nixpkgs {
+        Nixpkgs::FromFile => {}
+        Nixpkgs::Builtin => {
+            command.args(["--argstr", "nixpkgs", "builtin", "-I"]);
+            command.arg(format!("nixpkgs={}", library.builtin().display()));
+        }
+        Nixpkgs::Path(path) => {
+            let path = std::path::absolute(path).map_err(|source| EvalError::File {
+                path: path.clone(),
+                source,
+            })?;
+            command.arg("--argstr").arg("nixpkgs").arg(&path);
+            command.arg("-I").arg(format!("nixpkgs={}", path.display()));
+        }
+    }
+    if let Some(index) = &evaluation.guest_index {
+        command.arg("-I");
+        command.arg(format!("snowglobe-guest-index={}", index.display()));
+    }
+    for include in &evaluation.arguments.includes {
+        command.args(["-I", include]);
+    }
+    if evaluation.arguments.show_trace {
+        command.arg("--show-trace");
+    }
+    command.kill_on_drop(true);
+    let output = command.output().await.map_err(EvalError::NoNix)?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        let message = String::from_utf8_lossy(&output.stderr);
+        Err(EvalError::Nix(trim_message(&message, library.folder())))
+    }
+}
+
+/// The file itself, or the `default.nix` of a folder; absolute.
+fn test_file(path: &Path) -> Result<PathBuf, EvalError> {
+    let file = if path.is_dir() { path.join("default.nix") } else { path.to_owned() };
+    if !file.exists() {
+        return Err(EvalError::NoFile(file));
+    }
+    std::path::absolute(&file).map_err(|source| EvalError::File { path: file, source })
+}
+
+/// `a."b.c".d` as `["a", "b.c", "d"]`.
+fn split_attribute(path: &str) -> Option<Vec<String>> {
+    let mut names = vec![String::new()];
+    let mut quoted = false;
+    for c in path.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            '.' if !quoted => names.push(String::new()),
+            _ => names.last_mut()?.push(c),
+        }
+    }
+    (!quoted).then(|| names.into_iter().filter(|name| !name.is_empty()).collect())
+}
+
+fn nix_string(text: &str) -> String {
+    format!(
+        "\"{}\"",
+        text.replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace("${", "\\${")
+    )
+}
+
+fn nix_list(items: &[String]) -> String {
+    let items: Vec<String> = items.iter().map(|item| nix_string(item)).collect();
+    format!("[ {} ]", items.join(" "))
+}
+
+fn nix_arguments(arguments: &Arguments) -> String {
+    let expressions = arguments
+        .expressions
+        .iter()
+        // On a line of its own, so that a comment at its end hides nothing.
+        .map(|(name, expression)| format!("{} = (\n{expression}\n);", nix_string(name)));
+    let strings = arguments
+        .strings
+        .iter()
+        .map(|(name, text)| format!("{} = {};", nix_string(name), nix_string(text)));
+    format!(
+        "{{ {} }}",
+        expressions.chain(strings).collect::<Vec<_>>().join(" ")
+    )
+}
+
+/// Nix's message without what only concerns this program: where in its own
+/// library the evaluation was, the word that marks its own messages, and
+/// warnings about the machine's set-up.
+fn trim_message(message: &str, library: &Path) -> String {
+    let own = library.to_string_lossy();
+    let mut kept: Vec<String> = Vec::new();
+    let mut hiding = false;
+    for block in message.split("\n\n") {
+        if is_excerpt(block) {
+            // It shows the source that the block before it names.
+            if !hiding {
+                kept.push(block.to_owned());
+            }
+            continue;
+        }
+        hiding = block.contains(own.as_ref());
+        let lines: Vec<&str> = block
+            .lines()
+            .filter(|line| !line.contains(own.as_ref()) && !is_noise(line))
+            .collect();
+        if !lines.is_empty() {
+            kept.push(lines.join("\n"));
+        }
+    }
+    kept.join("\n\n")
+        .replace("error: snowglobe: ", "error: ")
+        .trim()
+        .trim_start_matches("error: ")
+        .to_owned()
+}
+
+/// Lines such as `   12|   foo = bar;` and the marks below them.
+fn is_excerpt(block: &str) -> bool {
+    block.lines().all(|line| {
+        line.trim_start()
+            .trim_start_matches(|c: char| c.is_ascii_digit())
+            .trim_start()
+            .starts_with('|')
+    })
+}
+
+fn is_noise(line: &str) -> bool {
+    line.starts_with("(use '--show-trace'")
+        || line.starts_with("warning: the group 'nixbld'")
+        || line.starts_with("warning: unknown setting")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attribute_paths_may_be_quoted() {
+        assert_eq!(split_attribute("a.b"), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(
+            split_attribute(r#"checks."x.y".z"#),
+            Some(vec!["checks".into(), "x.y".into(), "z".into()])
+        );
+        assert_eq!(split_attribute(r#"a."b"#), None);
+    }
+
+    #[test]
+    fn strings_reach_nix_as_they_are() {
+        assert_eq!(nix_string(r#"a"b\c${d}"#), r#""a\"b\\c\${d}""#);
+    }
+
+    #[test]
+    fn messages_lose_what_is_ours() {
+        let message = "error: snowglobe: there is no attribute `x'\n\n       at /cache/lib/load.nix:7:1:\n\n            7|   throw\n             |   ^\n(use '--show-trace' to show detailed location information)\n";
+        assert_eq!(
+            trim_message(message, Path::new("/cache/lib")),
+            "there is no attribute `x'"
+        );
+    }
+
+    #[test]
+    fn messages_keep_what_is_the_users() {
+        let message = "error: syntax error, unexpected '}'\n\n       at /home/t.nix:3:5:\n\n            2|   a = 1\n            3| }\n             | ^\n";
+        let trimmed = trim_message(message, Path::new("/cache/lib"));
+        assert!(trimmed.starts_with("syntax error"), "{trimmed}");
+        assert!(trimmed.contains("/home/t.nix:3:5"), "{trimmed}");
+        assert!(trimmed.contains("3| }"), "{trimmed}");
+    }
+}

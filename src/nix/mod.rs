@@ -1,0 +1,53 @@
+//! Shells out to Nix: evaluates test files, builds what they need, reads its log.
+
+mod build;
+mod eval;
+mod library;
+mod log;
+
+pub use build::{BuildError, build};
+pub use eval::{Arguments, EvalError, Evaluation, Nixpkgs, Test, TestNames, evaluate, list};
+pub use library::{Library, LibraryError};
+
+use std::path::Path;
+use std::process::Command;
+
+use ::nix::unistd::{Group, geteuid};
+
+/// How Nix's programs are called on this machine.
+#[derive(Debug, Clone)]
+pub struct Nix {
+    options: Vec<String>,
+}
+
+impl Nix {
+    /// Adapts to the machine, and passes `options` (`--option NAME VALUE`) on.
+    #[must_use]
+    pub fn new(options: &[(String, String)]) -> Self {
+        let mut all = Vec::new();
+        if builds_without_accounts() {
+            all.extend(["--option", "build-users-group", ""].map(str::to_owned));
+        }
+        for (name, value) in options {
+            all.extend(["--option".to_owned(), name.clone(), value.clone()]);
+        }
+        Self { options: all }
+    }
+
+    /// One of Nix's programs, ready for further arguments.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(&self.options);
+        command
+    }
+}
+
+/// Root without the daemon builds by itself. Where there is no group of
+/// accounts to build with (as after a plain installation from Debian), Nix
+/// must be told to do without one.
+fn builds_without_accounts() -> bool {
+    let daemon = Path::new("/nix/var/nix/daemon-socket/socket").exists()
+        || std::env::var("NIX_REMOTE").is_ok_and(|remote| !remote.is_empty());
+    geteuid().is_root() && !daemon && matches!(Group::from_name("nixbld"), Ok(None))
+}

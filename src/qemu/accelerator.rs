@@ -1,0 +1,92 @@
+//! Whether the processor can run guests by itself.
+//!
+//! A `/dev/kvm` that opens proves nothing: there are kernels that offer it on
+//! processors without virtualisation, where guests stop half-way.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+/// How machines run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// By the processor.
+    Kvm,
+    /// Emulated: slower by a factor of ten to twenty.
+    Tcg,
+}
+
+/// The accelerator, and why it is not the fast one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceleratorChoice {
+    pub accelerator: Accelerator,
+    pub reason: Option<&'static str>,
+}
+
+impl AcceleratorChoice {
+    /// Looks at the machine.
+    #[must_use]
+    pub fn detect() -> Self {
+        let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let modules = ["/sys/module/kvm_intel", "/sys/module/kvm_amd"]
+            .iter()
+            .any(|path| Path::new(path).exists());
+        let device = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_ok();
+        Self::decide(&processor, modules, device)
+    }
+
+    fn decide(processor: &str, modules: bool, device: bool) -> Self {
+        let virtualises = processor
+            .lines()
+            .filter(|line| line.starts_with("flags"))
+            .any(|line| line.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"));
+        let reason = if !virtualises && !modules {
+            Some("the processor offers no virtualisation")
+        } else if !device {
+            Some("/dev/kvm cannot be opened")
+        } else {
+            None
+        };
+        Self {
+            accelerator: if reason.is_none() {
+                Accelerator::Kvm
+            } else {
+                Accelerator::Tcg
+            },
+            reason,
+        }
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_without_virtualisation_is_not_trusted() {
+        let choice = AcceleratorChoice::decide("flags\t: fpu sse2\n", false, true);
+        assert_eq!(choice.accelerator, Accelerator::Tcg);
+    }
+
+    #[test]
+    fn virtualisation_with_its_device_is_used() {
+        let choice = AcceleratorChoice::decide("flags\t: fpu svm\n", false, true);
+        assert_eq!(choice.accelerator, Accelerator::Kvm);
+        assert_eq!(choice.reason, None);
+        let closed = AcceleratorChoice::decide("flags\t: fpu vmx\n", true, false);
+        assert_eq!(closed.accelerator, Accelerator::Tcg);
+    }
+}

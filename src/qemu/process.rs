@@ -1,0 +1,178 @@
+//! The process of a machine: its run script, which becomes QEMU.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{Mutex, watch};
+
+use crate::child;
+
+/// How much of QEMU's own messages is kept.
+const MAX_WORDS_BYTES: usize = 4096;
+
+/// What is started, and with what.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    pub script: PathBuf,
+    pub folder: PathBuf,
+    pub environment: Vec<(String, OsString)>,
+}
+
+/// Why a machine cannot be started.
+#[derive(Debug, Error)]
+pub enum ProcessError {
+    #[error("{script} cannot be started: {source}")]
+    Start { script: PathBuf, source: io::Error },
+}
+
+/// How QEMU ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// As in `exit status: 0` or `signal: 9 (SIGKILL)`.
+    pub status: String,
+    /// Its last words on standard error.
+    pub words: String,
+}
+
+/// A running machine. Killed when it is dropped.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    stdin: Mutex<ChildStdin>,
+    exit: watch::Receiver<Option<Exit>>,
+}
+
+impl Process {
+    /// Starts the run script; gives the process and its serial console.
+    ///
+    /// Must run on a thread of the runtime: the kernel ends the machine when
+    /// the thread that started it ends.
+    ///
+    /// # Errors
+    /// When the script cannot be started.
+    pub fn start(launch: &Launch) -> Result<(Arc<Self>, ChildStdout), ProcessError> {
+        let mut command = std::process::Command::new(&launch.script);
+        command
+            .current_dir(&launch.folder)
+            .envs(launch.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        child::die_with_parent(&mut command, Signal::SIGKILL);
+        let mut child = Command::from(command)
+            // Ctrl-C is for this program, which then stops the machine itself.
+            .process_group(0)
+            .spawn()
+            .map_err(|source| ProcessError::Start {
+                script: launch.script.clone(),
+                source,
+            })?;
+        let stdin = child.stdin.take().expect("the pipe was asked for");
+        let stdout = child.stdout.take().expect("the pipe was asked for");
+        let pid = child.id().unwrap_or_default();
+        let (sender, exit) = watch::channel(None);
+        tokio::spawn(wait(child, sender));
+        let process = Arc::new(Self {
+            pid,
+            stdin: Mutex::new(stdin),
+            exit,
+        });
+        Ok((process, stdout))
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// How it ended, where it has.
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
+        self.exit.borrow().clone()
+    }
+
+    /// Ends when the process has.
+    pub async fn ended(&self) -> Exit {
+        let mut exit = self.exit.clone();
+        let ended = exit.wait_for(Option::is_some).await;
+        match ended.as_deref() {
+            Ok(Some(exit)) => exit.clone(),
+            _ => Exit {
+                status: "lost".to_owned(),
+                words: String::new(),
+            },
+        }
+    }
+
+    /// Types on the serial console.
+    ///
+    /// # Errors
+    /// When the machine is gone.
+    pub async fn type_on_console(&self, text: &[u8]) -> io::Result<()> {
+        let mut stdin = self.stdin.lock().await;
+        stdin.write_all(text).await?;
+        stdin.flush().await
+    }
+
+    /// Ends it and everything it started, at once.
+    pub async fn kill(&self) -> Exit {
+        self.signal(Signal::SIGKILL);
+        self.ended().await
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.exit().is_some() {
+            return;
+        }
+        if let Ok(pid) = i32::try_from(self.pid) {
+            let _ = killpg(Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+async fn wait(mut child: Child, sender: watch::Sender<Option<Exit>>) {
+    let mut words = Vec::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        let mut buffer = [0; 1024];
+        while let Ok(length @ 1..) = stderr.read(&mut buffer).await {
+            words.extend(&buffer[..length]);
+            let surplus = words.len().saturating_sub(MAX_WORDS_BYTES);
+            words.drain(..surplus);
+        }
+    }
+    let status = child.wait().await.as_ref().map_or_else(
+        |error| error.to_string(),
+        ExitStatus::to_string,
+    );
+    sender.send_replace(Some(Exit {
+        status,
+        words: String::from_utf8_lossy(&words).trim().to_owned(),
+    }));
+}
+
+/// Finds a program on PATH.
+#[must_use]
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder: PathBuf| folder.join(program))
+        .find(|candidate: &PathBuf| Path::is_file(candidate))
+}
+
+/// How long QEMU is given to answer what it is asked to do at once.
+pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,122 @@
+//! QEMU's monitor, by its machine protocol (QMP).
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use qapi::futures::{QapiService, QmpStreamTokio};
+use qapi::qmp;
+use thiserror::Error;
+use tokio::io::WriteHalf;
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+
+/// Why the monitor did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum QmpError {
+    #[error("QEMU's monitor cannot be reached: {0}")]
+    Connect(io::Error),
+    #[error("QEMU's monitor refused `{command}': {source}")]
+    Refused {
+        command: String,
+        source: qapi::ExecuteError,
+    },
+}
+
+/// A connection to a monitor.
+pub struct Qmp {
+    service: QapiService<QmpStreamTokio<WriteHalf<UnixStream>>>,
+    events: JoinHandle<()>,
+}
+
+impl Qmp {
+    /// Connects, waiting until QEMU has made the socket.
+    ///
+    /// # Errors
+    /// When the socket does not come, or what answers is no monitor.
+    pub async fn connect(socket: &Path) -> Result<Self, QmpError> {
+        let stream = loop {
+            match QmpStreamTokio::open_uds(socket).await {
+                Err(error) if not_yet(&error) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                other => break other.map_err(QmpError::Connect)?,
+            }
+        };
+        let stream = stream.negotiate().await.map_err(QmpError::Connect)?;
+        let (service, events) = stream.into_parts();
+        Ok(Self {
+            service,
+            events: tokio::spawn(events.into_future()),
+        })
+    }
+
+    /// Runs a command of the human monitor; gives what it prints.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub async fn human(&self, command: &str) -> Result<String, QmpError> {
+        let request = qmp::human_monitor_command {
+            cpu_index: None,
+            command_line: command.to_owned(),
+        };
+        self.execute(command, request).await
+    }
+
+    /// Connects or disconnects a network card.
+    ///
+    /// # Errors
+    /// When there is no card of this name.
+    pub async fn set_link(&self, name: &str, up: bool) -> Result<(), QmpError> {
+        let request = qmp::set_link {
+            name: name.to_owned(),
+            up,
+        };
+        self.execute("set_link", request).await.map(drop)
+    }
+
+    /// Presses the power button.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub async fn power_down(&self) -> Result<(), QmpError> {
+        self.execute("system_powerdown", qmp::system_powerdown {}).await.map(drop)
+    }
+
+    /// Writes what the display shows to a file, as a PNG picture.
+    ///
+    /// # Errors
+    /// When the machine has no display or the file cannot be written.
+    pub async fn screenshot(&self, file: &Path) -> Result<(), QmpError> {
+        let request = qmp::screendump {
+            filename: file.to_string_lossy().into_owned(),
+            device: None,
+            head: None,
+            format: Some(qmp::ImageFormat::png),
+        };
+        self.execute("screendump", request).await.map(drop)
+    }
+
+    async fn execute<C: qmp::QmpCommand>(&self, name: &str, command: C) -> Result<C::Ok, QmpError> {
+        self.service
+            .execute(command)
+            .await
+            .map_err(|source| QmpError::Refused {
+                command: name.to_owned(),
+                source,
+            })
+    }
+}
+
+impl Drop for Qmp {
+    fn drop(&mut self) {
+        self.events.abort();
+    }
+}
+
+fn not_yet(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    )
+}

@@ -1,0 +1,105 @@
+//! `junit.xml`: a case for the script as a whole, and one for each subtest.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use crate::event::{Failure, Verdict};
+
+/// A finished subtest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subtest {
+    pub name: String,
+    pub duration_s: f64,
+    pub error: Option<String>,
+}
+
+/// How the whole ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Whole<'a> {
+    pub verdict: Verdict,
+    pub duration_s: f64,
+    pub failure: Option<&'a Failure>,
+}
+
+/// The text of the file. Without a `whole` it says that the run did not finish.
+pub fn document(test: &str, subtests: &[Subtest], whole: Option<&Whole<'_>>) -> String {
+    let mut suite = TestSuite::new(test);
+    for subtest in subtests {
+        let status = match &subtest.error {
+            None => TestCaseStatus::success(),
+            Some(message) => unsuccessful(NonSuccessKind::Failure, "subtest", message),
+        };
+        let mut case = TestCase::new(subtest.name.as_str(), status);
+        case.set_classname(test);
+        case.set_time(duration(subtest.duration_s));
+        suite.add_test_case(case);
+    }
+    let status = match whole {
+        None => unsuccessful(NonSuccessKind::Error, "unfinished", "the run did not finish"),
+        Some(whole) => status(whole),
+    };
+    let mut case = TestCase::new("test script", status);
+    case.set_classname(test);
+    if let Some(whole) = whole {
+        case.set_time(duration(whole.duration_s));
+    }
+    suite.add_test_case(case);
+    let mut report = Report::new(test);
+    report.add_test_suite(suite);
+    report.to_string().unwrap_or_default()
+}
+
+fn status(whole: &Whole<'_>) -> TestCaseStatus {
+    let (kind, message) = whole.failure.map_or(("", ""), |failure| {
+        (failure.kind.as_str(), failure.message.as_str())
+    });
+    match whole.verdict {
+        Verdict::Passed => TestCaseStatus::success(),
+        Verdict::Failed => unsuccessful(NonSuccessKind::Failure, kind, message),
+        Verdict::Broken => unsuccessful(NonSuccessKind::Error, kind, message),
+        Verdict::Interrupted => {
+            unsuccessful(NonSuccessKind::Error, "interrupted", "the run was interrupted")
+        }
+    }
+}
+
+fn unsuccessful(kind: NonSuccessKind, label: &str, message: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_type(label);
+    status.set_message(message);
+    status
+}
+
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unfinished_run_is_an_error() {
+        let text = document("t", &[], None);
+        assert!(text.contains("errors=\"1\""), "{text}");
+        assert!(text.contains("the run did not finish"), "{text}");
+    }
+
+    #[test]
+    fn a_failed_subtest_is_a_failure_of_its_own() {
+        let subtest = Subtest {
+            name: "login".to_owned(),
+            duration_s: 1.5,
+            error: Some("no <prompt>".to_owned()),
+        };
+        let whole = Whole {
+            verdict: Verdict::Passed,
+            duration_s: 2.0,
+            failure: None,
+        };
+        let text = document("t", &[subtest], Some(&whole));
+        assert!(text.contains("failures=\"1\""), "{text}");
+        assert!(text.contains("no &lt;prompt"), "{text}");
+    }
+}

@@ -1,0 +1,145 @@
+//! What each event is in words: the lines that people read, with or without colours.
+
+use console::{Style, style};
+
+use super::Detail;
+use crate::event::{ConsoleTail, Event, Failure, Level, Verdict};
+
+/// The lines for an event, none where it is not worth one.
+pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
+    let everything = detail == Detail::Everything;
+    match event {
+        Event::BuildLog { derivation, line } if everything => {
+            vec![format!("{}> {line}", short_name(derivation))]
+        }
+        Event::TestStarted {
+            test,
+            nodes,
+            accelerator,
+        } => vec![format!(
+            "{} {} with {} ({accelerator})",
+            style("running").bold(),
+            test,
+            nodes.join(", ")
+        )],
+        Event::MachineStarted { machine, .. } => vec![on(machine, "started")],
+        Event::MachineReady { machine, after_s } => {
+            vec![on(machine, &format!("ready after {after_s:.1} s"))]
+        }
+        Event::MachineStopped { machine, status } if everything => {
+            vec![on(machine, &format!("stopped ({status})"))]
+        }
+        Event::Console { machine, line } if everything => {
+            vec![format!("{} {}", style(format!("{machine} #")).dim(), line)]
+        }
+        Event::StepStarted { machine, text, .. } => match machine {
+            Some(machine) => vec![on(machine, text)],
+            None => vec![text.clone()],
+        },
+        Event::StepFinished { duration_s, .. } if everything => {
+            vec![format!("({duration_s:.2} s)")]
+        }
+        Event::Output { text } => vec![text.clone()],
+        Event::Note {
+            machine,
+            level,
+            text,
+        } => {
+            let text = match level {
+                Level::Info => text.clone(),
+                Level::Warning => format!("{} {text}", style("warning:").yellow().bold()),
+                Level::Error => format!("{} {text}", style("error:").red().bold()),
+            };
+            vec![match machine {
+                Some(machine) => on(machine, &text),
+                None => text,
+            }]
+        }
+        Event::SubtestStarted { name } => {
+            vec![format!("{} {name}", style("subtest:").bold())]
+        }
+        Event::SubtestFinished {
+            name,
+            duration_s,
+            error,
+        } => {
+            let how = if error.is_some() { "failed" } else { "done" };
+            vec![format!("subtest {how}: {name} ({duration_s:.2} s)")]
+        }
+        Event::FileSaved { path } => vec![format!("saved {}", path.display())],
+        Event::TestFinished {
+            test,
+            verdict,
+            duration_s,
+            failure,
+            output,
+        } => {
+            let mut lines = failure.as_ref().map(|failure| explain(failure)).unwrap_or_default();
+            lines.push(format!("output in {}", output.display()));
+            let (word, look) = match verdict {
+                Verdict::Passed => ("passed:", Style::new().green()),
+                Verdict::Failed => ("failed:", Style::new().red()),
+                Verdict::Broken => ("broken:", Style::new().red()),
+                Verdict::Interrupted => ("interrupted:", Style::new().yellow()),
+            };
+            lines.push(format!(
+                "{} {test} ({duration_s:.1} s)",
+                look.bold().apply_to(word)
+            ));
+            lines
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The name in a derivation's path.
+pub fn short_name(derivation: &str) -> &str {
+    let name = derivation.rsplit('/').next().unwrap_or(derivation);
+    let name = name.strip_suffix(".drv").unwrap_or(name);
+    // After the hash of 32 characters and a dash.
+    name.get(33..).unwrap_or(name)
+}
+
+fn on(machine: &str, text: &str) -> String {
+    format!("{} {text}", style(format!("{machine}:")).cyan())
+}
+
+fn explain(failure: &Failure) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    if let Some(subtest) = &failure.subtest {
+        lines.push(format!("in subtest {subtest:?}:"));
+    }
+    for frame in &failure.traceback {
+        let within = if frame.function == "<module>" {
+            String::new()
+        } else {
+            format!(" in {}", frame.function)
+        };
+        lines.push(format!("  line {}{within}: {}", frame.line, frame.source));
+    }
+    let what = if failure.message.is_empty() {
+        failure.kind.clone()
+    } else {
+        format!("{}: {}", failure.kind, failure.message)
+    };
+    lines.extend(what.lines().map(|line| style(line).red().to_string()));
+    for ConsoleTail { machine, lines: tail } in &failure.console {
+        lines.push(format!("the console of {machine} ends:"));
+        lines.extend(tail.iter().map(|line| format!("  {line}")));
+    }
+    lines.push(String::new());
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_name;
+
+    #[test]
+    fn derivations_are_named_without_their_hash() {
+        assert_eq!(
+            short_name("/nix/store/0123456789abcdfghijklmnpqrsvwxyz-vm-machine.drv"),
+            "vm-machine"
+        );
+    }
+}

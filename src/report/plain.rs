@@ -1,0 +1,50 @@
+//! Plain lines on standard output, for files, pipes and continuous integration.
+
+use std::io::{self, Write};
+
+use super::lines::{lines, short_name};
+use super::{Detail, Report};
+use crate::event::{Event, Record};
+
+/// Writes to standard output.
+#[derive(Debug)]
+pub struct PlainDisplay {
+    detail: Detail,
+    done: u64,
+    expected: u64,
+}
+
+impl PlainDisplay {
+    #[must_use]
+    pub fn new(detail: Detail) -> Self {
+        Self {
+            detail,
+            done: 0,
+            expected: 0,
+        }
+    }
+}
+
+impl Report for PlainDisplay {
+    fn take(&mut self, record: &Record) {
+        let lines = match &record.event {
+            Event::BuildProgress { done, expected } => {
+                (self.done, self.expected) = (*done, *expected);
+                return;
+            }
+            Event::BuildStarted { derivation } => vec![format!(
+                "building {} ({} of {} done)",
+                short_name(derivation),
+                self.done,
+                self.expected
+            )],
+            event => lines(event, self.detail),
+        };
+        let mut output = io::stdout().lock();
+        for line in lines {
+            // Whoever reads may leave early; the run goes on.
+            let _ = writeln!(output, "{line}");
+        }
+        let _ = output.flush();
+    }
+}

@@ -1,0 +1,136 @@
+//! Live progress on a terminal: what is built, and what each machine is doing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::lines::{lines, short_name};
+use super::{Detail, Report};
+use crate::event::{Event, Record};
+
+const TICK: Duration = Duration::from_millis(120);
+
+/// Draws on standard error, below the lines that stay.
+#[derive(Debug)]
+pub struct TerminalDisplay {
+    detail: Detail,
+    bars: MultiProgress,
+    build: Option<ProgressBar>,
+    building: Vec<String>,
+    machines: BTreeMap<String, ProgressBar>,
+    /// Which machine's bar shows a step.
+    steps: BTreeMap<u64, String>,
+}
+
+impl TerminalDisplay {
+    #[must_use]
+    pub fn new(detail: Detail) -> Self {
+        Self {
+            detail,
+            bars: MultiProgress::new(),
+            build: None,
+            building: Vec::new(),
+            machines: BTreeMap::new(),
+            steps: BTreeMap::new(),
+        }
+    }
+
+    fn build_bar(&mut self) -> &ProgressBar {
+        let bars = &self.bars;
+        self.build.get_or_insert_with(|| {
+            let bar = bars.add(ProgressBar::new(0));
+            bar.set_style(template("{spinner} building {pos}/{len} {wide_msg}"));
+            bar.enable_steady_tick(TICK);
+            bar
+        })
+    }
+
+    fn show_building(&mut self) {
+        let names = self.building.join(", ");
+        self.build_bar().set_message(names);
+    }
+
+    fn machine_bar(&mut self, machine: &str) -> &ProgressBar {
+        let bars = &self.bars;
+        self.machines.entry(machine.to_owned()).or_insert_with(|| {
+            let bar = bars.add(ProgressBar::new_spinner());
+            bar.set_style(template("{spinner} {prefix:.cyan} {wide_msg} {elapsed}"));
+            bar.set_prefix(format!("{machine}:"));
+            bar.enable_steady_tick(TICK);
+            bar
+        })
+    }
+
+    fn clear(&mut self) {
+        for bar in self.build.take().into_iter().chain(std::mem::take(&mut self.machines).into_values()) {
+            bar.finish_and_clear();
+            self.bars.remove(&bar);
+        }
+    }
+
+    fn draw(&mut self, event: &Event) {
+        match event {
+            Event::BuildStarted { derivation } => {
+                self.building.push(short_name(derivation).to_owned());
+                self.show_building();
+            }
+            Event::BuildFinished { derivation } => {
+                let name = short_name(derivation);
+                self.building.retain(|other| other != name);
+                self.show_building();
+            }
+            Event::BuildProgress { done, expected } => {
+                let bar = self.build_bar();
+                bar.set_length(*expected);
+                bar.set_position(*done);
+            }
+            Event::TestStarted { .. } => self.clear(),
+            Event::MachineStarted { machine, .. } => {
+                self.machine_bar(machine).set_message("booting");
+            }
+            Event::MachineReady { machine, .. } => self.machine_bar(machine).set_message("ready"),
+            Event::StepStarted {
+                id,
+                machine: Some(machine),
+                text,
+            } => {
+                let text = text.clone();
+                let bar = self.machine_bar(machine);
+                bar.reset_elapsed();
+                bar.set_message(text);
+                self.steps.insert(*id, machine.clone());
+            }
+            Event::StepFinished { id, .. } => {
+                if let Some(machine) = self.steps.remove(id) {
+                    self.machine_bar(&machine).set_message("");
+                }
+            }
+            Event::MachineStopped { machine, .. } => {
+                if let Some(bar) = self.machines.remove(machine) {
+                    bar.finish_and_clear();
+                    self.bars.remove(&bar);
+                }
+            }
+            Event::TestFinished { .. } => self.clear(),
+            _ => {}
+        }
+    }
+}
+
+impl Report for TerminalDisplay {
+    fn take(&mut self, record: &Record) {
+        self.draw(&record.event);
+        // The bars show steps while they last.
+        if matches!(record.event, Event::StepStarted { .. }) && self.detail == Detail::Normal {
+            return;
+        }
+        for line in lines(&record.event, self.detail) {
+            self.bars.suspend(|| println!("{line}"));
+        }
+    }
+}
+
+fn template(text: &str) -> ProgressStyle {
+    ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}

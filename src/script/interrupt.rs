@@ -1,0 +1,101 @@
+//! Ends a running script from outside.
+//!
+//! What runs in the interpreter's main thread is interrupted at its next
+//! instruction. A system call is cut short by a signal to the thread, and a
+//! call to a machine by the counter that it watches besides its work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use rustpython_vm::signal::UserSignalSender;
+use tokio::sync::{Mutex, watch};
+
+use super::engine::prelude_exception;
+
+/// How often the script is reminded until it has taken the interrupt.
+const REMINDERS: u32 = 200;
+const REMINDER_PAUSE: Duration = Duration::from_millis(20);
+
+/// RustPython looks for signals before every instruction. A second exception
+/// right at the begin of the first one's handler would lose the handler.
+const GAP: Duration = Duration::from_millis(50);
+
+/// Clones lead to the same script.
+#[derive(Clone)]
+pub struct Interrupter {
+    sender: UserSignalSender,
+    thread: libc::pthread_t,
+    armed: Arc<AtomicBool>,
+    count: Arc<watch::Sender<u64>>,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Interrupter {
+    /// For the interpreter of the calling thread.
+    pub(super) fn for_this_thread(sender: UserSignalSender, count: Arc<watch::Sender<u64>>) -> Self {
+        install_handler();
+        Self {
+            sender,
+            thread: nix::sys::pthread::pthread_self(),
+            armed: Arc::default(),
+            count,
+            turn: Arc::default(),
+        }
+    }
+
+    /// Does `run`, which can be interrupted meanwhile.
+    pub(super) fn while_armed<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.armed.store(true, Ordering::Release);
+        let result = run();
+        self.armed.store(false, Ordering::Release);
+        result
+    }
+
+    /// Raises `Interrupted(reason)` in the script; tells whether it was taken.
+    /// It is not where no script runs, or it is stuck in what cannot be cut short.
+    pub async fn interrupt(&self, reason: &str) -> bool {
+        let _turn = self.turn.lock().await;
+        let reason = reason.to_owned();
+        let taken = Arc::new(AtomicBool::new(false));
+        let sent = self.sender.send(Box::new({
+            let (taken, armed) = (taken.clone(), self.armed.clone());
+            move |vm| {
+                if taken.swap(true, Ordering::AcqRel) || !armed.load(Ordering::Acquire) {
+                    return Ok(());
+                }
+                Err(prelude_exception(vm, "Interrupted", &reason))
+            }
+        }));
+        if sent.is_err() {
+            return false;
+        }
+        self.count.send_modify(|count| *count += 1);
+        for _ in 0..REMINDERS {
+            if taken.load(Ordering::Acquire) {
+                tokio::time::sleep(GAP).await;
+                return true;
+            }
+            if !self.armed.load(Ordering::Acquire) {
+                break;
+            }
+            // One that arrives just before the system call begins is lost.
+            let _ = nix::sys::pthread::pthread_kill(self.thread, Signal::SIGUSR1);
+            tokio::time::sleep(REMINDER_PAUSE).await;
+            // What is sent is only looked at after something new was sent.
+            let _ = self.sender.send(Box::new(|_| Ok(())));
+        }
+        taken.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// A signal that does nothing but end a system call: no `SA_RESTART`.
+#[allow(unsafe_code)]
+fn install_handler() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, and nothing else here uses SIGUSR1.
+    let _ = unsafe { sigaction(Signal::SIGUSR1, &action) };
+}

@@ -1,0 +1,122 @@
+//! The temporary folder of a run, which goes away whatever ends the run.
+//!
+//! A second process of this program waits for the first one's end and removes
+//! the folder where the first could not.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+/// Socket paths have at most 107 bytes; this much is needed below the folder.
+const MAX_BASE_BYTES: usize = 40;
+
+/// The hidden subcommand that [`tidy_up_after_parent`] serves.
+pub const JANITOR: &str = "tidy-up";
+
+/// The folder. Removed when it is dropped, and when the program is killed.
+#[derive(Debug)]
+pub struct Scratch {
+    folder: tempfile::TempDir,
+    janitor: Child,
+    /// Its end is what the janitor waits for.
+    lifeline: Option<ChildStdin>,
+}
+
+impl Scratch {
+    /// Makes a private folder under `XDG_RUNTIME_DIR` or the temporary folder.
+    ///
+    /// # Errors
+    /// When no folder can be written, or this program cannot be started again.
+    pub fn create() -> io::Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("snowglobe-")
+            .tempdir_in(base())?;
+        let mut janitor = Command::new(std::env::current_exe()?)
+            .arg(JANITOR)
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Ctrl-C must not reach it.
+            .process_group(0)
+            .spawn()?;
+        let lifeline = janitor.stdin.take();
+        let scratch = Self {
+            folder,
+            janitor,
+            lifeline,
+        };
+        private(&scratch.shared())?;
+        Ok(scratch)
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder that all guests mount.
+    #[must_use]
+    pub fn shared(&self) -> PathBuf {
+        self.path().join("shared-xchg")
+    }
+
+    /// Makes the folder of a machine.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn machine(&self, name: &str) -> io::Result<PathBuf> {
+        let folder = self.path().join(format!("vm-state-{name}"));
+        private(&folder)?;
+        Ok(folder)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.folder.path());
+        drop(self.lifeline.take());
+        let _ = self.janitor.wait();
+    }
+}
+
+fn private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(folder)
+}
+
+fn base() -> PathBuf {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    runtime
+        .into_iter()
+        .chain([std::env::temp_dir()])
+        .find(|folder| folder.is_dir() && folder.as_os_str().len() <= MAX_BASE_BYTES)
+        .unwrap_or_else(|| PathBuf::from("/tmp"))
+}
+
+/// Waits until the program that started this one is gone, and removes its folder.
+///
+/// # Errors
+/// When the folder is not one of a run.
+pub fn tidy_up_after_parent(folder: &Path) -> io::Result<()> {
+    let ours = folder
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("snowglobe-"));
+    if !ours {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the folder of a run"));
+    }
+    let mut rest = Vec::new();
+    io::stdin().read_to_end(&mut rest)?;
+    // The machines die at the same moment and may still write: try again.
+    for _ in 0..50 {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            _ => break,
+        }
+    }
+    Ok(())
+}
