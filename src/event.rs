@@ -13,13 +13,23 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// Nix began to build a derivation.
-    BuildStarted { derivation: String },
+    BuildStarted {
+        derivation: String,
+    },
     /// A line of a build's log.
-    BuildLog { derivation: String, line: String },
+    BuildLog {
+        derivation: String,
+        line: String,
+    },
     /// A build ended, well or not.
-    BuildFinished { derivation: String },
+    BuildFinished {
+        derivation: String,
+    },
     /// How many of the builds are done.
-    BuildProgress { done: u64, expected: u64 },
+    BuildProgress {
+        done: u64,
+        expected: u64,
+    },
     /// A test begins to run; everything it needs is built.
     TestStarted {
         test: String,
@@ -27,13 +37,25 @@ pub enum Event {
         accelerator: String,
     },
     /// QEMU runs.
-    MachineStarted { machine: String, pid: u32 },
+    MachineStarted {
+        machine: String,
+        pid: u32,
+    },
     /// The machine's shell answers.
-    MachineReady { machine: String, after_s: f64 },
+    MachineReady {
+        machine: String,
+        after_s: f64,
+    },
     /// QEMU has ended.
-    MachineStopped { machine: String, status: String },
+    MachineStopped {
+        machine: String,
+        status: String,
+    },
     /// A line on the machine's serial console.
-    Console { machine: String, line: String },
+    Console {
+        machine: String,
+        line: String,
+    },
     /// The script asked for something that takes time.
     StepStarted {
         id: u64,
@@ -41,23 +63,32 @@ pub enum Event {
         text: String,
     },
     /// It is done, or failed.
-    StepFinished { id: u64, duration_s: f64 },
+    StepFinished {
+        id: u64,
+        duration_s: f64,
+    },
     /// The script printed something.
-    Output { text: String },
+    Output {
+        text: String,
+    },
     /// The script or the program has something to say.
     Note {
         machine: Option<String>,
         level: Level,
         text: String,
     },
-    SubtestStarted { name: String },
+    SubtestStarted {
+        name: String,
+    },
     SubtestFinished {
         name: String,
         duration_s: f64,
         error: Option<String>,
     },
     /// A file was put into the output folder.
-    FileSaved { path: PathBuf },
+    FileSaved {
+        path: PathBuf,
+    },
     /// The script is over and the machines are stopped.
     TestFinished {
         test: String,

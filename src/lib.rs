@@ -2,12 +2,12 @@
 //! them under QEMU on private networks, and runs the test's script against
 //! them. See `docs/src/architecture.md` for the way data flows.
 
-pub mod cli;
 mod child;
+pub mod cli;
 pub mod event;
 pub mod guest;
-pub mod manifest;
 pub mod machine;
+pub mod manifest;
 pub mod network;
 pub mod nix;
 pub mod qemu;

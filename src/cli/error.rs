@@ -52,13 +52,18 @@ impl Failed {
             }
             Self::Usage(_) | Self::Eval(_) | Self::Output(_) | Self::Syntax(_) => code::WRONG_USAGE,
             Self::Build(_) => code::BUILD_FAILED,
-            Self::Guest(_) | Self::Library(_) | Self::Machinery(_) | Self::Session(_) => code::MACHINERY_FAILED,
+            Self::Guest(_) | Self::Library(_) | Self::Machinery(_) | Self::Session(_) => {
+                code::MACHINERY_FAILED
+            }
         }
     }
 }
 
 /// Prints the message to standard error; gives the exit code.
 pub fn report(failed: &Failed) -> ExitCode {
-    eprintln!("{} {failed}", console::style("error:").for_stderr().red().bold());
+    eprintln!(
+        "{} {failed}",
+        console::style("error:").for_stderr().red().bold()
+    );
     ExitCode::from(failed.code())
 }

@@ -41,7 +41,8 @@ impl EvalCommand {
             library,
             evaluation,
         } = self.source.prepare()?;
-        let tests = tokio::runtime::Runtime::new()?.block_on(nix::evaluate(&nix, &library, &evaluation))?;
+        let tests =
+            tokio::runtime::Runtime::new()?.block_on(nix::evaluate(&nix, &library, &evaluation))?;
         let manifests: Vec<&Manifest> = tests.iter().map(|test| &test.manifest).collect();
         let text = match self.format {
             // One test is the usual case: it need not be taken out of a list.
@@ -60,7 +61,8 @@ impl ListCommand {
             library,
             evaluation,
         } = self.source.prepare()?;
-        let tests = tokio::runtime::Runtime::new()?.block_on(nix::list(&nix, &library, &evaluation))?;
+        let tests =
+            tokio::runtime::Runtime::new()?.block_on(nix::list(&nix, &library, &evaluation))?;
         let text = match self.format {
             Format::Json => json(&tests),
             Format::Human => tests
@@ -90,7 +92,11 @@ fn describe(manifest: &Manifest) -> String {
         let networks: Vec<String> = node.vlans.iter().map(u32::to_string).collect();
         text.push_str(&format!(
             "  {name}: networks {}, {}\n",
-            if networks.is_empty() { "none".to_owned() } else { networks.join(", ") },
+            if networks.is_empty() {
+                "none".to_owned()
+            } else {
+                networks.join(", ")
+            },
             node.start_script.display()
         ));
     }

@@ -58,7 +58,8 @@ impl RunCommand {
     async fn run_all(&self, prepared: Prepared) -> Result<ExitCode, Failed> {
         let mut interrupts = interrupts()?;
         let work = async {
-            let tests = nix::evaluate(&prepared.nix, &prepared.library, &prepared.evaluation).await?;
+            let tests =
+                nix::evaluate(&prepared.nix, &prepared.library, &prepared.evaluation).await?;
             for test in &tests {
                 script::check_syntax(&test.script)?;
                 session::preflight(&test.manifest)?;
@@ -72,7 +73,9 @@ impl RunCommand {
         let mut worst = code::PASSED;
         for test in &tests {
             let folder = self.folder(test, tests.len());
-            let verdict = self.run_one(&prepared.nix, test, folder, &mut interrupts).await?;
+            let verdict = self
+                .run_one(&prepared.nix, test, folder, &mut interrupts)
+                .await?;
             let code = exit_code(verdict);
             worst = worst.max(code);
             if verdict == Verdict::Interrupted {
@@ -122,7 +125,11 @@ impl RunCommand {
     }
 
     fn folder(&self, test: &Test, count: usize) -> PathBuf {
-        let label = if test.attribute.is_empty() { &test.name } else { &test.attribute };
+        let label = if test.attribute.is_empty() {
+            &test.name
+        } else {
+            &test.attribute
+        };
         match &self.output {
             Some(folder) if count == 1 => folder.clone(),
             Some(folder) => folder.join(file_name(label)),
@@ -132,7 +139,11 @@ impl RunCommand {
     }
 
     fn display(&self) -> Box<dyn Report> {
-        let detail = if self.verbose { Detail::Everything } else { Detail::Normal };
+        let detail = if self.verbose {
+            Detail::Everything
+        } else {
+            Detail::Normal
+        };
         let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         match self.format {
             Format::Json => Box::new(JsonDisplay),
@@ -178,6 +189,12 @@ fn exit_code(verdict: Verdict) -> u8 {
 /// A test's name as the name of a file.
 fn file_name(name: &str) -> String {
     name.chars()
-        .map(|c| if c == '/' || c.is_whitespace() || c.is_control() { '-' } else { c })
+        .map(|c| {
+            if c == '/' || c.is_whitespace() || c.is_control() {
+                '-'
+            } else {
+                c
+            }
+        })
         .collect()
 }

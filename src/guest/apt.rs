@@ -76,7 +76,11 @@ pub fn download(folder: &Path, packages: &[(&str, &str)]) -> Result<Vec<PathBuf>
             ),
     )?;
     let entries: Vec<PathBuf> = fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect()
+        })
         .map_err(|error| Error::file(folder, error))?;
     packages
         .iter()
@@ -135,13 +139,16 @@ fn packages(versions: &BTreeMap<String, String>, shown: &str) -> BTreeMap<String
         }
     }
     let resolve_one = |alternatives: &str| {
-        alternatives.split('|').filter_map(bare_name).find_map(|name| {
-            if versions.contains_key(name) {
-                Some(name.to_owned())
-            } else {
-                providers.get(name).map(|package| (*package).to_owned())
-            }
-        })
+        alternatives
+            .split('|')
+            .filter_map(bare_name)
+            .find_map(|name| {
+                if versions.contains_key(name) {
+                    Some(name.to_owned())
+                } else {
+                    providers.get(name).map(|package| (*package).to_owned())
+                }
+            })
     };
     stanzas
         .iter()

@@ -19,7 +19,9 @@ const INDEX_VERSION: u32 = 1;
 /// Why a fetch failed.
 #[derive(Debug, ThisError)]
 pub enum Error {
-    #[error("`{program}' cannot be started: {source}; the built-in guests are made from Debian and npm packages, and are set up on a Debian machine with apt and npm")]
+    #[error(
+        "`{program}' cannot be started: {source}; the built-in guests are made from Debian and npm packages, and are set up on a Debian machine with apt and npm"
+    )]
     Missing { program: String, source: io::Error },
     #[error("`{command}' failed:\n{message}")]
     Failed { command: String, message: String },
@@ -76,7 +78,8 @@ pub fn fetch(
     fs::create_dir_all(folder).map_err(|error| Error::file(folder, error))?;
     let _lock = lock(&folder.join("guest-index.lock"))?;
 
-    let wanted: Wanted = serde_json::from_str(wanted_json).expect("packages.json is part of the program");
+    let wanted: Wanted =
+        serde_json::from_str(wanted_json).expect("packages.json is part of the program");
     let mut requested: BTreeSet<String> = requested.iter().cloned().collect();
     let old = read_index(&target);
     if let Some(old) = &old {
@@ -225,7 +228,11 @@ impl Store<'_> {
     }
 
     /// The one program that runs before anything is built.
-    fn add_busybox(&self, debs: &BTreeMap<String, Stored>, work: &Path) -> Result<StoreFile, Error> {
+    fn add_busybox(
+        &self,
+        debs: &BTreeMap<String, Stored>,
+        work: &Path,
+    ) -> Result<StoreFile, Error> {
         let package = "busybox-static";
         let deb = debs
             .get(package)
@@ -260,7 +267,11 @@ impl Store<'_> {
                 .arg(folder),
         )?;
         let path = added.trim();
-        let hash = output(self.nix.command("nix-store").args(["--query", "--hash", path]))?;
+        let hash = output(
+            self.nix
+                .command("nix-store")
+                .args(["--query", "--hash", path]),
+        )?;
         Ok(StoreFile {
             name: file_name(folder),
             sha256: hash.trim().trim_start_matches("sha256:").to_owned(),
@@ -292,7 +303,10 @@ impl Store<'_> {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// A store path's name takes fewer characters than a file's.

@@ -87,7 +87,11 @@ pub fn units(packages: &BTreeMap<String, Package>) -> BTreeMap<String, Unit> {
     let mut graph = DiGraphMap::<&str, ()>::new();
     for (name, package) in packages {
         graph.add_node(name);
-        for dependency in package.depends.iter().filter(|name| packages.contains_key(*name)) {
+        for dependency in package
+            .depends
+            .iter()
+            .filter(|name| packages.contains_key(*name))
+        {
             graph.add_edge(name, dependency, ());
         }
     }

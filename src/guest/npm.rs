@@ -33,7 +33,8 @@ pub fn fetch(folder: &Path, name: &str, package: &str) -> Result<(PathBuf, Strin
     )?;
     let unpacked = folder.join("package");
     let description = unpacked.join("package.json");
-    let text = fs::read_to_string(&description).map_err(|error| Error::file(&description, error))?;
+    let text =
+        fs::read_to_string(&description).map_err(|error| Error::file(&description, error))?;
     let Description { version } = serde_json::from_str(&text)
         .map_err(|error| Error::file(&description, std::io::Error::other(error)))?;
     let named = folder.join(format!("{name}-{version}"));

@@ -46,11 +46,18 @@ impl Machine {
     ///
     /// # Errors
     /// When one fails, and as for [`Machine::execute`].
-    pub async fn succeed(self: &Arc<Self>, commands: &[String], limit: Option<Duration>) -> Result<String, MachineError> {
+    pub async fn succeed(
+        self: &Arc<Self>,
+        commands: &[String],
+        limit: Option<Duration>,
+    ) -> Result<String, MachineError> {
         let mut output = String::new();
         for command in commands {
             let outcome = self
-                .step(format!("must succeed: {command}"), self.execute(command, Expect::OutputAndStatus, limit))
+                .step(
+                    format!("must succeed: {command}"),
+                    self.execute(command, Expect::OutputAndStatus, limit),
+                )
                 .await?;
             let text = String::from_utf8_lossy(&outcome.output);
             let status = outcome.status.unwrap_or_default();
@@ -71,11 +78,18 @@ impl Machine {
     ///
     /// # Errors
     /// When one succeeds, and as for [`Machine::execute`].
-    pub async fn fail(self: &Arc<Self>, commands: &[String], limit: Option<Duration>) -> Result<String, MachineError> {
+    pub async fn fail(
+        self: &Arc<Self>,
+        commands: &[String],
+        limit: Option<Duration>,
+    ) -> Result<String, MachineError> {
         let mut output = String::new();
         for command in commands {
             let outcome = self
-                .step(format!("must fail: {command}"), self.execute(command, Expect::OutputAndStatus, limit))
+                .step(
+                    format!("must fail: {command}"),
+                    self.execute(command, Expect::OutputAndStatus, limit),
+                )
                 .await?;
             let text = String::from_utf8_lossy(&outcome.output);
             if outcome.status == Some(0) {

@@ -18,7 +18,11 @@ impl Machine {
     ///
     /// # Errors
     /// When it cannot be read, and as for [`Machine::execute`].
-    pub async fn copy_from_host(self: &Arc<Self>, source: &Path, target: &str) -> Result<(), MachineError> {
+    pub async fn copy_from_host(
+        self: &Arc<Self>,
+        source: &Path,
+        target: &str,
+    ) -> Result<(), MachineError> {
         let text = format!("copying {} to {target}", source.display());
         self.step(text, async {
             let exchange = self.exchange()?;
@@ -30,8 +34,11 @@ impl Machine {
                 target = quote(target),
                 staged = quote(&in_guest(&exchange, &name)),
             );
-            self.must(&command, &format!("{} could not be copied to {target}", source.display()))
-                .await
+            self.must(
+                &command,
+                &format!("{} could not be copied to {target}", source.display()),
+            )
+            .await
         })
         .await
     }
@@ -40,18 +47,31 @@ impl Machine {
     ///
     /// # Errors
     /// When it is not there, and as for [`Machine::execute`].
-    pub async fn copy_from_machine(self: &Arc<Self>, source: &str, target: &str) -> Result<(), MachineError> {
+    pub async fn copy_from_machine(
+        self: &Arc<Self>,
+        source: &str,
+        target: &str,
+    ) -> Result<(), MachineError> {
         self.step(format!("copying {source} to the output folder"), async {
             let folder = self.in_output(target)?;
             let exchange = self.exchange()?;
             let name = name_of(Path::new(source)).map_err(|error| at(Path::new(source), error))?;
-            let command = format!("cp -r -- {} {}", quote(source), quote(&in_guest(&exchange, &name)));
-            self.must(&command, &format!("{source} could not be copied from {}", self.name()))
-                .await?;
+            let command = format!(
+                "cp -r -- {} {}",
+                quote(source),
+                quote(&in_guest(&exchange, &name))
+            );
+            self.must(
+                &command,
+                &format!("{source} could not be copied from {}", self.name()),
+            )
+            .await?;
             fs::create_dir_all(&folder).map_err(|error| at(&folder, error))?;
             let saved = folder.join(&name);
             copy(&exchange.path().join(&name), &saved).map_err(|error| at(&saved, error))?;
-            self.surroundings.events.tell(Event::FileSaved { path: saved });
+            self.surroundings
+                .events
+                .tell(Event::FileSaved { path: saved });
             Ok(())
         })
         .await
@@ -92,7 +112,9 @@ impl Machine {
         if inside {
             Ok(self.surroundings.output_folder.join(relative))
         } else {
-            Err(self.unable(format!("cannot save to {name}: that is not below the output folder")))
+            Err(self.unable(format!(
+                "cannot save to {name}: that is not below the output folder"
+            )))
         }
     }
 
@@ -110,7 +132,10 @@ impl Machine {
             return Ok(());
         }
         let output = String::from_utf8_lossy(&outcome.output);
-        Err(MachineError::Assertion(format!("{message}: {}", output.trim())))
+        Err(MachineError::Assertion(format!(
+            "{message}: {}",
+            output.trim()
+        )))
     }
 }
 
@@ -165,8 +190,14 @@ mod tests {
         symlink("program", source.join("link")).unwrap();
         let target = folder.path().join("target");
         copy(&source, &target).unwrap();
-        assert_eq!(fs::read_link(target.join("link")).unwrap(), Path::new("program"));
-        let mode = fs::metadata(target.join("program")).unwrap().permissions().mode();
+        assert_eq!(
+            fs::read_link(target.join("link")).unwrap(),
+            Path::new("program")
+        );
+        let mode = fs::metadata(target.join("program"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o750);
     }
 }

@@ -203,8 +203,12 @@ impl Machine {
     /// Whether the shell has answered.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.current()
-            .is_some_and(|running| running.connected.try_lock().is_ok_and(|connected| *connected))
+        self.current().is_some_and(|running| {
+            running
+                .connected
+                .try_lock()
+                .is_ok_and(|connected| *connected)
+        })
     }
 
     pub(super) async fn shell<'a>(&self, running: &'a Running) -> Result<&'a Shell, MachineError> {
@@ -219,10 +223,11 @@ impl Machine {
     }
 
     pub(super) async fn monitor<'a>(&self, running: &'a Running) -> Result<&'a Qmp, MachineError> {
-        let connecting = running.monitor.get_or_try_init(|| async {
-            Qmp::connect(&running.monitor_socket).await.map(Monitor)
-        });
-        self.guard(running, async { Ok(&connecting.await?.0) }).await
+        let connecting = running
+            .monitor
+            .get_or_try_init(|| async { Qmp::connect(&running.monitor_socket).await.map(Monitor) });
+        self.guard(running, async { Ok(&connecting.await?.0) })
+            .await
     }
 
     /// Does `work` as long as QEMU runs.

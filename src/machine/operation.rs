@@ -14,7 +14,9 @@ use crate::qemu::Expect;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operation {
-    Start { allow_reboot: bool },
+    Start {
+        allow_reboot: bool,
+    },
     Connect {},
     Disconnect {},
     IsUp {},
@@ -26,30 +28,88 @@ pub enum Operation {
         check_output: bool,
         timeout: Option<f64>,
     },
-    Succeed { commands: Vec<String>, timeout: Option<f64> },
-    Fail { commands: Vec<String>, timeout: Option<f64> },
-    WaitUntilSucceeds { command: String, timeout: f64 },
-    WaitUntilFails { command: String, timeout: f64 },
-    WaitForUnit { unit: String, user: Option<String>, timeout: f64 },
-    UnitInfo { unit: String, user: Option<String> },
-    UnitProperty { unit: String, property: String, user: Option<String> },
-    Systemctl { query: String, user: Option<String> },
-    WaitForFile { filename: String, timeout: f64 },
-    WaitForOpenPort { port: u16, address: String, timeout: f64 },
-    WaitForClosedPort { port: u16, address: String, timeout: f64 },
-    ConsoleText { position: usize },
-    WaitForConsole { position: usize, timeout: Option<f64> },
-    SendConsole { text: String },
-    Sleep { seconds: f64 },
+    Succeed {
+        commands: Vec<String>,
+        timeout: Option<f64>,
+    },
+    Fail {
+        commands: Vec<String>,
+        timeout: Option<f64>,
+    },
+    WaitUntilSucceeds {
+        command: String,
+        timeout: f64,
+    },
+    WaitUntilFails {
+        command: String,
+        timeout: f64,
+    },
+    WaitForUnit {
+        unit: String,
+        user: Option<String>,
+        timeout: f64,
+    },
+    UnitInfo {
+        unit: String,
+        user: Option<String>,
+    },
+    UnitProperty {
+        unit: String,
+        property: String,
+        user: Option<String>,
+    },
+    Systemctl {
+        query: String,
+        user: Option<String>,
+    },
+    WaitForFile {
+        filename: String,
+        timeout: f64,
+    },
+    WaitForOpenPort {
+        port: u16,
+        address: String,
+        timeout: f64,
+    },
+    WaitForClosedPort {
+        port: u16,
+        address: String,
+        timeout: f64,
+    },
+    ConsoleText {
+        position: usize,
+    },
+    WaitForConsole {
+        position: usize,
+        timeout: Option<f64>,
+    },
+    SendConsole {
+        text: String,
+    },
+    Sleep {
+        seconds: f64,
+    },
     Shutdown {},
     Crash {},
     Reboot {},
     WaitForShutdown {},
-    CopyFromHost { source: PathBuf, target: String },
-    CopyFromMachine { source: String, target: String },
-    Screenshot { name: String },
-    SetNetworks { up: bool },
-    MonitorCommand { command: String },
+    CopyFromHost {
+        source: PathBuf,
+        target: String,
+    },
+    CopyFromMachine {
+        source: String,
+        target: String,
+    },
+    Screenshot {
+        name: String,
+    },
+    SetNetworks {
+        up: bool,
+    },
+    MonitorCommand {
+        command: String,
+    },
 }
 
 impl Machine {
@@ -95,34 +155,71 @@ impl Machine {
             Op::WaitUntilFails { command, timeout } => {
                 json!(self.wait_until_fails(&command, seconds(timeout)).await?)
             }
-            Op::WaitForUnit { unit, user, timeout } => {
-                json!(self.wait_for_unit(&unit, user.as_deref(), seconds(timeout)).await?)
+            Op::WaitForUnit {
+                unit,
+                user,
+                timeout,
+            } => {
+                json!(
+                    self.wait_for_unit(&unit, user.as_deref(), seconds(timeout))
+                        .await?
+                )
             }
             Op::UnitInfo { unit, user } => json!(self.unit_info(&unit, user.as_deref()).await?),
-            Op::UnitProperty { unit, property, user } => {
-                json!(self.unit_property(&unit, &property, user.as_deref()).await?)
+            Op::UnitProperty {
+                unit,
+                property,
+                user,
+            } => {
+                json!(
+                    self.unit_property(&unit, &property, user.as_deref())
+                        .await?
+                )
             }
             Op::Systemctl { query, user } => json!(self.systemctl(&query, user.as_deref()).await?),
             Op::WaitForFile { filename, timeout } => {
                 json!(self.wait_for_file(&filename, seconds(timeout)).await?)
             }
-            Op::WaitForOpenPort { port, address, timeout } => {
-                json!(self.wait_for_open_port(port, &address, seconds(timeout)).await?)
+            Op::WaitForOpenPort {
+                port,
+                address,
+                timeout,
+            } => {
+                json!(
+                    self.wait_for_open_port(port, &address, seconds(timeout))
+                        .await?
+                )
             }
-            Op::WaitForClosedPort { port, address, timeout } => {
-                json!(self.wait_for_closed_port(port, &address, seconds(timeout)).await?)
+            Op::WaitForClosedPort {
+                port,
+                address,
+                timeout,
+            } => {
+                json!(
+                    self.wait_for_closed_port(port, &address, seconds(timeout))
+                        .await?
+                )
             }
             Op::ConsoleText { position } => json!(self.console().since(position)),
             Op::WaitForConsole { position, timeout } => {
-                json!(self.wait_for_console(position, timeout.map(seconds)).await?)
+                json!(
+                    self.wait_for_console(position, timeout.map(seconds))
+                        .await?
+                )
             }
             Op::SendConsole { text } => json!(self.send_console(&text).await?),
-            Op::Sleep { seconds } => json!(self.succeed(&[format!("sleep {seconds}")], None).await.map(drop)?),
+            Op::Sleep { seconds } => json!(
+                self.succeed(&[format!("sleep {seconds}")], None)
+                    .await
+                    .map(drop)?
+            ),
             Op::Shutdown {} => json!(self.shutdown().await?),
             Op::Crash {} => json!(self.crash().await?),
             Op::Reboot {} => json!(self.reboot().await?),
             Op::WaitForShutdown {} => json!(self.wait_for_shutdown().await?),
-            Op::CopyFromHost { source, target } => json!(self.copy_from_host(&source, &target).await?),
+            Op::CopyFromHost { source, target } => {
+                json!(self.copy_from_host(&source, &target).await?)
+            }
             Op::CopyFromMachine { source, target } => {
                 json!(self.copy_from_machine(&source, &target).await?)
             }

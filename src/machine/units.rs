@@ -22,9 +22,17 @@ impl Machine {
     ///
     /// # Errors
     /// As for [`Machine::execute`].
-    pub async fn systemctl(self: &Arc<Self>, query: &str, user: Option<&str>) -> Result<(i32, String), MachineError> {
+    pub async fn systemctl(
+        self: &Arc<Self>,
+        query: &str,
+        user: Option<&str>,
+    ) -> Result<(i32, String), MachineError> {
         let outcome = self
-            .execute(&systemctl_line(query, user), Expect::OutputAndStatus, Some(ANSWER_LIMIT))
+            .execute(
+                &systemctl_line(query, user),
+                Expect::OutputAndStatus,
+                Some(ANSWER_LIMIT),
+            )
             .await?;
         Ok((
             outcome.status.unwrap_or_default(),
@@ -36,7 +44,11 @@ impl Machine {
     ///
     /// # Errors
     /// When systemctl fails, and as for [`Machine::execute`].
-    pub async fn unit_info(self: &Arc<Self>, unit: &str, user: Option<&str>) -> Result<BTreeMap<String, String>, MachineError> {
+    pub async fn unit_info(
+        self: &Arc<Self>,
+        unit: &str,
+        user: Option<&str>,
+    ) -> Result<BTreeMap<String, String>, MachineError> {
         let query = format!("--no-pager show {}", quote(unit));
         let (status, output) = self.systemctl(&query, user).await?;
         if status != 0 {
@@ -58,7 +70,11 @@ impl Machine {
         property: &str,
         user: Option<&str>,
     ) -> Result<String, MachineError> {
-        let query = format!("--no-pager show {} --property={}", quote(unit), quote(property));
+        let query = format!(
+            "--no-pager show {} --property={}",
+            quote(unit),
+            quote(property)
+        );
         let (status, output) = self.systemctl(&query, user).await?;
         if status != 0 {
             return Err(MachineError::Assertion(format!(
@@ -67,7 +83,10 @@ impl Machine {
             )));
         }
         properties(&output).remove(property).ok_or_else(|| {
-            MachineError::Assertion(format!("the unit {unit} on {} has no property {property}", self.name()))
+            MachineError::Assertion(format!(
+                "the unit {unit} on {} has no property {property}",
+                self.name()
+            ))
         })
     }
 
@@ -82,7 +101,9 @@ impl Machine {
         user: Option<&str>,
         limit: Duration,
     ) -> Result<(), MachineError> {
-        let for_user = user.map(|user| format!(" of user {user}")).unwrap_or_default();
+        let for_user = user
+            .map(|user| format!(" of user {user}"))
+            .unwrap_or_default();
         let attempt = unit_attempt(unit, user);
         self.step(format!("waiting for unit {unit}{for_user}"), async {
             let begin = Instant::now();
@@ -101,7 +122,11 @@ impl Machine {
                         break Err(MachineError::Timeout {
                             what: format!("unit {unit}{for_user}"),
                             limit,
-                            detail: format!(" on {}{}", self.name(), self.unit_status(unit, user).await),
+                            detail: format!(
+                                " on {}{}",
+                                self.name(),
+                                self.unit_status(unit, user).await
+                            ),
                         });
                     }
                     Round::NotYet(_) | Round::Hopeless(..) => {}
@@ -111,7 +136,12 @@ impl Machine {
         .await
     }
 
-    async fn unit_error(self: &Arc<Self>, unit: &str, user: Option<&str>, state: &str) -> MachineError {
+    async fn unit_error(
+        self: &Arc<Self>,
+        unit: &str,
+        user: Option<&str>,
+        state: &str,
+    ) -> MachineError {
         let status = self.unit_status(unit, user).await;
         MachineError::Assertion(format!("unit {unit} on {} {state}{status}", self.name()))
     }
@@ -129,7 +159,10 @@ impl Machine {
 /// Bash that is true when the unit is active, and says by its status when it
 /// never will be.
 fn unit_attempt(unit: &str, user: Option<&str>) -> String {
-    let ask = systemctl_line(&format!("show --property=ActiveState {}", quote(unit)), user);
+    let ask = systemctl_line(
+        &format!("show --property=ActiveState {}", quote(unit)),
+        user,
+    );
     let jobs = systemctl_line("list-jobs --full 2>&1", user);
     format!(
         "( s=$({ask}); case $s in \

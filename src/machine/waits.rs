@@ -34,8 +34,15 @@ impl Machine {
     ///
     /// # Errors
     /// When it does not within `limit`, and as for [`Machine::execute`].
-    pub async fn wait_until_succeeds(self: &Arc<Self>, command: &str, limit: Duration) -> Result<String, MachineError> {
-        let attempt = format!("o=$(bash -c {} | base64 -w 0; exit ${{PIPESTATUS[0]}})", quote(&strict(command)));
+    pub async fn wait_until_succeeds(
+        self: &Arc<Self>,
+        command: &str,
+        limit: Duration,
+    ) -> Result<String, MachineError> {
+        let attempt = format!(
+            "o=$(bash -c {} | base64 -w 0; exit ${{PIPESTATUS[0]}})",
+            quote(&strict(command))
+        );
         self.wait_for(&format!("success of `{command}'"), &attempt, limit)
             .await
     }
@@ -44,8 +51,15 @@ impl Machine {
     ///
     /// # Errors
     /// When it does not within `limit`, and as for [`Machine::execute`].
-    pub async fn wait_until_fails(self: &Arc<Self>, command: &str, limit: Duration) -> Result<String, MachineError> {
-        let attempt = format!("! o=$(bash -c {} | base64 -w 0; exit ${{PIPESTATUS[0]}})", quote(&strict(command)));
+    pub async fn wait_until_fails(
+        self: &Arc<Self>,
+        command: &str,
+        limit: Duration,
+    ) -> Result<String, MachineError> {
+        let attempt = format!(
+            "! o=$(bash -c {} | base64 -w 0; exit ${{PIPESTATUS[0]}})",
+            quote(&strict(command))
+        );
         self.wait_for(&format!("failure of `{command}'"), &attempt, limit)
             .await
     }
@@ -54,7 +68,11 @@ impl Machine {
     ///
     /// # Errors
     /// When it is not within `limit`, and as for [`Machine::execute`].
-    pub async fn wait_for_file(self: &Arc<Self>, file: &str, limit: Duration) -> Result<(), MachineError> {
+    pub async fn wait_for_file(
+        self: &Arc<Self>,
+        file: &str,
+        limit: Duration,
+    ) -> Result<(), MachineError> {
         // Not quoted: existing scripts wait for patterns and for $HOME/….
         let attempt = format!("test -e {file}");
         self.wait_for(&format!("file {file}"), &attempt, limit)
@@ -67,7 +85,12 @@ impl Machine {
     ///
     /// # Errors
     /// When nothing does within `limit`, and as for [`Machine::execute`].
-    pub async fn wait_for_open_port(self: &Arc<Self>, port: u16, address: &str, limit: Duration) -> Result<(), MachineError> {
+    pub async fn wait_for_open_port(
+        self: &Arc<Self>,
+        port: u16,
+        address: &str,
+        limit: Duration,
+    ) -> Result<(), MachineError> {
         let attempt = format!("(exec 3<>{}) 2> /dev/null", device(address, port));
         self.wait_for(&format!("TCP port {port} on {address}"), &attempt, limit)
             .await
@@ -78,16 +101,30 @@ impl Machine {
     ///
     /// # Errors
     /// When something still does after `limit`, and as for [`Machine::execute`].
-    pub async fn wait_for_closed_port(self: &Arc<Self>, port: u16, address: &str, limit: Duration) -> Result<(), MachineError> {
+    pub async fn wait_for_closed_port(
+        self: &Arc<Self>,
+        port: u16,
+        address: &str,
+        limit: Duration,
+    ) -> Result<(), MachineError> {
         let attempt = format!("! (exec 3<>{}) 2> /dev/null", device(address, port));
-        self.wait_for(&format!("end of TCP port {port} on {address}"), &attempt, limit)
-            .await
-            .map(drop)
+        self.wait_for(
+            &format!("end of TCP port {port} on {address}"),
+            &attempt,
+            limit,
+        )
+        .await
+        .map(drop)
     }
 
     /// Waits until `attempt`, a line of bash that may set `o` to an output in
     /// base64, is true; gives that output.
-    async fn wait_for(self: &Arc<Self>, what: &str, attempt: &str, limit: Duration) -> Result<String, MachineError> {
+    async fn wait_for(
+        self: &Arc<Self>,
+        what: &str,
+        attempt: &str,
+        limit: Duration,
+    ) -> Result<String, MachineError> {
         let outcome = self
             .step(format!("waiting for {what}"), async {
                 let begin = Instant::now();
@@ -197,24 +234,37 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("there");
         let attempt = format!("test -e {}", file.display());
-        let script = format!("(sleep 0.2; touch {}) & {}", file.display(), round_script(&attempt, 20, Duration::from_secs(10)));
+        let script = format!(
+            "(sleep 0.2; touch {}) & {}",
+            file.display(),
+            round_script(&attempt, 20, Duration::from_secs(10))
+        );
         assert_eq!(run(&script).0, Some(0));
     }
 
     #[test]
     fn a_round_ends_by_itself() {
-        assert_eq!(run(&round_script("false", 20, Duration::ZERO)).0, Some(NOT_YET));
+        assert_eq!(
+            run(&round_script("false", 20, Duration::ZERO)).0,
+            Some(NOT_YET)
+        );
     }
 
     #[test]
     fn the_output_of_the_last_attempt_comes_back_whole() {
         let attempt = "o=$(printf 'a\\0b\\n\\n' | base64 -w 0; exit ${PIPESTATUS[0]})";
-        assert_eq!(run(&round_script(attempt, 20, Duration::from_secs(1))), (Some(0), "a\0b\n\n".to_owned()));
+        assert_eq!(
+            run(&round_script(attempt, 20, Duration::from_secs(1))),
+            (Some(0), "a\0b\n\n".to_owned())
+        );
     }
 
     #[test]
     fn an_attempt_can_say_that_it_is_hopeless() {
-        assert_eq!(run(&round_script("(exit 70)", 20, Duration::from_secs(5))).0, Some(70));
+        assert_eq!(
+            run(&round_script("(exit 70)", 20, Duration::from_secs(5))).0,
+            Some(70)
+        );
     }
 
     #[test]

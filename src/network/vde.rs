@@ -38,7 +38,8 @@ pub(super) async fn serve(listener: UnixListener, folder: PathBuf, switch: Switc
 async fn attach(mut control: UnixStream, socket: PathBuf, switch: Switch) -> std::io::Result<()> {
     let mut request = [0; HEADER_BYTES + ADDRESS_BYTES];
     control.read_exact(&mut request).await?;
-    let client = client_address(&request).ok_or_else(|| std::io::Error::other("a request of another protocol"))?;
+    let client = client_address(&request)
+        .ok_or_else(|| std::io::Error::other("a request of another protocol"))?;
     let data = Arc::new(UnixDatagram::bind(&socket)?);
     control.write_all(&address(&socket)?).await?;
 
@@ -79,7 +80,10 @@ fn client_address(request: &[u8; HEADER_BYTES + ADDRESS_BYTES]) -> Option<PathBu
         return None;
     }
     let path = &request[HEADER_BYTES + 2..];
-    let length = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+    let length = path
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(path.len());
     let path = std::str::from_utf8(&path[..length]).ok()?;
     (!path.is_empty()).then(|| PathBuf::from(path))
 }

@@ -78,9 +78,14 @@ pub enum EvalError {
     Nix(String),
     #[error("`--attr {0}' is no attribute path: a quotation mark is not closed")]
     BadAttribute(String),
-    #[error("Nix gave a manifest that cannot be read: {0}; its version is not that of this program")]
+    #[error(
+        "Nix gave a manifest that cannot be read: {0}; its version is not that of this program"
+    )]
     BadManifest(serde_json::Error),
-    #[error("the manifest of `{name}' is of version {found}, and this program reads version {}", manifest::VERSION)]
+    #[error(
+        "the manifest of `{name}' is of version {found}, and this program reads version {}",
+        manifest::VERSION
+    )]
     ManifestVersion { name: String, found: u32 },
 }
 
@@ -88,7 +93,11 @@ pub enum EvalError {
 ///
 /// # Errors
 /// When the file is missing, wrong, or not a test.
-pub async fn evaluate(nix: &Nix, library: &Library, evaluation: &Evaluation) -> Result<Vec<Test>, EvalError> {
+pub async fn evaluate(
+    nix: &Nix,
+    library: &Library,
+    evaluation: &Evaluation,
+) -> Result<Vec<Test>, EvalError> {
     let json = instantiate(nix, library, evaluation, "manifest").await?;
     let tests: Vec<Test> = serde_json::from_slice(&json).map_err(EvalError::BadManifest)?;
     for test in &tests {
@@ -107,7 +116,11 @@ pub async fn evaluate(nix: &Nix, library: &Library, evaluation: &Evaluation) -> 
 ///
 /// # Errors
 /// As for [`evaluate`].
-pub async fn list(nix: &Nix, library: &Library, evaluation: &Evaluation) -> Result<Vec<TestNames>, EvalError> {
+pub async fn list(
+    nix: &Nix,
+    library: &Library,
+    evaluation: &Evaluation,
+) -> Result<Vec<TestNames>, EvalError> {
     let json = instantiate(nix, library, evaluation, "names").await?;
     serde_json::from_slice(&json).map_err(EvalError::BadManifest)
 }
@@ -170,7 +183,11 @@ async fn instantiate(
 
 /// The file itself, or the `default.nix` of a folder; absolute.
 fn test_file(path: &Path) -> Result<PathBuf, EvalError> {
-    let file = if path.is_dir() { path.join("default.nix") } else { path.to_owned() };
+    let file = if path.is_dir() {
+        path.join("default.nix")
+    } else {
+        path.to_owned()
+    };
     if !file.exists() {
         return Err(EvalError::NoFile(file));
     }

@@ -88,13 +88,20 @@ impl Log {
             .chain(self.running.values())
             .filter(|build| errors.contains(&build.derivation) && !build.lines.is_empty())
             .map(|build| {
-                format!("the log of {} ends:\n{}", build.derivation, build.lines.join("\n"))
+                format!(
+                    "the log of {} ends:\n{}",
+                    build.derivation,
+                    build.lines.join("\n")
+                )
             })
             .collect();
         let first: Vec<&str> = errors
             .lines()
             // Nix repeats the last lines of the log, which stand above in full.
-            .take_while(|line| logs.is_empty() || !line.contains("last 10 log lines") && !line.trim_start().starts_with("> "))
+            .take_while(|line| {
+                logs.is_empty()
+                    || !line.contains("last 10 log lines") && !line.trim_start().starts_with("> ")
+            })
             .filter(|line| !line.contains("'nixbld'"))
             .map(|line| line.trim_start_matches("error: "))
             .collect();
@@ -166,7 +173,9 @@ mod tests {
         let started = log.line(
             r#"@nix {"action":"start","fields":["/nix/store/x-a.drv","",1,1],"id":7,"level":3,"parent":0,"text":"building","type":105}"#,
         );
-        assert!(matches!(started, Some(Event::BuildStarted { derivation }) if derivation == "/nix/store/x-a.drv"));
+        assert!(
+            matches!(started, Some(Event::BuildStarted { derivation }) if derivation == "/nix/store/x-a.drv")
+        );
         log.line(r#"@nix {"action":"result","fields":["it broke"],"id":7,"type":101}"#);
         log.line(r#"@nix {"action":"stop","id":7}"#);
         log.line(
@@ -183,6 +192,12 @@ mod tests {
         let mut log = Log::default();
         log.line(r#"@nix {"action":"start","id":1,"level":0,"type":104}"#);
         let progress = log.line(r#"@nix {"action":"result","fields":[2,5,1,0],"id":1,"type":105}"#);
-        assert!(matches!(progress, Some(Event::BuildProgress { done: 2, expected: 5 })));
+        assert!(matches!(
+            progress,
+            Some(Event::BuildProgress {
+                done: 2,
+                expected: 5
+            })
+        ));
     }
 }

@@ -43,7 +43,10 @@ impl AcceleratorChoice {
         let virtualises = processor
             .lines()
             .filter(|line| line.starts_with("flags"))
-            .any(|line| line.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"));
+            .any(|line| {
+                line.split_whitespace()
+                    .any(|flag| flag == "vmx" || flag == "svm")
+            });
         let reason = if !virtualises && !modules {
             Some("the processor offers no virtualisation")
         } else if !device {

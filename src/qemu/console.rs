@@ -114,7 +114,11 @@ impl Console {
 }
 
 async fn open(file: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(file).await
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(file)
+        .await
 }
 
 #[cfg(test)]

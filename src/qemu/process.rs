@@ -155,10 +155,11 @@ async fn wait(mut child: Child, sender: watch::Sender<Option<Exit>>) {
             words.drain(..surplus);
         }
     }
-    let status = child.wait().await.as_ref().map_or_else(
-        |error| error.to_string(),
-        ExitStatus::to_string,
-    );
+    let status = child
+        .wait()
+        .await
+        .as_ref()
+        .map_or_else(|error| error.to_string(), ExitStatus::to_string);
     sender.send_replace(Some(Exit {
         status,
         words: String::from_utf8_lossy(&words).trim().to_owned(),

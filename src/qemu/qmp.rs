@@ -80,7 +80,9 @@ impl Qmp {
     /// # Errors
     /// When QEMU is gone.
     pub async fn power_down(&self) -> Result<(), QmpError> {
-        self.execute("system_powerdown", qmp::system_powerdown {}).await.map(drop)
+        self.execute("system_powerdown", qmp::system_powerdown {})
+            .await
+            .map(drop)
     }
 
     /// Writes what the display shows to a file, as a PNG picture.

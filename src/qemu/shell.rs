@@ -23,7 +23,9 @@ pub enum ShellError {
     Closed,
     #[error("the guest's shell cannot be reached: {0}")]
     Connect(io::Error),
-    #[error("the guest's shell answered {0:?}, where {1} was expected: something else writes to its console")]
+    #[error(
+        "the guest's shell answered {0:?}, where {1} was expected: something else writes to its console"
+    )]
     Garbage(String, &'static str),
 }
 
@@ -124,7 +126,10 @@ async fn talk(mut stream: BufReader<UnixStream>, mut requests: mpsc::Receiver<Re
     }
 }
 
-async fn answer(stream: &mut BufReader<UnixStream>, request: &Request) -> Result<Outcome, ShellError> {
+async fn answer(
+    stream: &mut BufReader<UnixStream>,
+    request: &Request,
+) -> Result<Outcome, ShellError> {
     let mut answer = Vec::new();
     match request.expect {
         Expect::Greeting => {
@@ -174,7 +179,10 @@ async fn write(stream: &mut BufReader<UnixStream>, bytes: &[u8]) -> Result<(), S
         .map_err(|_| ShellError::Closed)
 }
 
-async fn read_line(stream: &mut BufReader<UnixStream>, line: &mut Vec<u8>) -> Result<(), ShellError> {
+async fn read_line(
+    stream: &mut BufReader<UnixStream>,
+    line: &mut Vec<u8>,
+) -> Result<(), ShellError> {
     match stream.read_until(b'\n', line).await {
         Ok(length) if length > 0 && line.ends_with(b"\n") => Ok(()),
         _ => Err(ShellError::Closed),
@@ -194,7 +202,9 @@ fn excerpt(line: &[u8]) -> String {
 fn decode_base64(line: &[u8]) -> Option<Vec<u8>> {
     use base64::Engine as _;
     let trimmed = line.trim_ascii();
-    base64::engine::general_purpose::STANDARD.decode(trimmed).ok()
+    base64::engine::general_purpose::STANDARD
+        .decode(trimmed)
+        .ok()
 }
 
 #[cfg(test)]
@@ -202,7 +212,9 @@ mod tests {
     use super::*;
 
     /// A guest that answers from a list; gives what it was sent.
-    async fn guest(answers: &'static [&'static str]) -> (Shell, tokio::task::JoinHandle<Vec<String>>) {
+    async fn guest(
+        answers: &'static [&'static str],
+    ) -> (Shell, tokio::task::JoinHandle<Vec<String>>) {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("shell");
         let listener = Shell::listen(&socket).unwrap();
@@ -242,7 +254,10 @@ mod tests {
     #[tokio::test]
     async fn garbage_is_named() {
         let (shell, _guest) = guest(&["Spawning backdoor root shell...", "%%%"]).await;
-        let error = shell.run("true", Expect::OutputAndStatus).await.unwrap_err();
+        let error = shell
+            .run("true", Expect::OutputAndStatus)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("\"%%%\""), "{error}");
     }
 
@@ -250,7 +265,10 @@ mod tests {
     async fn a_guest_that_goes_away_is_told() {
         let (shell, guest) = guest(&["Spawning backdoor root shell..."]).await;
         guest.await.unwrap();
-        let error = shell.run("true", Expect::OutputAndStatus).await.unwrap_err();
+        let error = shell
+            .run("true", Expect::OutputAndStatus)
+            .await
+            .unwrap_err();
         assert!(matches!(error, ShellError::Closed), "{error}");
     }
 }

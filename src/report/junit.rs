@@ -36,7 +36,11 @@ pub fn document(test: &str, subtests: &[Subtest], whole: Option<&Whole<'_>>) -> 
         suite.add_test_case(case);
     }
     let status = match whole {
-        None => unsuccessful(NonSuccessKind::Error, "unfinished", "the run did not finish"),
+        None => unsuccessful(
+            NonSuccessKind::Error,
+            "unfinished",
+            "the run did not finish",
+        ),
         Some(whole) => status(whole),
     };
     let mut case = TestCase::new("test script", status);
@@ -58,9 +62,11 @@ fn status(whole: &Whole<'_>) -> TestCaseStatus {
         Verdict::Passed => TestCaseStatus::success(),
         Verdict::Failed => unsuccessful(NonSuccessKind::Failure, kind, message),
         Verdict::Broken => unsuccessful(NonSuccessKind::Error, kind, message),
-        Verdict::Interrupted => {
-            unsuccessful(NonSuccessKind::Error, "interrupted", "the run was interrupted")
-        }
+        Verdict::Interrupted => unsuccessful(
+            NonSuccessKind::Error,
+            "interrupted",
+            "the run was interrupted",
+        ),
     }
 }
 

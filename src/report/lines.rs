@@ -74,7 +74,10 @@ pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
             failure,
             output,
         } => {
-            let mut lines = failure.as_ref().map(|failure| explain(failure)).unwrap_or_default();
+            let mut lines = failure
+                .as_ref()
+                .map(|failure| explain(failure))
+                .unwrap_or_default();
             lines.push(format!("output in {}", output.display()));
             let (word, look) = match verdict {
                 Verdict::Passed => ("passed:", Style::new().green()),
@@ -123,7 +126,11 @@ fn explain(failure: &Failure) -> Vec<String> {
         format!("{}: {}", failure.kind, failure.message)
     };
     lines.extend(what.lines().map(|line| style(line).red().to_string()));
-    for ConsoleTail { machine, lines: tail } in &failure.console {
+    for ConsoleTail {
+        machine,
+        lines: tail,
+    } in &failure.console
+    {
         lines.push(format!("the console of {machine} ends:"));
         lines.extend(tail.iter().map(|line| format!("  {line}")));
     }

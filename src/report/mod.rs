@@ -35,7 +35,10 @@ pub trait Report: Send {
 ///
 /// # Errors
 /// When the system has no thread to give.
-pub fn spawn(events: Receiver<Record>, mut reports: Vec<Box<dyn Report>>) -> std::io::Result<JoinHandle<()>> {
+pub fn spawn(
+    events: Receiver<Record>,
+    mut reports: Vec<Box<dyn Report>>,
+) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name("reports".to_owned())
         .spawn(move || {

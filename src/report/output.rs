@@ -22,7 +22,9 @@ const JUNIT: &str = "junit.xml";
 pub enum OutputError {
     #[error("the output folder {path} cannot be written: {source}; choose another with -o")]
     Unwritable { path: PathBuf, source: io::Error },
-    #[error("the output folder {0} holds files that no run of snowglobe left: choose another with -o")]
+    #[error(
+        "the output folder {0} holds files that no run of snowglobe left: choose another with -o"
+    )]
     Foreign(PathBuf),
 }
 
@@ -50,7 +52,11 @@ impl Output {
         fs::create_dir_all(folder).map_err(unwritable)?;
         let folder = &folder.canonicalize().map_err(unwritable)?;
         let entries: Vec<PathBuf> = fs::read_dir(folder)
-            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+            .and_then(|entries| {
+                entries
+                    .map(|entry| entry.map(|entry| entry.path()))
+                    .collect()
+            })
             .map_err(unwritable)?;
         if !entries.is_empty() && !folder.join(EVENTS).is_file() {
             return Err(OutputError::Foreign(folder.clone()));
@@ -155,7 +161,11 @@ mod tests {
         fs::write(folder.join("screen.png"), "x").unwrap();
         drop(Output::create(&folder, "t").unwrap());
         assert!(!folder.join("screen.png").exists());
-        assert!(fs::read_to_string(folder.join(JUNIT)).unwrap().contains("did not finish"));
+        assert!(
+            fs::read_to_string(folder.join(JUNIT))
+                .unwrap()
+                .contains("did not finish")
+        );
 
         fs::write(place.path().join("thesis.txt"), "x").unwrap();
         let error = Output::create(place.path(), "t").unwrap_err();

@@ -63,7 +63,12 @@ impl TerminalDisplay {
     }
 
     fn clear(&mut self) {
-        for bar in self.build.take().into_iter().chain(std::mem::take(&mut self.machines).into_values()) {
+        for bar in self
+            .build
+            .take()
+            .into_iter()
+            .chain(std::mem::take(&mut self.machines).into_values())
+        {
             bar.finish_and_clear();
             self.bars.remove(&bar);
         }

@@ -8,7 +8,9 @@ use rustpython_vm::builtins::{PyBaseExceptionRef, PyDictRef, PyStr, PyStrRef, Py
 use rustpython_vm::compiler::Mode;
 use rustpython_vm::scope::Scope;
 use rustpython_vm::signal::user_signal_channel;
-use rustpython_vm::{AsObject, Interpreter, InterpreterBuilder, PyResult, Settings, VirtualMachine};
+use rustpython_vm::{
+    AsObject, Interpreter, InterpreterBuilder, PyResult, Settings, VirtualMachine,
+};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -128,17 +130,22 @@ fn prepare(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<Scope> {
     let called = state.clone();
     let call = vm.new_function(
         "call",
-        move |target: PyStrRef, operation: PyStrRef, arguments: PyDictRef, vm: &VirtualMachine| -> PyResult {
-            call(&called, &target, &operation, &arguments, vm)
-        },
+        move |target: PyStrRef,
+              operation: PyStrRef,
+              arguments: PyDictRef,
+              vm: &VirtualMachine|
+              -> PyResult { call(&called, &target, &operation, &arguments, vm) },
     );
     native.set_attr("call", call, vm)?;
     let printed = state.clone();
-    let write = vm.new_function("write", move |text: PyStrRef, vm: &VirtualMachine| -> usize {
-        let lossy = text.to_string_lossy().into_owned();
-        vm.allow_threads(|| printed.print(&lossy));
-        text.char_len()
-    });
+    let write = vm.new_function(
+        "write",
+        move |text: PyStrRef, vm: &VirtualMachine| -> usize {
+            let lossy = text.to_string_lossy().into_owned();
+            vm.allow_threads(|| printed.print(&lossy));
+            text.char_len()
+        },
+    );
     native.set_attr("write", write, vm)?;
     native.set_attr("session", from_json(describe_session(&state.host), vm)?, vm)?;
     modules.set_item("_snowglobe", native.into(), vm)?;
@@ -152,7 +159,12 @@ fn prepare(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<Scope> {
 
     let scope = vm.new_scope_with_main()?;
     let vocabulary = prelude.get_attr("vocabulary", vm)?;
-    scope.globals.as_object().to_owned().get_attr("update", vm)?.call((vocabulary,), vm)?;
+    scope
+        .globals
+        .as_object()
+        .to_owned()
+        .get_attr("update", vm)?
+        .call((vocabulary,), vm)?;
     Ok(scope)
 }
 
@@ -288,13 +300,21 @@ impl State {
 
 /// An exception of one of the prelude's classes. Runs no bytecode to find it:
 /// the next interrupt would strike there.
-pub(super) fn prelude_exception(vm: &VirtualMachine, class: &'static str, message: &str) -> PyBaseExceptionRef {
+pub(super) fn prelude_exception(
+    vm: &VirtualMachine,
+    class: &'static str,
+    message: &str,
+) -> PyBaseExceptionRef {
     prelude_class(vm, class)
         .and_then(|class| vm.invoke_exception(&class, vec![vm.ctx.new_str(message).into()]))
         .unwrap_or_else(|error| error)
 }
 
-fn is_prelude_exception(vm: &VirtualMachine, exception: &PyBaseExceptionRef, class: &'static str) -> bool {
+fn is_prelude_exception(
+    vm: &VirtualMachine,
+    exception: &PyBaseExceptionRef,
+    class: &'static str,
+) -> bool {
     prelude_class(vm, class).is_ok_and(|class| exception.fast_isinstance(&class))
 }
 

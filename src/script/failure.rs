@@ -19,11 +19,15 @@ pub struct SyntaxProblem {
 }
 
 pub(super) fn check_syntax(source: &str) -> Result<(), SyntaxProblem> {
-    let Err(error) = compiler::compile(source, Mode::Exec, SCRIPT_NAME, CompileOpts::default()) else {
+    let Err(error) = compiler::compile(source, Mode::Exec, SCRIPT_NAME, CompileOpts::default())
+    else {
         return Ok(());
     };
     let (line, column) = error.python_location();
-    let source_line = source.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let source_line = source
+        .lines()
+        .nth(line.saturating_sub(1))
+        .unwrap_or_default();
     let indentation = source_line.len() - source_line.trim_start().len();
     Err(SyntaxProblem {
         message: error.to_string(),
@@ -34,7 +38,11 @@ pub(super) fn check_syntax(source: &str) -> Result<(), SyntaxProblem> {
 }
 
 /// What a script raised, told with the lines of `source` it came through.
-pub(super) fn describe(vm: &VirtualMachine, exception: &PyBaseExceptionRef, source: &str) -> Failure {
+pub(super) fn describe(
+    vm: &VirtualMachine,
+    exception: &PyBaseExceptionRef,
+    source: &str,
+) -> Failure {
     let lines: Vec<&str> = source.lines().collect();
     let traceback = exception
         .__traceback__()

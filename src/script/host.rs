@@ -31,9 +31,17 @@ pub struct Host {
 enum DriverOperation {
     StartAll {},
     JoinAll {},
-    SubtestStarted { name: String },
-    SubtestFinished { error: Option<String> },
-    Note { machine: Option<String>, level: Level, text: String },
+    SubtestStarted {
+        name: String,
+    },
+    SubtestFinished {
+        error: Option<String>,
+    },
+    Note {
+        machine: Option<String>,
+        level: Level,
+        text: String,
+    },
 }
 
 /// Why a call did not come to its end, as the script is to see it.
@@ -99,7 +107,8 @@ impl Host {
                 }
             }
             DriverOperation::SubtestStarted { name } => {
-                self.events.tell(Event::SubtestStarted { name: name.clone() });
+                self.events
+                    .tell(Event::SubtestStarted { name: name.clone() });
                 lock(&self.subtests).push((name, Instant::now()));
             }
             DriverOperation::SubtestFinished { error } => {
@@ -114,8 +123,16 @@ impl Host {
                     });
                 }
             }
-            DriverOperation::Note { machine, level, text } => {
-                self.events.tell(Event::Note { machine, level, text });
+            DriverOperation::Note {
+                machine,
+                level,
+                text,
+            } => {
+                self.events.tell(Event::Note {
+                    machine,
+                    level,
+                    text,
+                });
             }
         }
         Ok(json!(null))

@@ -35,7 +35,10 @@ pub struct Interrupter {
 
 impl Interrupter {
     /// For the interpreter of the calling thread.
-    pub(super) fn for_this_thread(sender: UserSignalSender, count: Arc<watch::Sender<u64>>) -> Self {
+    pub(super) fn for_this_thread(
+        sender: UserSignalSender,
+        count: Arc<watch::Sender<u64>>,
+    ) -> Self {
         install_handler();
         Self {
             sender,
@@ -95,7 +98,11 @@ impl Interrupter {
 #[allow(unsafe_code)]
 fn install_handler() {
     extern "C" fn nothing(_: libc::c_int) {}
-    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    let action = SigAction::new(
+        SigHandler::Handler(nothing),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
     // SAFETY: the handler does nothing, and nothing else here uses SIGUSR1.
     let _ = unsafe { sigaction(Signal::SIGUSR1, &action) };
 }

@@ -42,7 +42,9 @@ fn convert(object: &PyObject, vm: &VirtualMachine) -> PyResult<Value> {
             map.insert(key, to_json(&value, vm)?);
         }
         Ok(Value::Object(map))
-    } else if object.downcast_ref::<PyList>().is_some() || object.downcast_ref::<PyTuple>().is_some() {
+    } else if object.downcast_ref::<PyList>().is_some()
+        || object.downcast_ref::<PyTuple>().is_some()
+    {
         vm.extract_elements_with(object, |item| to_json(&item, vm))
             .map(Value::Array)
     } else {

@@ -62,7 +62,10 @@ enum Cut {
 /// # Errors
 /// When QEMU is missing.
 pub fn preflight(manifest: &Manifest) -> Result<(), SessionError> {
-    let needed = manifest.nodes.values().any(|node| node.guest.needs_host_qemu());
+    let needed = manifest
+        .nodes
+        .values()
+        .any(|node| node.guest.needs_host_qemu());
     if needed && on_path(QEMU).is_none() {
         return Err(SessionError::NoQemu);
     }
@@ -81,10 +84,11 @@ pub async fn run(
     interrupts: &mut mpsc::UnboundedReceiver<()>,
 ) -> Result<Verdict, SessionError> {
     preflight(manifest)?;
-    let source = std::fs::read_to_string(&manifest.test_script).map_err(|source| SessionError::Script {
-        path: manifest.test_script.clone(),
-        source,
-    })?;
+    let source =
+        std::fs::read_to_string(&manifest.test_script).map_err(|source| SessionError::Script {
+            path: manifest.test_script.clone(),
+            source,
+        })?;
     let scratch = Scratch::create().map_err(SessionError::Scratch)?;
     let networks = open_networks(manifest, scratch.path())?;
     let machines = make_machines(manifest, options, events, &scratch, &networks)?;
@@ -174,7 +178,10 @@ fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<Failure>) {
             } else {
                 format!("it was at: {}", steps.join("; "))
             };
-            let message = format!("the test took longer than {} s; {doing}", limit.as_secs_f64());
+            let message = format!(
+                "the test took longer than {} s; {doing}",
+                limit.as_secs_f64()
+            );
             (Verdict::Failed, Some(failure("GlobalTimeout", message)))
         }
         (None, Some(Ended::Passed)) => (Verdict::Passed, None),
@@ -255,8 +262,14 @@ fn make_machines(
         .flat_map(|network| {
             let number = network.number();
             [
-                (format!("QEMU_VDE_SOCKET_{number}"), network.vde_folder().into()),
-                (format!("SNOWGLOBE_STREAM_SOCKET_{number}"), network.stream_socket().into()),
+                (
+                    format!("QEMU_VDE_SOCKET_{number}"),
+                    network.vde_folder().into(),
+                ),
+                (
+                    format!("SNOWGLOBE_STREAM_SOCKET_{number}"),
+                    network.stream_socket().into(),
+                ),
             ]
         })
         .collect();

@@ -105,7 +105,10 @@ pub fn tidy_up_after_parent(folder: &Path) -> io::Result<()> {
         .file_name()
         .is_some_and(|name| name.to_string_lossy().starts_with("snowglobe-"));
     if !ours {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the folder of a run"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not the folder of a run",
+        ));
     }
     let mut rest = Vec::new();
     io::stdin().read_to_end(&mut rest)?;

@@ -34,11 +34,12 @@ let
       mode = "recursive";
     };
 
-  postgrest = run "postgrest-${index.npm.postgrest.version}" { } ''
-    mkdir -p $out/bin
-    cp ${npm "postgrest"}/postgrest $out/bin/postgrest
-    chmod 755 $out/bin/postgrest
-  '';
+  postgrest = import ./postgrest.nix {
+    inherit run writeScriptBin bash;
+    inherit (packages) socat;
+    source = npm "postgrest";
+    inherit (index.npm.postgrest) version;
+  };
 
   # Runs a script under bash, with busybox and the given packages on PATH.
   runCommand =

@@ -32,6 +32,14 @@ let
     cd $out/usr
     rm -rf share/doc share/man share/locale share/info share/lintian share/bug
     rm -rf lib/udev/hwdb.d lib/udev/hwdb.bin lib/x86_64-linux-gnu/gconv
+    # Rules for hardware that is not there, each of which costs time for each
+    # device at boot.
+    for rules in lib/udev/rules.d/*; do
+      case ''${rules##*/} in
+        50-udev-default.rules | 60-persistent-storage.rules | 99-systemd.rules) ;;
+        *) rm $rules ;;
+      esac
+    done
   '';
 
   # Accounts that maintainer scripts make, where no sysusers file does.
@@ -81,6 +89,9 @@ let
       printf '[Manager]\nStatusUnitFormat=name\n' > /etc/systemd/system.conf.d/test.conf
       cd /etc/systemd/system
       ln -sf /lib/systemd/system/multi-user.target default.target
+      # Both start by themselves when somebody calls them.
+      rm -f /lib/systemd/system/multi-user.target.wants/dbus.service
+      rm -f /lib/systemd/system/multi-user.target.wants/systemd-logind.service
       # What a machine that lives for minutes and whose root is new at every
       # boot needs no time for.
       for unit in systemd-firstboot.service systemd-timesyncd.service systemd-hwdb-update.service \
@@ -93,7 +104,7 @@ let
         systemd-update-utmp-runlevel.service systemd-binfmt.service \
         proc-sys-fs-binfmt_misc.automount dev-hugepages.mount sys-kernel-debug.mount \
         sys-kernel-tracing.mount sys-fs-fuse-connections.mount sys-kernel-config.mount \
-        dev-mqueue.mount rc-local.service hwclock.service systemd-network-generator.service; do
+        dev-mqueue.mount rc-local.service modprobe@.service hwclock.service systemd-network-generator.service; do
         ln -sf /dev/null $unit
       done
       {

@@ -9,7 +9,28 @@
 let
   kernel = import ./kernel.nix { inherit build pkgs index; };
   image = import ./image.nix { inherit build pkgs; };
-  initrd = import ./initrd.nix { inherit build kernel; };
+  firstModules = kernel.modules {
+    name = "first-stage";
+    names = [
+      "virtio_pci"
+      "virtio_blk"
+      "virtio_console"
+      "virtio_net"
+      "virtio_rng"
+      "9pnet_virtio"
+      "9p"
+      "overlay"
+      # What libcrc32c, and so erofs, looks up by name instead of depending on it.
+      "crc32c_generic"
+      "erofs"
+      "af_packet"
+      "autofs4"
+    ];
+  };
+  initrd = import ./initrd.nix {
+    inherit build;
+    modules = firstModules;
+  };
   arguments = {
     inherit
       lib
@@ -26,7 +47,13 @@ let
 in
 {
   inherit guests;
-  inherit (kernel) modules;
+  # Modules for one node, beside those that every guest loads.
+  modules =
+    name: names:
+    kernel.modules {
+      inherit name names;
+      loaded = firstModules;
+    };
   vm = import ./vm.nix {
     inherit
       lib

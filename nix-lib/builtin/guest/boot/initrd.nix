@@ -1,23 +1,8 @@
 # The first stage of the boot, the same for all guests and nodes: finds the
 # images by their serial numbers, lays a tmpfs over the root, runs the node's
 # activation and hands over.
-{ build, kernel }:
+{ build, modules }:
 let
-  modules = kernel.modules "first-stage" [
-    "virtio_pci"
-    "virtio_blk"
-    "virtio_console"
-    "virtio_net"
-    "virtio_rng"
-    "9pnet_virtio"
-    "9p"
-    "overlay"
-    # What libcrc32c, and so erofs, looks up by name instead of depending on it.
-    "crc32c_generic"
-    "erofs"
-    "af_packet"
-    "autofs4"
-  ];
   init = build.write "first-stage" {
     executable = true;
     text = ''

@@ -34,17 +34,22 @@ in
 
   # The modules of these names and all they need, with the order to load them
   # in. One that the kernel has built in is none; a name that it does not know
-  # is an error.
+  # is an error. What is `loaded' already, another such selection, is left out.
   modules =
-    name: names:
+    {
+      name,
+      names,
+      loaded ? null,
+    }:
     run "modules-${name}" { inherit names; } ''
       mkdir $out
       : > $out/order
+      loaded=${if loaded == null then "/dev/null" else "${loaded}/order"}
       tree=${package}/modules
       add() {
         local name=$(echo $1 | tr - _) file line pattern
         pattern="/$(echo $name | sed 's/_/[-_]/g')\.ko"
-        ! grep -qx $name $out/order || return 0
+        ! grep -qx $name $loaded $out/order || return 0
         # modules.dep spells names with - or _ as the files do.
         line=$(grep "$pattern:" $tree/modules.dep | head -n 1)
         if [ -z "$line" ]; then
