@@ -47,14 +47,14 @@ pub enum Failed {
 impl Failed {
     fn code(&self) -> u8 {
         match self {
-            Self::Eval(EvalError::NoNix(_)) | Self::Build(BuildError::NoNix(_)) => {
-                code::MACHINERY_FAILED
-            }
+            Self::Eval(EvalError::NoNix(_))
+            | Self::Build(BuildError::NoNix(_))
+            | Self::Guest(_)
+            | Self::Library(_)
+            | Self::Machinery(_)
+            | Self::Session(_) => code::MACHINERY_FAILED,
             Self::Usage(_) | Self::Eval(_) | Self::Output(_) | Self::Syntax(_) => code::WRONG_USAGE,
             Self::Build(_) => code::BUILD_FAILED,
-            Self::Guest(_) | Self::Library(_) | Self::Machinery(_) | Self::Session(_) => {
-                code::MACHINERY_FAILED
-            }
         }
     }
 }

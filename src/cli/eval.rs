@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::error::Failed;
 use super::source::{Prepared, Source};
 use crate::manifest::Manifest;
-use crate::nix;
+use crate::nix::{self, TestNames};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -67,40 +67,41 @@ impl ListCommand {
             Format::Json => json(&tests),
             Format::Human => tests
                 .iter()
-                .map(|test| {
-                    let label = if test.attribute.is_empty() {
-                        test.name.clone()
-                    } else {
-                        format!("{} ({})", test.attribute, test.name)
-                    };
-                    format!("{label}: {}\n", test.nodes.join(", "))
-                })
-                .collect(),
+                .fold(String::new(), |text, test| text + &line(test)),
         };
         print(&text)
     }
 }
 
+fn line(test: &TestNames) -> String {
+    let nodes = test.nodes.join(", ");
+    if test.attribute.is_empty() {
+        format!("{}: {nodes}\n", test.name)
+    } else {
+        format!("{} ({}): {nodes}\n", test.attribute, test.name)
+    }
+}
+
 fn describe(manifest: &Manifest) -> String {
-    let mut text = format!(
+    let nodes = manifest.nodes.iter().map(|(name, node)| {
+        let networks: Vec<String> = node.vlans.iter().map(u32::to_string).collect();
+        let networks = if networks.is_empty() {
+            "none".to_owned()
+        } else {
+            networks.join(", ")
+        };
+        format!(
+            "  {name}: networks {networks}, {}\n",
+            node.start_script.display()
+        )
+    });
+    let head = format!(
         "{}: {} machine(s), at most {} s\n",
         manifest.name,
         manifest.nodes.len(),
         manifest.global_timeout_s
     );
-    for (name, node) in &manifest.nodes {
-        let networks: Vec<String> = node.vlans.iter().map(u32::to_string).collect();
-        text.push_str(&format!(
-            "  {name}: networks {}, {}\n",
-            if networks.is_empty() {
-                "none".to_owned()
-            } else {
-                networks.join(", ")
-            },
-            node.start_script.display()
-        ));
-    }
-    text
+    [head].into_iter().chain(nodes).collect()
 }
 
 fn json(value: &impl serde::Serialize) -> String {

@@ -120,7 +120,7 @@ impl RunCommand {
         // The last sender: the reports end after what is on its way. A script
         // that could not be ended holds another, and is not waited for.
         drop(events);
-        wait_for(reports);
+        wait_for(&reports);
         result
     }
 
@@ -169,7 +169,7 @@ fn interrupts() -> std::io::Result<mpsc::UnboundedReceiver<()>> {
 }
 
 /// The reports are done as soon as nobody has anything to say.
-fn wait_for(reports: std::thread::JoinHandle<()>) {
+fn wait_for(reports: &std::thread::JoinHandle<()>) {
     let patience = Duration::from_secs(2);
     let begin = std::time::Instant::now();
     while !reports.is_finished() && begin.elapsed() < patience {

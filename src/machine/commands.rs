@@ -125,7 +125,7 @@ pub(super) fn in_bash(command: &str, limit: Option<Duration>) -> String {
 /// A word that the shell takes as it is. A NUL byte cannot be in any.
 pub(super) fn quote(word: &str) -> String {
     let clean = word.replace('\0', "");
-    shlex::try_quote(&clean).map_or_else(|_| String::new(), |quoted| quoted.into_owned())
+    shlex::try_quote(&clean).map_or_else(|_| String::new(), std::borrow::Cow::into_owned)
 }
 
 /// The output for a message, long ones cut in the middle.

@@ -23,19 +23,11 @@ pub(super) struct Running {
     pub process: Arc<Process>,
     started: Instant,
     monitor_socket: PathBuf,
-    monitor: OnceCell<Monitor>,
+    monitor: OnceCell<Qmp>,
     shell_socket: UnixListener,
     shell: OnceCell<Shell>,
     /// Whether the guest's shell has said that it is ready.
     connected: Mutex<bool>,
-}
-
-pub(super) struct Monitor(pub Qmp);
-
-impl std::fmt::Debug for Monitor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Monitor")
-    }
 }
 
 impl Machine {
@@ -223,11 +215,14 @@ impl Machine {
     }
 
     pub(super) async fn monitor<'a>(&self, running: &'a Running) -> Result<&'a Qmp, MachineError> {
-        let connecting = running
-            .monitor
-            .get_or_try_init(|| async { Qmp::connect(&running.monitor_socket).await.map(Monitor) });
-        self.guard(running, async { Ok(&connecting.await?.0) })
-            .await
+        self.guard(running, async {
+            running
+                .monitor
+                .get_or_try_init(|| Qmp::connect(&running.monitor_socket))
+                .await
+                .map_err(MachineError::from)
+        })
+        .await
     }
 
     /// Does `work` as long as QEMU runs.
@@ -239,6 +234,7 @@ impl Machine {
         let ended = |exit| MachineError::Ended {
             machine: self.name.clone(),
             exit,
+            panic: self.console.last_line_with("Kernel panic - "),
         };
         tokio::select! {
             biased;

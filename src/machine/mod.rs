@@ -39,8 +39,13 @@ pub enum MachineError {
         /// The last thing that was seen, on a line of its own.
         detail: String,
     },
-    #[error("machine {machine} has ended ({}){}", .exit.status, words(.exit))]
-    Ended { machine: String, exit: Exit },
+    #[error("machine {machine} has ended ({}){}{}", .exit.status, words(.exit), because(.panic.as_deref()))]
+    Ended {
+        machine: String,
+        exit: Exit,
+        /// The kernel's own words, where it panicked.
+        panic: Option<String>,
+    },
     #[error("machine {0} is not running: start it first")]
     NotRunning(String),
     #[error("machine {0} {1}")]
@@ -64,6 +69,10 @@ fn words(exit: &Exit) -> String {
     } else {
         format!(": {}", exit.words)
     }
+}
+
+fn because(panic: Option<&str>) -> String {
+    panic.map(|line| format!(": {line}")).unwrap_or_default()
 }
 
 /// What a machine needs to know of its surroundings.

@@ -117,6 +117,7 @@ impl Machine {
     ///
     /// # Errors
     /// Those of the operation.
+    #[expect(clippy::too_many_lines, reason = "one arm for each operation")]
     pub async fn perform(self: &Arc<Self>, operation: Operation) -> Result<Value, MachineError> {
         use Operation as Op;
         Ok(match operation {

@@ -10,7 +10,7 @@ use super::{Machine, MachineError};
 use crate::qemu::Expect;
 
 /// How long systemctl itself may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(900);
+const ANSWER_LIMIT: Duration = Duration::from_mins(15);
 
 /// What an attempt of [`Machine::wait_for_unit`] says by its status.
 const FAILED: i32 = 70;

@@ -103,6 +103,8 @@ impl Log {
                     || !line.contains("last 10 log lines") && !line.trim_start().starts_with("> ")
             })
             .filter(|line| !line.contains("'nixbld'"))
+            // What could not be built because of it is no news.
+            .filter(|line| logs.is_empty() || !line.contains("dependencies of derivation"))
             .map(|line| line.trim_start_matches("error: "))
             .collect();
         logs.into_iter()

@@ -96,6 +96,16 @@ impl Console {
             .collect()
     }
 
+    /// The last line that holds `part`, from there on.
+    #[must_use]
+    pub fn last_line_with(&self, part: &str) -> Option<String> {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        text.lines().rev().find_map(|line| {
+            line.find(part)
+                .map(|from| line[from..].trim_end().to_owned())
+        })
+    }
+
     fn append(&self, bytes: &[u8]) {
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         text.push_str(&String::from_utf8_lossy(bytes));

@@ -159,7 +159,7 @@ async fn wait(mut child: Child, sender: watch::Sender<Option<Exit>>) {
         .wait()
         .await
         .as_ref()
-        .map_or_else(|error| error.to_string(), ExitStatus::to_string);
+        .map_or_else(ToString::to_string, ExitStatus::to_string);
     sender.send_replace(Some(Exit {
         status,
         words: String::from_utf8_lossy(&words).trim().to_owned(),

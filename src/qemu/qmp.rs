@@ -1,5 +1,6 @@
 //! QEMU's monitor, by its machine protocol (QMP).
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -107,6 +108,12 @@ impl Qmp {
                 command: name.to_owned(),
                 source,
             })
+    }
+}
+
+impl fmt::Debug for Qmp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Qmp").finish_non_exhaustive()
     }
 }
 

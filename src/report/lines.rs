@@ -74,10 +74,7 @@ pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
             failure,
             output,
         } => {
-            let mut lines = failure
-                .as_ref()
-                .map(|failure| explain(failure))
-                .unwrap_or_default();
+            let mut lines = failure.as_ref().map(explain).unwrap_or_default();
             lines.push(format!("output in {}", output.display()));
             let (word, look) = match verdict {
                 Verdict::Passed => ("passed:", Style::new().green()),

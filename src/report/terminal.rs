@@ -90,7 +90,6 @@ impl TerminalDisplay {
                 bar.set_length(*expected);
                 bar.set_position(*done);
             }
-            Event::TestStarted { .. } => self.clear(),
             Event::MachineStarted { machine, .. } => {
                 self.machine_bar(machine).set_message("booting");
             }
@@ -117,7 +116,7 @@ impl TerminalDisplay {
                     self.bars.remove(&bar);
                 }
             }
-            Event::TestFinished { .. } => self.clear(),
+            Event::TestStarted { .. } | Event::TestFinished { .. } => self.clear(),
             _ => {}
         }
     }

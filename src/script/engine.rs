@@ -46,6 +46,7 @@ pub enum Ended {
 }
 
 /// A running script.
+#[derive(Debug)]
 pub struct Engine {
     pub interrupter: Interrupter,
     pub ended: oneshot::Receiver<Ended>,

@@ -4,6 +4,7 @@
 //! instruction. A system call is cut short by a signal to the thread, and a
 //! call to a machine by the counter that it watches besides its work.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,6 +32,12 @@ pub struct Interrupter {
     armed: Arc<AtomicBool>,
     count: Arc<watch::Sender<u64>>,
     turn: Arc<Mutex<()>>,
+}
+
+impl fmt::Debug for Interrupter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interrupter").finish_non_exhaustive()
+    }
 }
 
 impl Interrupter {

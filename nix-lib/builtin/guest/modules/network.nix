@@ -213,8 +213,8 @@ in
         ''
           ip addr add 10.0.2.15/24 dev eth0
           ip link set eth0 up
-          ip route add default via 10.0.2.2 dev eth0
         ''
+        + lib.optionalString (!config.virtualisation.restrictNetwork) "ip route add default via 10.0.2.2 dev eth0\n"
         + lib.concatStrings (lib.mapAttrsToList onInterface cfg.interfaces)
         + lib.optionalString (
           cfg.defaultGateway != null

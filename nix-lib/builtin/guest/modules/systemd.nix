@@ -178,7 +178,8 @@ let
     let
       shell =
         phase: text:
-        pkgs.writeShellScript "unit-script-${baseNameOf name}-${phase}" "set -e\n${text}";
+        # The journal names the process after the file.
+        "${pkgs.writeShellScriptBin "${baseNameOf name}-${phase}" "set -e\n${text}"}/bin/${baseNameOf name}-${phase}";
       phase =
         key: phaseName: text:
         lib.optionalAttrs (text != "") { ${key} = "${shell phaseName text}"; };
@@ -268,7 +269,14 @@ let
     else
       [
         (lib.nameValuePair "systemd/system/${name}" {
-          source = pkgs.writeText "unit-${lib.replaceStrings [ "@" "\\" ] [ "-" "-" ] name}" unit.text;
+          # Under another name it would be an alias.
+          source = "${
+            pkgs.writeTextFile {
+              name = "unit-${lib.replaceStrings [ "@" "\\" ] [ "-" "-" ] name}";
+              inherit (unit) text;
+              destination = "/${name}";
+            }
+          }/${name}";
         })
       ]
       ++ links "wants" name unit.wantedBy

@@ -68,6 +68,7 @@ in
       networkingOptions = option (types.listOf types.str) [ ] "More network arguments for QEMU.";
       package = option types.raw null "Not used: QEMU is the machine's own.";
     };
+    restrictNetwork = option types.bool true "Whether the guest is kept from the host's network; what `forwardPorts' says works all the same.";
     writableStore = option types.bool false "Not used: the guest's store is read-only.";
   };
 }
