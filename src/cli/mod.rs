@@ -46,6 +46,12 @@ enum Command {
 /// Runs the tool with this process' arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    // For those who look for a fault in the tool itself.
+    let filter = tracing_subscriber::EnvFilter::from_env("SNOWGLOBE_LOG");
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

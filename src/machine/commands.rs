@@ -160,12 +160,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_one_quoted_word() {
-        assert_eq!(
-            in_bash("echo 'a' \"$b\"", Some(Duration::from_millis(1500))),
-            "timeout 1.5 bash -c \"set -euo pipefail; echo 'a' \\\"\\$b\\\"\""
-        );
+    fn words_reach_the_command_as_they_are() {
+        for word in [
+            "",
+            "a b",
+            "it's \"$b\" `c` \\",
+            "two\nlines",
+            "héllo!",
+            "-n",
+            "~",
+        ] {
+            let line = format!("printf %s {}", quote(word));
+            let output = std::process::Command::new("bash")
+                .arg("-c")
+                .arg(line)
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
+        }
+    }
+
+    #[test]
+    fn commands_have_a_limit_and_are_strict() {
         assert_eq!(in_bash("true", None), "bash -c 'set -euo pipefail; true'");
+        assert_eq!(
+            in_bash("true", Some(Duration::from_millis(1500))),
+            "timeout 1.5 bash -c 'set -euo pipefail; true'"
+        );
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub enum MachineError {
     /// What the script wanted to be true is not.
     #[error("{0}")]
     Assertion(String),
-    #[error("{what} did not happen within {} s{detail}", .limit.as_secs_f64())]
+    #[error("waiting for {what} took longer than {} s{detail}", .limit.as_secs_f64())]
     Timeout {
         what: String,
         limit: Duration,

@@ -120,13 +120,9 @@ impl Machine {
                     }
                     Round::NotYet(_) | Round::Hopeless(..) if begin.elapsed() >= limit => {
                         break Err(MachineError::Timeout {
-                            what: format!("unit {unit}{for_user}"),
+                            what: format!("unit {unit}{for_user} on {}", self.name()),
                             limit,
-                            detail: format!(
-                                " on {}{}",
-                                self.name(),
-                                self.unit_status(unit, user).await
-                            ),
+                            detail: self.unit_status(unit, user).await,
                         });
                     }
                     Round::NotYet(_) | Round::Hopeless(..) => {}

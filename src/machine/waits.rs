@@ -43,7 +43,7 @@ impl Machine {
             "o=$(bash -c {} | base64 -w 0; exit ${{PIPESTATUS[0]}})",
             quote(&strict(command))
         );
-        self.wait_for(&format!("success of `{command}'"), &attempt, limit)
+        self.wait_for(&format!("`{command}' to succeed"), &attempt, limit)
             .await
     }
 
@@ -60,7 +60,7 @@ impl Machine {
             "! o=$(bash -c {} | base64 -w 0; exit ${{PIPESTATUS[0]}})",
             quote(&strict(command))
         );
-        self.wait_for(&format!("failure of `{command}'"), &attempt, limit)
+        self.wait_for(&format!("`{command}' to fail"), &attempt, limit)
             .await
     }
 
@@ -92,9 +92,13 @@ impl Machine {
         limit: Duration,
     ) -> Result<(), MachineError> {
         let attempt = format!("(exec 3<>{}) 2> /dev/null", device(address, port));
-        self.wait_for(&format!("TCP port {port} on {address}"), &attempt, limit)
-            .await
-            .map(drop)
+        self.wait_for(
+            &format!("TCP port {port} of {address} to open"),
+            &attempt,
+            limit,
+        )
+        .await
+        .map(drop)
     }
 
     /// Waits until nothing listens on a TCP port.
@@ -109,7 +113,7 @@ impl Machine {
     ) -> Result<(), MachineError> {
         let attempt = format!("! (exec 3<>{}) 2> /dev/null", device(address, port));
         self.wait_for(
-            &format!("end of TCP port {port} on {address}"),
+            &format!("TCP port {port} of {address} to close"),
             &attempt,
             limit,
         )
@@ -136,9 +140,9 @@ impl Machine {
                             if begin.elapsed() >= limit {
                                 let text = String::from_utf8_lossy(&outcome.output);
                                 break Err(MachineError::Timeout {
-                                    what: what.to_owned(),
+                                    what: format!("{what} on {}", self.name()),
                                     limit,
-                                    detail: format!(" on {}{}", self.name(), last_output(&text)),
+                                    detail: last_output(&text),
                                 });
                             }
                         }

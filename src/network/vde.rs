@@ -41,6 +41,8 @@ async fn attach(mut control: UnixStream, socket: PathBuf, switch: Switch) -> std
     let client = client_address(&request)
         .ok_or_else(|| std::io::Error::other("a request of another protocol"))?;
     let data = Arc::new(UnixDatagram::bind(&socket)?);
+    // At once: the client removes its socket's name after the answer.
+    data.connect(&client)?;
     control.write_all(&address(&socket)?).await?;
 
     let (port, mut outgoing) = switch.plug_in();
@@ -48,8 +50,8 @@ async fn attach(mut control: UnixStream, socket: PathBuf, switch: Switch) -> std
         let data = data.clone();
         async move {
             while let Some(frame) = outgoing.recv().await {
-                // The client's socket may be full or not yet there: a lost frame.
-                let _ = data.send_to(&frame, &client).await;
+                // One that the client cannot take is lost, as on a real network.
+                let _ = data.send(&frame).await;
             }
         }
     };

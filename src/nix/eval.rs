@@ -245,7 +245,8 @@ fn trim_message(message: &str, library: &Path) -> String {
     let own = library.to_string_lossy();
     let mut kept: Vec<String> = Vec::new();
     let mut hiding = false;
-    for block in message.split("\n\n") {
+    let news: Vec<&str> = message.lines().filter(|line| !is_noise(line)).collect();
+    for block in news.join("\n").split("\n\n") {
         if is_excerpt(block) {
             // It shows the source that the block before it names.
             if !hiding {
@@ -256,7 +257,7 @@ fn trim_message(message: &str, library: &Path) -> String {
         hiding = block.contains(own.as_ref());
         let lines: Vec<&str> = block
             .lines()
-            .filter(|line| !line.contains(own.as_ref()) && !is_noise(line))
+            .filter(|line| !line.contains(own.as_ref()))
             .collect();
         if !lines.is_empty() {
             kept.push(lines.join("\n"));

@@ -234,8 +234,12 @@ class Machine:
         text = self._call("console_text", position=self._console_position)
         while True:
             # A console ends its lines with both characters.
-            if pattern.search(text.replace("\r\n", "\n")):
-                self._console_position += len(text.encode())
+            found = pattern.search(text.replace("\r\n", "\n"))
+            if found:
+                # What comes after the line is for the next wait.
+                lines = found.string.count("\n", 0, found.end()) + 1
+                read = "".join(re.split("(?<=\n)", text)[:lines])
+                self._console_position += len(read.encode())
                 return
             left = None if limit is None else limit - time.monotonic()
             if left is not None and left <= 0:

@@ -117,6 +117,18 @@ let
       modules = [ ];
     } (map (node "<the test file>") roots)).modules;
 
+  # The place of one name in a set, for messages; the set's own where Nix does
+  # not know it, as after a property was pushed down.
+  placeIn =
+    set: name: outer:
+    let
+      found = builtins.unsafeGetAttrPos name set;
+    in
+    if found == null then
+      outer
+    else
+      "${found.file}:${toString found.line}:${toString found.column}";
+
   # Where the definition of an option stands in the source, or the module's file.
   placeOf =
     location: module:
@@ -126,7 +138,7 @@ let
         let
           kind = value._type or null;
           name = builtins.head path;
-          here = builtins.unsafeGetAttrPos name value;
+          here = placeIn value name null;
           deeper = go (builtins.tail path) value.${name};
           contents = if kind == "merge" then value.contents else [ value.content ];
         in
@@ -142,10 +154,7 @@ let
           here;
       found = go location module.config;
     in
-    if found == null then
-      module.file
-    else
-      "${found.file}:${toString found.line}:${toString found.column}";
+    if found == null then module.file else found;
 
   unknownOption =
     { location, modules, siblings, context }:
@@ -268,8 +277,8 @@ let
       defined = builtins.zipAttrsWith (_: values: values) (
         map (
           { file, value }:
-          mapAttrs (_: inner: {
-            inherit file;
+          mapAttrs (name: inner: {
+            file = placeIn value name file;
             value = inner;
           }) value
         ) sets

@@ -1,0 +1,187 @@
+//! Wrong input of every kind: one clear message and the right exit code.
+
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use insta::assert_snapshot;
+
+use crate::harness::{Ended, Place};
+
+/// Runs the test file `text` with the built-in guests.
+fn run(place: &Place, text: &str) -> Ended {
+    let file = place.write("test.nix", text);
+    place.run(&["run", "--nixpkgs", "builtin", file.to_str().unwrap()])
+}
+
+/// A test with these nodes, as a file's text.
+fn with_nodes(nodes: &str) -> String {
+    format!(
+        "(import <nixpkgs> {{ }}).nixosTest {{\n  name = \"bad\";\n  nodes = {{\n{nodes}\n  }};\n  testScript = \"\";\n}}\n"
+    )
+}
+
+#[test]
+fn no_such_file() {
+    let place = Place::new();
+    assert_snapshot!(place.run(&["run", "missing.nix"]).seen());
+}
+
+#[test]
+fn wrong_usage() {
+    let place = Place::new();
+    assert_snapshot!(place.run(&["run"]).seen());
+}
+
+#[test]
+fn syntax_error_in_the_nix_file() {
+    let place = Place::new();
+    assert_snapshot!(run(&place, "{\n  name = \"x\"\n}\n").seen());
+}
+
+#[test]
+fn no_test_script() {
+    let place = Place::new();
+    assert_snapshot!(run(&place, "{ name = \"x\"; nodes.machine = { }; }").seen());
+}
+
+#[test]
+fn no_nodes() {
+    let place = Place::new();
+    let plain = run(&place, "{ name = \"x\"; testScript = \"\"; }");
+    let empty = run(&place, &with_nodes(""));
+    assert_snapshot!(format!("{}\n{}", plain.seen(), empty.seen()));
+}
+
+#[test]
+fn not_a_test() {
+    let place = Place::new();
+    let number = run(&place, "42");
+    let package = run(&place, "(import <nixpkgs> { }).jq");
+    let set = run(&place, "{ a = 1; b = { c = \"x\"; }; }");
+    assert_snapshot!(format!(
+        "{}\n{}\n{}",
+        number.seen(),
+        package.seen(),
+        set.seen()
+    ));
+}
+
+#[test]
+fn node_name_that_is_no_host_name() {
+    let place = Place::new();
+    assert_snapshot!(run(&place, &with_nodes("    \"web server\" = { };")).seen());
+}
+
+#[test]
+fn nodes_that_become_one_python_name() {
+    let place = Place::new();
+    assert_snapshot!(run(&place, &with_nodes("    a-b = { };\n    a_b = { };")).seen());
+}
+
+#[test]
+fn unknown_attribute() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("attrs.nix", &["-A", "plian"]).seen());
+}
+
+#[test]
+fn unknown_option() {
+    let place = Place::new();
+    let text = with_nodes(
+        "    machine = { lib, ... }: {\n      services = lib.mkIf true {\n        postgresq.enable = true;\n      };\n    };",
+    );
+    assert_snapshot!(run(&place, &text).seen());
+}
+
+#[test]
+fn option_of_the_wrong_type() {
+    let place = Place::new();
+    let text = with_nodes("    machine.virtualisation.cores = \"two\";");
+    assert_snapshot!(run(&place, &text).seen());
+}
+
+#[test]
+fn systemd_in_a_guest_without() {
+    let place = Place::new();
+    let text = with_nodes(
+        "    machine = {\n      virtualisation.guest = \"tiny\";\n      systemd.services.x.script = \"true\";\n    };",
+    );
+    assert_snapshot!(run(&place, &text).seen());
+}
+
+#[test]
+fn derivation_that_does_not_build() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("failing.nix", &["-A", "builds"]).seen());
+}
+
+#[test]
+fn script_with_a_syntax_error() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("failing.nix", &["-A", "script"]).seen());
+}
+
+#[test]
+fn output_folder_that_cannot_be_written() {
+    let place = Place::new();
+    assert_snapshot!(
+        place
+            .run_fixture("hello.nix", &["-o", "/proc/result"])
+            .seen()
+    );
+}
+
+#[test]
+fn output_folder_with_other_files() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("hello.nix", &["-o", "."]).seen());
+}
+
+#[test]
+fn nixpkgs_that_is_none() {
+    let place = Place::new();
+    assert_snapshot!(place.run(&["run", "--nixpkgs", "/tmp", "x.nix"]).seen());
+}
+
+/// A PATH with these programs only.
+fn path_of(place: &Place, programs: &[&str]) -> PathBuf {
+    let folder = place.path().join("bin");
+    std::fs::create_dir(&folder).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    for program in programs {
+        let found = std::env::split_paths(&path)
+            .map(|folder| folder.join(program))
+            .find(|candidate| candidate.is_file())
+            .unwrap();
+        symlink(found, folder.join(program)).unwrap();
+    }
+    folder
+}
+
+fn with_path(place: &Place, programs: &[&str]) -> Ended {
+    let path = path_of(place, programs);
+    let file = crate::harness::fixture_path("hello.nix");
+    let mut command = place.command(&["run", "--nixpkgs", "builtin", file.to_str().unwrap()]);
+    place.finish(command.env("PATH", path).spawn().unwrap())
+}
+
+#[test]
+fn qemu_is_not_installed() {
+    let place = Place::new();
+    assert_snapshot!(with_path(&place, &["nix-instantiate", "nix-store"]).seen());
+}
+
+#[test]
+fn nix_is_not_installed() {
+    let place = Place::new();
+    assert_snapshot!(with_path(&place, &[]).seen());
+}
+
+#[test]
+fn guests_that_are_not_set_up() {
+    let place = Place::new();
+    let file = crate::harness::fixture_path("hello.nix");
+    let mut command = place.command(&["run", "--nixpkgs", "builtin", file.to_str().unwrap()]);
+    let ended = place.finish(command.env("XDG_DATA_HOME", place.path()).spawn().unwrap());
+    assert_snapshot!(ended.seen());
+}

@@ -1,0 +1,188 @@
+//! Runs the tool in a folder of its own and makes what it prints comparable.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use regex_lite::Regex;
+use tempfile::TempDir;
+
+/// Nothing here takes longer, even on a busy machine; more means it hangs.
+const PATIENCE: Duration = Duration::from_secs(420);
+
+/// A folder to run in, which is also where temporary files go.
+pub struct Place {
+    folder: TempDir,
+}
+
+/// What came of a run.
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("sg")
+            .tempdir_in("/tmp")
+            .unwrap();
+        fs::create_dir(folder.path().join("tmp")).unwrap();
+        Self { folder }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The tool, with the folder as its home for temporary files.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_snowglobe"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("QEMU_OPTS")
+            .env("TMPDIR", self.path().join("tmp"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the tool to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        self.finish(self.command(arguments).spawn().unwrap())
+    }
+
+    /// Runs the tool on a fixture with the built-in guests.
+    pub fn run_fixture(&self, fixture: &str, arguments: &[&str]) -> Ended {
+        let file = fixture_path(fixture);
+        let file = file.to_str().unwrap();
+        self.run(&[&["run", "--nixpkgs", "builtin", file], arguments].concat())
+    }
+
+    pub fn finish(&self, child: Child) -> Ended {
+        let id = child.id();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        let output = receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            signal(id, "KILL");
+            panic!("the tool hangs");
+        });
+        let output = output.unwrap();
+        Ended {
+            code: output.status.code(),
+            stdout: self.comparable(&output.stdout),
+            stderr: self.comparable(&output.stderr),
+        }
+    }
+
+    /// Without what differs from run to run: paths, hashes, numbers, times, and
+    /// what had to be built.
+    fn comparable(&self, bytes: &[u8]) -> String {
+        let text = String::from_utf8_lossy(bytes)
+            .replace(self.path().to_str().unwrap(), "[DIR]")
+            .replace(fixture_path("").to_str().unwrap(), "[FIXTURES]/");
+        let replacements = [
+            (r"(?m)^building .*\n", ""),
+            (r"/nix/store/[0-9a-z]{32}-", "/nix/store/[HASH]-"),
+            (r"\(pid \d+\)", "(pid [PID])"),
+            (r"\[ *\d+\.\d+\]", "[TIME]"),
+            (
+                r"\(tcg, emulated and slow: [^)]*\)|\(kvm\)",
+                "([ACCELERATOR])",
+            ),
+            (r"\d+\.\d+( ?s\b| seconds)", "[T]$1"),
+        ];
+        replacements
+            .iter()
+            .fold(text, |text, (pattern, replacement)| {
+                Regex::new(pattern)
+                    .unwrap()
+                    .replace_all(&text, *replacement)
+                    .into_owned()
+            })
+    }
+
+    /// Processes whose folder is below this one: machines that were left.
+    pub fn processes(&self) -> Vec<PathBuf> {
+        fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path().join("cwd")).ok())
+            .filter(|folder| folder.starts_with(self.path().join("tmp")))
+            .collect()
+    }
+
+    /// Waits until neither processes nor temporary files are left.
+    pub fn assert_tidy(&self) {
+        let begin = Instant::now();
+        loop {
+            let processes = self.processes();
+            let files: Vec<_> = fs::read_dir(self.path().join("tmp"))
+                .unwrap()
+                .flatten()
+                .collect();
+            if processes.is_empty() && files.is_empty() {
+                return;
+            }
+            assert!(
+                begin.elapsed() < Duration::from_secs(20),
+                "left behind: {processes:?} {files:?}"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until a file below the folder holds `text`.
+    pub fn wait_for_text(&self, file: &str, text: &str) {
+        let path = self.path().join(file);
+        let begin = Instant::now();
+        while !fs::read_to_string(&path).is_ok_and(|content| content.contains(text)) {
+            assert!(begin.elapsed() < PATIENCE, "{file} never held {text:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Ended {
+    /// Everything a user sees, for a snapshot.
+    pub fn seen(&self) -> String {
+        let code = self.code.map_or("none".to_owned(), |code| code.to_string());
+        format!(
+            "exit code: {code}\n--- stdout\n{}--- stderr\n{}",
+            self.stdout, self.stderr
+        )
+    }
+}
+
+pub fn fixture_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
+}
+
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(pid.to_string())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// Says that a test cannot run here, past the test runner's own capture.
+pub fn skipped(test: &str, reason: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped {test}: {reason}");
+}

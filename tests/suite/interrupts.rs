@@ -1,0 +1,129 @@
+//! What ends a run early, and that nothing is left of it.
+
+use std::fs;
+use std::process::Child;
+
+use crate::harness::{Place, fixture_path, signal};
+
+const EVENTS: &str = "result-slow/events.jsonl";
+
+/// A run whose script waits for what never comes.
+fn waiting(place: &Place, arguments: &[&str]) -> Child {
+    let file = fixture_path("failing.nix");
+    let file = file.to_str().unwrap();
+    let all = [
+        &["run", "--nixpkgs", "builtin", file, "-A", "slow"],
+        arguments,
+    ]
+    .concat();
+    let child = place.command(&all).spawn().unwrap();
+    place.wait_for_text(EVENTS, "machine_ready");
+    assert!(!place.processes().is_empty(), "a machine runs");
+    child
+}
+
+fn ended_by(name: &str) {
+    let place = Place::new();
+    let child = waiting(&place, &[]);
+    signal(child.id(), name);
+    let ended = place.finish(child);
+    assert_eq!(ended.code, Some(130), "{}", ended.seen());
+    assert!(ended.stdout.contains("\ncleaned up\n"), "{}", ended.seen());
+    assert!(!ended.stdout.contains("swallowed"), "{}", ended.seen());
+    assert!(
+        ended.stdout.ends_with("interrupted: slow ([T] s)\n"),
+        "{}",
+        ended.seen()
+    );
+    let report = fs::read_to_string(place.path().join("result-slow/junit.xml")).unwrap();
+    assert!(report.contains("the run was interrupted"), "{report}");
+    place.assert_tidy();
+}
+
+#[test]
+fn ctrl_c_lets_the_script_clean_up() {
+    ended_by("INT");
+}
+
+#[test]
+fn sigterm_lets_the_script_clean_up() {
+    ended_by("TERM");
+}
+
+#[test]
+fn ctrl_c_twice_ends_at_once() {
+    let place = Place::new();
+    let file = place.write(
+        "stubborn.nix",
+        r#"
+        (import <nixpkgs> { }).nixosTest {
+          name = "slow";
+          nodes.machine.virtualisation.guest = "tiny";
+          testScript = ''
+            machine.succeed("true")
+            try:
+                machine.wait_for_file("/tmp/never")
+            finally:
+                print("not yet")
+                machine.wait_for_file("/tmp/never")
+          '';
+        }
+        "#,
+    );
+    let child = place
+        .command(&["run", "--nixpkgs", "builtin", file.to_str().unwrap()])
+        .spawn()
+        .unwrap();
+    place.wait_for_text(EVENTS, "waiting for file");
+    signal(child.id(), "INT");
+    place.wait_for_text(EVENTS, "not yet");
+    signal(child.id(), "INT");
+    let ended = place.finish(child);
+    assert_eq!(ended.code, Some(130), "{}", ended.seen());
+    place.assert_tidy();
+}
+
+#[test]
+fn nothing_is_left_after_sigkill() {
+    let place = Place::new();
+    let child = waiting(&place, &[]);
+    signal(child.id(), "KILL");
+    place.finish(child);
+    place.assert_tidy();
+    let report = fs::read_to_string(place.path().join("result-slow/junit.xml")).unwrap();
+    assert!(report.contains("the run did not finish"), "{report}");
+}
+
+#[test]
+fn the_global_timeout_tells_what_was_waited_for() {
+    let place = Place::new();
+    let ended = place.run_fixture("failing.nix", &["-A", "slow", "--global-timeout", "1"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("GlobalTimeout: the test took longer than 1 s; it was at: machine: waiting for file /tmp/never"),
+        "{}",
+        ended.seen()
+    );
+    assert!(ended.stdout.contains("\ncleaned up\n"), "{}", ended.seen());
+    place.assert_tidy();
+}
+
+#[test]
+fn a_killed_machine_raises_in_the_script() {
+    let place = Place::new();
+    let child = waiting(&place, &[]);
+    let events = fs::read_to_string(place.path().join(EVENTS)).unwrap();
+    let pid = events
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|event| event["pid"].as_u64())
+        .unwrap();
+    signal(u32::try_from(pid).unwrap(), "KILL");
+    let ended = place.finish(child);
+    // The script swallows the exception, and passes: that is its own will.
+    assert!(ended.stdout.contains("\nswallowed\n"), "{}", ended.seen());
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let events = fs::read_to_string(place.path().join(EVENTS)).unwrap();
+    assert!(events.contains("signal: 9 (SIGKILL)"), "{events}");
+    place.assert_tidy();
+}

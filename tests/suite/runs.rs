@@ -1,0 +1,219 @@
+//! Tests that run: what a user sees, and what lies in the output folder.
+
+use std::fs;
+use std::process::Command;
+
+use insta::assert_snapshot;
+
+use crate::harness::{Place, fixture_path, skipped};
+
+#[test]
+fn hello() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("hello.nix", &[]).seen());
+    let console =
+        fs::read_to_string(place.path().join("result-hello/console/machine.log")).unwrap();
+    assert!(console.contains("connecting to host..."), "{console}");
+    let report = fs::read_to_string(place.path().join("result-hello/junit.xml")).unwrap();
+    assert!(
+        report.contains(r#"tests="1" skipped="0" failures="0" errors="0""#),
+        "{report}"
+    );
+    let manifest = fs::read_link(place.path().join("result-hello/manifest.json")).unwrap();
+    assert!(manifest.starts_with("/nix/store"), "{manifest:?}");
+    place.assert_tidy();
+}
+
+#[test]
+fn the_manifest_is_protected_from_garbage_collection() {
+    let place = Place::new();
+    assert_eq!(
+        place.run_fixture("hello.nix", &["-o", "kept"]).code,
+        Some(0)
+    );
+    let link = place.path().join("kept/manifest.json");
+    let roots = Command::new("nix-store")
+        .args(["--query", "--roots"])
+        .arg(fs::read_link(&link).unwrap())
+        .output()
+        .unwrap();
+    let roots = String::from_utf8_lossy(&roots.stdout);
+    assert!(roots.contains(link.to_str().unwrap()), "{roots}");
+}
+
+#[test]
+fn events_are_a_json_object_a_line() {
+    let place = Place::new();
+    let ended = place.run_fixture("hello.nix", &["--format", "json"]);
+    assert_eq!(ended.code, Some(0));
+    let names: Vec<String> = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|event| event["event"].as_str().unwrap().to_owned())
+        .filter(|name| !name.starts_with("build") && name != "console")
+        .collect();
+    assert_eq!(names.first().map(String::as_str), Some("test_started"));
+    assert_eq!(names.last().map(String::as_str), Some("test_finished"));
+    let file = fs::read_to_string(place.path().join("result-hello/events.jsonl")).unwrap();
+    assert_eq!(file.lines().count(), ended.stdout.lines().count());
+}
+
+#[test]
+fn ping() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("ping.nix", &[]).seen());
+    let report = fs::read_to_string(place.path().join("result-ping/junit.xml")).unwrap();
+    assert!(report.contains("neighbours by name"), "{report}");
+}
+
+#[test]
+fn reboot() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("reboot.nix", &[]).seen());
+}
+
+#[test]
+fn all_tests_of_a_set_run_one_after_another() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("attrs.nix", &[]).seen());
+}
+
+#[test]
+fn one_test_of_a_set_with_an_argument() {
+    let place = Place::new();
+    let arguments = ["-A", "plain", "--argstr", "greeting", "it's \"fine\""];
+    // The greeting stands in a Python string in a shell command.
+    let ended = place.run_fixture("attrs.nix", &arguments);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    let ended = place.run_fixture(
+        "attrs.nix",
+        &["-A", "plain", "--arg", "greeting", "''salut''"],
+    );
+    assert!(ended.stdout.contains("\nsalut\n"), "{}", ended.seen());
+    assert_eq!(ended.code, Some(0));
+}
+
+#[test]
+fn a_test_of_nixpkgs_2020_over_vde() {
+    let place = Place::new();
+    let ended = place.run_fixture("legacy.nix", &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
+
+#[test]
+fn files_screens_and_consoles() {
+    let place = Place::new();
+    let ended = place.run_fixture("files.nix", &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let output = place.path().join("result-files");
+    assert_eq!(
+        fs::read_to_string(output.join("logs/tree/inner.txt")).unwrap(),
+        "from the guest\n"
+    );
+    assert!(
+        fs::read(output.join("screen.png"))
+            .unwrap()
+            .starts_with(b"\x89PNG")
+    );
+}
+
+#[test]
+fn the_tutorial() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("postgrest.nix", &[]).seen());
+}
+
+#[test]
+fn the_tutorial_is_the_pages_file() {
+    let page = std::path::Path::new("/work/shared/seed/integration-testing.md");
+    let Ok(page) = fs::read_to_string(page) else {
+        return skipped(
+            "the_tutorial_is_the_pages_file",
+            "the page is not on this machine",
+        );
+    };
+    let file = fs::read_to_string(fixture_path("postgrest.nix")).unwrap();
+    assert!(page.contains(&file));
+}
+
+#[test]
+fn a_manifest_without_building() {
+    let place = Place::new();
+    let file = fixture_path("ping.nix");
+    let file = file.to_str().unwrap();
+    let ended = place.run(&["eval", "--nixpkgs", "builtin", file, "--format", "json"]);
+    let manifest: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(manifest["version"], 1);
+    assert_eq!(manifest["vlans"], serde_json::json!([1, 2]));
+    assert_eq!(
+        manifest["nodes"]["alice"]["interfaces"],
+        serde_json::json!(["eth1", "eth2"])
+    );
+    assert_eq!(ended.code, Some(0));
+}
+
+#[test]
+fn list() {
+    let place = Place::new();
+    let file = fixture_path("attrs.nix");
+    let ended = place.run(&["list", "--nixpkgs", "builtin", file.to_str().unwrap()]);
+    assert_snapshot!(ended.seen());
+}
+
+#[test]
+fn failing_assertion() {
+    let place = Place::new();
+    let ended = place.run_fixture("failing.nix", &["-A", "assertion"]);
+    assert_snapshot!(ended.seen());
+    let report = fs::read_to_string(place.path().join("result-assertion/junit.xml")).unwrap();
+    assert!(report.contains("one is not two"), "{report}");
+}
+
+#[test]
+fn failing_command() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("failing.nix", &["-A", "command"]).seen());
+}
+
+#[test]
+fn failing_unit() {
+    let place = Place::new();
+    let ended = place.run_fixture("failing.nix", &["-A", "unit"]);
+    assert_eq!(ended.code, Some(1));
+    for part in [
+        "unit broken.service on machine has failed:",
+        "Active: failed (Result: exit-code)",
+        "I cannot work",
+        "line 1: machine.wait_for_unit(\"broken.service\")",
+    ] {
+        assert!(
+            ended.stdout.contains(part),
+            "{part:?} is missing:\n{}",
+            ended.seen()
+        );
+    }
+}
+
+#[test]
+fn failing_wait() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("failing.nix", &["-A", "wait"]).seen());
+}
+
+#[test]
+fn kernel_panic() {
+    let place = Place::new();
+    let ended = place.run_fixture("failing.nix", &["-A", "panic"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    for part in [
+        "machine machine has ended (exit status: 0): Kernel panic - not syncing",
+        "the console of machine ends:",
+    ] {
+        assert!(
+            ended.stdout.contains(part),
+            "{part:?} is missing:\n{}",
+            ended.seen()
+        );
+    }
+}
