@@ -4,37 +4,36 @@
 CARGO := cargo --locked
 FLAGS := --ignore-rust-version
 SNOWGLOBE := target/debug/snowglobe
+# Brings the guests' packages into the Nix store, where they are not.
+GUESTS := guest fetch --if-needed
 
-.PHONY: demo test setup build guest lint unit bench clean
+.PHONY: demo test bench build setup clean
 
 ## Set up, build, and run the tutorial's test on the built-in guests.
-demo: guest
+demo: build
+	$(SNOWGLOBE) $(GUESTS)
 	$(SNOWGLOBE) run --nixpkgs builtin fixtures/postgrest.nix -o result-demo
 
-## Set up, lint, and run every test.
-test: guest lint unit
+## Set up, lint, and run every test. The tests' own build serves for the
+## guests too, so that nothing is compiled twice.
+test: setup
+	cargo fmt --check
+	$(CARGO) test $(FLAGS) --no-run
+	$(CARGO) clippy $(FLAGS) --all-targets -- --deny warnings
+	$(SNOWGLOBE) $(GUESTS)
+	$(CARGO) test $(FLAGS)
 
-setup:
-	scripts/setup.sh
+## Speed, as ratios taken side by side in one run.
+bench: setup
+	$(CARGO) build $(FLAGS) --release
+	target/release/snowglobe $(GUESTS)
+	benches/driver.py target/release/snowglobe
 
 build: setup
 	$(CARGO) build $(FLAGS)
 
-# Brings the guests' packages into the Nix store; quick where they are there.
-guest: build
-	[ -e "$${XDG_DATA_HOME:-$$HOME/.local/share}/snowglobe/guest-index.json" ] || $(SNOWGLOBE) guest fetch
-
-lint: setup
-	cargo fmt --check
-	$(CARGO) clippy $(FLAGS) --all-targets -- --deny warnings
-
-unit: guest
-	$(CARGO) test $(FLAGS)
-
-## Speed, as ratios taken side by side in one run.
-bench: guest
-	$(CARGO) build $(FLAGS) --release
-	benches/driver.py target/release/snowglobe
+setup:
+	scripts/setup.sh
 
 clean:
 	cargo clean

@@ -3,7 +3,12 @@
 # file or in what it imports gives them.
 { nixpkgs }:
 let
-  inherit (builtins) functionArgs isAttrs isFunction isList;
+  inherit (builtins)
+    functionArgs
+    isAttrs
+    isFunction
+    isList
+    ;
 
   standIn = ./builtin;
 
@@ -16,11 +21,8 @@ let
     != null;
 
   scope = rec {
-    fetchTarball =
-      source: if isNixpkgs source then standIn else builtins.fetchTarball source;
-    fetchGit =
-      source:
-      if isNixpkgs source then { outPath = standIn; } else builtins.fetchGit source;
+    fetchTarball = source: if isNixpkgs source then standIn else builtins.fetchTarball source;
+    fetchGit = source: if isNixpkgs source then { outPath = standIn; } else builtins.fetchGit source;
     import =
       path:
       # Our own files need no other scope, and `import` remembers what it read.
@@ -81,6 +83,5 @@ let
 in
 {
   inherit follow;
-  import =
-    file: if nixpkgs == "builtin" then scopedImport file else builtins.import file;
+  import = file: if nixpkgs == "builtin" then scopedImport file else builtins.import file;
 }

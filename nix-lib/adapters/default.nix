@@ -30,14 +30,19 @@ let
 
   # A module or plain set is made a test by whatever nixpkgs offers for it.
   fromPlain =
-    value: if pkgs ? testers.runNixOSTest then pkgs.testers.runNixOSTest value else pkgs.nixosTest value;
+    value:
+    if pkgs ? testers.runNixOSTest then pkgs.testers.runNixOSTest value else pkgs.nixosTest value;
 
   show = path: if path == [ ] then "the file's value" else "`${concatStringsSep "." path}'";
 
   isPlain = value: value ? testScript || value ? nodes || value ? machine;
 
   testsIn =
-    { file, path, value }:
+    {
+      file,
+      path,
+      value,
+    }:
     if value._type or null == "snowglobe-test" then
       [ (checked path (builtinTest value)) ]
     else if isAttrs value && value.type or null == "derivation" && value ? nodes && value ? driver then
@@ -94,11 +99,10 @@ let
         let
           safe = concatStringsSep "_" (filter builtins.isString (builtins.split "[^A-Za-z0-9_]" name));
         in
-        if builtins.match "[0-9].*" safe == null then
-          safe
-        else
-          "_" + builtins.substring 1 (-1) safe;
-      invalid = filter (name: builtins.match "[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?" name == null) names;
+        if builtins.match "[0-9].*" safe == null then safe else "_" + builtins.substring 1 (-1) safe;
+      invalid = filter (
+        name: builtins.match "[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?" name == null
+      ) names;
       clashing = filter (
         name: length (filter (other: pythonName other == pythonName name) names) > 1
       ) names;

@@ -14,9 +14,17 @@ let
     if index != null then
       index
     else if found.success then
-      builtins.fromJSON (builtins.readFile found.value)
+      checked (builtins.fromJSON (builtins.readFile found.value))
     else
       throw "the built-in guests are not set up on this machine: run `snowglobe guest fetch` once";
+
+  # The version that src/guest/fetch.rs writes.
+  checked =
+    content:
+    if content.version == 1 then
+      content
+    else
+      throw "the index of the built-in guests is of another version: run `snowglobe guest fetch` again";
 
   lib = import ./lib;
   build = import ./pkgs/build.nix { index = actualIndex; };
@@ -35,9 +43,7 @@ let
   };
   testing = import ./testing.nix { inherit lib pkgs guests; };
 
-  apply =
-    previous: overlay:
-    previous // overlay pkgs previous;
+  apply = previous: overlay: previous // overlay pkgs previous;
   pkgs = builtins.foldl' apply (base // testing // { inherit system; }) overlays;
 in
 if system != "x86_64-linux" then

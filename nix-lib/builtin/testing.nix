@@ -84,9 +84,7 @@ let
               )
             ) names
           );
-          configs = lib.mapAttrs (
-            _: node: node.config // { inherit (node) config options; }
-          ) evaluated;
+          configs = lib.mapAttrs (_: node: node.config // { inherit (node) config options; }) evaluated;
         in
         configs;
       script =

@@ -14,12 +14,21 @@ pub enum GuestCommand {
     Fetch {
         /// More Debian packages, for tests to use as `pkgs.NAME`.
         packages: Vec<String>,
+        /// Do nothing where everything is there already.
+        #[arg(long, conflicts_with = "packages")]
+        if_needed: bool,
     },
 }
 
 impl GuestCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let Self::Fetch { packages } = self;
+        let Self::Fetch {
+            packages,
+            if_needed,
+        } = self;
+        if *if_needed && guest::is_complete(Library::packages())? {
+            return Ok(ExitCode::SUCCESS);
+        }
         let index = guest::fetch(&Nix::new(&[]), Library::packages(), packages, &|step| {
             eprintln!("guest: {step}");
         })?;

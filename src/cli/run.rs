@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::error::{Failed, code};
 use super::source::{Prepared, Source};
-use crate::event::{Events, Verdict};
+use crate::event::{Events, Level, Verdict};
 use crate::nix::{self, Nix, Test};
 use crate::qemu::AcceleratorChoice;
 use crate::report::{Detail, JsonDisplay, Output, PlainDisplay, Report, TerminalDisplay};
@@ -103,7 +103,10 @@ impl RunCommand {
             _ = interrupts.recv() => None,
         };
         let result = match built {
-            None => Ok(Verdict::Interrupted),
+            None => {
+                events.note(Level::Warning, "interrupted while building");
+                Ok(Verdict::Interrupted)
+            }
             Some(Err(error)) => Err(error.into()),
             Some(Ok(manifest)) => {
                 let limit = self.global_timeout.unwrap_or(manifest.global_timeout_s);

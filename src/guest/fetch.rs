@@ -61,6 +61,27 @@ pub fn index_path() -> Result<PathBuf, Error> {
     Ok(data.join("snowglobe/guest-index.json"))
 }
 
+/// Whether everything that `wanted_json` names is in the store already.
+///
+/// # Errors
+/// When the environment names no home.
+pub fn is_complete(wanted_json: &str) -> Result<bool, Error> {
+    let wanted = parse(wanted_json);
+    Ok(read_index(&index_path()?).is_some_and(|index| {
+        let stored = index.debs.values().chain(index.npm.values());
+        index.version == INDEX_VERSION
+            && index.wanted == wanted
+            && stored
+                .map(|stored| &stored.file)
+                .chain([&index.busybox])
+                .all(|file| file.path.exists())
+    }))
+}
+
+fn parse(wanted_json: &str) -> Wanted {
+    serde_json::from_str(wanted_json).expect("packages.json is part of the program")
+}
+
 /// Fetches everything that `wanted_json` (the text of `packages.json`) and
 /// `requested` name, and what they need; tells each step to `progress`.
 /// Packages that an earlier call was asked for stay.
@@ -78,8 +99,7 @@ pub fn fetch(
     fs::create_dir_all(folder).map_err(|error| Error::file(folder, error))?;
     let _lock = lock(&folder.join("guest-index.lock"))?;
 
-    let wanted: Wanted =
-        serde_json::from_str(wanted_json).expect("packages.json is part of the program");
+    let wanted = parse(wanted_json);
     let mut requested: BTreeSet<String> = requested.iter().cloned().collect();
     let old = read_index(&target);
     if let Some(old) = &old {
@@ -117,6 +137,7 @@ pub fn fetch(
     packages.retain(|name, _| name != &wanted.kernel && name != &kernel);
     let index = Index {
         version: INDEX_VERSION,
+        wanted,
         requested,
         root: root.into_iter().collect(),
         kernel,

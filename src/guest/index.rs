@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::apt::Package;
 
 /// What `nix-lib/builtin/packages.json` asks for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
     /// Packages of the root image of guest `debian`.
     pub root: Vec<String>,
@@ -56,6 +56,8 @@ pub struct Unit {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
     pub version: u32,
+    /// What it was made from.
+    pub wanted: Wanted,
     /// Packages asked for on the command line, so that a later fetch keeps them.
     pub requested: BTreeSet<String>,
     /// All packages of the root image.

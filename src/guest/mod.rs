@@ -5,5 +5,5 @@ mod fetch;
 mod index;
 mod npm;
 
-pub use fetch::{Error, fetch, index_path};
+pub use fetch::{Error, fetch, index_path, is_complete};
 pub use index::Index;

@@ -4,12 +4,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use ::nix::sys::signal::{Signal, kill};
+use ::nix::unistd::Pid;
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use super::Nix;
 use super::log::Log;
+use crate::child;
 use crate::event::Event;
 use crate::manifest::Manifest;
 
@@ -24,6 +27,17 @@ pub enum BuildError {
     Unreadable { path: PathBuf, source: io::Error },
 }
 
+/// Asks Nix to stop, which ends its builders; killed, it could not.
+struct StopOnDrop(Option<u32>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0.and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+    }
+}
+
 /// Builds `derivation` and gives the manifest it comes to. `root` becomes an
 /// indirect root: as long as it is there, Nix's garbage collector spares the
 /// result.
@@ -36,7 +50,9 @@ pub async fn build(
     root: &Path,
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<Manifest, BuildError> {
-    let mut child = Command::from(nix.command("nix-store"))
+    let mut command = nix.command("nix-store");
+    child::die_with_parent(&mut command, Signal::SIGTERM);
+    let mut child = Command::from(command)
         .args(["--log-format", "internal-json", "--realise"])
         .arg(derivation)
         .arg("--add-root")
@@ -45,9 +61,10 @@ pub async fn build(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .map_err(BuildError::NoNix)?;
+    // Whoever stops waiting stops the builds.
+    let stop = StopOnDrop(child.id());
     let stderr = child.stderr.take().expect("the pipe was asked for");
     let mut stdout = child.stdout.take().expect("the pipe was asked for");
 
@@ -62,6 +79,7 @@ pub async fn build(
     // The root's path is all it prints; the manifest is read through it.
     let _ = stdout.read_to_string(&mut output).await;
     let status = child.wait().await.map_err(BuildError::NoNix)?;
+    std::mem::forget(stop);
     if !status.success() {
         return Err(BuildError::Failed(log.failure()));
     }

@@ -41,17 +41,20 @@ in
     }:
     lib.evalModules {
       context = " in the built-in guests (node `${name}')";
-      modules = modules ++ [
-        {
-          _file = "<the test's node ${name}>";
-          _module.args = {
-            inherit pkgs nodes name;
-            guestBoot = boot;
-            nodeNumber = number;
-            scriptReferences = references;
-          };
-        }
-      ] ++ definitions;
+      modules =
+        modules
+        ++ [
+          {
+            _file = "<the test's node ${name}>";
+            _module.args = {
+              inherit pkgs nodes name;
+              guestBoot = boot;
+              nodeNumber = number;
+              scriptReferences = references;
+            };
+          }
+        ]
+        ++ definitions;
       specialArgs = {
         inherit lib;
         modulesPath = toString ./modules;

@@ -126,7 +126,9 @@ rec {
     in
     genList (n: elemAt list (start + n)) (length list - start);
   reverseList = list: genList (n: elemAt list (length list - n - 1)) (length list);
-  foldr = f: initial: list: foldl' (acc: value: f value acc) initial (reverseList list);
+  foldr =
+    f: initial: list:
+    foldl' (acc: value: f value acc) initial (reverseList list);
   fold = foldr;
   unique = foldl' (acc: value: if elem value acc then acc else acc ++ [ value ]) [ ];
   remove = value: filter (other: other != value);
@@ -147,9 +149,9 @@ rec {
   zipLists = zipListsWith (fst: snd: { inherit fst snd; });
   cartesianProduct =
     sets:
-    foldl' (
-      acc: name: concatMap (attrs: map (value: attrs // { ${name} = value; }) sets.${name}) acc
-    ) [ { } ] (attrNames sets);
+    foldl' (acc: name: concatMap (attrs: map (value: attrs // { ${name} = value; }) sets.${name}) acc) [
+      { }
+    ] (attrNames sets);
 
   # ── attribute sets ────────────────────────────────────────────────────────
   nameValuePair = name: value: { inherit name value; };
@@ -189,9 +191,7 @@ rec {
     old: new:
     if isAttrs old && isAttrs new && !isDerivation old && !isDerivation new then
       old
-      // mapAttrs (
-        name: value: if hasAttr name old then recursiveUpdate old.${name} value else value
-      ) new
+      // mapAttrs (name: value: if hasAttr name old then recursiveUpdate old.${name} value else value) new
     else
       new;
   mapAttrsRecursive =

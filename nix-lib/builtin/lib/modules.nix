@@ -100,7 +100,8 @@ let
         module = load file value;
       };
       walk =
-        state: { key, module }:
+        state:
+        { key, module }:
         if key != null && state.seen ? ${key} then
           state
         else
@@ -124,10 +125,7 @@ let
     let
       found = builtins.unsafeGetAttrPos name set;
     in
-    if found == null then
-      outer
-    else
-      "${found.file}:${toString found.line}:${toString found.column}";
+    if found == null then outer else "${found.file}:${toString found.line}:${toString found.column}";
 
   # Where the definition of an option stands in the source, or the module's file.
   placeOf =
@@ -157,7 +155,12 @@ let
     if found == null then module.file else found;
 
   unknownOption =
-    { location, modules, siblings, context }:
+    {
+      location,
+      modules,
+      siblings,
+      context,
+    }:
     let
       name = basics.last location;
       culprits = filter (place: place.found) (
@@ -271,7 +274,9 @@ let
               }
             ]
           else
-            throw "in ${definition.file}, `${showOption (prefix ++ location)}' is ${article value}, where a set of options is expected"
+            throw "in ${definition.file}, `${
+              showOption (prefix ++ location)
+            }' is ${article value}, where a set of options is expected"
         ) (pushDown definition.value)
       ) definitions;
       defined = builtins.zipAttrsWith (_: values: values) (
@@ -372,9 +377,7 @@ let
         type = types.raw;
       };
       config = basics.setAttrByPath to (
-        properties.mkIf (basics.getAttrFromPath from options).isDefined (
-          basics.getAttrFromPath from config
-        )
+        properties.mkIf (basics.getAttrFromPath from options).isDefined (basics.getAttrFromPath from config)
       );
     };
 in

@@ -41,8 +41,7 @@ let
     { description, check, ... }:
     location: definitions:
     basics.foldl' (
-      done: definition:
-      if check definition.value then done else wrongType location description definition
+      done: definition: if check definition.value then done else wrongType location description definition
     ) definitions definitions;
 
   # Exactly one value, or several that are equal.
@@ -78,7 +77,8 @@ let
     // {
       _type = "option-type";
       inherit name description check;
-      merge = location: definitions: merge location (checked { inherit description check; } location definitions);
+      merge =
+        location: definitions: merge location (checked { inherit description check; } location definitions);
     };
 
   scalar =
@@ -146,21 +146,21 @@ rec {
     mkOptionType {
       name = "a string";
       check = isString;
-      merge =
-        _: definitions: concatStringsSep separator (map (definition: definition.value) definitions);
+      merge = _: definitions: concatStringsSep separator (map (definition: definition.value) definitions);
     };
   lines = separatedString "\n";
   commas = separatedString ",";
   envVar = separatedString ":";
 
-  attrs = mkOptionType {
-    name = "a set";
-    check = isAttrs;
-    merge = _: basics.foldl' (set: definition: set // definition.value) { };
-  }
-  // {
-    emptyValue = { };
-  };
+  attrs =
+    mkOptionType {
+      name = "a set";
+      check = isAttrs;
+      merge = _: basics.foldl' (set: definition: set // definition.value) { };
+    }
+    // {
+      emptyValue = { };
+    };
 
   # Any value: sets are merged name by name, lists joined, the rest must agree.
   anything = mkOptionType {
@@ -225,10 +225,7 @@ rec {
               let
                 resolved = properties.resolve [ (definition // { inherit value; }) ];
               in
-              if resolved == [ ] then
-                [ ]
-              else
-                [ (type.merge (location ++ [ "[item ${toString n}]" ]) resolved) ]
+              if resolved == [ ] then [ ] else [ (type.merge (location ++ [ "[item ${toString n}]" ]) resolved) ]
             ) definition.value
           )
         ) definitions;
@@ -269,9 +266,7 @@ rec {
           byName = builtins.zipAttrsWith (_: values: values) (
             concatMap (
               definition:
-              map (mapAttrs (_: value: definition // { inherit value; })) (
-                properties.pushDown definition.value
-              )
+              map (mapAttrs (_: value: definition // { inherit value; })) (properties.pushDown definition.value)
             ) definitions
           );
           plain = mapAttrs (
@@ -324,28 +319,26 @@ rec {
         to.merge location (
           map (
             definition:
-            if to.check definition.value then
-              definition
-            else
-              definition // { value = coerce definition.value; }
+            if to.check definition.value then definition else definition // { value = coerce definition.value; }
           ) definitions
         );
     };
 
   # A module, not evaluated here: `imports` of several definitions.
-  deferredModule = mkOptionType {
-    name = "a module";
-    check = value: isAttrs value || isFunction value || builtins.isPath value || isString value;
-    merge = _: definitions: {
-      imports = map (definition: {
-        _file = definition.file;
-        imports = [ definition.value ];
-      }) definitions;
+  deferredModule =
+    mkOptionType {
+      name = "a module";
+      check = value: isAttrs value || isFunction value || builtins.isPath value || isString value;
+      merge = _: definitions: {
+        imports = map (definition: {
+          _file = definition.file;
+          imports = [ definition.value ];
+        }) definitions;
+      };
+    }
+    // {
+      emptyValue = { };
     };
-  }
-  // {
-    emptyValue = { };
-  };
 
   submodule =
     modules:

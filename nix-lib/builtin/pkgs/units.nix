@@ -127,7 +127,8 @@ in
     builtins.concatLists (
       builtins.attrValues (
         mapAttrs (
-          unit: { debs, ... }:
+          unit:
+          { debs, ... }:
           map (name: {
             inherit name;
             value = units.${unit} // {

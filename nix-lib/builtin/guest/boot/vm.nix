@@ -74,19 +74,25 @@ let
   ) config.networking.cards;
   userNetwork = device "-netdev \"user,id=user.0${restriction}${forwards}\${QEMU_NET_OPTS:+,$QEMU_NET_OPTS}\" -device virtio-net-pci,netdev=user.0,romfile=";
   sharedFolder = device "-fsdev \"local,id=shared,path=$SHARED_DIR,security_model=none,multidevs=remap\" -device virtio-9p-pci,fsdev=shared,mount_tag=shared";
-  devices =
-    [ (readOnlyDisk "root" guest.image) ]
-    ++ emptyDisks
-    ++ [
-      (readOnlyDisk "store" store)
-      userNetwork
-    ]
-    ++ cards
-    ++ [ sharedFolder ]
-    ++ lib.optional cfg.graphics (device "-vga std");
+  devices = [
+    (readOnlyDisk "root" guest.image)
+  ]
+  ++ emptyDisks
+  ++ [
+    (readOnlyDisk "store" store)
+    userNetwork
+  ]
+  ++ cards
+  ++ [ sharedFolder ]
+  ++ lib.optional cfg.graphics (device "-vga std");
   restriction = lib.optionalString cfg.restrictNetwork ",restrict=on";
   forwards = lib.concatMapStrings (
-    { from, proto, host, guest }:
+    {
+      from,
+      proto,
+      host,
+      guest,
+    }:
     if from == "host" then
       ",hostfwd=${proto}:${host.address}:${toString host.port}-${guest.address}:${toString guest.port}"
     else

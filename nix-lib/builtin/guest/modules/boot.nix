@@ -41,7 +41,13 @@ in
         lib.mapAttrsToList (
           name: value:
           let
-            text = if value == true then "1" else if value == false then "0" else toString value;
+            text =
+              if value == true then
+                "1"
+              else if value == false then
+                "0"
+              else
+                toString value;
           in
           lib.optionalString (value != null) "${name} = ${text}\n"
         ) config.boot.kernel.sysctl

@@ -85,7 +85,9 @@ in
     environment.etc."profile.d/test-environment.sh".text = ''
       export PATH=/run/current-system/sw/bin:$PATH
       ${lib.concatStrings (
-        lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg (shown value)}\n") cfg.variables
+        lib.mapAttrsToList (
+          name: value: "export ${name}=${lib.escapeShellArg (shown value)}\n"
+        ) cfg.variables
       )}
     '';
     system.path = pkgs.symlinkJoin {

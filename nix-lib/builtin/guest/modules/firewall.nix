@@ -10,16 +10,20 @@ let
   inherit (lib) mkOption types;
   cfg = config.networking.firewall;
 
-  ports = protocol: mkOption {
-    type = types.listOf types.port;
-    default = [ ];
-    description = "Open ${protocol} ports.";
-  };
-  portRanges = protocol: mkOption {
-    type = types.listOf (types.attrsOf types.port);
-    default = [ ];
-    description = "Open ranges of ${protocol} ports: { from, to }.";
-  };
+  ports =
+    protocol:
+    mkOption {
+      type = types.listOf types.port;
+      default = [ ];
+      description = "Open ${protocol} ports.";
+    };
+  portRanges =
+    protocol:
+    mkOption {
+      type = types.listOf (types.attrsOf types.port);
+      default = [ ];
+      description = "Open ranges of ${protocol} ports: { from, to }.";
+    };
   portOptions = {
     allowedTCPPorts = ports "TCP";
     allowedUDPPorts = ports "UDP";
@@ -52,9 +56,7 @@ let
     }    icmp type != echo-request accept
         icmpv6 type ${if cfg.allowPing then "!= 255" else "!= echo-request"} accept
     ${rules "" cfg}${
-      lib.concatStrings (
-        lib.mapAttrsToList (interface: rules "iifname \"${interface}\" ") cfg.interfaces
-      )
+      lib.concatStrings (lib.mapAttrsToList (interface: rules "iifname \"${interface}\" ") cfg.interfaces)
     }    ${if cfg.rejectPackets then "reject" else "drop"}
       }
     }

@@ -22,7 +22,11 @@ let
       }
     ) config.virtualisation.vlans
   );
-  byName = if config.virtualisation.interfaces != { } then config.virtualisation.interfaces else vlansAsInterfaces;
+  byName =
+    if config.virtualisation.interfaces != { } then
+      config.virtualisation.interfaces
+    else
+      vlansAsInterfaces;
   onNetworks = map (interface: byName.${interface}) (lib.attrNames byName);
   # eth10 comes before eth2 by name; the order of `vlans' is the order of cards.
   inOrder =
@@ -81,7 +85,13 @@ let
       other = node.networking;
     in
     lib.concatMapStrings
-      (ip: lib.optionalString (ip != "") "${ip} ${lib.optionalString (other.domain != null) "${other.hostName}.${other.domain} "}${other.hostName}\n")
+      (
+        ip:
+        lib.optionalString (ip != "")
+          "${ip} ${
+            lib.optionalString (other.domain != null) "${other.hostName}.${other.domain} "
+          }${other.hostName}\n"
+      )
       [
         other.primaryIPAddress
         other.primaryIPv6Address
@@ -92,10 +102,12 @@ let
       own = lib.concatMap (card: cfg.interfaces.${card.name}.${family}.addresses or [ ]) inOrder;
     in
     if own == [ ] then "" else (lib.head own).address;
-  text = description: default: mkOption {
-    type = types.str;
-    inherit default description;
-  };
+  text =
+    description: default:
+    mkOption {
+      type = types.str;
+      inherit default description;
+    };
 in
 {
   options.networking = {
@@ -214,7 +226,9 @@ in
           ip addr add 10.0.2.15/24 dev eth0
           ip link set eth0 up
         ''
-        + lib.optionalString (!config.virtualisation.restrictNetwork) "ip route add default via 10.0.2.2 dev eth0\n"
+        + lib.optionalString (
+          !config.virtualisation.restrictNetwork
+        ) "ip route add default via 10.0.2.2 dev eth0\n"
         + lib.concatStrings (lib.mapAttrsToList onInterface cfg.interfaces)
         + lib.optionalString (
           cfg.defaultGateway != null

@@ -39,9 +39,8 @@ let
       + lib.concatStrings (
         lib.mapAttrsToList (
           clause: enabled:
-          lib.optionalString (
-            enabled != null
-          ) "alter role ${identifier user.name} ${lib.optionalString (!enabled) "no"}${clause};\n"
+          lib.optionalString (enabled != null)
+            "alter role ${identifier user.name} ${lib.optionalString (!enabled) "no"}${clause};\n"
         ) user.ensureClauses
       )
     ) cfg.ensureUsers

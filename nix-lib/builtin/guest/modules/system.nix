@@ -13,20 +13,45 @@
 let
   inherit (lib) mkOption types;
   guest = config.virtualisation.guest;
-  internal = type: mkOption {
-    inherit type;
-    description = "Internal.";
-  };
+  internal =
+    type:
+    mkOption {
+      inherit type;
+      description = "Internal.";
+    };
 
   # Options that only mean something to systemd.
   systemdOnly = [
-    [ "services" "postgresql" "enable" ]
-    [ "systemd" "services" ]
-    [ "systemd" "sockets" ]
-    [ "systemd" "timers" ]
-    [ "systemd" "paths" ]
-    [ "systemd" "targets" ]
-    [ "systemd" "tmpfiles" "rules" ]
+    [
+      "services"
+      "postgresql"
+      "enable"
+    ]
+    [
+      "systemd"
+      "services"
+    ]
+    [
+      "systemd"
+      "sockets"
+    ]
+    [
+      "systemd"
+      "timers"
+    ]
+    [
+      "systemd"
+      "paths"
+    ]
+    [
+      "systemd"
+      "targets"
+    ]
+    [
+      "systemd"
+      "tmpfiles"
+      "rules"
+    ]
   ];
   own = definition: lib.hasPrefix (toString ./.) definition.file;
   misplaced =
@@ -78,18 +103,19 @@ let
           ${lib.optionalString (guest == "tiny") (
             lib.concatStrings (
               lib.mapAttrsToList (
-                key: value: "echo ${lib.escapeShellArg (toString value)} > /proc/sys/${lib.replaceStrings [ "." ] [ "/" ] key}\n"
+                key: value:
+                "echo ${lib.escapeShellArg (toString value)} > /proc/sys/${
+                  lib.replaceStrings [ "." ] [ "/" ] key
+                }\n"
               ) config.boot.kernel.sysctl
             )
           )}
           ${config.networking.setup}
-          ${lib.concatMapStrings (
-            account: ''
-              mkdir -p $root${account.home}
-              chmod ${account.homeMode} $root${account.home}
-              chroot $root /bin/chown ${account.name}: ${account.home}
-            ''
-          ) homes}
+          ${lib.concatMapStrings (account: ''
+            mkdir -p $root${account.home}
+            chmod ${account.homeMode} $root${account.home}
+            chroot $root /bin/chown ${account.name}: ${account.home}
+          '') homes}
         '';
         startup = config.system.tinyStartup;
         passAsFile = [

@@ -8,16 +8,20 @@
 let
   inherit (lib) mkOption types;
   cfg = config.systemd;
-  strings = description: mkOption {
-    type = types.listOf types.str;
-    default = [ ];
-    inherit description;
-  };
-  script = description: mkOption {
-    type = types.lines;
-    default = "";
-    inherit description;
-  };
+  strings =
+    description:
+    mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      inherit description;
+    };
+  script =
+    description:
+    mkOption {
+      type = types.lines;
+      default = "";
+      inherit description;
+    };
   atom = types.nullOr (
     types.oneOf [
       types.bool
@@ -28,11 +32,13 @@ let
       types.package
     ]
   );
-  section = description: mkOption {
-    type = types.attrsOf (types.either atom (types.listOf atom));
-    default = { };
-    inherit description;
-  };
+  section =
+    description:
+    mkOption {
+      type = types.attrsOf (types.either atom (types.listOf atom));
+      default = { };
+      inherit description;
+    };
 
   unitOptions = {
     enable = mkOption {
@@ -138,7 +144,13 @@ let
     name: attrs:
     let
       show =
-        value: if value == true then "true" else if value == false then "false" else toString value;
+        value:
+        if value == true then
+          "true"
+        else if value == false then
+          "false"
+        else
+          toString value;
       line = key: value: lib.optionalString (value != null) "${key}=${show value}\n";
       lines =
         key: value: if lib.isList value then lib.concatMapStrings (line key) value else line key value;

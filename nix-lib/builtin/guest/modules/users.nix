@@ -9,15 +9,19 @@
 let
   inherit (lib) mkOption types;
   cfg = config.users;
-  text = default: description: mkOption {
-    type = types.str;
-    inherit default description;
-  };
-  maybe = type: description: mkOption {
-    type = types.nullOr type;
-    default = null;
-    inherit description;
-  };
+  text =
+    default: description:
+    mkOption {
+      type = types.str;
+      inherit default description;
+    };
+  maybe =
+    type: description:
+    mkOption {
+      type = types.nullOr type;
+      default = null;
+      inherit description;
+    };
 
   user =
     { name, config, ... }:
@@ -74,9 +78,11 @@ let
       };
     };
 
-  clearPassword = account: if account.password != null then account.password else account.initialPassword;
+  clearPassword =
+    account: if account.password != null then account.password else account.initialPassword;
   hashedPassword =
-    account: if account.hashedPassword != null then account.hashedPassword else account.initialHashedPassword;
+    account:
+    if account.hashedPassword != null then account.hashedPassword else account.initialHashedPassword;
 
   # Fields for the script below, one account or group a line. A field is never
   # empty, since the shell would swallow it: "-" means none.
@@ -100,7 +106,14 @@ let
       account.home
       (if lib.isDerivation account.shell then lib.getExe account.shell else account.shell)
       (field account.description)
-      (if clearPassword account != null then "clear" else if hashedPassword account != null then "hashed" else "none")
+      (
+        if clearPassword account != null then
+          "clear"
+        else if hashedPassword account != null then
+          "hashed"
+        else
+          "none"
+      )
       (field (if clearPassword account != null then clearPassword account else hashedPassword account))
       (field (lib.concatStringsSep "," account.extraGroups))
     ];

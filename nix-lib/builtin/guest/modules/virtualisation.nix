@@ -18,15 +18,19 @@ in
       description = "Memory in MiB.";
     };
     cores = option types.ints.positive 1 "Number of processors.";
-    diskSize = option (types.either types.ints.positive (types.enum [
-      "auto"
-    ])) 1024 "How much the guest can write, in MiB: its root is a read-only image under a tmpfs.";
+    diskSize = option (types.either types.ints.positive (
+      types.enum [
+        "auto"
+      ]
+    )) 1024 "How much the guest can write, in MiB: its root is a read-only image under a tmpfs.";
     graphics = mkOption {
       type = types.bool;
       default = config.virtualisation.guest == "debian";
       description = "Whether the machine has a display adapter.";
     };
-    vlans = option (types.listOf types.ints.unsigned) [ 1 ] "The virtual networks, in order: eth1, eth2, …";
+    vlans = option (types.listOf types.ints.unsigned) [
+      1
+    ] "The virtual networks, in order: eth1, eth2, …";
     interfaces = option (types.attrsOf (
       types.submodule (
         { name, ... }:
@@ -68,7 +72,9 @@ in
       networkingOptions = option (types.listOf types.str) [ ] "More network arguments for QEMU.";
       package = option types.raw null "Not used: QEMU is the machine's own.";
     };
-    restrictNetwork = option types.bool true "Whether the guest is kept from the host's network; what `forwardPorts' says works all the same.";
+    restrictNetwork =
+      option types.bool true
+        "Whether the guest is kept from the host's network; what `forwardPorts' says works all the same.";
     writableStore = option types.bool false "Not used: the guest's store is read-only.";
   };
 }
