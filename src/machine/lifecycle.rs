@@ -12,10 +12,18 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::{Machine, MachineError};
 use crate::event::{Event, round};
-use crate::qemu::{Accelerator, Exit, Launch, PATIENCE, Process, Qmp, Shell, ShellError};
+use crate::qemu::{Accelerator, Exit, Launch, Link, PATIENCE, Process, Qmp, Shell, ShellError};
 
 /// How long the console is read on after QEMU has ended.
 const CONSOLE_GRACE: Duration = Duration::from_secs(2);
+
+/// What QEMU does when the guest reboots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnReboot {
+    /// It ends, as where a reboot is a failure.
+    End,
+    Continue,
+}
 
 /// One run of QEMU.
 #[derive(Debug)]
@@ -35,19 +43,19 @@ impl Machine {
     ///
     /// # Errors
     /// When the run script cannot be started.
-    pub async fn start(self: &Arc<Self>, allow_reboot: bool) -> Result<(), MachineError> {
+    pub async fn start(self: &Arc<Self>, on_reboot: OnReboot) -> Result<(), MachineError> {
         if self.is_up() {
             return Ok(());
         }
         let machine = self.clone();
         // QEMU dies with the thread that starts it: one of the runtime's own,
         // never a thread of the script.
-        tokio::spawn(async move { machine.launch(allow_reboot) })
+        tokio::spawn(async move { machine.launch(on_reboot) })
             .await
             .map_err(|error| self.unable(format!("could not be started: {error}")))?
     }
 
-    fn launch(&self, allow_reboot: bool) -> Result<(), MachineError> {
+    fn launch(&self, on_reboot: OnReboot) -> Result<(), MachineError> {
         let folder = &self.surroundings.state_folder;
         let file_error = |source| MachineError::File {
             path: folder.clone(),
@@ -59,7 +67,7 @@ impl Machine {
         let launch = Launch {
             script: self.node.start_script.clone(),
             folder: folder.clone(),
-            environment: self.environment(allow_reboot),
+            environment: self.environment(on_reboot),
         };
         let (process, output) = Process::start(&launch)?;
         let events = self.surroundings.events.clone();
@@ -108,7 +116,7 @@ impl Machine {
     }
 
     /// What run scripts read, as the contract in the manual tells.
-    fn environment(&self, allow_reboot: bool) -> Vec<(String, OsString)> {
+    fn environment(&self, on_reboot: OnReboot) -> Vec<(String, OsString)> {
         let here = &self.surroundings;
         let mut options = vec![
             "-qmp unix:qmp,server=on,wait=off",
@@ -118,7 +126,7 @@ impl Machine {
             "-device virtio-rng-pci",
             "-serial stdio",
         ];
-        if !allow_reboot {
+        if on_reboot == OnReboot::End {
             options.push("-no-reboot");
         }
         if here.accelerator == Accelerator::Tcg {
@@ -164,7 +172,7 @@ impl Machine {
     /// # Errors
     /// When the machine ends before.
     pub async fn connect(self: &Arc<Self>) -> Result<(), MachineError> {
-        self.start(false).await?;
+        self.start(OnReboot::End).await?;
         let running = self.running()?;
         let mut connected = running.connected.lock().await;
         if *connected {
@@ -287,7 +295,7 @@ impl Machine {
     }
 
     /// Presses Ctrl-Alt-Delete. The machine must have been started with
-    /// `allow_reboot`, or it ends instead.
+    /// [`OnReboot::Continue`], or it ends instead.
     ///
     /// # Errors
     /// When the machine is off.
@@ -337,7 +345,7 @@ impl Machine {
     ///
     /// # Errors
     /// When the machine is off or has none.
-    pub async fn set_networks(&self, up: bool) -> Result<(), MachineError> {
+    pub async fn set_networks(&self, link: Link) -> Result<(), MachineError> {
         let count = self.node.vlans.len();
         if count == 0 {
             return Err(self.unable("is on no virtual network"));
@@ -346,7 +354,7 @@ impl Machine {
         let monitor = self.monitor(&running).await?;
         self.guard(&running, async {
             for number in 1..=count {
-                monitor.set_link(&format!("vlan{number}"), up).await?;
+                monitor.set_link(&format!("vlan{number}"), link).await?;
             }
             Ok(())
         })

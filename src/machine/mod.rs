@@ -20,6 +20,7 @@ use crate::event::{Event, Events, round};
 use crate::manifest::Node;
 use crate::qemu::{Accelerator, Console, Exit, ProcessError, QmpError, ShellError};
 
+pub use lifecycle::OnReboot;
 use lifecycle::Running;
 pub use operation::Operation;
 

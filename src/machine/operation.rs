@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Machine, MachineError};
-use crate::qemu::Expect;
+use super::{Machine, MachineError, OnReboot};
+use crate::qemu::{Expect, Link};
 
 /// An operation with its arguments. Durations are seconds.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -121,7 +121,14 @@ impl Machine {
     pub async fn perform(self: &Arc<Self>, operation: Operation) -> Result<Value, MachineError> {
         use Operation as Op;
         Ok(match operation {
-            Op::Start { allow_reboot } => json!(self.start(allow_reboot).await?),
+            Op::Start { allow_reboot } => {
+                let on_reboot = if allow_reboot {
+                    OnReboot::Continue
+                } else {
+                    OnReboot::End
+                };
+                json!(self.start(on_reboot).await?)
+            }
             Op::Connect {} => json!(self.connect().await?),
             Op::Disconnect {} => json!(self.disconnect().await),
             Op::IsUp {} => json!(self.is_up()),
@@ -225,7 +232,10 @@ impl Machine {
                 json!(self.copy_from_machine(&source, &target).await?)
             }
             Op::Screenshot { name } => json!(self.screenshot(&name).await?),
-            Op::SetNetworks { up } => json!(self.set_networks(up).await?),
+            Op::SetNetworks { up } => {
+                let link = if up { Link::Up } else { Link::Down };
+                json!(self.set_networks(link).await?)
+            }
             Op::MonitorCommand { command } => json!(self.human(&command).await?),
         })
     }

@@ -9,5 +9,5 @@ mod shell;
 pub use accelerator::{Accelerator, AcceleratorChoice};
 pub use console::Console;
 pub use process::{Exit, Launch, PATIENCE, Process, ProcessError, on_path};
-pub use qmp::{Qmp, QmpError};
+pub use qmp::{Link, Qmp, QmpError};
 pub use shell::{Expect, Outcome, Shell, ShellError};

@@ -24,6 +24,13 @@ pub enum QmpError {
     },
 }
 
+/// Whether a network card is plugged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    Up,
+    Down,
+}
+
 /// A connection to a monitor.
 pub struct Qmp {
     service: QapiService<QmpStreamTokio<WriteHalf<UnixStream>>>,
@@ -68,10 +75,10 @@ impl Qmp {
     ///
     /// # Errors
     /// When there is no card of this name.
-    pub async fn set_link(&self, name: &str, up: bool) -> Result<(), QmpError> {
+    pub async fn set_link(&self, name: &str, link: Link) -> Result<(), QmpError> {
         let request = qmp::set_link {
             name: name.to_owned(),
-            up,
+            up: link == Link::Up,
         };
         self.execute("set_link", request).await.map(drop)
     }

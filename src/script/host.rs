@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::event::{Event, Events, Level, round};
-use crate::machine::{Machine, MachineError, Operation};
+use crate::machine::{Machine, MachineError, OnReboot, Operation};
 
 /// Everything a script can reach.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Host {
         match operation {
             DriverOperation::StartAll {} => {
                 for machine in self.machines.values() {
-                    machine.start(false).await?;
+                    machine.start(OnReboot::End).await?;
                 }
             }
             DriverOperation::JoinAll {} => {

@@ -119,6 +119,13 @@ fn files_screens_and_consoles() {
 }
 
 #[test]
+fn options_of_guest_debian() {
+    let place = Place::new();
+    let ended = place.run_fixture("debian.nix", &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
+
+#[test]
 fn the_tutorial() {
     let place = Place::new();
     assert_snapshot!(place.run_fixture("postgrest.nix", &[]).seen());

@@ -59,6 +59,8 @@ let
       for program in $out/lib/postgresql/*/bin/*; do
         [ ! -e "$program" ] || ln -s "$program" $out/bin/
       done
+      # What Debian's alternatives would choose when it is installed.
+      [ ! -e $out/bin/nc.openbsd ] || ln -s nc.openbsd $out/bin/nc
 
       interpreter=
       libraries=$out/lib/x86_64-linux-gnu

@@ -90,6 +90,8 @@ in
         ) cfg.variables
       )}
     '';
+    # The driver of nixpkgs asks for ports with it.
+    environment.systemPackages = [ pkgs.netcat ];
     system.path = pkgs.symlinkJoin {
       name = "system-path";
       paths = cfg.systemPackages;

@@ -175,13 +175,13 @@ in
       map (
         card:
         lib.nameValuePair card.name {
-          ipv4.addresses = lib.mkDefault (
+          ipv4.addresses = (
             lib.optional (card.assignIP && card.vlan < 256 && nodeNumber < 256) {
               address = "192.168.${toString card.vlan}.${toString nodeNumber}";
               prefixLength = 24;
             }
           );
-          ipv6.addresses = lib.mkDefault (
+          ipv6.addresses = (
             lib.optional card.assignIP {
               address = "2001:db8:${toString card.vlan}::${toString nodeNumber}";
               prefixLength = 64;
