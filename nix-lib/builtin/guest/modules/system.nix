@@ -92,7 +92,8 @@ let
         etcLines = lib.concatMapStrings (file: "${etcLine file}\n") etcFiles;
         activation = ''
           # Sourced by the first stage of the boot, in busybox, with the new root at $root.
-          cp -a $system/etc/. $root/etc/
+          # Unlike cp, it puts links in the place of links.
+          tar -C $system/etc -cf - . | tar -C $root/etc -xf -
           while read -r path owner mode; do
             # Names of accounts are known inside the new root only.
             chroot $root /bin/chown $owner /etc/$path
