@@ -177,8 +177,24 @@ async fn instantiate(
         Ok(output.stdout)
     } else {
         let message = String::from_utf8_lossy(&output.stderr);
-        Err(EvalError::Nix(trim_message(&message, library.folder())))
+        let mut message = trim_message(&message, library.folder());
+        if evaluation.nixpkgs == Nixpkgs::Builtin && is_missing_attribute(&message) {
+            message.push_str(PACKAGE_HINT);
+        }
+        Err(EvalError::Nix(message))
     }
+}
+
+/// What may help where the built-in package set was asked for what it has not.
+const PACKAGE_HINT: &str = "\n\nIf this is a package that Debian has: `snowglobe guest fetch NAME` \
+    adds it to the built-in ones, under Debian's name.";
+
+fn is_missing_attribute(message: &str) -> bool {
+    message.starts_with("attribute '")
+        && message
+            .lines()
+            .next()
+            .is_some_and(|line| line.ends_with("missing"))
 }
 
 /// The file itself, or the `default.nix` of a folder; absolute.

@@ -110,6 +110,15 @@ fn systemd_in_a_guest_without() {
 }
 
 #[test]
+fn package_that_is_not_set_up() {
+    let place = Place::new();
+    let text = with_nodes(
+        "    machine = { pkgs, ... }: {\n      environment.systemPackages = [ pkgs.no-such-package ];\n    };",
+    );
+    assert_snapshot!(run(&place, &text).seen());
+}
+
+#[test]
 fn derivation_that_does_not_build() {
     let place = Place::new();
     assert_snapshot!(place.run_fixture("failing.nix", &["-A", "builds"]).seen());
