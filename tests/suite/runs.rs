@@ -102,6 +102,24 @@ fn a_test_of_nixpkgs_2020_over_vde() {
 }
 
 #[test]
+fn a_test_of_a_real_nixpkgs_evaluates() {
+    let test = "a_test_of_a_real_nixpkgs_evaluates";
+    let Ok(tree) = std::env::var("SNOWGLOBE_NIXPKGS") else {
+        return skipped(test, "SNOWGLOBE_NIXPKGS names no nixpkgs of 2019 to 2022");
+    };
+    let place = Place::new();
+    let file = format!("{tree}/nixos/tests/login.nix");
+    let ended = place.run(&["eval", &file, "-I", &format!("nixpkgs={tree}")]);
+    assert!(
+        ended
+            .stdout
+            .starts_with("login: 1 machine(s), at most 3600 s\n"),
+        "{}",
+        ended.seen()
+    );
+}
+
+#[test]
 fn files_screens_and_consoles() {
     let place = Place::new();
     let ended = place.run_fixture("files.nix", &[]);
