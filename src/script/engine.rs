@@ -1,6 +1,6 @@
 //! Runs a script: an interpreter on a thread of its own, the prelude, and the calls that lead out of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustpython::InterpreterBuilderExt;
@@ -79,7 +79,8 @@ impl Engine {
 
 /// What the native functions share.
 struct State {
-    host: Arc<Host>,
+    /// Gone when the script is over: the functions stay as long as the program.
+    host: Mutex<Option<Arc<Host>>>,
     handle: Handle,
     /// Counts interrupts: calls in flight end when it changes.
     interrupts: Arc<watch::Sender<u64>>,
@@ -89,7 +90,7 @@ struct State {
 
 fn run(script: &Script, handle: Handle, tell_ready: impl FnOnce(Interrupter)) -> Ended {
     let state = Arc::new(State {
-        host: script.host.clone(),
+        host: Mutex::new(Some(script.host.clone())),
         handle,
         interrupts: Arc::new(watch::Sender::new(0)),
         partial: Mutex::default(),
@@ -102,7 +103,7 @@ fn run(script: &Script, handle: Handle, tell_ready: impl FnOnce(Interrupter)) ->
         .interpreter();
     let interrupter = Interrupter::for_this_thread(sender, state.interrupts.clone());
     tell_ready(interrupter.clone());
-    let ended = interpreter.enter(|vm| match prepare(vm, &state) {
+    let ended = interpreter.enter(|vm| match prepare(vm, script, &state) {
         Ok(scope) => execute(vm, scope, script, &interrupter),
         Err(exception) => Ended::Failed(describe(vm, &exception, PRELUDE)),
     });
@@ -125,7 +126,7 @@ fn settings() -> Settings {
 }
 
 /// Installs the native module and the prelude; gives the script's globals.
-fn prepare(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<Scope> {
+fn prepare(vm: &VirtualMachine, script: &Script, state: &Arc<State>) -> PyResult<Scope> {
     let modules = vm.sys_module.get_attr("modules", vm)?;
     let native = vm.new_module("_snowglobe", vm.ctx.new_dict(), None);
     let called = state.clone();
@@ -148,7 +149,11 @@ fn prepare(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<Scope> {
         },
     );
     native.set_attr("write", write, vm)?;
-    native.set_attr("session", from_json(describe_session(&state.host), vm)?, vm)?;
+    native.set_attr(
+        "session",
+        from_json(describe_session(&script.host), vm)?,
+        vm,
+    )?;
     modules.set_item("_snowglobe", native.into(), vm)?;
 
     let prelude = vm.new_module(PRELUDE_NAME, vm.ctx.new_dict(), None);
@@ -201,13 +206,16 @@ fn call(
     let mut arguments = to_json(arguments.as_object(), vm)?;
     arguments["operation"] = json!(operation.to_string_lossy());
     let target = target.to_string_lossy();
+    let Some(host) = state.host() else {
+        return Err(prelude_exception(vm, "Interrupted", "the script is over"));
+    };
     // Before the check, so that no interrupt falls between the two.
     let mut interrupts = state.interrupts.subscribe();
     vm.check_signals()?;
     let outcome = vm.allow_threads(|| {
         state.handle.block_on(async {
             tokio::select! {
-                outcome = state.host.call(&target, arguments) => Some(outcome),
+                outcome = host.call(&target, arguments) => Some(outcome),
                 _ = interrupts.changed() => None,
             }
         })
@@ -274,27 +282,38 @@ fn finish(interpreter: Interpreter, state: &State) {
     });
     interpreter.finalize(None);
     state.print_rest();
+    state.lock_host().take();
 }
 
 impl State {
+    fn host(&self) -> Option<Arc<Host>> {
+        self.lock_host().clone()
+    }
+
+    fn lock_host(&self) -> MutexGuard<'_, Option<Arc<Host>>> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_output(&self, text: String) {
+        if let Some(host) = self.host() {
+            host.events.tell(Event::Output { text });
+        }
+    }
+
     /// `print` writes in pieces: they are told line by line.
     fn print(&self, text: &str) {
         let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
         partial.push_str(text);
         while let Some(end) = partial.find('\n') {
             let line: String = partial.drain(..=end).collect();
-            self.host.events.tell(Event::Output {
-                text: line.trim_end_matches('\n').to_owned(),
-            });
+            self.tell_output(line.trim_end_matches('\n').to_owned());
         }
     }
 
     fn print_rest(&self) {
         let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
         if !partial.is_empty() {
-            self.host.events.tell(Event::Output {
-                text: std::mem::take(&mut partial),
-            });
+            self.tell_output(std::mem::take(&mut partial));
         }
     }
 }
