@@ -18,3 +18,31 @@ pub use interrupt::Interrupter;
 pub fn check_syntax(source: &str) -> Result<(), SyntaxProblem> {
     failure::check_syntax(source)
 }
+
+#[cfg(test)]
+mod tests {
+    /// The methods and properties of machines, as the prelude defines them.
+    fn methods() -> Vec<&'static str> {
+        let prelude = include_str!("prelude.py");
+        let begin = prelude.find("class Machine:").unwrap();
+        let end = prelude.find("class VLan:").unwrap();
+        prelude[begin..end]
+            .lines()
+            .filter_map(|line| line.strip_prefix("    def ")?.split('(').next())
+            .filter(|name| !name.starts_with('_'))
+            .collect()
+    }
+
+    #[test]
+    fn the_manual_tells_of_every_method() {
+        let manual = include_str!("../../docs/src/script.md");
+        assert!(methods().len() > 30);
+        for name in methods() {
+            let told = [format!("`{name}("), format!("`{name}`")];
+            assert!(
+                told.iter().any(|form| manual.contains(form)),
+                "{name} is missing"
+            );
+        }
+    }
+}
