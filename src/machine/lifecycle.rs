@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 use tokio::sync::{Mutex, OnceCell};
+use tokio::task::JoinHandle;
 
 use super::{Machine, MachineError};
 use crate::event::{Event, round};
@@ -34,6 +35,8 @@ pub(super) struct Running {
     monitor: OnceCell<Qmp>,
     shell_socket: UnixListener,
     shell: OnceCell<Shell>,
+    /// Reads the console to its end and tells of the machine's.
+    epilogue: Mutex<Option<JoinHandle<()>>>,
     /// Whether the guest's shell has said that it is ready.
     connected: Mutex<bool>,
 }
@@ -83,7 +86,7 @@ impl Machine {
         let console = self.console.clone();
         let name = self.name.clone();
         let watched = process.clone();
-        tokio::spawn(async move {
+        let epilogue = tokio::spawn(async move {
             let reading = tokio::spawn({
                 let events = events.clone();
                 async move {
@@ -109,6 +112,7 @@ impl Machine {
             monitor: OnceCell::new(),
             shell_socket,
             shell: OnceCell::new(),
+            epilogue: Mutex::new(Some(epilogue)),
             connected: Mutex::new(false),
         };
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(running));
@@ -324,10 +328,15 @@ impl Machine {
         .await
     }
 
-    /// Stops QEMU without asking the guest; for the end of a run.
+    /// Stops QEMU without asking the guest, and waits until its console is
+    /// saved; for the end of a run.
     pub async fn release(&self) -> Option<Exit> {
         let running = self.current()?;
-        Some(running.process.kill().await)
+        let exit = running.process.kill().await;
+        if let Some(epilogue) = running.epilogue.lock().await.take() {
+            let _ = epilogue.await;
+        }
+        Some(exit)
     }
 
     /// Runs a command of QEMU's human monitor.
