@@ -53,14 +53,7 @@ impl Machine {
     ) -> Result<String, MachineError> {
         let mut output = String::new();
         for command in commands {
-            let outcome = self
-                .step(
-                    format!("must succeed: {command}"),
-                    self.execute(command, Expect::OutputAndStatus, limit),
-                )
-                .await?;
-            let text = String::from_utf8_lossy(&outcome.output);
-            let status = outcome.status.unwrap_or_default();
+            let (status, text) = self.demand("must succeed", command, limit).await?;
             if status != 0 {
                 return Err(MachineError::Assertion(format!(
                     "command `{command}' failed on {} (exit code {status}){}{}",
@@ -85,14 +78,8 @@ impl Machine {
     ) -> Result<String, MachineError> {
         let mut output = String::new();
         for command in commands {
-            let outcome = self
-                .step(
-                    format!("must fail: {command}"),
-                    self.execute(command, Expect::OutputAndStatus, limit),
-                )
-                .await?;
-            let text = String::from_utf8_lossy(&outcome.output);
-            if outcome.status == Some(0) {
+            let (status, text) = self.demand("must fail", command, limit).await?;
+            if status == 0 {
                 return Err(MachineError::Assertion(format!(
                     "command `{command}' unexpectedly succeeded on {}{}",
                     self.name(),
@@ -102,6 +89,19 @@ impl Machine {
             output.push_str(&text);
         }
         Ok(output)
+    }
+
+    /// Runs a command whose status decides over the test; gives it and the output.
+    async fn demand(
+        self: &Arc<Self>,
+        demand: &str,
+        command: &str,
+        limit: Option<Duration>,
+    ) -> Result<(i32, String), MachineError> {
+        let work = self.execute(command, Expect::OutputAndStatus, limit);
+        let outcome = self.step(format!("{demand}: {command}"), work).await?;
+        let text = String::from_utf8_lossy(&outcome.output).into_owned();
+        Ok((outcome.status.unwrap_or_default(), text))
     }
 }
 

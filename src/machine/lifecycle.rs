@@ -140,19 +140,13 @@ impl Machine {
         if self.node.guest == crate::manifest::Guest::Nixos {
             options.push("-nographic");
         }
-        if let Ok(given) = std::env::var("QEMU_OPTS") {
-            return self.with_options(format!("{} {given}", options.join(" ")));
-        }
-        self.with_options(options.join(" "))
-    }
-
-    fn with_options(&self, options: String) -> Vec<(String, OsString)> {
-        let here = &self.surroundings;
+        let given = std::env::var("QEMU_OPTS").ok();
+        options.extend(given.as_deref());
         let mut environment: Vec<(String, OsString)> = vec![
             ("TMPDIR".into(), here.state_folder.clone().into()),
             ("USE_TMPDIR".into(), "1".into()),
             ("SHARED_DIR".into(), here.shared_folder.clone().into()),
-            ("QEMU_OPTS".into(), options.into()),
+            ("QEMU_OPTS".into(), options.join(" ").into()),
         ];
         environment.extend(here.network_environment.iter().cloned());
         environment

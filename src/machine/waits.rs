@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::commands::{quote, shown};
+use super::commands::{in_bash, quote, shown};
 use super::{Machine, MachineError};
 use crate::qemu::{Expect, Outcome};
 
@@ -39,10 +39,7 @@ impl Machine {
         command: &str,
         limit: Duration,
     ) -> Result<String, MachineError> {
-        let attempt = format!(
-            "o=$(bash -c {} | base64 -w 0; exit ${{PIPESTATUS[0]}})",
-            quote(&strict(command))
-        );
+        let attempt = capturing(command);
         self.wait_for(&format!("`{command}' to succeed"), &attempt, limit)
             .await
     }
@@ -56,10 +53,7 @@ impl Machine {
         command: &str,
         limit: Duration,
     ) -> Result<String, MachineError> {
-        let attempt = format!(
-            "! o=$(bash -c {} | base64 -w 0; exit ${{PIPESTATUS[0]}})",
-            quote(&strict(command))
-        );
+        let attempt = format!("! {}", capturing(command));
         self.wait_for(&format!("`{command}' to fail"), &attempt, limit)
             .await
     }
@@ -202,8 +196,10 @@ fn after_rounds(pause: u32) -> u32 {
     next
 }
 
-fn strict(command: &str) -> String {
-    format!("set -euo pipefail; {command}")
+/// Bash that runs a command strictly, keeps its output in `o`, and ends as it did.
+fn capturing(command: &str) -> String {
+    let strict = in_bash(command, None);
+    format!("o=$({strict} | base64 -w 0; exit ${{PIPESTATUS[0]}})")
 }
 
 /// Bash's own way to a TCP connection.
