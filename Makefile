@@ -28,6 +28,7 @@ bench: setup
 	$(CARGO) build $(FLAGS) --release
 	target/release/snowglobe $(GUESTS)
 	benches/driver.py target/release/snowglobe
+	benches/check.py target/release/snowglobe
 
 build: setup
 	$(CARGO) build $(FLAGS)

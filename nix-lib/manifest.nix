@@ -1,7 +1,7 @@
 # The manifest of a test: plain data for the Rust side (src/manifest.rs), and
 # the one derivation that builds everything it names.
 let
-  version = 1;
+  version = 2;
 
   # A file written by nothing but the shell's own commands.
   write =
@@ -57,6 +57,7 @@ in
         enable_ocr = test.enableOCR;
         skip_lint = test.skipLint;
         skip_type_check = test.skipTypeCheck;
+        python_packages = test.pythonPackages;
       };
     in
     {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what this project needs and the machine lacks, on Debian: Nix, QEMU
-# and its image tool. Rust and npm are taken as they are.
+# and its image tool; and ty, which only one test needs. Rust, npm and Python
+# are taken as they are.
 set -euo pipefail
 
 missing=()
@@ -19,4 +20,10 @@ fi
 if [ ${#missing[@]} -gt 0 ]; then
   echo "setup: installing ${missing[*]}"
   DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get -qq install --yes --no-install-recommends "${missing[@]}" > /dev/null
+fi
+
+# The test that needs it says so where it is not to be had.
+if [ ! -x target/tools/bin/ty ] && command -v python3 > /dev/null; then
+  python3 -m venv target/tools > /dev/null && target/tools/bin/pip --quiet --disable-pip-version-check install ty ||
+    echo "setup: ty could not be installed" >&2
 fi

@@ -83,7 +83,21 @@ pub enum Event {
     SubtestFinished {
         name: String,
         duration_s: f64,
-        error: Option<String>,
+        failure: Option<Box<Failure>>,
+    },
+    /// A subtest was left out, as `--only` wants it.
+    SubtestSkipped {
+        name: String,
+    },
+    /// From now on consoles are shown, or not.
+    ConsolesShown {
+        shown: bool,
+    },
+    /// A call that a run without machines wrote down instead of making it.
+    Called {
+        machine: String,
+        method: String,
+        arguments: serde_json::Value,
     },
     /// A file was put into the output folder.
     FileSaved {
@@ -94,7 +108,10 @@ pub enum Event {
         test: String,
         verdict: Verdict,
         duration_s: f64,
-        failure: Option<Failure>,
+        /// More than one where the run went on after failed subtests.
+        failures: Vec<Failure>,
+        /// The subtests that ran, in order of their ends.
+        subtests: Vec<Subtest>,
         output: PathBuf,
     },
 }
@@ -119,31 +136,100 @@ pub enum Verdict {
     Interrupted,
 }
 
+/// A subtest that has run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Subtest {
+    pub name: String,
+    pub duration_s: f64,
+    pub passed: bool,
+}
+
 /// Why a test did not pass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Failure {
     /// The exception's type, or what else ended the test.
     pub kind: String,
     pub message: String,
     /// The subtest in which it happened.
     pub subtest: Option<String>,
-    /// Outermost call first.
-    pub traceback: Vec<Frame>,
-    /// The last lines of the machines' consoles, where they tell more.
+    /// The statement of the script that failed.
+    pub statement: Option<Excerpt>,
+    /// What is known beyond the message.
+    #[serde(flatten)]
+    pub details: Details,
+    /// The last lines of the consoles of the machines involved.
     pub console: Vec<ConsoleTail>,
+    /// The calls that led there, outermost first.
+    pub traceback: Vec<Frame>,
+    /// Files that were saved because of it: pictures, outputs that are too long to show.
+    pub files: Vec<PathBuf>,
+}
+
+/// What a machine tells of a failed operation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Details {
+    /// The machine that it is about.
+    pub machine: Option<String>,
+    pub command: Option<CommandResult>,
+    pub unit: Option<UnitState>,
+}
+
+/// A command of the script and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandResult {
+    pub command: String,
+    /// None where it did not end.
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// What systemd says of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitState {
+    pub unit: String,
+    /// What `systemctl status` prints.
+    pub status: String,
+    /// The end of its journal.
+    pub journal: String,
+}
+
+/// Lines of a file, with a part of them that is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excerpt {
+    /// None where it is the script itself, which is in no file that was found.
+    pub file: Option<PathBuf>,
+    pub start: Position,
+    /// The first position after what is meant.
+    pub end: Position,
+    /// The number of the first of `lines`.
+    pub first_line: usize,
+    pub lines: Vec<String>,
+}
+
+/// A position in a text, from 1; columns count characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    pub line: usize,
+    pub column: usize,
 }
 
 /// One call on the way to a failure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
     pub function: String,
     /// Within the script, from 1.
     pub line: u32,
     pub source: String,
+    /// The file that the line comes from, where it was found, and its line there.
+    pub file: Option<PathBuf>,
+    pub file_line: Option<usize>,
 }
 
 /// The end of a console.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsoleTail {
     pub machine: String,
     pub lines: Vec<String>,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// The version of the manifest that this program reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A test as plain data. Unknown fields are errors: they are of another version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Manifest {
     pub enable_ocr: bool,
     pub skip_lint: bool,
     pub skip_type_check: bool,
+    /// Store paths of Python packages that the script imports.
+    pub python_packages: Vec<PathBuf>,
 }
 
 /// Where the script stands in the user's files.

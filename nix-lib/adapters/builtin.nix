@@ -12,6 +12,7 @@ in
     skipLint
     skipTypeCheck
     containers
+    pythonPackages
     ;
   shell = "${pkgs.bash}/bin/bash";
   nodes = builtins.mapAttrs (_: node: {

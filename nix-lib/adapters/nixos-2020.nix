@@ -16,7 +16,9 @@ in
   globalTimeout = 3600;
   enableOCR = false;
   skipLint = value.skipLint or false;
-  skipTypeCheck = true;
+  skipTypeCheck = value.skipTypeCheck or false;
+  # They are part of the driver there, and not to be had as data.
+  pythonPackages = [ ];
   containers = { };
   # The builder of any derivation of nixpkgs is a shell.
   shell = value.driver.builder;

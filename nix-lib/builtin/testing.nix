@@ -28,7 +28,9 @@ let
       skipTypeCheck = option types.bool false "Whether the script is spared the check of types.";
       node.specialArgs = option (types.lazyAttrsOf types.raw) { } "Arguments for the machines' modules.";
       containers = option (types.lazyAttrsOf types.raw) { } "Not supported by the built-in guests.";
-      extraPythonPackages = accepted (_: [ ]);
+      extraPythonPackages = option types.raw (
+        _: [ ]
+      ) "From Python's packages to those that the script imports.";
       interactive = accepted { };
       passthru = accepted { };
       meta = accepted { };
@@ -107,6 +109,7 @@ let
         containers
         ;
       inherit pkgs;
+      pythonPackages = map (package: "${package}") (test.extraPythonPackages pkgs.python3Packages);
       config = test;
       nodes = nodesWith (pathsIn script);
       testScript = script;

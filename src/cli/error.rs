@@ -8,7 +8,6 @@ use thiserror::Error;
 use crate::guest;
 use crate::nix::{BuildError, EvalError, LibraryError};
 use crate::report::OutputError;
-use crate::script::SyntaxProblem;
 use crate::session::SessionError;
 
 /// The exit codes, as documented in the manual.
@@ -37,8 +36,6 @@ pub enum Failed {
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
-    Syntax(#[from] SyntaxProblem),
-    #[error(transparent)]
     Session(#[from] SessionError),
     #[error("the machine's resources do not suffice: {0}")]
     Machinery(#[from] io::Error),
@@ -53,7 +50,7 @@ impl Failed {
             | Self::Library(_)
             | Self::Machinery(_)
             | Self::Session(_) => code::MACHINERY_FAILED,
-            Self::Usage(_) | Self::Eval(_) | Self::Output(_) | Self::Syntax(_) => code::WRONG_USAGE,
+            Self::Usage(_) | Self::Eval(_) | Self::Output(_) => code::WRONG_USAGE,
             Self::Build(_) => code::BUILD_FAILED,
         }
     }

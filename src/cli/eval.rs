@@ -1,12 +1,12 @@
 //! `snowglobe eval` and `snowglobe list`: what a file holds, without building it.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
 use super::error::Failed;
 use super::source::{Prepared, Source};
+use super::write_stdout;
 use crate::manifest::Manifest;
 use crate::nix::{self, TestNames};
 
@@ -16,8 +16,9 @@ enum Format {
     Json,
 }
 
+/// What both commands take.
 #[derive(Debug, Args)]
-pub struct EvalCommand {
+struct Options {
     #[command(flatten)]
     source: Source,
     /// How to print it.
@@ -26,12 +27,15 @@ pub struct EvalCommand {
 }
 
 #[derive(Debug, Args)]
+pub struct EvalCommand {
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Args)]
 pub struct ListCommand {
     #[command(flatten)]
-    source: Source,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    options: Options,
 }
 
 impl EvalCommand {
@@ -40,17 +44,18 @@ impl EvalCommand {
             nix,
             library,
             evaluation,
-        } = self.source.prepare()?;
+        } = self.options.source.prepare()?;
         let tests =
             tokio::runtime::Runtime::new()?.block_on(nix::evaluate(&nix, &library, &evaluation))?;
         let manifests: Vec<&Manifest> = tests.iter().map(|test| &test.manifest).collect();
-        let text = match self.format {
+        let text = match self.options.format {
             // One test is the usual case: it need not be taken out of a list.
             Format::Json if manifests.len() == 1 => json(manifests[0]),
             Format::Json => json(&manifests),
             Format::Human => manifests.iter().copied().map(describe).collect(),
         };
-        print(&text)
+        write_stdout(&text)?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -60,16 +65,17 @@ impl ListCommand {
             nix,
             library,
             evaluation,
-        } = self.source.prepare()?;
+        } = self.options.source.prepare()?;
         let tests =
             tokio::runtime::Runtime::new()?.block_on(nix::list(&nix, &library, &evaluation))?;
-        let text = match self.format {
+        let text = match self.options.format {
             Format::Json => json(&tests),
             Format::Human => tests
                 .iter()
                 .fold(String::new(), |text, test| text + &line(test)),
         };
-        print(&text)
+        write_stdout(&text)?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -107,12 +113,4 @@ fn describe(manifest: &Manifest) -> String {
 fn json(value: &impl serde::Serialize) -> String {
     let text = serde_json::to_string_pretty(value).expect("manifests are plain data");
     text + "\n"
-}
-
-fn print(text: &str) -> Result<ExitCode, Failed> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        other => other.map(|()| ExitCode::SUCCESS).map_err(Failed::from),
-    }
 }

@@ -1,11 +1,17 @@
 //! The command line: which command, which display, which exit code.
 
+mod check;
 mod error;
 mod eval;
+mod findings;
 mod guest;
+mod mock_run;
 mod run;
 mod source;
+mod stubs;
+mod types;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,6 +32,8 @@ struct Cli {
 enum Command {
     /// Evaluate, build and run a file's tests.
     Run(run::RunCommand),
+    /// Check the scripts of a file's tests, without building or booting anything.
+    Check(check::CheckCommand),
     /// Print the manifest of a file's tests, without building anything.
     Eval(eval::EvalCommand),
     /// Print a file's tests and their nodes.
@@ -33,6 +41,11 @@ enum Command {
     /// Set up the built-in guests.
     #[command(subcommand)]
     Guest(guest::GuestCommand),
+    /// Print the words of test scripts, as a stub for editors.
+    Stubs(stubs::StubsCommand),
+    /// Run a script without machines and print what it asks of them.
+    #[command(hide = true)]
+    MockRun(mock_run::MockRunCommand),
     /// Print a completion script for a shell.
     Completions {
         /// The shell it is for.
@@ -69,6 +82,9 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failed> {
     match cli.command {
         Command::Run(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Stubs(command) => command.run(),
+        Command::MockRun(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::List(command) => command.run(),
         Command::Guest(command) => command.run(),
@@ -81,5 +97,14 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
             session::tidy_up_after_parent(&folder)?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Prints a command's result.
+fn write_stdout(text: &str) -> Result<(), Failed> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(Failed::from),
     }
 }

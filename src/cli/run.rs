@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -10,13 +11,17 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::check::{parts, surroundings};
 use super::error::{Failed, code};
+use super::findings::{count, show, stops};
 use super::source::{Prepared, Source};
 use crate::event::{Events, Level, Verdict};
+use crate::language::check::{Parts, Severity, check};
 use crate::nix::{self, Nix, Test};
 use crate::qemu::AcceleratorChoice;
-use crate::report::{Detail, JsonDisplay, Output, PlainDisplay, Report, TerminalDisplay};
-use crate::{report, script, session};
+use crate::report::{Colours, Detail, JsonDisplay, Output, PlainDisplay, Report, TerminalDisplay};
+use crate::script::{AfterFailure, Subtests};
+use crate::{report, session};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -42,6 +47,15 @@ pub struct RunCommand {
     /// How long each test may take, in seconds [default: what the test says].
     #[arg(long, value_name = "SECONDS")]
     global_timeout: Option<u64>,
+    /// Run only the subtests whose name this regular expression is found in, and what is in no subtest.
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Go on with the next subtest after one that failed.
+    #[arg(long)]
+    keep_going: bool,
+    /// Do not check the script first, but for its syntax.
+    #[arg(long)]
+    no_check: bool,
 }
 
 impl RunCommand {
@@ -57,11 +71,13 @@ impl RunCommand {
 
     async fn run_all(&self, prepared: Prepared) -> Result<ExitCode, Failed> {
         let mut interrupts = interrupts()?;
+        // What is wrong with the command line is told first.
+        self.subtests()?;
         let work = async {
             let tests =
                 nix::evaluate(&prepared.nix, &prepared.library, &prepared.evaluation).await?;
             for test in &tests {
-                script::check_syntax(&test.script)?;
+                self.check(test)?;
                 session::preflight(&test.manifest)?;
             }
             Ok::<_, Failed>(tests)
@@ -83,6 +99,54 @@ impl RunCommand {
             }
         }
         Ok(ExitCode::from(worst))
+    }
+
+    /// Says what is wrong with a script.
+    ///
+    /// # Errors
+    /// When it cannot run as it is.
+    fn check(&self, test: &Test) -> Result<(), Failed> {
+        let parts = if self.no_check {
+            Parts::without(true, true)
+        } else {
+            parts(&test.manifest)
+        };
+        let mut findings = check(&test.script, &surroundings(&test.manifest), parts);
+        // Notes are for who asks for a check.
+        findings.retain(|finding| finding.level > Severity::Note);
+        let colours = if console::colors_enabled_stderr() {
+            Colours::On
+        } else {
+            Colours::Off
+        };
+        let origin = test.origin();
+        for finding in &findings {
+            eprintln!("{}", show(finding, &origin, colours));
+        }
+        if stops(&findings) {
+            return Err(Failed::Usage(format!(
+                "the script of {} cannot run as it is: {}",
+                test.label(),
+                count(&findings)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Which subtests run, and what follows on a failed one.
+    fn subtests(&self) -> Result<Subtests, Failed> {
+        let only = self.only.as_deref().map(regex_lite::Regex::new).transpose();
+        let only = only
+            .map_err(|error| Failed::Usage(format!("--only is no regular expression: {error}")))?;
+        let after_failure = if self.keep_going {
+            AfterFailure::GoOn
+        } else {
+            AfterFailure::Stop
+        };
+        Ok(Subtests {
+            only,
+            after_failure,
+        })
     }
 
     async fn run_one(
@@ -111,6 +175,8 @@ impl RunCommand {
             Some(Ok(manifest)) => {
                 let limit = self.global_timeout.unwrap_or(manifest.global_timeout_s);
                 let options = session::Options {
+                    origin: Arc::new(test.origin()),
+                    subtests: self.subtests()?,
                     output_folder,
                     global_timeout: Duration::from_secs(limit),
                     accelerator: AcceleratorChoice::detect(),
@@ -128,11 +194,7 @@ impl RunCommand {
     }
 
     fn folder(&self, test: &Test, count: usize) -> PathBuf {
-        let label = if test.attribute.is_empty() {
-            &test.name
-        } else {
-            &test.attribute
-        };
+        let label = test.label();
         match &self.output {
             Some(folder) if count == 1 => folder.clone(),
             Some(folder) => folder.join(file_name(label)),
@@ -157,7 +219,7 @@ impl RunCommand {
 }
 
 /// Ctrl-C and SIGTERM, as messages.
-fn interrupts() -> std::io::Result<mpsc::UnboundedReceiver<()>> {
+pub fn interrupts() -> std::io::Result<mpsc::UnboundedReceiver<()>> {
     let (sender, receiver) = mpsc::unbounded_channel();
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
         let mut signals = signal(kind)?;
@@ -172,7 +234,7 @@ fn interrupts() -> std::io::Result<mpsc::UnboundedReceiver<()>> {
 }
 
 /// The reports are done as soon as nobody has anything to say.
-fn wait_for(reports: &std::thread::JoinHandle<()>) {
+pub fn wait_for(reports: &std::thread::JoinHandle<()>) {
     let patience = Duration::from_secs(2);
     let begin = std::time::Instant::now();
     while !reports.is_finished() && begin.elapsed() < patience {
@@ -180,7 +242,7 @@ fn wait_for(reports: &std::thread::JoinHandle<()>) {
     }
 }
 
-fn exit_code(verdict: Verdict) -> u8 {
+pub fn exit_code(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Passed => code::PASSED,
         Verdict::Failed => code::TEST_FAILED,

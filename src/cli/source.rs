@@ -1,6 +1,6 @@
 //! The options by which a command is told its tests: those of nix-build, and `--nixpkgs`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -81,4 +81,12 @@ fn pairs(values: &[String]) -> Vec<(String, String)> {
         .chunks_exact(2)
         .map(|pair| (pair[0].clone(), pair[1].clone()))
         .collect()
+}
+
+/// A file of JSON.
+pub fn read_json(path: &Path) -> Result<serde_json::Value, Failed> {
+    let wrong =
+        |error: &dyn std::fmt::Display| Failed::Usage(format!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    serde_json::from_str(&text).map_err(|error| wrong(&error))
 }

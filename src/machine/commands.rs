@@ -1,16 +1,31 @@
 //! Commands in the guest's root shell.
 
+use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::{Machine, MachineError};
+use crate::event::{CommandResult, Details};
 use crate::qemu::{Expect, Outcome};
 
 /// What is added to a command's own limit before the shell is given up.
 const SHELL_GRACE: Duration = Duration::from_secs(15);
 
-/// How much of a command's output goes into a message.
-const EXCERPT_BYTES: usize = 4000;
+/// Where the guest keeps what the last demanded command said on its error output.
+const STDERR_FILE: &str = "/run/snowglobe-stderr";
+
+/// Who runs a command, with what in the environment, and where.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// Root where there is none. Others get a login of their own.
+    pub user: Option<String>,
+    pub env: BTreeMap<String, String>,
+    pub cwd: Option<String>,
+}
 
 impl Machine {
     /// Runs a command under `bash` with `set -euo pipefail`, for at most `limit`.
@@ -23,11 +38,22 @@ impl Machine {
         expect: Expect,
         limit: Option<Duration>,
     ) -> Result<Outcome, MachineError> {
+        let line = in_bash(command, limit);
+        self.run_line(&line, command, expect, limit).await
+    }
+
+    /// Runs a line of the shell that `command` stands for in messages.
+    async fn run_line(
+        self: &Arc<Self>,
+        line: &str,
+        command: &str,
+        expect: Expect,
+        limit: Option<Duration>,
+    ) -> Result<Outcome, MachineError> {
         self.connect().await?;
         let running = self.running()?;
         let shell = self.shell(&running).await?;
-        let line = in_bash(command, limit);
-        let work = async { Ok(shell.run(&line, expect).await?) };
+        let work = async { Ok(shell.run(line, expect).await?) };
         let Some(limit) = limit else {
             return self.guard(&running, work).await;
         };
@@ -35,9 +61,10 @@ impl Machine {
             Ok(result) => result,
             // `timeout' in the guest has ended the command; its output is still open.
             Err(_) => Err(MachineError::Timeout {
-                what: format!("the end of `{command}'"),
+                what: format!("the end of `{command}' on {}", self.name()),
                 limit,
-                detail: "; something that it started still holds its output open".to_owned(),
+                hint: "; something that it started still holds its output open",
+                details: Box::default(),
             }),
         }
     }
@@ -49,22 +76,14 @@ impl Machine {
     pub async fn succeed(
         self: &Arc<Self>,
         commands: &[String],
+        setting: &Setting,
         limit: Option<Duration>,
     ) -> Result<String, MachineError> {
-        let mut output = String::new();
-        for command in commands {
-            let (status, text) = self.demand("must succeed", command, limit).await?;
-            if status != 0 {
-                return Err(MachineError::Assertion(format!(
-                    "command `{command}' failed on {} (exit code {status}){}{}",
-                    self.name(),
-                    timed_out(status, limit),
-                    shown(&text)
-                )));
-            }
-            output.push_str(&text);
-        }
-        Ok(output)
+        let failed = |status| {
+            (status != 0).then(|| format!("failed on {} (exit code {status})", self.name()))
+        };
+        self.demand("must succeed", commands, setting, limit, failed)
+            .await
     }
 
     /// Runs commands that must fail; gives their output.
@@ -74,34 +93,114 @@ impl Machine {
     pub async fn fail(
         self: &Arc<Self>,
         commands: &[String],
+        setting: &Setting,
         limit: Option<Duration>,
     ) -> Result<String, MachineError> {
-        let mut output = String::new();
-        for command in commands {
-            let (status, text) = self.demand("must fail", command, limit).await?;
-            if status == 0 {
-                return Err(MachineError::Assertion(format!(
-                    "command `{command}' unexpectedly succeeded on {}{}",
-                    self.name(),
-                    shown(&text)
-                )));
-            }
-            output.push_str(&text);
-        }
-        Ok(output)
+        let succeeded =
+            |status| (status == 0).then(|| format!("unexpectedly succeeded on {}", self.name()));
+        self.demand("must fail", commands, setting, limit, succeeded)
+            .await
     }
 
-    /// Runs a command whose status decides over the test; gives it and the output.
+    /// Runs commands one after another, as long as `wrong` finds nothing wrong
+    /// with their status; gives their output.
     async fn demand(
         self: &Arc<Self>,
         demand: &str,
+        commands: &[String],
+        setting: &Setting,
+        limit: Option<Duration>,
+        wrong: impl Fn(i32) -> Option<String>,
+    ) -> Result<String, MachineError> {
+        let mut all = String::new();
+        for command in commands {
+            let shown = setting.explain(command);
+            let work = async {
+                let _turn = self.demanding.lock().await;
+                let outcome = self
+                    .run_keeping_stderr(&setting.dress(command), limit)
+                    .await?;
+                let stdout = String::from_utf8_lossy(&outcome.output).into_owned();
+                let status = outcome.status.unwrap_or_default();
+                let Some(wrong) = wrong(status) else {
+                    return Ok(stdout);
+                };
+                let result = CommandResult {
+                    command: shown.clone(),
+                    status: Some(status),
+                    stdout,
+                    stderr: self.kept_stderr().await,
+                };
+                Err(MachineError::Assertion {
+                    message: format!("command `{shown}' {wrong}{}", timed_out(status, limit)),
+                    details: Box::new(Details {
+                        command: Some(result),
+                        ..Details::default()
+                    }),
+                })
+            };
+            all.push_str(&self.step(format!("{demand}: {shown}"), work).await?);
+        }
+        Ok(all)
+    }
+
+    /// As [`Machine::execute`]; the command's error output goes to the console
+    /// as ever, and to a file of the guest besides.
+    async fn run_keeping_stderr(
+        self: &Arc<Self>,
         command: &str,
         limit: Option<Duration>,
-    ) -> Result<(i32, String), MachineError> {
-        let work = self.execute(command, Expect::OutputAndStatus, limit);
-        let outcome = self.step(format!("{demand}: {command}"), work).await?;
-        let text = String::from_utf8_lossy(&outcome.output).into_owned();
-        Ok((outcome.status.unwrap_or_default(), text))
+    ) -> Result<Outcome, MachineError> {
+        // `exec', so that no shell stays behind that holds the command's output open.
+        let keep = format!("2> >(exec tee {STDERR_FILE} >&2)");
+        let line = format!("{} {keep}", in_bash(command, limit));
+        self.run_line(&line, command, Expect::OutputAndStatus, limit)
+            .await
+    }
+
+    /// What the last demanded command said on its error output, as far as the
+    /// guest still tells.
+    async fn kept_stderr(self: &Arc<Self>) -> String {
+        // The copy may be a moment late.
+        let command = format!("sleep 0.1; cat {STDERR_FILE}");
+        match self
+            .execute(&command, Expect::Output, Some(SHELL_GRACE))
+            .await
+        {
+            Ok(outcome) => String::from_utf8_lossy(&outcome.output).replace('\0', ""),
+            Err(_) => String::new(),
+        }
+    }
+}
+
+impl Setting {
+    /// The command line that runs a command in this setting.
+    #[must_use]
+    pub fn dress(&self, command: &str) -> String {
+        let mut words = String::new();
+        for (name, value) in &self.env {
+            let _ = write!(words, "export {}; ", quote(&format!("{name}={value}")));
+        }
+        if let Some(folder) = &self.cwd {
+            let _ = write!(words, "cd -- {}; ", quote(folder));
+        }
+        words.push_str(command);
+        match &self.user {
+            None => words,
+            Some(user) => {
+                let strict = format!("exec {}", in_bash(&words, None));
+                format!("su -l -s /bin/sh -c {} {}", quote(&strict), quote(user))
+            }
+        }
+    }
+
+    /// The command as messages show it.
+    #[must_use]
+    pub fn explain(&self, command: &str) -> String {
+        match &self.user {
+            Some(user) => format!("{command} (as {user})"),
+            None => command.to_owned(),
+        }
     }
 }
 
@@ -126,33 +225,6 @@ pub(super) fn in_bash(command: &str, limit: Option<Duration>) -> String {
 pub(super) fn quote(word: &str) -> String {
     let clean = word.replace('\0', "");
     shlex::try_quote(&clean).map_or_else(|_| String::new(), std::borrow::Cow::into_owned)
-}
-
-/// The output for a message, long ones cut in the middle.
-pub(super) fn shown(output: &str) -> String {
-    let output = output.trim_end();
-    if output.is_empty() {
-        return "; it printed nothing".to_owned();
-    }
-    if output.len() <= EXCERPT_BYTES {
-        return format!("; it printed:\n{output}");
-    }
-    let head = floor(output, EXCERPT_BYTES / 2);
-    let tail = floor(output, output.len() - EXCERPT_BYTES / 2);
-    format!(
-        "; it printed:\n{}\n[… {} bytes …]\n{}",
-        &output[..head],
-        tail - head,
-        &output[tail..]
-    )
-}
-
-/// The last character boundary up to `index`.
-fn floor(text: &str, index: usize) -> usize {
-    (0..=index)
-        .rev()
-        .find(|index| text.is_char_boundary(*index))
-        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -190,10 +262,25 @@ mod tests {
     }
 
     #[test]
-    fn long_output_is_cut_in_the_middle() {
-        let text = format!("begin{}é{}end", "x".repeat(1995), "y".repeat(5000));
-        let shown = shown(&text);
-        assert!(shown.contains("begin") && shown.contains("end") && shown.contains("bytes"));
-        assert!(shown.len() < EXCERPT_BYTES + 100);
+    fn settings_dress_a_command() {
+        let setting = Setting {
+            user: None,
+            env: [("A".to_owned(), "it's".to_owned())].into(),
+            cwd: Some("/tmp".to_owned()),
+        };
+        let line = in_bash(&setting.dress("echo \"$A\"; pwd"), None);
+        let output = std::process::Command::new("bash")
+            .arg("-c")
+            .arg(line)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "it's\n/tmp\n");
+        let alice = Setting {
+            user: Some("alice".to_owned()),
+            ..Setting::default()
+        };
+        assert!(alice.dress("id").starts_with("su -l -s /bin/sh -c "));
+        assert!(alice.dress("id").ends_with(" alice"));
+        assert_eq!(alice.explain("id"), "id (as alice)");
     }
 }

@@ -93,14 +93,28 @@ impl Machine {
                 path.set_extension("png");
             }
             let path = std::path::absolute(&path).map_err(|error| at(&path, error))?;
-            let running = self.running()?;
-            let monitor = self.monitor(&running).await?;
-            self.guard(&running, async { Ok(monitor.screenshot(&path).await?) })
-                .await?;
+            self.save_screen(&path).await?;
             self.surroundings.events.tell(Event::FileSaved { path });
             Ok(())
         })
         .await
+    }
+
+    /// Saves what the display shows, without a word about it; gives where.
+    ///
+    /// # Errors
+    /// When the machine is off or has no display.
+    pub async fn picture(self: &Arc<Self>, name: &str) -> Result<PathBuf, MachineError> {
+        let path = self.in_output(name)?;
+        self.save_screen(&path).await?;
+        Ok(path)
+    }
+
+    async fn save_screen(&self, path: &Path) -> Result<(), MachineError> {
+        let running = self.running()?;
+        let monitor = self.monitor(&running).await?;
+        self.guard(&running, async { Ok(monitor.screenshot(path).await?) })
+            .await
     }
 
     /// A path below the output folder, whatever a script asks for.
@@ -132,7 +146,7 @@ impl Machine {
             return Ok(());
         }
         let output = String::from_utf8_lossy(&outcome.output);
-        Err(MachineError::Assertion(format!(
+        Err(MachineError::assertion(format!(
             "{message}: {}",
             output.trim()
         )))

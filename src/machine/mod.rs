@@ -1,6 +1,8 @@
 //! A machine of a test: starts, answers, waits, stops.
 
+mod background;
 mod commands;
+mod created;
 mod files;
 mod lifecycle;
 mod operation;
@@ -9,17 +11,18 @@ mod waits;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::event::{Event, Events, round};
+use crate::event::{Details, Event, Events, round};
 use crate::manifest::Node;
 use crate::qemu::{Accelerator, Console, Exit, ProcessError, QmpError, ShellError};
 
+pub use commands::Setting;
 pub use lifecycle::OnReboot;
 use lifecycle::Running;
 pub use operation::Operation;
@@ -31,14 +34,18 @@ pub const TAIL_LINES: usize = 20;
 #[derive(Debug, Error)]
 pub enum MachineError {
     /// What the script wanted to be true is not.
-    #[error("{0}")]
-    Assertion(String),
-    #[error("waiting for {what} took longer than {} s{detail}", .limit.as_secs_f64())]
+    #[error("{message}")]
+    Assertion {
+        message: String,
+        details: Box<Details>,
+    },
+    #[error("waiting for {what} took longer than {} s{hint}", .limit.as_secs_f64())]
     Timeout {
         what: String,
         limit: Duration,
-        /// The last thing that was seen, on a line of its own.
-        detail: String,
+        /// What may be the reason, where something is known.
+        hint: &'static str,
+        details: Box<Details>,
     },
     #[error("machine {machine} has ended ({}){}{}", .exit.status, words(.exit), because(.panic.as_deref()))]
     Ended {
@@ -62,6 +69,24 @@ pub enum MachineError {
         path: PathBuf,
         source: std::io::Error,
     },
+}
+
+impl MachineError {
+    fn assertion(message: String) -> Self {
+        Self::Assertion {
+            message,
+            details: Box::default(),
+        }
+    }
+
+    /// What is known beyond the message.
+    #[must_use]
+    pub fn details(&self) -> Option<&Details> {
+        match self {
+            Self::Assertion { details, .. } | Self::Timeout { details, .. } => Some(details),
+            _ => None,
+        }
+    }
 }
 
 fn words(exit: &Exit) -> String {
@@ -98,6 +123,8 @@ pub struct Machine {
     surroundings: Surroundings,
     console: Console,
     running: Mutex<Option<Arc<Running>>>,
+    /// Held by a command whose error output is kept until it is known how it ended.
+    demanding: tokio::sync::Mutex<()>,
 }
 
 static NEXT_STEP: AtomicU64 = AtomicU64::new(1);
@@ -111,12 +138,19 @@ impl Machine {
             console: Console::new(name, surroundings.events.clone()),
             surroundings,
             running: Mutex::default(),
+            demanding: tokio::sync::Mutex::default(),
         }
     }
 
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The private folder of the machine.
+    #[must_use]
+    pub fn state_folder(&self) -> &Path {
+        &self.surroundings.state_folder
     }
 
     #[must_use]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::commands::Setting;
+use super::waits::SocketKind;
 use super::{Machine, MachineError, OnReboot};
 use crate::qemu::{Expect, Link};
 
@@ -27,22 +29,27 @@ pub enum Operation {
         check_return: bool,
         check_output: bool,
         timeout: Option<f64>,
+        setting: Setting,
     },
     Succeed {
         commands: Vec<String>,
         timeout: Option<f64>,
+        setting: Setting,
     },
     Fail {
         commands: Vec<String>,
         timeout: Option<f64>,
+        setting: Setting,
     },
     WaitUntilSucceeds {
         command: String,
         timeout: f64,
+        setting: Setting,
     },
     WaitUntilFails {
         command: String,
         timeout: f64,
+        setting: Setting,
     },
     WaitForUnit {
         unit: String,
@@ -75,6 +82,24 @@ pub enum Operation {
         port: u16,
         address: String,
         timeout: f64,
+    },
+    WaitForUnixSocket {
+        path: String,
+        datagram: bool,
+        timeout: f64,
+    },
+    StartBackground {
+        command: String,
+        setting: Setting,
+    },
+    WaitForBackground {
+        folder: String,
+        command: String,
+        timeout: f64,
+    },
+    /// Bytes as characters.
+    SendShell {
+        data: String,
     },
     ConsoleText {
         position: usize,
@@ -139,29 +164,57 @@ impl Machine {
                 check_return,
                 check_output,
                 timeout,
+                setting,
             } => {
                 let expect = match (check_output, check_return) {
                     (true, true) => Expect::OutputAndStatus,
                     (true, false) => Expect::Output,
                     (false, _) => Expect::Nothing,
                 };
-                let outcome = self.execute(&command, expect, timeout.map(seconds)).await?;
+                let outcome = self
+                    .execute(&setting.dress(&command), expect, timeout.map(seconds))
+                    .await?;
                 // What today's driver gives where it does not ask.
                 let missing = if check_output { -1 } else { -2 };
                 let output = String::from_utf8_lossy(&outcome.output);
                 json!([outcome.status.unwrap_or(missing), output])
             }
-            Op::Succeed { commands, timeout } => {
-                json!(self.succeed(&commands, timeout.map(seconds)).await?)
+            Op::Succeed {
+                commands,
+                timeout,
+                setting,
+            } => {
+                json!(
+                    self.succeed(&commands, &setting, timeout.map(seconds))
+                        .await?
+                )
             }
-            Op::Fail { commands, timeout } => {
-                json!(self.fail(&commands, timeout.map(seconds)).await?)
+            Op::Fail {
+                commands,
+                timeout,
+                setting,
+            } => {
+                json!(self.fail(&commands, &setting, timeout.map(seconds)).await?)
             }
-            Op::WaitUntilSucceeds { command, timeout } => {
-                json!(self.wait_until_succeeds(&command, seconds(timeout)).await?)
+            Op::WaitUntilSucceeds {
+                command,
+                timeout,
+                setting,
+            } => {
+                json!(
+                    self.wait_until_succeeds(&command, &setting, seconds(timeout))
+                        .await?
+                )
             }
-            Op::WaitUntilFails { command, timeout } => {
-                json!(self.wait_until_fails(&command, seconds(timeout)).await?)
+            Op::WaitUntilFails {
+                command,
+                timeout,
+                setting,
+            } => {
+                json!(
+                    self.wait_until_fails(&command, &setting, seconds(timeout))
+                        .await?
+                )
             }
             Op::WaitForUnit {
                 unit,
@@ -208,6 +261,35 @@ impl Machine {
                         .await?
                 )
             }
+            Op::WaitForUnixSocket {
+                path,
+                datagram,
+                timeout,
+            } => {
+                let kind = if datagram {
+                    SocketKind::Datagram
+                } else {
+                    SocketKind::Stream
+                };
+                json!(
+                    self.wait_for_unix_socket(&path, kind, seconds(timeout))
+                        .await?
+                )
+            }
+            Op::StartBackground { command, setting } => {
+                json!(self.start_background(&command, &setting).await?)
+            }
+            Op::WaitForBackground {
+                folder,
+                command,
+                timeout,
+            } => {
+                json!(
+                    self.wait_for_background(&folder, &command, seconds(timeout))
+                        .await?
+                )
+            }
+            Op::SendShell { data } => json!(self.send_shell(&data).await?),
             Op::ConsoleText { position } => json!(self.console().since(position)),
             Op::WaitForConsole { position, timeout } => {
                 json!(
@@ -217,7 +299,7 @@ impl Machine {
             }
             Op::SendConsole { text } => json!(self.send_console(&text).await?),
             Op::Sleep { seconds } => json!(
-                self.succeed(&[format!("sleep {seconds}")], None)
+                self.succeed(&[format!("sleep {seconds}")], &Setting::default(), None)
                     .await
                     .map(drop)?
             ),

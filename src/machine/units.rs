@@ -7,10 +7,14 @@ use std::time::{Duration, Instant};
 use super::commands::quote;
 use super::waits::Round;
 use super::{Machine, MachineError};
+use crate::event::{Details, UnitState};
 use crate::qemu::Expect;
 
 /// How long systemctl itself may take.
 const ANSWER_LIMIT: Duration = Duration::from_mins(15);
+
+/// How much of a unit's journal goes into a report.
+const JOURNAL_LINES: usize = 20;
 
 /// What an attempt of [`Machine::wait_for_unit`] says by its status.
 const FAILED: i32 = 70;
@@ -52,7 +56,7 @@ impl Machine {
         let query = format!("--no-pager show {}", quote(unit));
         let (status, output) = self.systemctl(&query, user).await?;
         if status != 0 {
-            return Err(MachineError::Assertion(format!(
+            return Err(MachineError::assertion(format!(
                 "systemctl cannot tell of the unit {unit} on {} (exit code {status})",
                 self.name()
             )));
@@ -77,13 +81,13 @@ impl Machine {
         );
         let (status, output) = self.systemctl(&query, user).await?;
         if status != 0 {
-            return Err(MachineError::Assertion(format!(
+            return Err(MachineError::assertion(format!(
                 "systemctl cannot tell the property {property} of the unit {unit} on {} (exit code {status})",
                 self.name()
             )));
         }
         properties(&output).remove(property).ok_or_else(|| {
-            MachineError::Assertion(format!(
+            MachineError::assertion(format!(
                 "the unit {unit} on {} has no property {property}",
                 self.name()
             ))
@@ -122,7 +126,8 @@ impl Machine {
                         break Err(MachineError::Timeout {
                             what: format!("unit {unit}{for_user} on {}", self.name()),
                             limit,
-                            detail: self.unit_status(unit, user).await,
+                            hint: "",
+                            details: self.unit_details(unit, user).await,
                         });
                     }
                     Round::NotYet(_) | Round::Hopeless(..) => {}
@@ -138,17 +143,35 @@ impl Machine {
         user: Option<&str>,
         state: &str,
     ) -> MachineError {
-        let status = self.unit_status(unit, user).await;
-        MachineError::Assertion(format!("unit {unit} on {} {state}{status}", self.name()))
+        MachineError::Assertion {
+            message: format!("unit {unit} on {} {state}", self.name()),
+            details: self.unit_details(unit, user).await,
+        }
     }
 
-    /// What systemctl says of a unit, its last journal lines included; for messages.
-    async fn unit_status(self: &Arc<Self>, unit: &str, user: Option<&str>) -> String {
-        let query = format!("--no-pager --full --lines=20 status {}", quote(unit));
-        match self.systemctl(&query, user).await {
-            Ok((_, output)) if !output.trim().is_empty() => format!(":\n{}", output.trim_end()),
-            _ => String::new(),
-        }
+    /// What systemd says of a unit, and the end of its journal; for reports.
+    async fn unit_details(self: &Arc<Self>, unit: &str, user: Option<&str>) -> Box<Details> {
+        let query = format!("--no-pager --full --lines=0 status {}", quote(unit));
+        let status = self.systemctl(&query, user).await;
+        let of_user = user.map_or("--unit", |_| "--user-unit");
+        let journal = format!(
+            "journalctl --no-pager --quiet --lines={JOURNAL_LINES} {of_user} {}",
+            quote(unit)
+        );
+        let journal = self
+            .execute(&journal, Expect::Output, Some(ANSWER_LIMIT))
+            .await;
+        Box::new(Details {
+            unit: Some(UnitState {
+                unit: unit.to_owned(),
+                status: status.map_or_else(|_| String::new(), |(_, output)| output),
+                journal: journal.map_or_else(
+                    |_| String::new(),
+                    |outcome| String::from_utf8_lossy(&outcome.output).into_owned(),
+                ),
+            }),
+            ..Details::default()
+        })
     }
 }
 

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::commands::{in_bash, quote, shown};
+use super::commands::{Setting, in_bash, quote};
 use super::{Machine, MachineError};
+use crate::event::{CommandResult, Details};
 use crate::qemu::{Expect, Outcome};
 
 /// The status by which a round in the guest says: not yet.
@@ -19,6 +20,13 @@ const LONGEST_PAUSE_MS: u32 = 500;
 
 /// How long one attempt may last beyond the deadline of the wait.
 const ATTEMPT_GRACE: Duration = Duration::from_secs(1);
+
+/// What is spoken over a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketKind {
+    Stream,
+    Datagram,
+}
 
 /// How one round of asking ended.
 #[derive(Debug)]
@@ -37,11 +45,18 @@ impl Machine {
     pub async fn wait_until_succeeds(
         self: &Arc<Self>,
         command: &str,
+        setting: &Setting,
         limit: Duration,
     ) -> Result<String, MachineError> {
-        let attempt = capturing(command);
-        self.wait_for(&format!("`{command}' to succeed"), &attempt, limit)
-            .await
+        let attempt = capturing(&setting.dress(command));
+        let shown = setting.explain(command);
+        self.wait_for(
+            &format!("`{shown}' to succeed"),
+            Some(&shown),
+            &attempt,
+            limit,
+        )
+        .await
     }
 
     /// Waits until a command fails; gives its output.
@@ -51,10 +66,12 @@ impl Machine {
     pub async fn wait_until_fails(
         self: &Arc<Self>,
         command: &str,
+        setting: &Setting,
         limit: Duration,
     ) -> Result<String, MachineError> {
-        let attempt = format!("! {}", capturing(command));
-        self.wait_for(&format!("`{command}' to fail"), &attempt, limit)
+        let attempt = format!("! {}", capturing(&setting.dress(command)));
+        let shown = setting.explain(command);
+        self.wait_for(&format!("`{shown}' to fail"), Some(&shown), &attempt, limit)
             .await
     }
 
@@ -69,7 +86,7 @@ impl Machine {
     ) -> Result<(), MachineError> {
         // Not quoted: existing scripts wait for patterns and for $HOME/….
         let attempt = format!("test -e {file}");
-        self.wait_for(&format!("file {file}"), &attempt, limit)
+        self.wait_for(&format!("file {file}"), None, &attempt, limit)
             .await
             .map(drop)
     }
@@ -88,6 +105,7 @@ impl Machine {
         let attempt = format!("(exec 3<>{}) 2> /dev/null", device(address, port));
         self.wait_for(
             &format!("TCP port {port} of {address} to open"),
+            None,
             &attempt,
             limit,
         )
@@ -108,6 +126,7 @@ impl Machine {
         let attempt = format!("! (exec 3<>{}) 2> /dev/null", device(address, port));
         self.wait_for(
             &format!("TCP port {port} of {address} to close"),
+            None,
             &attempt,
             limit,
         )
@@ -115,11 +134,36 @@ impl Machine {
         .map(drop)
     }
 
+    /// Waits until something listens on a Unix socket.
+    ///
+    /// # Errors
+    /// When nothing does within `limit`, and as for [`Machine::execute`].
+    pub async fn wait_for_unix_socket(
+        self: &Arc<Self>,
+        path: &str,
+        kind: SocketKind,
+        limit: Duration,
+    ) -> Result<(), MachineError> {
+        // In the kernel's list, 00010000 marks a socket that takes connections.
+        let fits = match kind {
+            SocketKind::Stream => "[ $f = 00010000 ]",
+            SocketKind::Datagram => "[ $t = 0002 ]",
+        };
+        let attempt = format!(
+            "( while read -r _ _ _ f t _ _ p; do [ \"$p\" = {} ] && {fits} && exit 0; done < /proc/net/unix; exit 1 )",
+            quote(path)
+        );
+        self.wait_for(&format!("Unix socket {path}"), None, &attempt, limit)
+            .await
+            .map(drop)
+    }
+
     /// Waits until `attempt`, a line of bash that may set `o` to an output in
     /// base64, is true; gives that output.
-    async fn wait_for(
+    pub(super) async fn wait_for(
         self: &Arc<Self>,
         what: &str,
+        command: Option<&str>,
         attempt: &str,
         limit: Duration,
     ) -> Result<String, MachineError> {
@@ -132,11 +176,11 @@ impl Machine {
                         Round::Reached(outcome) => break Ok(outcome),
                         Round::NotYet(outcome) | Round::Hopeless(_, outcome) => {
                             if begin.elapsed() >= limit {
-                                let text = String::from_utf8_lossy(&outcome.output);
                                 break Err(MachineError::Timeout {
                                     what: format!("{what} on {}", self.name()),
                                     limit,
-                                    detail: last_output(&text),
+                                    hint: "",
+                                    details: last_attempt(command, &outcome),
                                 });
                             }
                         }
@@ -207,12 +251,18 @@ fn device(address: &str, port: u16) -> String {
     quote(&format!("/dev/tcp/{address}/{port}"))
 }
 
-fn last_output(text: &str) -> String {
-    if text.trim().is_empty() {
-        String::new()
-    } else {
-        shown(text).replacen("it printed", "the last attempt printed", 1)
-    }
+/// What the last attempt printed, for the report; its errors are on the console.
+fn last_attempt(command: Option<&str>, outcome: &Outcome) -> Box<Details> {
+    let result = command.map(|command| CommandResult {
+        command: command.to_owned(),
+        status: None,
+        stdout: String::from_utf8_lossy(&outcome.output).into_owned(),
+        stderr: String::new(),
+    });
+    Box::new(Details {
+        command: result,
+        ..Details::default()
+    })
 }
 
 #[cfg(test)]

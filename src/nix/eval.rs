@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use super::{Library, Nix};
 use crate::manifest::{self, Manifest};
+use crate::origin::Origin;
 
 /// What stands in for nixpkgs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,25 @@ pub struct Test {
     pub script: String,
     /// The derivation that builds all of it.
     pub derivation: PathBuf,
+}
+
+impl Test {
+    /// What to call it where its file may hold others.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        if self.attribute.is_empty() {
+            &self.name
+        } else {
+            &self.attribute
+        }
+    }
+
+    /// Its script, with the place in the user's files that it comes from.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        let file = &self.manifest.test_script_source.file;
+        Origin::of_test(self.script.clone(), file, &self.attribute)
+    }
 }
 
 /// A test of the file, by name only.

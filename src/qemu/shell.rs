@@ -43,6 +43,8 @@ pub enum Expect {
     /// The guest's shell starts anew; nothing is sent.
     Greeting,
     Nothing,
+    /// The command's characters are bytes to be sent as they are.
+    Raw,
     Output,
     OutputAndStatus,
 }
@@ -143,6 +145,12 @@ async fn answer(
             // It must not take the lines that follow for its own input.
             let line = format!("{} < /dev/null > /dev/null 2>&1\n", request.command);
             write(stream, line.as_bytes()).await?;
+            return Ok(Outcome::default());
+        }
+        Expect::Raw => {
+            let chars = request.command.chars();
+            let bytes: Vec<u8> = chars.filter_map(|c| u8::try_from(c).ok()).collect();
+            write(stream, &bytes).await?;
             return Ok(Outcome::default());
         }
         Expect::Output | Expect::OutputAndStatus => {}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+use super::failures::explain;
 use crate::event::{Failure, Verdict};
 
 /// A finished subtest.
@@ -11,7 +12,7 @@ use crate::event::{Failure, Verdict};
 pub struct Subtest {
     pub name: String,
     pub duration_s: f64,
-    pub error: Option<String>,
+    pub failure: Option<Failure>,
 }
 
 /// How the whole ended.
@@ -26,9 +27,9 @@ pub struct Whole<'a> {
 pub fn document(test: &str, subtests: &[Subtest], whole: Option<&Whole<'_>>) -> String {
     let mut suite = TestSuite::new(test);
     for subtest in subtests {
-        let status = match &subtest.error {
+        let status = match &subtest.failure {
             None => TestCaseStatus::success(),
-            Some(message) => unsuccessful(NonSuccessKind::Failure, "subtest", message),
+            Some(failure) => failed(NonSuccessKind::Failure, failure),
         };
         let mut case = TestCase::new(subtest.name.as_str(), status);
         case.set_classname(test);
@@ -55,19 +56,26 @@ pub fn document(test: &str, subtests: &[Subtest], whole: Option<&Whole<'_>>) -> 
 }
 
 fn status(whole: &Whole<'_>) -> TestCaseStatus {
-    let (kind, message) = whole.failure.map_or(("", ""), |failure| {
-        (failure.kind.as_str(), failure.message.as_str())
-    });
+    let nothing = Failure::default();
+    let failure = whole.failure.unwrap_or(&nothing);
     match whole.verdict {
         Verdict::Passed => TestCaseStatus::success(),
-        Verdict::Failed => unsuccessful(NonSuccessKind::Failure, kind, message),
-        Verdict::Broken => unsuccessful(NonSuccessKind::Error, kind, message),
+        Verdict::Failed => failed(NonSuccessKind::Failure, failure),
+        Verdict::Broken => failed(NonSuccessKind::Error, failure),
         Verdict::Interrupted => unsuccessful(
             NonSuccessKind::Error,
             "interrupted",
             "the run was interrupted",
         ),
     }
+}
+
+/// A case with the whole report in it, as the terminal would show it.
+fn failed(kind: NonSuccessKind, failure: &Failure) -> TestCaseStatus {
+    let mut status = unsuccessful(kind, &failure.kind, &failure.message);
+    let report = explain(failure).join("\n");
+    status.set_description(console::strip_ansi_codes(&report).trim().to_owned());
+    status
 }
 
 fn unsuccessful(kind: NonSuccessKind, label: &str, message: &str) -> TestCaseStatus {
@@ -97,7 +105,10 @@ mod tests {
         let subtest = Subtest {
             name: "login".to_owned(),
             duration_s: 1.5,
-            error: Some("no <prompt>".to_owned()),
+            failure: Some(Failure {
+                message: "no <prompt>".to_owned(),
+                ..Failure::default()
+            }),
         };
         let whole = Whole {
             verdict: Verdict::Passed,

@@ -3,7 +3,8 @@
 use console::{Style, style};
 
 use super::Detail;
-use crate::event::{ConsoleTail, Event, Failure, Level, Verdict};
+use super::failures::explain;
+use crate::event::{Event, Level, Subtest, Verdict};
 
 /// The lines for an event, none where it is not worth one.
 pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
@@ -29,7 +30,7 @@ pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
         Event::MachineStopped { machine, status } if everything => {
             vec![on(machine, &format!("stopped ({status})"))]
         }
-        Event::Console { machine, line } if everything => {
+        Event::Console { machine, line } if detail != Detail::Normal => {
             vec![format!("{} {}", style(format!("{machine} #")).dim(), line)]
         }
         Event::StepStarted { machine, text, .. } => match machine {
@@ -61,20 +62,25 @@ pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
         Event::SubtestFinished {
             name,
             duration_s,
-            error,
+            failure,
         } => {
-            let how = if error.is_some() { "failed" } else { "done" };
+            let how = if failure.is_some() { "failed" } else { "done" };
             vec![format!("subtest {how}: {name} ({duration_s:.2} s)")]
+        }
+        Event::SubtestSkipped { name } if everything => {
+            vec![format!("subtest skipped: {name}")]
         }
         Event::FileSaved { path } => vec![format!("saved {}", path.display())],
         Event::TestFinished {
             test,
             verdict,
             duration_s,
-            failure,
+            failures,
+            subtests,
             output,
         } => {
-            let mut lines = failure.as_ref().map(explain).unwrap_or_default();
+            let mut lines: Vec<String> = failures.iter().flat_map(explain).collect();
+            lines.extend(durations(subtests));
             lines.push(format!("output in {}", output.display()));
             let (word, look) = match verdict {
                 Verdict::Passed => ("passed:", Style::new().green()),
@@ -104,34 +110,20 @@ fn on(machine: &str, text: &str) -> String {
     format!("{} {text}", style(format!("{machine}:")).cyan())
 }
 
-fn explain(failure: &Failure) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    if let Some(subtest) = &failure.subtest {
-        lines.push(format!("in subtest {subtest:?}:"));
+/// How long each subtest took, where there are any.
+fn durations(subtests: &[Subtest]) -> Vec<String> {
+    if subtests.is_empty() {
+        return Vec::new();
     }
-    for frame in &failure.traceback {
-        let within = if frame.function == "<module>" {
-            String::new()
+    let mut lines = vec!["subtests:".to_owned()];
+    lines.extend(subtests.iter().map(|subtest| {
+        let mark = if subtest.passed {
+            style("passed").green()
         } else {
-            format!(" in {}", frame.function)
+            style("failed").red()
         };
-        lines.push(format!("  line {}{within}: {}", frame.line, frame.source));
-    }
-    let what = if failure.message.is_empty() {
-        failure.kind.clone()
-    } else {
-        format!("{}: {}", failure.kind, failure.message)
-    };
-    lines.extend(what.lines().map(|line| style(line).red().to_string()));
-    for ConsoleTail {
-        machine,
-        lines: tail,
-    } in &failure.console
-    {
-        lines.push(format!("the console of {machine} ends:"));
-        lines.extend(tail.iter().map(|line| format!("  {line}")));
-    }
-    lines.push(String::new());
+        format!("  {mark} {} ({:.2} s)", subtest.name, subtest.duration_s)
+    }));
     lines
 }
 

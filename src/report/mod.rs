@@ -1,5 +1,7 @@
 //! What becomes of events: lines for people, files for later, a stream for programs.
 
+mod drawing;
+mod failures;
 mod json;
 mod junit;
 mod lines;
@@ -12,6 +14,7 @@ use std::thread::JoinHandle;
 
 use crate::event::Record;
 
+pub use drawing::{Colours, Kind, Remark, draw};
 pub use json::JsonDisplay;
 pub use output::{Output, OutputError};
 pub use plain::PlainDisplay;
@@ -21,8 +24,21 @@ pub use terminal::TerminalDisplay;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     Normal,
+    /// The consoles too.
+    Consoles,
     /// The consoles and the builds' logs too.
     Everything,
+}
+
+impl Detail {
+    /// What is shown from now on, when the script shows consoles or does not.
+    fn with_consoles(self, shown: bool) -> Self {
+        match (self, shown) {
+            (Self::Everything, _) => self,
+            (_, true) => Self::Consoles,
+            (_, false) => Self::Normal,
+        }
+    }
 }
 
 /// One consumer of events.

@@ -104,21 +104,21 @@ impl Output {
             Event::SubtestFinished {
                 name,
                 duration_s,
-                error,
+                failure,
             } => self.subtests.push(Subtest {
                 name: name.clone(),
                 duration_s: *duration_s,
-                error: error.clone(),
+                failure: failure.as_deref().cloned(),
             }),
             Event::TestFinished {
                 verdict,
                 duration_s,
-                failure,
+                failures,
                 ..
             } => self.write_junit(Some(&Whole {
                 verdict: *verdict,
                 duration_s: *duration_s,
-                failure: failure.as_ref(),
+                failure: failures.last(),
             }))?,
             _ => {}
         }

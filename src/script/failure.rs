@@ -1,96 +1,152 @@
 //! From Python's exceptions to what a report needs of them.
 
-use rustpython_vm::builtins::PyBaseExceptionRef;
-use rustpython_vm::compiler::{self, CompileOpts, Mode};
-use rustpython_vm::{AsObject, VirtualMachine};
-use thiserror::Error;
+use rustpython_vm::builtins::{PyBaseExceptionRef, PyTraceback};
+use rustpython_vm::{AsObject, PyRef, VirtualMachine};
 
 use super::engine::SCRIPT_NAME;
-use crate::event::{Failure, Frame};
+use super::values::to_json;
+use crate::event::{Details, Failure, Frame};
+use crate::origin::Origin;
 
-/// A script that is no Python.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the test script is wrong at line {line}, column {column}: {message}\n{source_line}\n{:>width$}", "^", width = .column)]
-pub struct SyntaxProblem {
-    pub message: String,
-    pub line: usize,
-    pub column: usize,
-    pub source_line: String,
+/// How many exceptions back the details of one are looked for.
+const DEEPEST: usize = 8;
+
+/// One call of the script, with the bytes of it that were at work.
+struct Entry {
+    function: String,
+    range: std::ops::Range<usize>,
+    line: usize,
 }
 
-pub(super) fn check_syntax(source: &str) -> Result<(), SyntaxProblem> {
-    let Err(error) = compiler::compile(source, Mode::Exec, SCRIPT_NAME, CompileOpts::default())
-    else {
-        return Ok(());
-    };
-    let (line, column) = error.python_location();
-    let source_line = source
-        .lines()
-        .nth(line.saturating_sub(1))
-        .unwrap_or_default();
-    let indentation = source_line.len() - source_line.trim_start().len();
-    Err(SyntaxProblem {
-        message: error.to_string(),
-        line,
-        column: column.saturating_sub(indentation).max(1),
-        source_line: source_line.trim_start().to_owned(),
-    })
-}
-
-/// What a script raised, told with the lines of `source` it came through.
+/// What a script raised, told with the places of it that it came through.
 pub(super) fn describe(
     vm: &VirtualMachine,
     exception: &PyBaseExceptionRef,
-    source: &str,
+    origin: &Origin,
 ) -> Failure {
-    let lines: Vec<&str> = source.lines().collect();
-    let traceback = exception
+    let entries = exception
         .__traceback__()
-        .map(|traceback| {
-            traceback
-                .iter()
-                .filter_map(|entry| {
-                    let code = entry.frame.iframe().code();
-                    let line = entry.lineno.get();
-                    (code.source_path().as_str() == SCRIPT_NAME).then(|| Frame {
-                        function: code.qualname.as_str().to_owned(),
-                        line: u32::try_from(line).unwrap_or(u32::MAX),
-                        source: lines
-                            .get(line.saturating_sub(1))
-                            .map(|line| line.trim().to_owned())
-                            .unwrap_or_default(),
-                    })
-                })
-                .collect()
-        })
+        .map(|traceback| entries(&traceback, origin))
         .unwrap_or_default();
-    let message = exception
-        .as_object()
-        .str(vm)
-        .map(|text| text.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let statement = entries
+        .last()
+        .map(|entry| origin.excerpt(entry.range.clone()))
+        .or_else(|| syntax_error(vm, exception, origin));
     Failure {
-        kind: exception.class().name().to_string(),
-        message,
-        subtest: None,
-        traceback,
-        console: Vec::new(),
+        kind: kind(exception),
+        message: message(vm, exception, &entries, origin),
+        statement,
+        details: details(vm, exception, DEEPEST).unwrap_or_default(),
+        traceback: entries.iter().map(|entry| frame(entry, origin)).collect(),
+        ..Failure::default()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn good_scripts_pass() {
-        assert_eq!(check_syntax("start_all()\n"), Ok(()));
+fn kind(exception: &PyBaseExceptionRef) -> String {
+    match &*exception.class().name() {
+        "_RetryFailed" | "_Cancelled" => "RequestedAssertionFailed".to_owned(),
+        name => name.to_owned(),
     }
+}
 
-    #[test]
-    fn problems_are_shown_where_they_are() {
-        let problem = check_syntax("if True:\n    x = (1 +\n").unwrap_err();
-        assert_eq!(problem.line, 2);
-        assert!(problem.source_line.starts_with("x = "), "{problem}");
+fn entries(traceback: &PyRef<PyTraceback>, origin: &Origin) -> Vec<Entry> {
+    let of_script = |entry: &PyRef<_>| is_script(entry);
+    traceback
+        .iter()
+        .filter(of_script)
+        .map(|entry| {
+            let code = entry.frame.iframe().code();
+            // The instruction's number is in bytes, and each has two.
+            let instruction = usize::try_from(entry.lasti).unwrap_or_default() / 2;
+            let span = code.locations.get(instruction);
+            let line = entry.lineno.get();
+            let range = span.map_or_else(
+                || origin.offset(line, 1)..origin.offset(line + 1, 1),
+                |(from, to)| {
+                    origin.offset(from.line.get(), from.character_offset.get())
+                        ..origin.offset(to.line.get(), to.character_offset.get())
+                },
+            );
+            Entry {
+                function: code.qualname.as_str().to_owned(),
+                range,
+                line,
+            }
+        })
+        .collect()
+}
+
+fn is_script(entry: &PyRef<PyTraceback>) -> bool {
+    entry.frame.iframe().code().source_path().as_str() == SCRIPT_NAME
+}
+
+fn frame(entry: &Entry, origin: &Origin) -> Frame {
+    let source = origin.script().lines().nth(entry.line.saturating_sub(1));
+    let excerpt = origin.excerpt(entry.range.clone());
+    Frame {
+        function: entry.function.clone(),
+        line: u32::try_from(entry.line).unwrap_or(u32::MAX),
+        source: source.unwrap_or_default().trim().to_owned(),
+        file_line: excerpt.file.is_some().then_some(excerpt.start.line),
+        file: excerpt.file,
     }
+}
+
+/// The exception's own words, or those that say what an empty one means.
+fn message(
+    vm: &VirtualMachine,
+    exception: &PyBaseExceptionRef,
+    entries: &[Entry],
+    origin: &Origin,
+) -> String {
+    let kind = exception.class().name().to_string();
+    if kind == "_Cancelled" {
+        return "a deadline was over".to_owned();
+    }
+    let text = exception.as_object().str(vm);
+    let text = text.map_or_else(
+        |_| String::new(),
+        |text| text.to_string_lossy().into_owned(),
+    );
+    if exception.fast_isinstance(vm.ctx.exceptions.system_exit) {
+        return format!("the script ended itself with the exit code {text}");
+    }
+    match entries.last() {
+        Some(entry) if text.is_empty() && kind == "AssertionError" => {
+            let asserted = origin.script().get(entry.range.clone()).unwrap_or_default();
+            format!("this is not true: {asserted}")
+        }
+        _ => text,
+    }
+}
+
+/// Where a compiler's complaint is; the running script has no such place.
+fn syntax_error(
+    vm: &VirtualMachine,
+    exception: &PyBaseExceptionRef,
+    origin: &Origin,
+) -> Option<crate::event::Excerpt> {
+    if !exception.fast_isinstance(vm.ctx.exceptions.syntax_error) {
+        return None;
+    }
+    let number = |name: &'static str| {
+        let value = exception.as_object().get_attr(name, vm).ok()?;
+        usize::try_from(to_json(&value, vm).ok()?.as_u64()?).ok()
+    };
+    let begin = origin.offset(number("lineno")?, number("offset")?);
+    Some(origin.excerpt(begin..begin + 1))
+}
+
+/// What a machine told of the exception, or of the one that it came from.
+fn details(vm: &VirtualMachine, exception: &PyBaseExceptionRef, depth: usize) -> Option<Details> {
+    let attribute = exception.as_object().get_attr("_details", vm);
+    let own = attribute.ok().and_then(|details| {
+        let details = to_json(&details, vm).ok()?;
+        serde_json::from_value(details).ok()
+    });
+    if own.is_some() || depth == 0 {
+        return own;
+    }
+    let cause = exception.__cause__().or_else(|| exception.__context__())?;
+    details(vm, &cause, depth - 1)
 }

@@ -3,26 +3,50 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::event::{Event, Events, Level, round};
-use crate::machine::{Machine, MachineError, OnReboot, Operation};
+use super::subtests::Running;
+pub use super::subtests::Subtests;
+use crate::event::{ConsoleTail, Details, Event, Events, Failure, Level, Subtest};
+use crate::machine::{Machine, MachineError, OnReboot, Operation, TAIL_LINES};
+
+/// How long a picture of a display may take.
+const PICTURE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Output beyond this many bytes is cut in the middle; the whole is saved.
+const LONGEST_OUTPUT: usize = 4000;
 
 /// Everything a script can reach.
 #[derive(Debug)]
 pub struct Host {
-    pub machines: BTreeMap<String, Arc<Machine>>,
+    machines: Mutex<BTreeMap<String, Arc<Machine>>>,
     pub vlans: Vec<u32>,
     pub events: Events,
     pub output_folder: PathBuf,
-    pub state_folder: PathBuf,
     pub shared_folder: PathBuf,
-    subtests: Mutex<Vec<(String, Instant)>>,
-    /// The subtest that failed, once one has.
-    failed_subtest: Mutex<Option<String>>,
+    factory: MachineFactory,
+    subtests: Mutex<Running>,
+}
+
+/// Where the script finds its files.
+#[derive(Debug)]
+pub struct Folders {
+    pub output: PathBuf,
+    pub shared: PathBuf,
+}
+
+/// Makes machines that the test has no node for, from a command and a name.
+pub struct MachineFactory(pub Box<Make>);
+
+type Make = dyn Fn(&str, &str) -> Result<Arc<Machine>, MachineError> + Send + Sync;
+
+impl std::fmt::Debug for MachineFactory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MachineFactory")
+    }
 }
 
 /// What is asked of the driver itself.
@@ -31,16 +55,29 @@ pub struct Host {
 enum DriverOperation {
     StartAll {},
     JoinAll {},
+    CreateMachine {
+        command: String,
+        name: Option<String>,
+    },
     SubtestStarted {
         name: String,
     },
     SubtestFinished {
-        error: Option<String>,
+        failure: Option<Box<Failure>>,
+    },
+    ShowConsoles {
+        shown: bool,
     },
     Note {
         machine: Option<String>,
         level: Level,
         text: String,
+    },
+    /// A call that is only written down.
+    Called {
+        machine: String,
+        method: String,
+        arguments: Value,
     },
 }
 
@@ -50,6 +87,7 @@ pub struct CallError {
     /// The exception's class in the prelude.
     pub class: &'static str,
     pub message: String,
+    pub details: Option<Box<Details>>,
 }
 
 impl Host {
@@ -59,24 +97,74 @@ impl Host {
         vlans: Vec<u32>,
         events: Events,
         folders: Folders,
+        factory: MachineFactory,
+        subtests: Subtests,
     ) -> Self {
         Self {
-            machines,
+            machines: Mutex::new(machines),
             vlans,
             events,
             output_folder: folders.output,
-            state_folder: folders.state,
             shared_folder: folders.shared,
-            subtests: Mutex::default(),
-            failed_subtest: Mutex::default(),
+            factory,
+            subtests: Mutex::new(Running::new(subtests)),
         }
     }
 
-    /// The innermost subtest that is running, or else the one that failed.
+    /// The machines by the names of their nodes.
     #[must_use]
-    pub fn subtest(&self) -> Option<String> {
-        let running = lock(&self.subtests).last().map(|(name, _)| name.clone());
-        running.or_else(|| lock(&self.failed_subtest).clone())
+    pub fn machines(&self) -> BTreeMap<String, Arc<Machine>> {
+        lock(&self.machines).clone()
+    }
+
+    /// Subtests to go into because of others that are in them.
+    pub(super) fn enter_subtests(&self, names: Vec<String>) {
+        lock(&self.subtests).enter(names);
+    }
+
+    /// Which subtests are wanted.
+    pub(super) fn subtests(&self) -> Subtests {
+        lock(&self.subtests).wanted.clone()
+    }
+
+    /// The subtests that have ended, and the failures that the script went on after.
+    #[must_use]
+    pub fn finished(&self) -> (Vec<Subtest>, Vec<Failure>) {
+        let subtests = lock(&self.subtests);
+        (subtests.done.clone(), subtests.failures.clone())
+    }
+
+    /// What can be told of a failure beyond what the script saw: consoles,
+    /// pictures, and whole outputs in files.
+    pub async fn complete(&self, mut failure: Failure) -> Failure {
+        if failure.subtest.is_none() {
+            failure.subtest = lock(&self.subtests).at_failure();
+        }
+        let machines = self.machines();
+        failure.console = consoles(&machines, &failure);
+        if let Some(result) = &mut failure.details.command {
+            for (name, text) in [
+                ("stdout", &mut result.stdout),
+                ("stderr", &mut result.stderr),
+            ] {
+                if text.len() > LONGEST_OUTPUT {
+                    let path = self.output_folder.join(format!("failed-command.{name}"));
+                    if std::fs::write(&path, text.as_bytes()).is_ok() {
+                        failure.files.push(path.clone());
+                        *text = cut(text, &path.display().to_string());
+                    }
+                }
+            }
+        }
+        for machine in machines.values().filter(|machine| machine.is_up()) {
+            let name = format!("failure-{}.png", machine.name());
+            let picture = machine.picture(&name);
+            // A machine without a display has nothing to show.
+            if let Ok(Ok(path)) = tokio::time::timeout(PICTURE_LIMIT, picture).await {
+                failure.files.push(path);
+            }
+        }
+        failure
     }
 
     /// Does what the script asks of a machine, or of the driver where `target`
@@ -86,42 +174,51 @@ impl Host {
             let operation = parse(call)?;
             return self.drive(operation).await;
         }
-        let machine = self.machines.get(target).ok_or_else(|| CallError {
+        let machine = lock(&self.machines).get(target).cloned();
+        let machine = machine.ok_or_else(|| CallError {
             class: "MachineError",
             message: format!("there is no machine {target}"),
+            details: None,
         })?;
         let operation: Operation = parse(call)?;
-        machine.perform(operation).await.map_err(CallError::from)
+        machine.perform(operation).await.map_err(|error| CallError {
+            details: Some(Box::new(Details {
+                machine: Some(machine.name().to_owned()),
+                ..error.details().cloned().unwrap_or_default()
+            })),
+            ..CallError::from(error)
+        })
     }
 
     async fn drive(&self, operation: DriverOperation) -> Result<Value, CallError> {
         match operation {
             DriverOperation::StartAll {} => {
-                for machine in self.machines.values() {
+                for machine in self.machines().values() {
                     machine.start(OnReboot::End).await?;
                 }
             }
             DriverOperation::JoinAll {} => {
-                for machine in self.machines.values() {
+                for machine in self.machines().values() {
                     machine.wait_for_shutdown().await?;
                 }
             }
-            DriverOperation::SubtestStarted { name } => {
-                self.events
-                    .tell(Event::SubtestStarted { name: name.clone() });
-                lock(&self.subtests).push((name, Instant::now()));
+            DriverOperation::CreateMachine { command, name } => {
+                return self.create_machine(&command, name.as_deref());
             }
-            DriverOperation::SubtestFinished { error } => {
-                if let Some((name, begin)) = lock(&self.subtests).pop() {
-                    if error.is_some() {
-                        lock(&self.failed_subtest).get_or_insert_with(|| name.clone());
-                    }
-                    self.events.tell(Event::SubtestFinished {
-                        name,
-                        duration_s: round(begin.elapsed().as_secs_f64()),
-                        error,
-                    });
-                }
+            DriverOperation::SubtestStarted { name } => {
+                let runs = lock(&self.subtests).start(&name);
+                self.events.tell(if runs {
+                    Event::SubtestStarted { name }
+                } else {
+                    Event::SubtestSkipped { name }
+                });
+                return Ok(json!(runs));
+            }
+            DriverOperation::SubtestFinished { failure } => {
+                return Ok(json!(self.finish_subtest(failure).await));
+            }
+            DriverOperation::ShowConsoles { shown } => {
+                self.events.tell(Event::ConsolesShown { shown });
             }
             DriverOperation::Note {
                 machine,
@@ -134,28 +231,146 @@ impl Host {
                     text,
                 });
             }
+            DriverOperation::Called {
+                machine,
+                method,
+                arguments,
+            } => {
+                self.events.tell(Event::Called {
+                    machine,
+                    method,
+                    arguments,
+                });
+            }
         }
         Ok(json!(null))
     }
+
+    /// Tells of a subtest's end; gives whether the script goes on after it.
+    async fn finish_subtest(&self, failure: Option<Box<Failure>>) -> bool {
+        let Some(finished) = lock(&self.subtests).finish(failure.is_none()) else {
+            return true;
+        };
+        let mut failure = failure;
+        if let Some(failed) = &mut failure {
+            failed
+                .subtest
+                .get_or_insert_with(|| finished.subtest.name.clone());
+            if finished.goes_on {
+                **failed = self.complete((**failed).clone()).await;
+                lock(&self.subtests).failures.push((**failed).clone());
+            }
+        }
+        self.events.tell(Event::SubtestFinished {
+            name: finished.subtest.name,
+            duration_s: finished.subtest.duration_s,
+            failure,
+        });
+        finished.goes_on
+    }
+
+    fn create_machine(&self, command: &str, name: Option<&str>) -> Result<Value, CallError> {
+        let wanted = name.map(str::to_owned).or_else(|| name_in(command));
+        let wanted = wanted.unwrap_or_else(|| "machine".to_owned());
+        let mut machines = lock(&self.machines);
+        let taken = |name: &str| {
+            machines
+                .iter()
+                .any(|(node, machine)| node == name || machine.name() == name)
+        };
+        let mut name = wanted.clone();
+        let mut number = 2;
+        while taken(&name) {
+            name = format!("{wanted}-{number}");
+            number += 1;
+        }
+        let machine = (self.factory.0)(command, &name)?;
+        let entry = json!({ "node": name, "name": name, "state_dir": machine.state_folder() });
+        machines.insert(name, machine);
+        Ok(entry)
+    }
 }
 
-/// Where the script finds its files.
-#[derive(Debug)]
-pub struct Folders {
-    pub output: PathBuf,
-    pub state: PathBuf,
-    pub shared: PathBuf,
+/// The NAME of a run script `run-NAME-vm` in a command.
+fn name_in(command: &str) -> Option<String> {
+    let words = command.split_whitespace();
+    words
+        .filter_map(|word| {
+            word.rsplit('/')
+                .next()?
+                .strip_prefix("run-")?
+                .strip_suffix("-vm")
+        })
+        .map(str::to_owned)
+        .next()
+}
+
+/// The ends of the consoles of the machines that a failure is about: the one
+/// whose operation failed, those that its message names, those that have ended.
+fn consoles(machines: &BTreeMap<String, Arc<Machine>>, failure: &Failure) -> Vec<ConsoleTail> {
+    machines
+        .values()
+        .filter(|machine| machine.pid().is_some())
+        .filter(|machine| {
+            failure.details.machine.as_deref() == Some(machine.name())
+                || !machine.is_up()
+                || names(&failure.message, machine.name())
+        })
+        .map(|machine| ConsoleTail {
+            machine: machine.name().to_owned(),
+            lines: machine.console().tail(TAIL_LINES),
+        })
+        .filter(|tail| !tail.lines.is_empty())
+        .collect()
+}
+
+fn names(message: &str, machine: &str) -> bool {
+    message
+        .split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'))
+        .any(|word| word == machine)
+}
+
+/// Long output without its middle.
+fn cut(text: &str, whole: &str) -> String {
+    let floor = |index: usize| {
+        (0..=index)
+            .rev()
+            .find(|index| text.is_char_boundary(*index))
+            .unwrap_or(0)
+    };
+    let head = floor(LONGEST_OUTPUT / 2);
+    let tail = floor(text.len() - LONGEST_OUTPUT / 2);
+    format!(
+        "{}\n[… {} bytes; the whole is in {whole} …]\n{}",
+        &text[..head],
+        tail - head,
+        &text[tail..]
+    )
+}
+
+impl CallError {
+    /// The work ended in a way that nobody planned.
+    pub(super) fn broken(error: &tokio::task::JoinError) -> Self {
+        Self {
+            class: "MachineError",
+            message: format!("this is a fault in snowglobe: {error}"),
+            details: None,
+        }
+    }
 }
 
 impl From<MachineError> for CallError {
     fn from(error: MachineError) -> Self {
         let class = match error {
-            MachineError::Assertion(_) | MachineError::Timeout { .. } => "RequestedAssertionFailed",
+            MachineError::Assertion { .. } | MachineError::Timeout { .. } => {
+                "RequestedAssertionFailed"
+            }
             _ => "MachineError",
         };
         Self {
             class,
             message: error.to_string(),
+            details: None,
         }
     }
 }
@@ -164,9 +379,32 @@ fn parse<T: for<'a> Deserialize<'a>>(call: Value) -> Result<T, CallError> {
     serde_json::from_value(call).map_err(|error| CallError {
         class: "MachineError",
         message: format!("an argument is of the wrong kind: {error}"),
+        details: None,
     })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_scripts_tell_the_name() {
+        assert_eq!(
+            name_in("/nix/store/x/bin/run-web-1-vm -nographic"),
+            Some("web-1".into())
+        );
+        assert_eq!(name_in("qemu-system-x86_64 -m 384"), None);
+    }
+
+    #[test]
+    fn long_output_is_cut_in_the_middle() {
+        let text = format!("begin{}é{}end", "x".repeat(1994), "y".repeat(5000));
+        let cut = cut(&text, "FILE");
+        assert!(cut.starts_with("begin") && cut.ends_with("end"), "{cut}");
+        assert!(cut.contains("the whole is in FILE") && cut.len() < LONGEST_OUTPUT + 100);
+    }
 }

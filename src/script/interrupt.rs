@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use rustpython_vm::VirtualMachine;
+use rustpython_vm::builtins::PyBaseExceptionRef;
 use rustpython_vm::signal::UserSignalSender;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 
-use super::engine::prelude_exception;
+use super::alarms::{Alarms, Scope, leave};
+use super::native::prelude_exception;
 
 /// How often the script is reminded until it has taken the interrupt.
 const REMINDERS: u32 = 200;
@@ -30,7 +33,7 @@ pub struct Interrupter {
     sender: UserSignalSender,
     thread: libc::pthread_t,
     armed: Arc<AtomicBool>,
-    count: Arc<watch::Sender<u64>>,
+    alarms: Arc<Alarms>,
     turn: Arc<Mutex<()>>,
 }
 
@@ -42,16 +45,13 @@ impl fmt::Debug for Interrupter {
 
 impl Interrupter {
     /// For the interpreter of the calling thread.
-    pub(super) fn for_this_thread(
-        sender: UserSignalSender,
-        count: Arc<watch::Sender<u64>>,
-    ) -> Self {
+    pub(super) fn for_this_thread(sender: UserSignalSender, alarms: Arc<Alarms>) -> Self {
         install_handler();
         Self {
             sender,
             thread: nix::sys::pthread::pthread_self(),
             armed: Arc::default(),
-            count,
+            alarms,
             turn: Arc::default(),
         }
     }
@@ -64,11 +64,36 @@ impl Interrupter {
         result
     }
 
+    /// Whether this is the thread that the script's main part runs in.
+    pub(super) fn is_this_thread(&self) -> bool {
+        nix::sys::pthread::pthread_self() == self.thread
+    }
+
     /// Raises `Interrupted(reason)` in the script; tells whether it was taken.
     /// It is not where no script runs, or it is stuck in what cannot be cut short.
     pub async fn interrupt(&self, reason: &str) -> bool {
-        let _turn = self.turn.lock().await;
         let reason = reason.to_owned();
+        let make = move |vm: &VirtualMachine| Some(prelude_exception(vm, "Interrupted", &reason));
+        let alarm = || self.alarms.interrupt();
+        self.raise(make, alarm).await
+    }
+
+    /// Ends what the main thread does in a scope, if it is still in there.
+    pub(super) async fn cancel(&self, scope: Scope) {
+        let make = move |vm: &VirtualMachine| {
+            leave(scope).then(|| prelude_exception(vm, "_Cancelled", &scope.to_string()))
+        };
+        self.raise(make, || self.alarms.cancel(scope)).await;
+    }
+
+    /// Has the main thread raise what `make` makes there; `alarm` ends the call
+    /// that it may be in.
+    async fn raise(
+        &self,
+        make: impl Fn(&VirtualMachine) -> Option<PyBaseExceptionRef> + Send + 'static,
+        alarm: impl FnOnce(),
+    ) -> bool {
+        let _turn = self.turn.lock().await;
         let taken = Arc::new(AtomicBool::new(false));
         let sent = self.sender.send(Box::new({
             let (taken, armed) = (taken.clone(), self.armed.clone());
@@ -76,13 +101,13 @@ impl Interrupter {
                 if taken.swap(true, Ordering::AcqRel) || !armed.load(Ordering::Acquire) {
                     return Ok(());
                 }
-                Err(prelude_exception(vm, "Interrupted", &reason))
+                make(vm).map_or(Ok(()), Err)
             }
         }));
         if sent.is_err() {
             return false;
         }
-        self.count.send_modify(|count| *count += 1);
+        alarm();
         for _ in 0..REMINDERS {
             if taken.load(Ordering::Acquire) {
                 tokio::time::sleep(GAP).await;

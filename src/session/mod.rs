@@ -12,12 +12,16 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::event::{ConsoleTail, Event, Events, Failure, Verdict, round};
-use crate::machine::{Machine, Surroundings, TAIL_LINES};
+use crate::event::{Event, Events, Failure, Verdict, round};
+use crate::language::MOCK_WORDS;
+use crate::machine::{Machine, Surroundings};
 use crate::manifest::Manifest;
 use crate::network::Network;
+use crate::origin::Origin;
 use crate::qemu::{AcceleratorChoice, on_path};
-use crate::script::{Ended, Engine, Folders, Host, Script};
+use crate::script::{
+    Ended, Engine, Folders, Host, MachineFactory, Script, Subtests, python_packages,
+};
 
 pub use scratch::{JANITOR, Scratch, tidy_up_after_parent};
 
@@ -35,8 +39,6 @@ pub enum SessionError {
     Scratch(io::Error),
     #[error("virtual network {number} cannot be opened: {source}")]
     Network { number: u32, source: io::Error },
-    #[error("the script {path} cannot be read: {source}")]
-    Script { path: PathBuf, source: io::Error },
     #[error("the script engine cannot be started: {0}")]
     Engine(io::Error),
     #[error("the run script {0} is not named run-NAME-vm")]
@@ -46,6 +48,8 @@ pub enum SessionError {
 /// How a run is done.
 #[derive(Debug, Clone)]
 pub struct Options {
+    pub origin: Arc<Origin>,
+    pub subtests: Subtests,
     pub output_folder: PathBuf,
     pub global_timeout: Duration,
     pub accelerator: AcceleratorChoice,
@@ -84,11 +88,6 @@ pub async fn run(
     interrupts: &mut mpsc::UnboundedReceiver<()>,
 ) -> Result<Verdict, SessionError> {
     preflight(manifest)?;
-    let source =
-        std::fs::read_to_string(&manifest.test_script).map_err(|source| SessionError::Script {
-            path: manifest.test_script.clone(),
-            source,
-        })?;
     let scratch = Scratch::create().map_err(SessionError::Scratch)?;
     let networks = open_networks(manifest, scratch.path())?;
     let machines = make_machines(manifest, options, events, &scratch, &networks)?;
@@ -98,17 +97,18 @@ pub async fn run(
         accelerator: describe(&options.accelerator),
     });
     let host = Arc::new(Host::new(
-        machines.clone(),
+        machines,
         manifest.vlans.clone(),
         events.clone(),
         Folders {
             output: options.output_folder.clone(),
-            state: scratch.path().to_owned(),
             shared: scratch.shared(),
         },
+        factory(options, events, &scratch, &networks),
+        options.subtests.clone(),
     ));
     let begin = Instant::now();
-    let engine = Engine::start(Script { source, host })
+    let engine = Engine::start(script(manifest, options, &host))
         .await
         .map_err(SessionError::Engine)?;
     let (ended, cut) = supervise(engine, options.global_timeout, events, interrupts).await;
@@ -117,21 +117,101 @@ pub async fn run(
         crate::event::Level::Info,
         format!("test script finished in {script_s:.2}s"),
     );
-    let (verdict, mut failure) = judge(ended, cut);
-    if let Some(failure) = &mut failure {
-        failure.console = consoles(&machines, &failure.message);
+    let (mut verdict, failure) = judge(ended, cut);
+    let (subtests, mut failures) = host.finished();
+    if let Some(failure) = failure {
+        failures.push(host.complete(failure).await);
     }
-    stop(&machines, events).await;
+    if verdict == Verdict::Passed && !failures.is_empty() {
+        verdict = Verdict::Failed;
+    }
+    stop(&host.machines(), events).await;
+    drop(host);
     drop(networks);
     drop(scratch);
     events.tell(Event::TestFinished {
         test: manifest.name.clone(),
         verdict,
         duration_s: round(begin.elapsed().as_secs_f64()),
-        failure,
+        failures,
+        subtests,
         output: options.output_folder.clone(),
     });
     Ok(verdict)
+}
+
+fn script(manifest: &Manifest, options: &Options, host: &Arc<Host>) -> Script {
+    Script {
+        origin: options.origin.clone(),
+        host: host.clone(),
+        python_packages: python_packages(&manifest.python_packages),
+        further_words: &[],
+        answers: serde_json::Value::Null,
+    }
+}
+
+/// Runs a script over machines that only write down what is asked of them.
+///
+/// # Errors
+/// When there is no room for its folders, or no thread for its engine.
+pub async fn mock_run(
+    origin: Arc<Origin>,
+    mock: Mock,
+    events: &Events,
+    interrupts: &mut mpsc::UnboundedReceiver<()>,
+) -> Result<(Verdict, Option<Failure>), SessionError> {
+    let folder = tempfile::tempdir().map_err(SessionError::Scratch)?;
+    let surroundings = Surroundings {
+        events: events.clone(),
+        accelerator: AcceleratorChoice::detect().accelerator,
+        state_folder: folder.path().to_owned(),
+        shared_folder: folder.path().to_owned(),
+        output_folder: folder.path().to_owned(),
+        network_environment: Vec::new(),
+    };
+    let root = folder.path().to_owned();
+    let make = move |command: &str, name: &str| {
+        Machine::from_command(command, name, &root, surroundings.clone())
+    };
+    let mut machines = BTreeMap::new();
+    for node in &mock.nodes {
+        let machine =
+            make("false", node).map_err(|error| SessionError::Scratch(io::Error::other(error)))?;
+        machines.insert(node.clone(), machine);
+    }
+    let folders = Folders {
+        output: folder.path().to_owned(),
+        shared: folder.path().to_owned(),
+    };
+    let factory = MachineFactory(Box::new(make));
+    let host = Host::new(
+        machines,
+        mock.vlans,
+        events.clone(),
+        folders,
+        factory,
+        Subtests::default(),
+    );
+    let script = Script {
+        origin,
+        host: Arc::new(host),
+        python_packages: python_packages(&[]),
+        further_words: &MOCK_WORDS,
+        answers: mock.answers,
+    };
+    let engine = Engine::start(script).await.map_err(SessionError::Engine)?;
+    let (ended, cut) = supervise(engine, mock.limit, events, interrupts).await;
+    Ok(judge(ended, cut))
+}
+
+/// What [`mock_run`] runs a script over.
+#[derive(Debug)]
+pub struct Mock {
+    pub nodes: Vec<String>,
+    pub vlans: Vec<u32>,
+    /// By method, or by machine, method and first argument.
+    pub answers: serde_json::Value,
+    pub limit: Duration,
 }
 
 /// Waits for the script's end, and brings it about where something demands it.
@@ -185,7 +265,7 @@ fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<Failure>) {
             (Verdict::Failed, Some(failure("GlobalTimeout", message)))
         }
         (None, Some(Ended::Passed)) => (Verdict::Passed, None),
-        (None, Some(Ended::Failed(failure))) => (Verdict::Failed, Some(failure)),
+        (None, Some(Ended::Failed(failure))) => (Verdict::Failed, Some(*failure)),
         (None, Some(Ended::Interrupted) | None) => {
             let message = "the script engine stopped without a result".to_owned();
             (Verdict::Broken, Some(failure("EngineError", message)))
@@ -197,31 +277,8 @@ fn failure(kind: &str, message: String) -> Failure {
     Failure {
         kind: kind.to_owned(),
         message,
-        subtest: None,
-        traceback: Vec::new(),
-        console: Vec::new(),
+        ..Failure::default()
     }
-}
-
-/// The ends of the consoles of the machines that a message names, or of those
-/// that have ended.
-fn consoles(machines: &BTreeMap<String, Arc<Machine>>, message: &str) -> Vec<ConsoleTail> {
-    machines
-        .values()
-        .filter(|machine| machine.pid().is_some())
-        .filter(|machine| !machine.is_up() || names(message, machine.name()))
-        .map(|machine| ConsoleTail {
-            machine: machine.name().to_owned(),
-            lines: machine.console().tail(TAIL_LINES),
-        })
-        .filter(|tail| !tail.lines.is_empty())
-        .collect()
-}
-
-fn names(message: &str, machine: &str) -> bool {
-    message
-        .split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'))
-        .any(|word| word == machine)
 }
 
 async fn stop(machines: &BTreeMap<String, Arc<Machine>>, events: &Events) {
@@ -257,7 +314,43 @@ fn make_machines(
     scratch: &Scratch,
     networks: &[Network],
 ) -> Result<BTreeMap<String, Arc<Machine>>, SessionError> {
-    let network_environment: Vec<(String, OsString)> = networks
+    manifest
+        .nodes
+        .iter()
+        .map(|(node_name, node)| {
+            let name = node
+                .machine_name()
+                .ok_or_else(|| SessionError::StartScript(node.start_script.clone()))?;
+            let state_folder = scratch.machine(name).map_err(SessionError::Scratch)?;
+            let surroundings = Surroundings {
+                state_folder,
+                ..around(options, events, scratch, networks)
+            };
+            let machine = Machine::new(name, node, surroundings);
+            Ok((node_name.clone(), Arc::new(machine)))
+        })
+        .collect()
+}
+
+/// What all machines of a test share.
+fn around(
+    options: &Options,
+    events: &Events,
+    scratch: &Scratch,
+    networks: &[Network],
+) -> Surroundings {
+    Surroundings {
+        events: events.clone(),
+        accelerator: options.accelerator.accelerator,
+        state_folder: PathBuf::new(),
+        shared_folder: scratch.shared(),
+        output_folder: options.output_folder.clone(),
+        network_environment: network_environment(networks),
+    }
+}
+
+fn network_environment(networks: &[Network]) -> Vec<(String, OsString)> {
+    networks
         .iter()
         .flat_map(|network| {
             let number = network.number();
@@ -272,27 +365,21 @@ fn make_machines(
                 ),
             ]
         })
-        .collect();
-    manifest
-        .nodes
-        .iter()
-        .map(|(node_name, node)| {
-            let name = node
-                .machine_name()
-                .ok_or_else(|| SessionError::StartScript(node.start_script.clone()))?;
-            let state_folder = scratch.machine(name).map_err(SessionError::Scratch)?;
-            let surroundings = Surroundings {
-                events: events.clone(),
-                accelerator: options.accelerator.accelerator,
-                state_folder,
-                shared_folder: scratch.shared(),
-                output_folder: options.output_folder.clone(),
-                network_environment: network_environment.clone(),
-            };
-            let machine = Machine::new(name, node, surroundings);
-            Ok((node_name.clone(), Arc::new(machine)))
-        })
         .collect()
+}
+
+/// Makes the machines that a script asks for beyond its nodes.
+fn factory(
+    options: &Options,
+    events: &Events,
+    scratch: &Scratch,
+    networks: &[Network],
+) -> MachineFactory {
+    let surroundings = around(options, events, scratch, networks);
+    let folder = scratch.path().to_owned();
+    MachineFactory(Box::new(move |command, name| {
+        Machine::from_command(command, name, &folder, surroundings.clone())
+    }))
 }
 
 fn describe(choice: &AcceleratorChoice) -> String {

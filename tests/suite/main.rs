@@ -2,6 +2,10 @@
 //! exactly what is printed.
 
 mod bad_input;
+mod checks;
 mod harness;
 mod interrupts;
+mod language;
+mod mock;
 mod runs;
+mod scripts;

@@ -124,7 +124,20 @@ let
       done
     '';
 
+  # Debian's python3-NAME by NAME.
+  python3Packages = lib.listToAttrs (
+    lib.concatMap (
+      name:
+      let
+        parts = builtins.match "python3-(.+)" name;
+      in
+      lib.optionals (parts != null) [ (lib.nameValuePair (lib.head parts) packages.${name}) ]
+    ) (lib.attrNames packages)
+  );
+
   aliases = {
+    inherit python3Packages;
+    python3.pkgs = python3Packages;
     inherit bash busybox postgrest;
     bashInteractive = bash;
     haskellPackages = { inherit postgrest; };

@@ -51,6 +51,8 @@ in
       #!/bin/bash
       export PATH=/run/current-system/sw/bin:/bin
       mkdir -p /dev/pts /dev/shm
+      # What bash's process substitution opens.
+      ln -s /proc/self/fd /dev/fd
       mount -t devpts devpts /dev/pts
       mount -t tmpfs -o mode=1777 shm /dev/shm
       # Orphans are reaped, and a halted or rebooted machine really is.

@@ -1,0 +1,97 @@
+//! The check of types by `ty`, where it is installed, over the stub of the words.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::error::Failed;
+use crate::language::check::{Finding, Severity, Surroundings};
+use crate::language::{Vocabulary, stub};
+use crate::origin::Origin;
+use crate::qemu::on_path;
+
+/// What to say where it is not.
+pub const MISSING: &str = "types are checked by the program `ty', which is not on PATH: \
+     install it with `pip install ty' or `uv tool install ty', or run snowglobe from its flake, which brings it";
+
+/// What the script's file begins with there; it takes one line.
+const IMPORT: &str = "from snowglobe_words import *\n";
+
+/// The program.
+#[derive(Debug)]
+pub struct TypeCheck {
+    program: PathBuf,
+}
+
+impl TypeCheck {
+    #[must_use]
+    pub fn find() -> Option<Self> {
+        on_path("ty").map(|program| Self { program })
+    }
+
+    /// What it says of a script, as warnings.
+    pub fn run(
+        &self,
+        origin: &Origin,
+        surroundings: &Surroundings,
+    ) -> Result<Vec<Finding>, Failed> {
+        let folder = tempfile::tempdir()?;
+        let mut machines = surroundings.machines.clone().unwrap_or_default();
+        if machines.len() == 1 && machines[0] != "machine" {
+            machines.push("machine".to_owned());
+        }
+        let vlans = surroundings.vlans.clone().unwrap_or_default();
+        let words = stub(Vocabulary::standard(), &machines, &vlans);
+        fs::write(folder.path().join("snowglobe_words.pyi"), words)?;
+        let script = folder.path().join("test_script.py");
+        fs::write(&script, format!("{IMPORT}{}", origin.script()))?;
+        let output = Command::new(&self.program)
+            .args([
+                "check",
+                "--output-format",
+                "concise",
+                "--color",
+                "never",
+                "--exit-zero",
+            ])
+            .arg("--project")
+            .arg(folder.path())
+            .arg(&script)
+            .current_dir(folder.path())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text
+            .lines()
+            .filter_map(|line| finding(line, origin))
+            .collect())
+    }
+}
+
+/// A line such as `test_script.py:3:5: error[unresolved-reference] Name `x` …`.
+fn finding(line: &str, origin: &Origin) -> Option<Finding> {
+    let mut parts = line.splitn(4, ':');
+    let number = |part: Option<&str>| part.and_then(|part| part.trim().parse::<usize>().ok());
+    parts
+        .next()
+        .filter(|file| file.ends_with("test_script.py"))?;
+    let (line, column) = (number(parts.next())?.checked_sub(1)?, number(parts.next())?);
+    let message = parts.next()?.trim();
+    let begin = origin.offset(line, 1);
+    let text = &origin.script()[begin..];
+    let begin = begin
+        + text
+            .char_indices()
+            .nth(column - 1)
+            .map_or(text.len(), |(offset, _)| offset);
+    let length = origin.script()[begin..]
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(0)
+        .max(1);
+    Some(Finding {
+        level: Severity::Warning,
+        code: "types",
+        message: message.to_owned(),
+        help: None,
+        range: Some(begin..begin + length),
+    })
+}

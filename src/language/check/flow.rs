@@ -1,0 +1,75 @@
+//! What the order of statements tells: those that are never reached, and subtests of one name.
+
+use std::collections::HashSet;
+
+use ruff_text_size::Ranged;
+use rustpython_vm::compiler::ast::visitor::{self, Visitor};
+use rustpython_vm::compiler::ast::{Expr, Stmt};
+
+use super::Finding;
+
+pub(super) fn check(suite: &[Stmt]) -> Vec<Finding> {
+    let mut reader = Reader::default();
+    reader.visit_body(suite);
+    reader.findings
+}
+
+#[derive(Default)]
+struct Reader<'a> {
+    subtests: HashSet<&'a str>,
+    findings: Vec<Finding>,
+}
+
+impl Reader<'_> {
+    fn find(&mut self, code: &'static str, message: String, at: &impl Ranged) {
+        let range = at.range().start().to_usize()..at.range().end().to_usize();
+        self.findings.push(Finding::warning(code, message, range));
+    }
+}
+
+impl<'a> Visitor<'a> for Reader<'a> {
+    fn visit_body(&mut self, body: &'a [Stmt]) {
+        for pair in body.windows(2) {
+            let word = match &pair[0] {
+                Stmt::Return(_) => "return",
+                Stmt::Raise(_) => "raise",
+                Stmt::Break(_) => "break",
+                Stmt::Continue(_) => "continue",
+                _ => continue,
+            };
+            // `return` before a `yield` is how an empty generator is written.
+            let yields = matches!(&pair[1], Stmt::Expr(it) if it.value.is_yield_expr());
+            if !yields {
+                let message = format!("never reached: `{word}' comes before");
+                self.find("unreachable", message, &pair[1]);
+            }
+            break;
+        }
+        visitor::walk_body(self, body);
+    }
+
+    fn visit_stmt(&mut self, statement: &'a Stmt) {
+        if let Stmt::With(with) = statement {
+            for item in &with.items {
+                if let Some((name, literal)) = subtest(&item.context_expr)
+                    && !self.subtests.insert(name)
+                {
+                    let message =
+                        format!("a second subtest {name:?}: reports cannot tell them apart");
+                    self.find("subtest-twice", message, literal);
+                }
+            }
+        }
+        visitor::walk_stmt(self, statement);
+    }
+}
+
+/// The name in `subtest("name")`.
+fn subtest(expression: &Expr) -> Option<(&str, &Expr)> {
+    let call = expression.as_call_expr()?;
+    if call.func.as_name_expr()?.id.as_str() != "subtest" {
+        return None;
+    }
+    let argument = call.arguments.args.first()?;
+    Some((argument.as_string_literal_expr()?.value.to_str(), argument))
+}

@@ -1,0 +1,347 @@
+//! The check of a script before anything boots: syntax, names, calls, and what cannot be meant.
+
+mod calls;
+mod flow;
+mod names;
+mod python;
+mod types;
+
+use std::ops::Range;
+
+use rustpython_vm::compiler::{self, CompileError, CompileOpts, Mode, parser};
+use serde::Serialize;
+
+use super::Vocabulary;
+use names::Names;
+
+/// Python's own recursion is the stack's here: room for deep scripts.
+const STACK_BYTES: usize = 1 << 30;
+
+/// Brackets and operators of one statement, beyond which trees get too deep to walk.
+const STATEMENT_TOKENS: usize = 200_000;
+
+/// Something that is, or may be, wrong with a script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub level: Severity,
+    /// What kind of thing it is: stable, for programs.
+    pub code: &'static str,
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Bytes of the script; none where it is about the test as a whole.
+    #[serde(skip)]
+    pub range: Option<Range<usize>>,
+}
+
+/// How sure it is that a finding is a mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    Note,
+    Warning,
+    /// The script cannot run as it is.
+    Error,
+}
+
+/// What the test tells of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The nodes as the script names them. Where they are not known, a name
+    /// that is only used as a machine is taken for one.
+    pub machines: Option<Vec<String>>,
+    /// Further names of the same machines.
+    pub further_names: Vec<String>,
+    /// The virtual networks; where they are not known, any `vlanN` is one.
+    pub vlans: Option<Vec<u32>>,
+}
+
+/// Which parts of the check are wanted. Syntax always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Names, and what cannot be meant.
+    pub lint: Wanted,
+    /// Methods and arguments of the words.
+    pub types: Wanted,
+}
+
+/// Whether a part of the check is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Yes,
+    No,
+}
+
+impl Parts {
+    /// From a test's `skipLint` and `skipTypeCheck`.
+    #[must_use]
+    pub fn without(skip_lint: bool, skip_type_check: bool) -> Self {
+        let wanted = |skip: bool| if skip { Wanted::No } else { Wanted::Yes };
+        Self {
+            lint: wanted(skip_lint),
+            types: wanted(skip_type_check),
+        }
+    }
+}
+
+/// Everything that was found, in the order of the script.
+#[must_use]
+pub fn check(source: &str, surroundings: &Surroundings, parts: Parts) -> Vec<Finding> {
+    // Deep nesting is walked by recursion.
+    std::thread::scope(|scope| {
+        let work = || check_here(source, surroundings, parts);
+        let thread = std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, work);
+        match thread.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(findings)) => findings,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            // Without a thread of its own it is done on this one's stack.
+            Err(_) => work(),
+        }
+    })
+}
+
+fn check_here(source: &str, surroundings: &Surroundings, parts: Parts) -> Vec<Finding> {
+    if let Some(finding) = unreadable(source) {
+        return vec![finding];
+    }
+    let parsed = parser::parse_unchecked(source, parser::ParseOptions::from(parser::Mode::Module));
+    let errors = parsed.errors().iter().map(syntax_finding).collect();
+    let mut findings = match compile_error(source) {
+        None => Vec::new(),
+        // Everything after it is in its wake.
+        Some((finding, Reach::ToTheEnd)) => vec![finding],
+        Some((finding, Reach::Here)) if parsed.errors().is_empty() => vec![finding],
+        Some((_, Reach::Here)) => errors,
+    };
+    let Some(parsed) = parsed.try_into_module().filter(|_| findings.is_empty()) else {
+        // What the rest would find in half a script is noise.
+        return findings;
+    };
+    let names = Names::read(parsed.suite());
+    let scene = types::Scene::new(Vocabulary::standard(), surroundings, &names);
+    if parts.lint == Wanted::Yes {
+        findings.extend(names.unknown(&scene));
+        findings.extend(flow::check(parsed.suite()));
+        findings.extend(unused_nodes(surroundings, &names));
+    }
+    if parts.types == Wanted::Yes {
+        findings.extend(calls::check(&scene));
+    }
+    findings.sort_by_key(|finding| {
+        finding
+            .range
+            .as_ref()
+            .map_or(usize::MAX, |range| range.start)
+    });
+    findings
+}
+
+/// The names that a script uses only as machines, in order.
+#[must_use]
+pub fn seeming_machines(source: &str, vocabulary: &Vocabulary) -> Vec<String> {
+    let Ok(parsed) = parser::parse_module(source) else {
+        return Vec::new();
+    };
+    let names = Names::read(parsed.suite());
+    let unknown = Surroundings::default();
+    let scene = types::Scene::new(vocabulary, &unknown, &names);
+    let mut machines = scene.machine_names();
+    // The only one also goes by this name.
+    if machines.len() != 1 && names.uses_unbound("machine") {
+        machines.push("machine".to_owned());
+    }
+    machines.sort();
+    machines
+}
+
+/// The modules that a script uses without importing them, as it may under the
+/// driver of 2020.
+#[must_use]
+pub fn implied_modules<'v>(source: &str, vocabulary: &'v Vocabulary) -> Vec<&'v str> {
+    let Ok(parsed) = parser::parse_module(source) else {
+        return Vec::new();
+    };
+    let names = Names::read(parsed.suite());
+    let modules = vocabulary.implied_modules.iter().map(String::as_str);
+    modules
+        .filter(|module| names.uses_unbound(module))
+        .collect()
+}
+
+/// What no parser should be given.
+fn unreadable(source: &str) -> Option<Finding> {
+    if let Some(position) = source.find('\0') {
+        return Some(Finding::error(
+            "syntax",
+            "the script holds a NUL byte".to_owned(),
+            position..position + 1,
+        ));
+    }
+    let begin = deep_statement(source)?;
+    Some(Finding::error(
+        "syntax",
+        format!("a statement of more than {STATEMENT_TOKENS} operators"),
+        begin..begin + 1,
+    ))
+}
+
+/// Where a run of lines without end or indentation holds too many operators.
+/// Strings are not told from code: a long text has few operators a line.
+fn deep_statement(source: &str) -> Option<usize> {
+    let mut begin = 0;
+    let mut operators = 0;
+    for (position, byte) in source.bytes().enumerate() {
+        match byte {
+            b'\n' if !source[..position].ends_with(['\\', '(', '[', '{', ',', '+']) => {
+                begin = position + 1;
+                operators = 0;
+            }
+            b'(' | b'[' | b'{' | b'+' | b'-' | b'*' | b'/' | b'%' | b'&' | b'|' | b'^' | b'~'
+            | b'.' => operators += 1,
+            _ => {}
+        }
+        if operators > STATEMENT_TOKENS {
+            return Some(begin);
+        }
+    }
+    None
+}
+
+fn syntax_finding(error: &parser::ParseError) -> Finding {
+    let message = error.error.to_string();
+    // Sentences in this program's messages begin small.
+    let mut chars = message.chars();
+    let message = chars.next().map_or_else(String::new, |first| {
+        first.to_lowercase().collect::<String>() + chars.as_str()
+    });
+    Finding::error(
+        "syntax",
+        message,
+        error.location.start().to_usize()..error.location.end().to_usize(),
+    )
+}
+
+/// How far a mistake confuses what follows on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Here,
+    ToTheEnd,
+}
+
+/// What the compiler says first. It also sees what is no matter of grammar,
+/// such as `return` outside of a function.
+fn compile_error(source: &str) -> Option<(Finding, Reach)> {
+    let error =
+        compiler::compile(source, Mode::Exec, "testScript", CompileOpts::default()).err()?;
+    let (reach, range) = match &error {
+        CompileError::Parse(error) => {
+            let unclosed = error.is_unclosed_bracket || error.is_unclosed_string;
+            let reach = if unclosed {
+                Reach::ToTheEnd
+            } else {
+                Reach::Here
+            };
+            let range = error.raw_location;
+            let (line, column) = (
+                error.location.line.get(),
+                error.location.character_offset.get(),
+            );
+            let begin = if unclosed {
+                python::offset_of_char(source, line, column)
+            } else {
+                range.start().to_usize()
+            };
+            (
+                reach,
+                begin..(begin + 1).max(if unclosed { 0 } else { range.end().to_usize() }),
+            )
+        }
+        CompileError::Codegen(_) => {
+            let (line, column) = error.python_location();
+            let begin = python::offset(source, line, column);
+            (Reach::Here, begin..begin + 1)
+        }
+    };
+    Some((Finding::error("syntax", error.to_string(), range), reach))
+}
+
+fn unused_nodes(surroundings: &Surroundings, names: &Names<'_>) -> Vec<Finding> {
+    let machines = surroundings.machines.as_deref().unwrap_or_default();
+    let named_otherwise = surroundings
+        .further_names
+        .iter()
+        .any(|name| names.mentions(name));
+    let all_are_used = [
+        "start_all",
+        "machines",
+        "machines_qemu",
+        "driver",
+        "run_tests",
+        "machine",
+    ]
+    .iter()
+    .any(|word| names.mentions(word));
+    if all_are_used || named_otherwise {
+        return Vec::new();
+    }
+    machines
+        .iter()
+        .filter(|machine| !names.mentions(machine))
+        .map(|machine| Finding {
+            level: Severity::Note,
+            code: "unused-node",
+            message: format!("the node `{machine}' is never used, and never starts"),
+            help: None,
+            range: None,
+        })
+        .collect()
+}
+
+impl Finding {
+    fn error(code: &'static str, message: String, range: Range<usize>) -> Self {
+        Self {
+            level: Severity::Error,
+            code,
+            message,
+            help: None,
+            range: Some(range),
+        }
+    }
+
+    fn warning(code: &'static str, message: String, range: Range<usize>) -> Self {
+        Self {
+            level: Severity::Warning,
+            ..Self::error(code, message, range)
+        }
+    }
+
+    fn with_help(self, help: Option<String>) -> Self {
+        Self { help, ..self }
+    }
+
+    /// What is caught where it happens may be meant.
+    fn unless_guarded(self, guarded: bool) -> Self {
+        let level = if guarded {
+            Severity::Warning
+        } else {
+            self.level
+        };
+        Self { level, ..self }
+    }
+}
+
+/// The most similar of the names, if one is similar enough.
+fn similar<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    names
+        .into_iter()
+        .map(|other| (strsim::damerau_levenshtein(name, other), other))
+        .filter(|(distance, other)| *distance <= 1 + other.len().min(name.len()) / 4)
+        .min()
+        .map(|(_, other)| format!("did you mean `{other}'?"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,540 @@
+//! Python's scopes: where each name of a script is bound, and where it is used.
+
+use std::collections::{HashMap, HashSet};
+
+use ruff_text_size::{Ranged, TextRange};
+use rustpython_vm::compiler::ast::visitor::{self, Visitor};
+use rustpython_vm::compiler::ast::{self, Expr, ExprContext, Pattern, Stmt};
+
+use super::types::Scene;
+use super::{Finding, Severity, python, similar};
+
+pub(super) type ScopeId = usize;
+
+/// All names of a script.
+#[derive(Debug, Default)]
+pub(super) struct Names<'a> {
+    scopes: Vec<Scope<'a>>,
+    uses: Vec<Use<'a>>,
+    pub attributes: Vec<Place<'a, ast::ExprAttribute>>,
+    pub calls: Vec<Place<'a, ast::ExprCall>>,
+    /// Attributes that the script sets or asks for itself.
+    pub own_attributes: HashSet<&'a str>,
+    /// Whether names can come about that are not to be seen.
+    dynamic: bool,
+}
+
+/// An expression and where it stands.
+#[derive(Debug)]
+pub(super) struct Place<'a, T> {
+    pub node: &'a T,
+    pub scope: ScopeId,
+    /// Whether an exception there is caught.
+    pub guarded: bool,
+}
+
+#[derive(Debug, Default)]
+struct Scope<'a> {
+    kind: ScopeKind,
+    parent: Option<ScopeId>,
+    bindings: HashMap<&'a str, Vec<Binding<'a>>>,
+    /// Names that belong to the module, or to a function around this one.
+    elsewhere: HashMap<&'a str, ScopeKind>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum ScopeKind {
+    #[default]
+    Module,
+    Function,
+    Class,
+    Comprehension,
+}
+
+/// How a name got its value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Binding<'a> {
+    pub from: From<'a>,
+    /// The scope in which the expression is to be read.
+    pub scope: ScopeId,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum From<'a> {
+    Value(&'a Expr),
+    ElementOf(&'a Expr),
+    Annotation(&'a Expr),
+    Unknown,
+}
+
+#[derive(Debug)]
+struct Use<'a> {
+    name: &'a str,
+    range: TextRange,
+    scope: ScopeId,
+    guarded: bool,
+    /// The attribute that is taken of it at once.
+    attribute: Option<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    pub fn read(suite: &'a [Stmt]) -> Self {
+        let mut reader = Reader {
+            names: Names {
+                scopes: vec![Scope::default()],
+                ..Names::default()
+            },
+            current: 0,
+            guards: 0,
+        };
+        reader.visit_body(suite);
+        reader.names
+    }
+
+    /// Whether the name occurs anywhere.
+    pub fn mentions(&self, name: &str) -> bool {
+        self.uses.iter().any(|used| used.name == name)
+    }
+
+    /// Whether the name occurs where nothing binds it.
+    pub fn uses_unbound(&self, name: &str) -> bool {
+        let mut uses = self.uses.iter().filter(|used| used.name == name);
+        uses.any(|used| self.bindings(used.scope, used.name).is_none())
+    }
+
+    /// The bindings of a name as seen from a scope; none where the script does not bind it.
+    pub fn bindings(&self, scope: ScopeId, name: &str) -> Option<&[Binding<'a>]> {
+        let mut current = self.home(scope, name);
+        let mut innermost = true;
+        loop {
+            let here = &self.scopes[current];
+            if (innermost || here.kind != ScopeKind::Class)
+                && let Some(bindings) = here.bindings.get(name)
+            {
+                return Some(bindings);
+            }
+            innermost = false;
+            current = here.parent?;
+        }
+    }
+
+    /// Where the search for a name begins.
+    fn home(&self, scope: ScopeId, name: &str) -> ScopeId {
+        match self.scopes[scope].elsewhere.get(name) {
+            Some(ScopeKind::Module) => 0,
+            Some(_) => self.scopes[scope].parent.unwrap_or(0),
+            None => scope,
+        }
+    }
+
+    /// Names that nothing binds, and whose every use is that of a machine.
+    pub fn seeming_machines(&self, is_member: impl Fn(&str) -> bool) -> HashSet<&'a str> {
+        let free = || {
+            self.uses
+                .iter()
+                .filter(|used| self.bindings(used.scope, used.name).is_none())
+        };
+        let mut machines: HashSet<&str> = free()
+            .filter(|used| used.attribute.is_some_and(&is_member))
+            .map(|used| used.name)
+            .collect();
+        for used in free() {
+            if !used.attribute.is_some_and(&is_member) {
+                machines.remove(used.name);
+            }
+        }
+        machines
+    }
+
+    /// Names that nobody knows.
+    pub fn unknown(&self, scene: &Scene<'_, 'a>) -> Vec<Finding> {
+        self.uses
+            .iter()
+            .filter(|used| self.bindings(used.scope, used.name).is_none())
+            .filter(|used| !python::is_builtin(used.name) && !scene.is_word(used.name))
+            .map(|used| self.unknown_finding(used, scene))
+            .collect()
+    }
+
+    fn unknown_finding(&self, used: &Use<'a>, scene: &Scene<'_, 'a>) -> Finding {
+        let range = used.range.start().to_usize()..used.range.end().to_usize();
+        if scene.is_implied_module(used.name) {
+            let message = format!("`{}' is used without an import", used.name);
+            let help = Some(format!(
+                "only the driver of 2020 had it: import {}",
+                used.name
+            ));
+            return Finding::warning("missing-import", message, range).with_help(help);
+        }
+        let as_machine = used
+            .attribute
+            .is_some_and(|name| scene.is_machine_member(name));
+        let (code, message) = if as_machine {
+            (
+                "unknown-machine",
+                format!("there is no machine `{}'", used.name),
+            )
+        } else {
+            (
+                "unknown-name",
+                format!("the name `{}' is not known", used.name),
+            )
+        };
+        let scopes = self.scopes.iter();
+        let own: Vec<&str> = scopes
+            .flat_map(|scope| scope.bindings.keys().copied())
+            .collect();
+        let words: Vec<&str> = scene.words().collect();
+        let help = similar(used.name, [words, own, python::builtins()].concat()).or_else(|| {
+            let nodes = scene.machines().filter(|_| as_machine)?;
+            Some(format!("the test's machines are: {}", nodes.join(", ")))
+        });
+        let finding = Finding::error(code, message, range).with_help(help);
+        let level = if self.dynamic {
+            Severity::Warning
+        } else {
+            finding.level
+        };
+        Finding { level, ..finding }.unless_guarded(used.guarded)
+    }
+}
+
+struct Reader<'a> {
+    names: Names<'a>,
+    current: ScopeId,
+    /// How many statements around the current one catch what it may raise.
+    guards: u32,
+}
+
+impl<'a> Reader<'a> {
+    fn bind(&mut self, name: &'a str, from: From<'a>) {
+        self.bind_in(self.current, name, from);
+    }
+
+    fn bind_in(&mut self, scope: ScopeId, name: &'a str, from: From<'a>) {
+        let mut home = self.names.home(scope, name);
+        // An enclosing function's: the next one outwards that has it.
+        if self.names.scopes[scope].elsewhere.get(name) == Some(&ScopeKind::Function) {
+            while !self.names.scopes[home].bindings.contains_key(name) {
+                match self.names.scopes[home].parent {
+                    Some(parent) => home = parent,
+                    None => break,
+                }
+            }
+        }
+        let binding = Binding {
+            from,
+            scope: self.current,
+        };
+        let bindings = &mut self.names.scopes[home].bindings;
+        bindings.entry(name).or_default().push(binding);
+    }
+
+    fn within(&mut self, kind: ScopeKind, work: impl FnOnce(&mut Self)) {
+        let parent = self.current;
+        self.names.scopes.push(Scope {
+            kind,
+            parent: Some(parent),
+            ..Scope::default()
+        });
+        self.current = self.names.scopes.len() - 1;
+        work(self);
+        self.current = parent;
+    }
+
+    /// Binds what an assignment's target names.
+    fn assign(&mut self, target: &'a Expr, from: From<'a>) {
+        match (target, from) {
+            (Expr::Name(name), _) => self.bind(name.id.as_str(), from),
+            (Expr::Tuple(targets), From::Value(Expr::Tuple(values)))
+                if targets.elts.len() == values.elts.len()
+                    && !targets.elts.iter().any(Expr::is_starred_expr) =>
+            {
+                for (target, value) in targets.elts.iter().zip(&values.elts) {
+                    self.assign(target, From::Value(value));
+                }
+            }
+            _ => self.visit_expr(target),
+        }
+    }
+
+    fn function(&mut self, parameters: Option<&'a ast::Parameters>, work: impl FnOnce(&mut Self)) {
+        if let Some(parameters) = parameters {
+            for parameter in parameters.iter_non_variadic_params() {
+                if let Some(default) = parameter.default() {
+                    self.visit_expr(default);
+                }
+            }
+            for parameter in parameters {
+                if let Some(annotation) = parameter.annotation() {
+                    self.visit_annotation(annotation);
+                }
+            }
+        }
+        self.within(ScopeKind::Function, |reader| {
+            for parameter in parameters.iter().flat_map(|parameters| parameters.iter()) {
+                let variadic = parameter.is_variadic();
+                let from = match parameter.annotation() {
+                    Some(annotation) if !variadic => From::Annotation(annotation),
+                    _ => From::Unknown,
+                };
+                reader.bind(parameter.name().as_str(), from);
+            }
+            work(reader);
+        });
+    }
+
+    fn comprehension(&mut self, generators: &'a [ast::Comprehension], results: &[&'a Expr]) {
+        let Some((first, others)) = generators.split_first() else {
+            return;
+        };
+        // The first is evaluated outside.
+        self.visit_expr(&first.iter);
+        self.within(ScopeKind::Comprehension, |reader| {
+            reader.assign(&first.target, From::ElementOf(&first.iter));
+            for condition in &first.ifs {
+                reader.visit_expr(condition);
+            }
+            for generator in others {
+                reader.visit_expr(&generator.iter);
+                reader.assign(&generator.target, From::ElementOf(&generator.iter));
+                for condition in &generator.ifs {
+                    reader.visit_expr(condition);
+                }
+            }
+            for result in results {
+                reader.visit_expr(result);
+            }
+        });
+    }
+
+    /// The innermost scope that is not a comprehension's: `:=` binds there.
+    fn function_scope(&self) -> ScopeId {
+        let mut scope = self.current;
+        while self.names.scopes[scope].kind == ScopeKind::Comprehension {
+            scope = self.names.scopes[scope].parent.unwrap_or(0);
+        }
+        scope
+    }
+
+    fn use_name(&mut self, name: &'a ast::ExprName, attribute: Option<&'a str>) {
+        self.names.uses.push(Use {
+            name: name.id.as_str(),
+            range: name.range,
+            scope: self.current,
+            guarded: self.guards > 0,
+            attribute,
+        });
+    }
+
+    /// Names of attributes that a script asks for or sets by their names.
+    fn note_own_attribute(&mut self, call: &'a ast::ExprCall) {
+        let Expr::Name(function) = &*call.func else {
+            return;
+        };
+        match (function.id.as_str(), call.arguments.args.get(1)) {
+            ("hasattr" | "setattr" | "getattr", Some(Expr::StringLiteral(name))) => {
+                self.names.own_attributes.insert(name.value.to_str());
+            }
+            ("globals" | "exec" | "locals" | "vars", _) => self.names.dynamic = true,
+            _ => {}
+        }
+    }
+}
+
+impl<'a> Visitor<'a> for Reader<'a> {
+    fn visit_stmt(&mut self, statement: &'a Stmt) {
+        match statement {
+            Stmt::FunctionDef(function) => {
+                for decorator in &function.decorator_list {
+                    self.visit_decorator(decorator);
+                }
+                self.bind(function.name.as_str(), From::Unknown);
+                if let Some(returns) = &function.returns {
+                    self.visit_annotation(returns);
+                }
+                // What is in a function is caught, or not, by who calls it.
+                let guards = std::mem::take(&mut self.guards);
+                self.function(Some(&function.parameters), |reader| {
+                    if let Some(parameters) = &function.type_params {
+                        reader.visit_type_params(parameters);
+                    }
+                    reader.visit_body(&function.body);
+                });
+                self.guards = guards;
+            }
+            Stmt::ClassDef(class) => {
+                for decorator in &class.decorator_list {
+                    self.visit_decorator(decorator);
+                }
+                if let Some(arguments) = &class.arguments {
+                    self.visit_arguments(arguments);
+                }
+                self.bind(class.name.as_str(), From::Unknown);
+                if class.arguments.is_some() {
+                    // An object of the base may become one of this class.
+                    let methods = class.body.iter().filter_map(Stmt::as_function_def_stmt);
+                    let names = methods.map(|method| method.name.as_str());
+                    self.names.own_attributes.extend(names);
+                }
+                self.within(ScopeKind::Class, |reader| {
+                    if let Some(parameters) = &class.type_params {
+                        reader.visit_type_params(parameters);
+                    }
+                    reader.visit_body(&class.body);
+                });
+            }
+            Stmt::Assign(assignment) => {
+                self.visit_expr(&assignment.value);
+                for target in &assignment.targets {
+                    self.assign(target, From::Value(&assignment.value));
+                }
+            }
+            Stmt::AnnAssign(assignment) => {
+                if let Some(value) = &assignment.value {
+                    self.visit_expr(value);
+                }
+                self.visit_annotation(&assignment.annotation);
+                self.assign(&assignment.target, From::Annotation(&assignment.annotation));
+            }
+            Stmt::For(loop_) => {
+                self.visit_expr(&loop_.iter);
+                self.assign(&loop_.target, From::ElementOf(&loop_.iter));
+                self.visit_body(&loop_.body);
+                self.visit_body(&loop_.orelse);
+            }
+            Stmt::Import(import) => {
+                for alias in &import.names {
+                    let name = alias.asname.as_ref().unwrap_or(&alias.name).as_str();
+                    self.bind(name.split('.').next().unwrap_or(name), From::Unknown);
+                }
+            }
+            Stmt::ImportFrom(import) => {
+                for alias in &import.names {
+                    let name = alias.asname.as_ref().unwrap_or(&alias.name).as_str();
+                    self.names.dynamic |= name == "*";
+                    self.bind(name, From::Unknown);
+                }
+            }
+            Stmt::Global(global) => {
+                for name in &global.names {
+                    let elsewhere = &mut self.names.scopes[self.current].elsewhere;
+                    elsewhere.insert(name.as_str(), ScopeKind::Module);
+                }
+            }
+            Stmt::Nonlocal(nonlocal) => {
+                for name in &nonlocal.names {
+                    let elsewhere = &mut self.names.scopes[self.current].elsewhere;
+                    elsewhere.insert(name.as_str(), ScopeKind::Function);
+                }
+            }
+            Stmt::Try(attempt) => {
+                let guard = u32::from(!attempt.handlers.is_empty());
+                self.guards += guard;
+                self.visit_body(&attempt.body);
+                self.guards -= guard;
+                for handler in &attempt.handlers {
+                    self.visit_except_handler(handler);
+                }
+                self.visit_body(&attempt.orelse);
+                self.visit_body(&attempt.finalbody);
+            }
+            _ => visitor::walk_stmt(self, statement),
+        }
+    }
+
+    fn visit_expr(&mut self, expression: &'a Expr) {
+        match expression {
+            Expr::Name(name) => match name.ctx {
+                ExprContext::Load => self.use_name(name, None),
+                ExprContext::Store | ExprContext::Del | ExprContext::Invalid => {
+                    self.bind(name.id.as_str(), From::Unknown);
+                }
+            },
+            Expr::Attribute(attribute) => {
+                if attribute.ctx == ExprContext::Load {
+                    self.names.attributes.push(Place {
+                        node: attribute,
+                        scope: self.current,
+                        guarded: self.guards > 0,
+                    });
+                } else {
+                    self.names.own_attributes.insert(attribute.attr.as_str());
+                }
+                match &*attribute.value {
+                    Expr::Name(name) if name.ctx == ExprContext::Load => {
+                        self.use_name(name, Some(attribute.attr.as_str()));
+                    }
+                    value => self.visit_expr(value),
+                }
+            }
+            Expr::Call(call) => {
+                self.note_own_attribute(call);
+                self.names.calls.push(Place {
+                    node: call,
+                    scope: self.current,
+                    guarded: self.guards > 0,
+                });
+                visitor::walk_expr(self, expression);
+            }
+            Expr::Lambda(lambda) => {
+                self.function(lambda.parameters.as_deref(), |reader| {
+                    reader.visit_expr(&lambda.body);
+                });
+            }
+            Expr::Named(named) => {
+                self.visit_expr(&named.value);
+                if let Expr::Name(name) = &*named.target {
+                    let scope = self.function_scope();
+                    self.bind_in(scope, name.id.as_str(), From::Value(&named.value));
+                }
+            }
+            Expr::ListComp(it) => self.comprehension(&it.generators, &[&it.elt]),
+            Expr::SetComp(it) => self.comprehension(&it.generators, &[&it.elt]),
+            Expr::Generator(it) => self.comprehension(&it.generators, &[&it.elt]),
+            Expr::DictComp(it) => {
+                let results: Vec<&Expr> = it
+                    .key
+                    .iter()
+                    .map(|key| &**key)
+                    .chain([&*it.value])
+                    .collect();
+                self.comprehension(&it.generators, &results);
+            }
+            _ => visitor::walk_expr(self, expression),
+        }
+    }
+
+    fn visit_except_handler(&mut self, handler: &'a ast::ExceptHandler) {
+        let ast::ExceptHandler::ExceptHandler(inner) = handler;
+        if let Some(name) = &inner.name {
+            self.bind(name.as_str(), From::Unknown);
+        }
+        visitor::walk_except_handler(self, handler);
+    }
+
+    fn visit_pattern(&mut self, pattern: &'a Pattern) {
+        let name = match pattern {
+            Pattern::MatchAs(it) => it.name.as_ref(),
+            Pattern::MatchStar(it) => it.name.as_ref(),
+            Pattern::MatchMapping(it) => it.rest.as_ref(),
+            _ => None,
+        };
+        if let Some(name) = name {
+            self.bind(name.as_str(), From::Unknown);
+        }
+        visitor::walk_pattern(self, pattern);
+    }
+
+    fn visit_type_param(&mut self, parameter: &'a ast::TypeParam) {
+        self.bind(parameter.name().as_str(), From::Unknown);
+        visitor::walk_type_param(self, parameter);
+    }
+}
+
+impl<T: Ranged> Place<'_, T> {
+    pub fn range(&self) -> std::ops::Range<usize> {
+        let range = self.node.range();
+        range.start().to_usize()..range.end().to_usize()
+    }
+}

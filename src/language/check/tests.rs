@@ -1,0 +1,265 @@
+//! Scripts, right and wrong.
+
+use super::*;
+
+fn surroundings(machines: &[&str]) -> Surroundings {
+    Surroundings {
+        machines: Some(machines.iter().map(ToString::to_string).collect()),
+        further_names: vec!["server_by_host_name".to_owned()],
+        vlans: Some(vec![1]),
+    }
+}
+
+/// Findings as lines: level, code, what it is about, message, help.
+fn found(source: &str) -> Vec<String> {
+    found_with(source, &surroundings(&["server", "client"]))
+}
+
+fn found_with(source: &str, surroundings: &Surroundings) -> Vec<String> {
+    check(source, surroundings, Parts::without(false, false))
+        .into_iter()
+        .map(|finding| {
+            let about = finding.range.map_or("", |range| {
+                &source[range.start..range.end.min(source.len())]
+            });
+            let level = match finding.level {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+                Severity::Note => "note",
+            };
+            let help = finding
+                .help
+                .map(|help| format!("; {help}"))
+                .unwrap_or_default();
+            format!(
+                "{level} {} [{about}] {}{help}",
+                finding.code, finding.message
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn good_scripts_have_no_findings() {
+    let source = r#"
+import json
+from datetime import timedelta
+
+start_all()
+server.wait_for_unit("x.service", timeout=timedelta(minutes=1))
+for m in machines:
+    m.succeed("true", "false", timeout=3, user="alice", env={"A": 1})
+client.connected = False
+status, out = client.execute("true")
+with subtest("a"), client.nested("b"):
+    t.assertEqual(json.loads(out)["a"], 1)
+def check(m: Machine, **kw) -> bool:
+    global seen
+    seen = [x.name for x in driver.machines if (y := x.pid)]
+    print(y, kw, __name__)
+    return True
+retry(lambda last: check(server))
+class Sub(Machine):
+    extra = 1
+    def more(self):
+        return self.extra
+@polling_condition
+def holds():
+    server.succeed("true")
+with holds:
+    client.start(allow_reboot=True)
+try:
+    import tomllib
+except ImportError as error:
+    raise error
+match out:
+    case {"a": first, **others}:
+        print(first, others)
+    case [head, *tail] as whole:
+        print(head, tail, whole)
+vlan1.nr
+parallel(lambda: server.shutdown(), client.shutdown)
+with deadline(5):
+    server.file("/etc/passwd").contents
+log.info("a %s", 1)
+server.wait_for_open_port("80")
+"#;
+    assert_eq!(found(source), Vec::<String>::new());
+}
+
+#[test]
+fn all_syntax_errors_at_once() {
+    let found = found("x = (1\ny = 2)\nif True\n    pass\n");
+    assert!(found.len() > 1, "{found:?}");
+    assert!(
+        found.iter().all(|line| line.starts_with("error syntax")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn what_only_the_compiler_sees() {
+    assert_eq!(
+        found("return 3\n"),
+        ["error syntax [r] 'return' outside function"]
+    );
+}
+
+#[test]
+fn unknown_names() {
+    assert_eq!(
+        found("start_al()\nprint(sever)\nweb.succeed(\"true\")\nserver; client\n"),
+        [
+            "error unknown-name [start_al] the name `start_al' is not known; did you mean `start_all'?",
+            "error unknown-name [sever] the name `sever' is not known; did you mean `server'?",
+            "error unknown-machine [web] there is no machine `web'; the test's machines are: server, client",
+        ]
+    );
+}
+
+#[test]
+fn names_that_are_caught_only_warn() {
+    let source = "start_all()\ntry:\n    nothing\nexcept NameError:\n    pass\n";
+    assert_eq!(
+        found(source),
+        ["warning unknown-name [nothing] the name `nothing' is not known"]
+    );
+}
+
+#[test]
+fn unknown_methods_on_whatever_is_a_machine() {
+    let source = "server.suceed('x')\nfor m in [server, client]:\n    m.wait_for_units('x')\n\
+                  def f(m: Machine):\n    m.nonsense()\nmachines[0].statr()\nx = client\nx.foo\nlog.warn('x')\nvlan1.number\n";
+    assert_eq!(
+        found(source),
+        [
+            "error unknown-attribute [suceed] a machine has no `suceed'; did you mean `succeed'?",
+            "error unknown-attribute [wait_for_units] a machine has no `wait_for_units'; did you mean `wait_for_unit'?",
+            "error unknown-attribute [nonsense] a machine has no `nonsense'",
+            "error unknown-attribute [statr] a machine has no `statr'; did you mean `start'?",
+            "error unknown-attribute [foo] a machine has no `foo'",
+            "error unknown-attribute [warn] the log has no `warn'",
+            "error unknown-attribute [number] a VLAN has no `number'",
+        ]
+    );
+}
+
+#[test]
+fn arguments_that_do_not_fit() {
+    let source = "server.wait_for_unit()\nserver.wait_for_unit('a', 'b', 3, 4)\nclient.succeed('a', timout=3)\n\
+                  server.wait_for_open_port(80, port=81)\nserver.sleep('1')\nserver.succeed(1)\nsubtest()\nserver.wait_until_succeeds('x', timeout=None)\n";
+    assert_eq!(
+        found(source),
+        [
+            "error missing-argument [server.wait_for_unit()] `wait_for_unit' needs `unit'; it is wait_for_unit(unit, user=None, timeout=900)",
+            "error surplus-argument [4] `wait_for_unit' takes no such argument; it is wait_for_unit(unit, user=None, timeout=900)",
+            "error unknown-keyword [timout=3] `succeed' has no argument `timout'; did you mean `timeout'?",
+            "error surplus-argument [port=81] the argument `port' is given twice",
+            "error wrong-type ['1'] `secs' of `sleep' is float | datetime.timedelta, and not str",
+            "error wrong-type [1] `commands' of `succeed' is str, and not int",
+            "error missing-argument [subtest()] `subtest' needs `name'; it is subtest(name)",
+            "error wrong-type [None] `timeout' of `wait_until_succeeds' is float | datetime.timedelta, and not None",
+        ]
+    );
+}
+
+#[test]
+fn arguments_that_cannot_be_seen_are_not_judged() {
+    assert_eq!(
+        found(
+            "start_all()\nserver.wait_for_unit(*words)\nserver.wait_for_unit(**more)\nwords, more = [], {}\n"
+        ),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn what_cannot_be_meant() {
+    let source = "start_all()\ndef f():\n    return 1\n    print()\n    print()\nwith subtest('a'):\n    f()\nwith subtest('a'):\n    raise Exception\n    f()\n";
+    assert_eq!(
+        found(source),
+        [
+            "warning unreachable [print()] never reached: `return' comes before",
+            "warning subtest-twice ['a'] a second subtest \"a\": reports cannot tell them apart",
+            "warning unreachable [f()] never reached: `raise' comes before",
+        ]
+    );
+}
+
+#[test]
+fn nodes_that_are_never_used() {
+    assert_eq!(
+        found("server.start()\n"),
+        ["note unused-node [] the node `client' is never used, and never starts"]
+    );
+}
+
+#[test]
+fn words_that_are_bound_anew_are_not_judged() {
+    let source = "server.start()\nclient = create_machine('x')\nclient.frobnicate\nserver = open('x')\nserver.read()\n";
+    assert_eq!(
+        found(source),
+        ["error unknown-attribute [frobnicate] a machine has no `frobnicate'"]
+    );
+}
+
+#[test]
+fn without_nodes_what_is_used_as_a_machine_is_one() {
+    let unknown = Surroundings::default();
+    let source = "web.succeed('x')\nweb.connected = False\ndb.query('x')\nvlan7.nr\n";
+    assert_eq!(
+        found_with(source, &unknown),
+        ["error unknown-name [db] the name `db' is not known"]
+    );
+}
+
+#[test]
+fn attributes_that_the_script_sets_itself() {
+    let source = "start_all()\nserver.color = 1\nprint(server.color)\nif hasattr(client, 'x'):\n    client.x()\n";
+    assert_eq!(found(source), Vec::<String>::new());
+}
+
+#[test]
+fn what_the_driver_of_2020_had_imported() {
+    let source =
+        "start_all()\nserver_by_host_name.succeed('x')\ntime.sleep(1)\ndef f(re):\n    re.x\n";
+    assert_eq!(
+        found(source),
+        [
+            "warning missing-import [time] `time' is used without an import; only the driver of 2020 had it: import time"
+        ]
+    );
+}
+
+#[test]
+fn parts_can_be_left_out() {
+    let source = "nothing\nserver.nonsense\n";
+    let codes = |parts| -> Vec<&str> {
+        check(source, &surroundings(&["server"]), parts)
+            .iter()
+            .map(|finding| finding.code)
+            .collect()
+    };
+    assert_eq!(codes(Parts::without(true, false)), ["unknown-attribute"]);
+    assert_eq!(codes(Parts::without(false, true)), ["unknown-name"]);
+}
+
+#[test]
+fn nul_bytes_and_depth_are_told() {
+    assert_eq!(
+        found("x = 1\0\n"),
+        ["error syntax [\0] the script holds a NUL byte"]
+    );
+    let deep = format!("x = {}1{}\n", "(".repeat(50_000), ")".repeat(50_000));
+    assert_eq!(found(&deep).len(), 1, "{:?}", found(&deep));
+    let long = format!("x = {}1\n", "1 + ".repeat(100_000));
+    assert_eq!(
+        found(&long),
+        ["error syntax [1] maximum recursion depth exceeded during compilation"]
+    );
+    let longer = format!("x = {}1\n", "1 + ".repeat(300_000));
+    assert_eq!(
+        found(&longer),
+        ["error syntax [x] a statement of more than 200000 operators"]
+    );
+}

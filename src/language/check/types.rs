@@ -1,0 +1,304 @@
+//! What kind of thing an expression is, as far as the table of words tells.
+
+use std::collections::HashSet;
+
+use rustpython_vm::compiler::ast::{Expr, Number, Operator, UnaryOp};
+use rustpython_vm::compiler::parser;
+
+use super::Surroundings;
+use super::names::{Binding, From, Names, ScopeId};
+use crate::language::{Class, Function, Vocabulary};
+
+/// Names may be bound by way of each other.
+const DEEPEST: u32 = 20;
+
+/// What is known of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Type<'v> {
+    Unknown,
+    /// An object of a class of the table.
+    Object(&'v Class),
+    ListOf(Box<Type<'v>>),
+    /// A function or bound method of the table.
+    Function(&'v Function),
+}
+
+/// A script with everything that its names can mean.
+#[derive(Debug)]
+pub(super) struct Scene<'v, 'a> {
+    pub names: &'v Names<'a>,
+    vocabulary: &'v Vocabulary,
+    surroundings: &'v Surroundings,
+    /// The nodes as given, or as their uses tell.
+    machines: HashSet<&'v str>,
+}
+
+impl<'v, 'a> Scene<'v, 'a> {
+    pub fn new(
+        vocabulary: &'v Vocabulary,
+        surroundings: &'v Surroundings,
+        names: &'v Names<'a>,
+    ) -> Self {
+        let mut scene = Self {
+            names,
+            vocabulary,
+            surroundings,
+            machines: HashSet::new(),
+        };
+        scene.machines = match &surroundings.machines {
+            Some(machines) => machines
+                .iter()
+                .chain(&surroundings.further_names)
+                .map(String::as_str)
+                .collect(),
+            None => names
+                .seeming_machines(|member| scene.is_machine_member(member))
+                .into_iter()
+                .filter(|name| !scene.is_word(name))
+                .collect(),
+        };
+        scene
+    }
+
+    /// The nodes that the test has, where it says so.
+    pub fn machines(&self) -> Option<&[String]> {
+        self.surroundings.machines.as_deref()
+    }
+
+    /// The machines, as given or as their uses tell.
+    pub fn machine_names(&self) -> Vec<String> {
+        self.machines.iter().map(ToString::to_string).collect()
+    }
+
+    /// Whether the test language knows the name by itself.
+    pub fn is_word(&self, name: &str) -> bool {
+        self.machines.contains(name)
+            || self.is_the_machine(name)
+            || self.is_vlan(name)
+            || self.vocabulary.all_names().any(|word| word == name)
+    }
+
+    /// Whether it is a module that only the driver of 2020 had imported.
+    pub fn is_implied_module(&self, name: &str) -> bool {
+        self.vocabulary
+            .implied_modules
+            .iter()
+            .any(|module| module == name)
+    }
+
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.machines
+            .iter()
+            .copied()
+            .chain(self.vocabulary.all_names())
+    }
+
+    pub fn is_machine_member(&self, name: &str) -> bool {
+        self.vocabulary
+            .class("Machine")
+            .is_some_and(|class| has_member(class, name))
+    }
+
+    /// The only node is also called `machine`.
+    fn is_the_machine(&self, name: &str) -> bool {
+        name == "machine" && self.machines().is_none_or(|machines| machines.len() == 1)
+    }
+
+    fn is_vlan(&self, name: &str) -> bool {
+        let Some(number) = name.strip_prefix("vlan") else {
+            return false;
+        };
+        let vlans = self.surroundings.vlans.as_ref();
+        number
+            .parse()
+            .is_ok_and(|number| vlans.is_none_or(|vlans| vlans.contains(&number)))
+    }
+
+    pub fn of(&self, scope: ScopeId, expression: &Expr) -> Type<'v> {
+        self.at_depth(scope, expression, 0)
+    }
+
+    fn at_depth(&self, scope: ScopeId, expression: &Expr, depth: u32) -> Type<'v> {
+        if depth > DEEPEST {
+            return Type::Unknown;
+        }
+        let of = |expression: &Expr| self.at_depth(scope, expression, depth + 1);
+        match expression {
+            Expr::Name(name) => self.of_name(scope, name.id.as_str(), depth),
+            Expr::Attribute(attribute) => match of(&attribute.value) {
+                Type::Object(class) => self.of_member(class, attribute.attr.as_str()),
+                _ => Type::Unknown,
+            },
+            Expr::Call(call) => match of(&call.func) {
+                Type::Function(function) if !function.context_manager => {
+                    self.of_annotation_text(&function.returns)
+                }
+                _ => Type::Unknown,
+            },
+            Expr::Subscript(subscript) => match (of(&subscript.value), &*subscript.slice) {
+                (list @ Type::ListOf(_), Expr::Slice(_)) => list,
+                (Type::ListOf(element), _) => *element,
+                _ => Type::Unknown,
+            },
+            Expr::List(list) => same(list.elts.iter().map(of)),
+            Expr::Tuple(tuple) => same(tuple.elts.iter().map(of)),
+            _ => Type::Unknown,
+        }
+    }
+
+    fn of_name(&self, scope: ScopeId, name: &str, depth: u32) -> Type<'v> {
+        let word = self.of_word(name);
+        let Some(bindings) = self.names.bindings(scope, name) else {
+            return word;
+        };
+        let mut types = bindings
+            .iter()
+            .map(|binding| self.of_binding(*binding, depth));
+        let Some(first) = types.next() else {
+            return Type::Unknown;
+        };
+        let agreed = types.all(|other| other == first);
+        // Before it is bound anew, a word is what it was.
+        let word_agrees = word == Type::Unknown || word == first;
+        if agreed && word_agrees {
+            first
+        } else {
+            Type::Unknown
+        }
+    }
+
+    fn of_binding(&self, binding: Binding<'a>, depth: u32) -> Type<'v> {
+        match binding.from {
+            From::Value(value) => self.at_depth(binding.scope, value, depth + 1),
+            From::ElementOf(list) => match self.at_depth(binding.scope, list, depth + 1) {
+                Type::ListOf(element) => *element,
+                _ => Type::Unknown,
+            },
+            From::Annotation(annotation) => self.of_annotation(annotation),
+            From::Unknown => Type::Unknown,
+        }
+    }
+
+    fn of_word(&self, name: &str) -> Type<'v> {
+        if self.machines.contains(name) || self.is_the_machine(name) {
+            self.object("Machine")
+        } else if self.is_vlan(name) {
+            self.object("VLan")
+        } else if let Some(annotation) = self.vocabulary.value(name) {
+            self.of_annotation_text(annotation)
+        } else {
+            self.vocabulary
+                .function(name)
+                .map_or(Type::Unknown, Type::Function)
+        }
+    }
+
+    fn object(&self, class: &str) -> Type<'v> {
+        self.vocabulary
+            .class(class)
+            .map_or(Type::Unknown, Type::Object)
+    }
+
+    fn of_member(&self, class: &'v Class, name: &str) -> Type<'v> {
+        if let Some(method) = class.method(name) {
+            Type::Function(method)
+        } else if let Some(property) = class.property(name) {
+            self.of_annotation_text(&property.annotation)
+        } else {
+            Type::Unknown
+        }
+    }
+
+    fn of_annotation_text(&self, text: &str) -> Type<'v> {
+        parser::parse_expression(text)
+            .map_or(Type::Unknown, |parsed| self.of_annotation(parsed.expr()))
+    }
+
+    fn of_annotation(&self, annotation: &Expr) -> Type<'v> {
+        match annotation {
+            Expr::Name(name) => self.object(name.id.as_str()),
+            Expr::Subscript(subscript) => match &*subscript.value {
+                Expr::Name(name) if matches!(name.id.as_str(), "list" | "List") => {
+                    Type::ListOf(Box::new(self.of_annotation(&subscript.slice)))
+                }
+                _ => Type::Unknown,
+            },
+            Expr::StringLiteral(text) => self.of_annotation_text(text.value.to_str()),
+            _ => Type::Unknown,
+        }
+    }
+
+    /// Whether a literal fits an annotation; `None` where it is no literal.
+    pub fn fits(&self, value: &Expr, annotation: &str) -> Option<bool> {
+        let literal = literal(value)?;
+        let resolved = self.vocabulary.resolve(annotation);
+        let parsed = parser::parse_expression(resolved).ok()?;
+        Some(accepts(parsed.expr(), literal))
+    }
+
+    /// An annotation in the words of a message.
+    pub fn explain(&self, annotation: &str) -> String {
+        self.vocabulary
+            .resolve(annotation)
+            .replace("Duration", "number of seconds")
+    }
+}
+
+pub(super) fn has_member(class: &Class, name: &str) -> bool {
+    class.method(name).is_some() || class.property(name).is_some()
+}
+
+fn same<'v>(mut types: impl Iterator<Item = Type<'v>>) -> Type<'v> {
+    let Some(first) = types.next() else {
+        return Type::Unknown;
+    };
+    if first != Type::Unknown && types.all(|other| other == first) {
+        Type::ListOf(Box::new(first))
+    } else {
+        Type::Unknown
+    }
+}
+
+/// What Python calls the type of a literal.
+pub(super) fn literal(value: &Expr) -> Option<&'static str> {
+    Some(match value {
+        Expr::StringLiteral(_) | Expr::FString(_) => "str",
+        Expr::BytesLiteral(_) => "bytes",
+        Expr::NumberLiteral(number) => match number.value {
+            Number::Int(_) => "int",
+            Number::Float(_) => "float",
+            Number::Complex { .. } => "complex",
+        },
+        Expr::UnaryOp(unary) if matches!(unary.op, UnaryOp::USub | UnaryOp::UAdd) => {
+            literal(&unary.operand).filter(|kind| matches!(*kind, "int" | "float"))?
+        }
+        Expr::BooleanLiteral(_) => "bool",
+        Expr::NoneLiteral(_) => "None",
+        Expr::List(_) | Expr::ListComp(_) => "list",
+        Expr::Dict(_) | Expr::DictComp(_) => "dict",
+        Expr::Set(_) | Expr::SetComp(_) => "set",
+        Expr::Tuple(_) => "tuple",
+        Expr::Lambda(_) => "function",
+        _ => return None,
+    })
+}
+
+fn accepts(annotation: &Expr, literal: &str) -> bool {
+    match annotation {
+        Expr::BinOp(union) if union.op == Operator::BitOr => {
+            accepts(&union.left, literal) || accepts(&union.right, literal)
+        }
+        Expr::NoneLiteral(_) => literal == "None",
+        Expr::Subscript(generic) => accepts(&generic.value, literal),
+        Expr::Name(name) => match name.id.as_str() {
+            "Any" | "object" => true,
+            // Any number is a truth value, and a truth value is a number.
+            "int" | "bool" => matches!(literal, "int" | "bool"),
+            "float" => matches!(literal, "int" | "float" | "bool"),
+            "Duration" => matches!(literal, "int" | "float"),
+            "Callable" => literal == "function",
+            other => other == literal,
+        },
+        _ => false,
+    }
+}

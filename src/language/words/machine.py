@@ -1,0 +1,631 @@
+"""Machines, as scripts see them."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import re
+import shlex
+import time
+from typing import Any, Iterator
+
+import _snowglobe
+
+
+class Machine:
+    """A virtual machine of the test."""
+
+    name: str
+    state_dir: pathlib.Path
+    shared_dir: pathlib.Path
+    out_dir: pathlib.Path
+    logger: Log
+
+    def __init__(self, node, name, state_dir):
+        self._node = node
+        self._console_position = 0
+        self.name = name
+        self.state_dir = pathlib.Path(state_dir)
+        self.shared_dir = pathlib.Path(_snowglobe.session["shared_dir"])
+        self.out_dir = pathlib.Path(_snowglobe.session["out_dir"])
+        self.logger = log
+
+    def __repr__(self):
+        return f"<Machine '{self.name}'>"
+
+    def _call(self, operation, **arguments):
+        return _call(self._node, operation, arguments)
+
+    # ── life ────────────────────────────────────────────────────────────────
+    @property
+    def booted(self) -> bool:
+        """Whether the machine runs."""
+        return self._call("is_up")
+
+    @property
+    def pid(self) -> int | None:
+        """The number of QEMU's process, or None."""
+        return self._call("pid")
+
+    @property
+    def process(self) -> Process | None:
+        """QEMU's process, or None where it never ran."""
+        return None if self.pid is None else Process(self)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the guest's shell has answered. Setting it to False makes the next command wait for the shell anew."""
+        return self._call("is_connected")
+
+    @connected.setter
+    def connected(self, value):
+        if not value:
+            self._call("disconnect")
+
+    def is_up(self) -> bool:
+        """Whether the machine runs and its shell has answered."""
+        return self.booted and self.connected
+
+    def start(self, allow_reboot: bool = False) -> None:
+        """Start the machine, without waiting for it."""
+        self._call("start", allow_reboot=allow_reboot)
+
+    def connect(self) -> None:
+        """Wait until the guest's shell answers; start the machine if it is off."""
+        self._call("connect")
+
+    def shutdown(self) -> None:
+        """Power the guest off and wait until it is."""
+        self._call("shutdown")
+
+    def crash(self) -> None:
+        """End the machine as if the power had failed."""
+        self._call("crash")
+
+    def reboot(self) -> None:
+        """Press Ctrl-Alt-Delete; the machine must have been started with allow_reboot."""
+        self._call("reboot")
+
+    def wait_for_shutdown(self) -> None:
+        """Wait until the machine is off."""
+        self._call("wait_for_shutdown")
+
+    def release(self) -> None:
+        """End the machine, as at the end of a run."""
+        self._call("crash")
+
+    def switch_root(self) -> None:
+        """Leave the initial ramdisk for the real system; for guests whose shell already answers in there."""
+        self.wait_for_unit("initrd.target")
+        self.execute(
+            "systemctl isolate --no-block initrd-switch-root.target 2>/dev/null >/dev/null",
+            check_return=False,
+            check_output=False,
+        )
+        self.connected = False
+        self.connect()
+
+    # ── commands ────────────────────────────────────────────────────────────
+    def execute(
+        self,
+        command: str,
+        check_return: bool = True,
+        check_output: bool = True,
+        timeout: Duration | None = 900,
+        *,
+        user: str | None = None,
+        env: dict[str, Any] | None = None,
+        cwd: str | None = None,
+    ) -> tuple[int, str]:
+        """Run a command; give its exit status and output. Without check_return the status is -1 and not waited for; without check_output nothing is."""
+        status, output = self._call(
+            "execute",
+            command=command,
+            check_return=check_return,
+            check_output=check_output,
+            timeout=_seconds(timeout),
+            setting=_setting(user, env, cwd),
+        )
+        return (status, output)
+
+    def succeed(
+        self,
+        *commands: str,
+        timeout: Duration | None = None,
+        user: str | None = None,
+        env: dict[str, Any] | None = None,
+        cwd: str | None = None,
+    ) -> str:
+        """Run commands that must succeed; give their output. Own keywords, here and for the other commands: the user to run them as, variables for their environment, the folder to run them in."""
+        return self._call(
+            "succeed", commands=commands, timeout=_seconds(timeout), setting=_setting(user, env, cwd)
+        )
+
+    def fail(
+        self,
+        *commands: str,
+        timeout: Duration | None = None,
+        user: str | None = None,
+        env: dict[str, Any] | None = None,
+        cwd: str | None = None,
+    ) -> str:
+        """Run commands that must fail; give their output."""
+        return self._call(
+            "fail", commands=commands, timeout=_seconds(timeout), setting=_setting(user, env, cwd)
+        )
+
+    def wait_until_succeeds(
+        self,
+        command: str,
+        timeout: Duration = 900,
+        *,
+        user: str | None = None,
+        env: dict[str, Any] | None = None,
+        cwd: str | None = None,
+    ) -> str:
+        """Wait until a command succeeds; give its output."""
+        return self._call(
+            "wait_until_succeeds", command=command, timeout=_seconds(timeout), setting=_setting(user, env, cwd)
+        )
+
+    def wait_until_fails(
+        self,
+        command: str,
+        timeout: Duration = 900,
+        *,
+        user: str | None = None,
+        env: dict[str, Any] | None = None,
+        cwd: str | None = None,
+    ) -> str:
+        """Wait until a command fails; give its output."""
+        return self._call(
+            "wait_until_fails", command=command, timeout=_seconds(timeout), setting=_setting(user, env, cwd)
+        )
+
+    @_own
+    def background(
+        self,
+        command: str,
+        *,
+        user: str | None = None,
+        env: dict[str, Any] | None = None,
+        cwd: str | None = None,
+    ) -> Background:
+        """Start a command and go on; what it gives can be waited for and killed."""
+        return Background(self, command, _setting(user, env, cwd))
+
+    def sleep(self, secs: Duration) -> None:
+        """Let the guest sleep: its seconds, not the host's."""
+        self._call("sleep", seconds=_seconds(secs))
+
+    @property
+    def shell(self) -> Shell:
+        """The guest's root shell itself, for what no other word does."""
+        return Shell(self)
+
+    @_not_yet
+    def shell_interact(self, address: str | None = None) -> None:
+        """Give the terminal to the guest's shell."""
+
+    @_not_yet
+    def console_interact(self) -> None:
+        """Give the terminal to the serial console."""
+
+    # ── units ───────────────────────────────────────────────────────────────
+    def systemctl(self, q: str, user: str | None = None) -> tuple[int, str]:
+        """Run systemctl; give its exit status and output."""
+        status, output = self._call("systemctl", query=q, user=user)
+        return (status, output)
+
+    def wait_for_unit(self, unit: str, user: str | None = None, timeout: Duration = 900) -> None:
+        """Wait until a unit is active; fail at once where it never will be."""
+        self._call("wait_for_unit", unit=unit, user=user, timeout=_seconds(timeout))
+
+    def get_unit_info(self, unit: str, user: str | None = None) -> dict[str, str]:
+        """All properties of a unit."""
+        return self._call("unit_info", unit=unit, user=user)
+
+    def get_unit_property(self, unit: str, property: str, user: str | None = None) -> str:
+        """One property of a unit."""
+        return self._call("unit_property", unit=unit, property=property, user=user)
+
+    def require_unit_state(self, unit: str, require_state: str = "active") -> None:
+        """Fail unless a unit is in this state."""
+        state = self.get_unit_property(unit, "ActiveState")
+        if state != require_state:
+            raise RequestedAssertionFailed(
+                f"unit {unit} on {self.name} is {state}, and should be {require_state}"
+            )
+
+    def start_job(self, jobname: str, user: str | None = None) -> tuple[int, str]:
+        """Start a unit."""
+        return self.systemctl(f"start {jobname}", user)
+
+    def stop_job(self, jobname: str, user: str | None = None) -> tuple[int, str]:
+        """Stop a unit."""
+        return self.systemctl(f"stop {jobname}", user)
+
+    def wait_for_job(self, jobname: str) -> None:
+        """Wait until a unit is active."""
+        self.wait_for_unit(jobname)
+
+    @_own
+    def journal(self, unit: str | None = None, since: str | None = None) -> str:
+        """The guest's journal, or a unit's part of it; since when, as journalctl takes it: "10:00", "-5min"."""
+        words = ["journalctl", "--no-pager", "--quiet"]
+        words += [] if unit is None else [f"--unit={unit}"]
+        words += [] if since is None else [f"--since={since}"]
+        return self.succeed(shlex.join(words))
+
+    # ── files and ports ─────────────────────────────────────────────────────
+    @_own
+    def file(self, path: str) -> File:
+        """A file or folder of the guest, to look at."""
+        return File(self, path)
+
+    def wait_for_file(self, filename: str, timeout: Duration = 900) -> None:
+        """Wait until a file is there."""
+        self._call("wait_for_file", filename=filename, timeout=_seconds(timeout))
+
+    def wait_for_open_port(self, port: int | str, addr: str = "localhost", timeout: Duration = 900) -> None:
+        """Wait until something listens on a TCP port."""
+        self._call("wait_for_open_port", port=int(port), address=addr, timeout=_seconds(timeout))
+
+    def wait_for_closed_port(self, port: int | str, addr: str = "localhost", timeout: Duration = 900) -> None:
+        """Wait until nothing listens on a TCP port."""
+        self._call("wait_for_closed_port", port=int(port), address=addr, timeout=_seconds(timeout))
+
+    def wait_for_open_unix_socket(self, addr: str, is_datagram: bool = False, timeout: Duration = 900) -> None:
+        """Wait until something listens on a Unix socket."""
+        self._call("wait_for_unix_socket", path=addr, datagram=is_datagram, timeout=_seconds(timeout))
+
+    def copy_from_host(self, source: str | pathlib.Path, target: str | pathlib.Path) -> None:
+        """Copy a file or folder of the host into the guest."""
+        self._call("copy_from_host", source=str(source), target=str(target))
+
+    def copy_from_host_via_shell(self, source: str | pathlib.Path, target: str | pathlib.Path) -> None:
+        """Copy a file of the host into the guest through its shell, where no folder is shared."""
+        import base64
+
+        folder = shlex.quote(str(pathlib.PurePosixPath(target).parent))
+        quoted = shlex.quote(str(target))
+        self.succeed(f"mkdir -p -- {folder}", f": > {quoted}")
+        with open(source, "rb") as stream:
+            # A line of the guest's terminal driver holds a little more.
+            while chunk := stream.read(3 * 512):
+                text = base64.b64encode(chunk).decode()
+                self.succeed(f"echo {text} | base64 -d >> {quoted}")
+
+    def copy_from_machine(self, source: str, target_dir: str | pathlib.Path = "") -> None:
+        """Copy a file or folder of the guest into the output folder."""
+        target = str(target_dir)
+        # Scripts say where with and without the folder itself.
+        with contextlib.suppress(ValueError):
+            target = str(pathlib.Path(target).relative_to(self.out_dir))
+        self._call("copy_from_machine", source=str(source), target=target)
+
+    def copy_from_vm(self, source: str, target_dir: str | pathlib.Path = "") -> None:
+        """The older name of copy_from_machine."""
+        self.copy_from_machine(source, target_dir)
+
+    # ── console, display, keyboard ──────────────────────────────────────────
+    def get_console_log(self) -> str:
+        """Everything the console has shown."""
+        return self._call("console_text", position=0)
+
+    @property
+    def last_lines(self) -> Any:
+        """A queue.Queue of console lines; each comes once."""
+        import queue
+
+        lines = self.__dict__.setdefault("_last_lines", queue.Queue())
+        text = self._call("console_text", position=self.__dict__.get("_lines_position", 0))
+        whole = text[: text.rfind("\n") + 1]
+        self._lines_position = self.__dict__.get("_lines_position", 0) + len(whole.encode())
+        for line in whole.splitlines():
+            lines.put(line)
+        return lines
+
+    def wait_for_console_text(self, regex: str | re.Pattern[str], timeout: Duration | None = None) -> None:
+        """Wait until the console shows what matches, after what was waited for before."""
+        limit = None if timeout is None else time.monotonic() + _seconds(timeout)
+        pattern = re.compile(regex)
+        text = self._call("console_text", position=self._console_position)
+        while True:
+            # A console ends its lines with both characters.
+            found = pattern.search(text.replace("\r\n", "\n"))
+            if found:
+                # What comes after the line is for the next wait.
+                lines = found.string.count("\n", 0, found.end()) + 1
+                read = "".join(re.split("(?<=\n)", text)[:lines])
+                self._console_position += len(read.encode())
+                return
+            left = None if limit is None else limit - time.monotonic()
+            if left is not None and left <= 0:
+                raise RequestedAssertionFailed(
+                    f"the console of {self.name} did not show {pattern.pattern!r} within {_seconds(timeout)} s"
+                )
+            position = self._console_position + len(text.encode())
+            text += self._call("wait_for_console", position=position, timeout=left)
+
+    def send_console(self, chars: str) -> None:
+        """Type on the serial console."""
+        self._call("send_console", text=chars)
+
+    def get_tty_text(self, tty: str | int) -> str:
+        """What a virtual terminal shows."""
+        width = "stty -F /dev/tty{0} size | cut -d ' ' -f 2".format(tty)
+        return self.succeed(f"fold -w $({width}) /dev/vcs{tty}")
+
+    def wait_until_tty_matches(self, tty: str | int, regexp: str | re.Pattern[str], timeout: Duration = 900) -> None:
+        """Wait until a virtual terminal shows what matches."""
+        pattern = re.compile(regexp)
+        shown = ""
+
+        def matches(last_try):
+            nonlocal shown
+            shown = self.get_tty_text(tty)
+            return pattern.search(shown)
+
+        with _retrying(f"{pattern.pattern!r} on terminal {tty} of {self.name}", lambda: shown):
+            retry(matches, timeout)
+
+    def dump_tty_contents(self, tty: str | int) -> None:
+        """Show on the console what a virtual terminal shows."""
+        self.execute(f"fold -w 80 /dev/vcs{tty} | systemd-cat")
+
+    def send_key(self, key: str, delay: Duration | None = 0.01, log: bool | None = True) -> None:
+        """Press a key, or a combination such as "ctrl-alt-delete"."""
+        key = _KEYS.get(key, key)
+        if log:
+            self.log(f"sending key {key!r}")
+        self.send_monitor_command(f"sendkey {key}")
+        if delay:
+            time.sleep(_seconds(delay))
+
+    def send_chars(self, chars: str, delay: Duration | None = 0.01) -> None:
+        """Type characters on a US keyboard."""
+        self.log(f"typing {chars!r}")
+        for char in chars:
+            self.send_key(char, delay, log=False)
+
+    def screenshot(self, filename: str) -> None:
+        """Save what the display shows."""
+        self._call("screenshot", name=str(filename))
+
+    @_not_yet
+    def get_screen_text(self) -> str:
+        """Read the display's text."""
+
+    @_not_yet
+    def get_screen_text_variants(self) -> list[str]:
+        """Read the display's text, from the picture processed in several ways."""
+
+    @_not_yet
+    def wait_for_text(self, regex: str | re.Pattern[str], timeout: Duration = 900) -> None:
+        """Wait until the display shows a text that matches."""
+
+    def wait_for_x(self, timeout: Duration = 900) -> None:
+        """Wait until the X server takes connections."""
+        ready = "journalctl -b SYSLOG_IDENTIFIER=systemd | grep -q 'Reached target Current graphical'"
+        self.wait_until_succeeds(f"{ready} && [ -e /tmp/.X11-unix/X0 ]", timeout)
+
+    def get_window_names(self) -> list[str]:
+        """The names of the X server's windows."""
+        tree = self.succeed(r"xwininfo -root -tree | sed -n 's/.*0x[0-9a-f]* \"\([^\"]*\)\".*/\1/p'")
+        return tree.splitlines()
+
+    def wait_for_window(self, regexp: str | re.Pattern[str], timeout: Duration = 900) -> None:
+        """Wait until a window's name matches."""
+        pattern = re.compile(regexp)
+        names = []
+
+        def matches(last_try):
+            names[:] = self.get_window_names()
+            return any(pattern.search(name) for name in names)
+
+        with _retrying(f"a window {pattern.pattern!r} on {self.name}", lambda: ", ".join(names)):
+            retry(matches, timeout)
+
+    # ── monitor, network ────────────────────────────────────────────────────
+    def send_monitor_command(self, command: str) -> str:
+        """Run a command of QEMU's monitor; give what it prints."""
+        return self._call("monitor_command", command=command)
+
+    @property
+    def qmp_client(self) -> Any:
+        """QEMU's machine protocol."""
+        raise MachineError("qmp_client is not supported yet; send_monitor_command() reaches QEMU's monitor")
+
+    @_not_yet
+    def wait_for_qmp_event(self, event_filter: Callable[[dict[str, Any]], bool], timeout: Duration = 600) -> dict[str, Any]:
+        """Wait until QEMU tells of an event."""
+
+    def forward_port(self, host_port: int = 8080, guest_port: int = 80) -> None:
+        """Lead a port of the host to the guest, through its user-mode network."""
+        self.send_monitor_command(f"hostfwd_add tcp::{host_port}-:{guest_port}")
+
+    def block(self) -> None:
+        """Unplug the machine's virtual networks."""
+        self._call("set_networks", up=False)
+
+    def unblock(self) -> None:
+        """Plug them in again."""
+        self._call("set_networks", up=True)
+
+    @_not_yet
+    def create_efi_vars(self) -> None:
+        """Make the machine's EFI variables anew."""
+
+    @_not_yet
+    def read_efi_vars(self) -> Any:
+        """The machine's EFI variables."""
+
+    @_not_yet
+    def write_efi_vars(self, variables: Any) -> None:
+        """Set the machine's EFI variables."""
+
+    @_not_yet
+    def dump_efi_vars(self) -> None:
+        """Show the machine's EFI variables."""
+
+    # ── log ─────────────────────────────────────────────────────────────────
+    def log(self, msg: object) -> None:
+        """Say something about this machine."""
+        _drive("note", machine=self.name, level="info", text=str(msg))
+
+    @contextlib.contextmanager
+    def nested(self, msg: str, attrs: dict[str, str] | None = None) -> Iterator[None]:
+        """Say what the statements inside do."""
+        self.log(msg)
+        yield
+
+
+class Process:
+    """QEMU's process."""
+
+    pid: int
+
+    def __init__(self, machine):
+        self._machine = machine
+        self.pid = machine.pid
+
+    def poll(self) -> int | None:
+        """None as long as it runs, and 0 afterwards."""
+        return None if self._machine.booted else 0
+
+    def wait(self, timeout: Duration | None = None) -> int:
+        """Wait until it has ended."""
+        with contextlib.nullcontext() if timeout is None else deadline(timeout):
+            self._machine.wait_for_shutdown()
+        return 0
+
+
+class Shell:
+    """The guest's root shell, as a stream."""
+
+    def __init__(self, machine):
+        self._machine = machine
+
+    def send(self, data: bytes) -> int:
+        """Write to it, without waiting for anything."""
+        self._machine._call("send_shell", data=data.decode("latin-1"))
+        return len(data)
+
+    sendall = send
+
+
+class File:
+    """A file or folder of the guest."""
+
+    path: str
+
+    def __init__(self, machine, path):
+        self._machine = machine
+        self.path = str(path)
+
+    def __repr__(self):
+        return f"<File '{self.path}' of {self._machine.name}>"
+
+    def _ask(self, command):
+        return self._machine.succeed(f"{command} -- {shlex.quote(self.path)}")
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is there."""
+        status, _ = self._machine.execute(f"test -e {shlex.quote(self.path)}")
+        return status == 0
+
+    @property
+    def contents(self) -> str:
+        """What it holds."""
+        return self._ask("cat")
+
+    @property
+    def mode(self) -> int:
+        """Its permissions, to compare with such as 0o644."""
+        return int(self._ask("stat -c %a"), 8)
+
+    @property
+    def owner(self) -> str:
+        """The name of its owner."""
+        return self._ask("stat -c %U").strip()
+
+
+class Background:
+    """A command that runs on while the script goes on."""
+
+    command: str
+
+    def __init__(self, machine, command, setting):
+        self.command = command
+        self._machine = machine
+        self._folder, self._pid = machine._call("start_background", command=command, setting=setting)
+
+    def __repr__(self):
+        return f"<Background '{self.command}' on {self._machine.name}>"
+
+    def wait(self, timeout: Duration = 900) -> int:
+        """Wait until it has ended; give its exit status."""
+        status = self._machine._call(
+            "wait_for_background", folder=self._folder, command=self.command, timeout=_seconds(timeout)
+        )
+        return int(status)
+
+    def kill(self, signal: str = "KILL") -> None:
+        """Send it, and what it started, a signal."""
+        self._machine.execute(f"kill -s {shlex.quote(signal)} -- -{self._pid}")
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far, errors included."""
+        return self._machine.succeed(f"cat {self._folder}/output")
+
+
+# What QEMU calls the keys that type these characters on a US keyboard.
+_KEYS = {
+    **{char: f"shift-{char.lower()}" for char in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
+    **dict(zip(")!@#$%^&*(", (f"shift-{digit}" for digit in range(10)))),
+    **{
+        "-": "minus",
+        "_": "shift-minus",
+        "=": "equal",
+        "+": "shift-equal",
+        "[": "bracket_left",
+        "{": "shift-bracket_left",
+        "]": "bracket_right",
+        "}": "shift-bracket_right",
+        ";": "semicolon",
+        ":": "shift-semicolon",
+        "'": "apostrophe",
+        '"': "shift-apostrophe",
+        "`": "grave_accent",
+        "~": "shift-grave_accent",
+        "\\": "backslash",
+        "|": "shift-backslash",
+        ",": "comma",
+        "<": "shift-comma",
+        ".": "dot",
+        ">": "shift-dot",
+        "/": "slash",
+        "?": "shift-slash",
+        " ": "spc",
+        "\n": "ret",
+        "\t": "tab",
+    },
+}
+
+
+def _setting(user, env, cwd):
+    """Who runs a command, with what, and where."""
+    env = {str(name): str(value) for name, value in (env or {}).items()}
+    return {"user": user, "env": env, "cwd": None if cwd is None else str(cwd)}
+
+
+@contextlib.contextmanager
+def _retrying(what, shown):
+    """Says what was waited for in vain, and what was there instead."""
+    try:
+        yield
+    except _RetryFailed as error:
+        raise RequestedAssertionFailed(f"waiting for {what} took longer than {error.limit} s; there was:\n{shown()}") from None

@@ -1,0 +1,86 @@
+//! Commands that run on in the guest while the script goes on, and the shell as a stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::commands::{Setting, in_bash, quote};
+use super::{Machine, MachineError};
+use crate::qemu::Expect;
+
+/// How long starting one may take.
+const START_LIMIT: Duration = Duration::from_mins(1);
+
+impl Machine {
+    /// Starts a command in a session of its own; gives the folder in the guest
+    /// that holds its output and will hold its status, and its process group.
+    ///
+    /// # Errors
+    /// As for [`Machine::execute`].
+    pub async fn start_background(
+        self: &Arc<Self>,
+        command: &str,
+        setting: &Setting,
+    ) -> Result<(String, u32), MachineError> {
+        let shown = setting.explain(command);
+        self.step(format!("starting: {shown}"), async {
+            let work = in_bash(&setting.dress(command), None);
+            let whole = format!(
+                "{work} > $folder/output 2>&1; echo $? > $folder/status.new; mv $folder/status.new $folder/status"
+            );
+            let start = format!(
+                "export folder=$(mktemp -d /run/snowglobe-XXXXXX); \
+                 setsid bash -c {} < /dev/null > /dev/null 2>&1 & echo $folder $!; echo $! > $folder/pid",
+                quote(&whole)
+            );
+            let outcome = self
+                .execute(&start, Expect::OutputAndStatus, Some(START_LIMIT))
+                .await?;
+            let answer = String::from_utf8_lossy(&outcome.output);
+            let started = answer
+                .trim()
+                .split_once(' ')
+                .and_then(|(folder, pid)| Some((folder.to_owned(), pid.parse().ok()?)));
+            started.ok_or_else(|| {
+                let message = format!("command `{shown}' could not be started on {}", self.name());
+                MachineError::assertion(message)
+            })
+        })
+        .await
+    }
+
+    /// Waits until a command that was started so has ended; gives its exit
+    /// status, 137 where it was killed.
+    ///
+    /// # Errors
+    /// When it has not within `limit`, and as for [`Machine::execute`].
+    pub async fn wait_for_background(
+        self: &Arc<Self>,
+        folder: &str,
+        command: &str,
+        limit: Duration,
+    ) -> Result<i32, MachineError> {
+        let folder = quote(folder);
+        let attempt = format!(
+            "{{ if [ -e {folder}/status ]; then o=$(base64 -w 0 {folder}/status); \
+             elif ! kill -0 $(cat {folder}/pid) 2> /dev/null; then o=$(echo 137 | base64); else false; fi; }}"
+        );
+        let what = format!("the end of `{command}'");
+        let status = self.wait_for(&what, None, &attempt, limit).await?;
+        status.trim().parse().map_err(|_| {
+            let message = format!("the status of `{command}' on {} is lost", self.name());
+            MachineError::assertion(message)
+        })
+    }
+
+    /// Writes to the guest's shell, without waiting for anything. Each
+    /// character of `data` stands for a byte.
+    ///
+    /// # Errors
+    /// When the machine is off, or its shell was closed.
+    pub async fn send_shell(self: &Arc<Self>, data: &str) -> Result<(), MachineError> {
+        let running = self.running()?;
+        let shell = self.shell(&running).await?;
+        let work = async { Ok(shell.run(data, Expect::Raw).await.map(drop)?) };
+        self.guard(&running, work).await
+    }
+}

@@ -1,0 +1,54 @@
+//! Machines that a script makes from a command, beyond the test's nodes.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Machine, MachineError, Surroundings};
+use crate::manifest::{Guest, Node};
+
+impl Machine {
+    /// A machine that `command`, shell text such as a run script's path or
+    /// QEMU's command line, starts. Its private folder is made below `folder`.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn from_command(
+        command: &str,
+        name: &str,
+        folder: &Path,
+        surroundings: Surroundings,
+    ) -> Result<Arc<Self>, MachineError> {
+        let state_folder = folder.join(format!("vm-state-{}", name.replace('/', "-")));
+        let start_script = state_folder.join(format!("run-{name}-vm"));
+        write_start(&state_folder, &start_script, command).map_err(|source| {
+            MachineError::File {
+                path: state_folder.clone(),
+                source,
+            }
+        })?;
+        let node = Node {
+            start_script,
+            system: std::env::consts::ARCH.to_owned() + "-linux",
+            vlans: Vec::new(),
+            interfaces: Vec::new(),
+            memory_mib: None,
+            guest: Guest::Nixos,
+            snapshot_safe: false,
+        };
+        let surroundings = Surroundings {
+            state_folder,
+            ..surroundings
+        };
+        Ok(Arc::new(Self::new(name, &node, surroundings)))
+    }
+}
+
+fn write_start(folder: &Path, script: &Path, command: &str) -> std::io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(folder)?;
+    // Run scripts of NixOS would take the options from the environment a second time.
+    let text = format!("#!/bin/sh\noptions=$QEMU_OPTS\nunset QEMU_OPTS\nexec {command} $options\n");
+    fs::write(script, text)?;
+    fs::set_permissions(script, fs::Permissions::from_mode(0o700))
+}

@@ -1,0 +1,123 @@
+//! Lines of a file with a mark under what is meant, as compilers show them.
+
+use ariadne::{Color, Config, IndexType, Label, Report, ReportKind, Source};
+
+use crate::event::{Excerpt, Position};
+
+/// What is said of an excerpt.
+#[derive(Debug, Clone, Copy)]
+pub struct Remark<'a> {
+    pub kind: Kind,
+    /// Above the excerpt.
+    pub headline: &'a str,
+    /// Under the marked part.
+    pub label: &'a str,
+}
+
+/// How grave it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Error,
+    Warning,
+    Note,
+}
+
+/// Whether a terminal shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colours {
+    On,
+    Off,
+}
+
+/// The excerpt as text; it ends with a newline.
+#[must_use]
+pub fn draw(excerpt: &Excerpt, remark: &Remark<'_>, colours: Colours) -> String {
+    let (word, colour) = match remark.kind {
+        Kind::Error => ("error", Color::Red),
+        Kind::Warning => ("warning", Color::Yellow),
+        Kind::Note => ("note", Color::Cyan),
+    };
+    let name = excerpt.file.as_ref().map_or_else(
+        || "the test's script".to_owned(),
+        |file| file.display().to_string(),
+    );
+    // Empty lines before it, so that lines have their own numbers everywhere.
+    let before = excerpt.first_line.saturating_sub(1);
+    let text = "\n".repeat(before) + &excerpt.lines.join("\n");
+    let start = before + offset(excerpt, excerpt.start);
+    let end = (before + offset(excerpt, excerpt.end)).max(start);
+    let span = (name.clone(), start..end);
+    let config = Config::new()
+        .with_color(colours == Colours::On)
+        .with_index_type(IndexType::Byte);
+    let label = Label::new(span.clone())
+        .with_color(colour)
+        .with_message(remark.label);
+    let report = Report::build(ReportKind::Custom(word, colour), span)
+        .with_config(config)
+        .with_message(remark.headline)
+        .with_label(label);
+    let mut drawn = Vec::new();
+    // A Vec takes whatever is written.
+    let _ = report
+        .finish()
+        .write((name, Source::from(text)), &mut drawn);
+    let drawn = String::from_utf8_lossy(&drawn);
+    let drawn = match colours {
+        Colours::On => drawn,
+        // The first word has its colour all the same.
+        Colours::Off => console::strip_ansi_codes(&drawn).into_owned().into(),
+    };
+    // Trailing blanks would be in the way of who compares outputs.
+    let lines: Vec<&str> = drawn.lines().map(str::trim_end).collect();
+    lines.join("\n") + "\n"
+}
+
+/// The byte of the excerpt's own lines at which a position is.
+fn offset(excerpt: &Excerpt, position: Position) -> usize {
+    let line = position.line.saturating_sub(excerpt.first_line);
+    let before: usize = excerpt
+        .lines
+        .iter()
+        .take(line)
+        .map(|line| line.len() + 1)
+        .sum();
+    let within = excerpt.lines.get(line).map_or(0, |text| {
+        let mut chars = text.char_indices();
+        let char = chars.nth(position.column.saturating_sub(1));
+        char.map_or(text.len(), |(offset, _)| offset)
+    });
+    before + within
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_under_what_is_meant() {
+        let excerpt = Excerpt {
+            file: Some("t.nix".into()),
+            start: Position {
+                line: 12,
+                column: 7,
+            },
+            end: Position {
+                line: 12,
+                column: 9,
+            },
+            first_line: 11,
+            lines: vec!["  testScript = ''".into(), "    é ab()".into()],
+        };
+        let remark = Remark {
+            kind: Kind::Error,
+            headline: "wrong",
+            label: "here",
+        };
+        let drawn = draw(&excerpt, &remark, Colours::Off);
+        assert_eq!(
+            drawn,
+            "error: wrong\n    ╭─[ t.nix:12:7 ]\n    │\n 12 │     é ab()\n    │       ─┬\n    │        ╰── here\n────╯\n"
+        );
+    }
+}

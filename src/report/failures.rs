@@ -1,0 +1,115 @@
+//! A failure on one screen: where, what was expected, what came instead, and what the machines say.
+
+use console::style;
+
+use super::drawing::{Colours, Kind, Remark, draw};
+use crate::event::{CommandResult, ConsoleTail, Failure, Frame, UnitState};
+
+/// The report of a failure, line by line.
+pub fn explain(failure: &Failure) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    if let Some(subtest) = &failure.subtest {
+        lines.push(format!("{} {subtest}", style("in subtest:").bold()));
+    }
+    let what = if failure.message.is_empty() {
+        failure.kind.clone()
+    } else {
+        format!("{}: {}", failure.kind, failure.message)
+    };
+    match &failure.statement {
+        Some(statement) => {
+            let colours = if console::colors_enabled() {
+                Colours::On
+            } else {
+                Colours::Off
+            };
+            let remark = Remark {
+                kind: Kind::Error,
+                headline: &what,
+                label: "failed here",
+            };
+            lines.extend(draw(statement, &remark, colours).lines().map(str::to_owned));
+        }
+        None => lines.extend(what.lines().map(|line| style(line).red().to_string())),
+    }
+    if let Some(result) = &failure.details.command {
+        lines.extend(command(result));
+    }
+    if let Some(state) = &failure.details.unit {
+        lines.extend(unit(state));
+    }
+    for ConsoleTail {
+        machine,
+        lines: tail,
+    } in &failure.console
+    {
+        lines.push(title(&format!("the console of {machine} ends:")));
+        lines.extend(tail.iter().map(|line| format!("  {line}")));
+    }
+    // The outermost is the statement itself where there is no other.
+    if failure.traceback.len() > 1 {
+        lines.push(title("called from:"));
+        lines.extend(failure.traceback.iter().map(frame));
+    }
+    for file in &failure.files {
+        lines.push(format!("saved {}", file.display()));
+    }
+    lines.push(String::new());
+    lines
+}
+
+fn command(result: &CommandResult) -> Vec<String> {
+    let CommandResult {
+        command,
+        status,
+        stdout,
+        stderr,
+    } = result;
+    let mut lines = vec![match status {
+        Some(status) => title(&format!("the command (exit code {status}):")),
+        None => title("the command, at its last attempt:"),
+    }];
+    lines.extend(indented(command));
+    for (name, text) in [("standard output", stdout), ("standard error", stderr)] {
+        if !text.trim().is_empty() {
+            lines.push(title(&format!("its {name}:")));
+            lines.extend(indented(text.trim_end()));
+        }
+    }
+    if stdout.trim().is_empty() && stderr.trim().is_empty() {
+        lines.push("it printed nothing".to_owned());
+    }
+    lines
+}
+
+fn unit(state: &UnitState) -> Vec<String> {
+    let mut lines = vec![title(&format!("systemctl status {}:", state.unit))];
+    lines.extend(indented(state.status.trim_end()));
+    if !state.journal.trim().is_empty() {
+        lines.push(title("its journal ends:"));
+        lines.extend(indented(state.journal.trim_end()));
+    }
+    lines
+}
+
+fn frame(frame: &Frame) -> String {
+    let within = if frame.function == "<module>" {
+        String::new()
+    } else {
+        format!(" in {}", frame.function)
+    };
+    let place = match (&frame.file, frame.file_line) {
+        (Some(file), Some(line)) => format!("{}:{line}", file.display()),
+        _ => format!("line {} of the script", frame.line),
+    };
+    format!("  {place}{within}: {}", frame.source)
+}
+
+fn title(text: &str) -> String {
+    style(text).bold().to_string()
+}
+
+fn indented(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.lines()
+        .map(|line| format!("  {line}").trim_end().to_owned())
+}

@@ -1,0 +1,364 @@
+//! The native functions that the words are built on: the module `_snowglobe`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustpython_vm::builtins::{
+    PyBaseExceptionRef, PyCode, PyDictRef, PyModule, PyStr, PyStrRef, PyTypeRef,
+};
+use rustpython_vm::scope::Scope as Globals;
+use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::alarms::{self, Alarm, Alarms, Scope};
+use super::engine::Script;
+use super::failure::describe;
+use super::host::{CallError, Host};
+use super::interrupt::Interrupter;
+use super::values::{from_json, to_json};
+use crate::event::Event;
+use crate::language::check::implied_modules;
+use crate::language::{Vocabulary, WORDS};
+use crate::manifest::python_name;
+
+/// The module that the words are defined in.
+const PRELUDE_NAME: &str = "snowglobe";
+
+/// What the native functions share.
+pub(super) struct State {
+    /// Gone when the script is over: the functions stay as long as the program.
+    host: Mutex<Option<Arc<Host>>>,
+    pub script: Script,
+    pub handle: Handle,
+    pub alarms: Arc<Alarms>,
+    pub interrupter: Interrupter,
+    /// What was printed of a line that is not over.
+    partial: Mutex<String>,
+    /// The script's code and names, once it is compiled.
+    compiled: Mutex<Option<(PyRef<PyCode>, Globals)>>,
+}
+
+impl State {
+    pub fn new(
+        script: Script,
+        handle: Handle,
+        alarms: Arc<Alarms>,
+        interrupter: Interrupter,
+    ) -> Self {
+        Self {
+            host: Mutex::new(Some(script.host.clone())),
+            script,
+            handle,
+            alarms,
+            interrupter,
+            partial: Mutex::default(),
+            compiled: Mutex::default(),
+        }
+    }
+
+    pub fn host(&self) -> Option<Arc<Host>> {
+        lock(&self.host).clone()
+    }
+
+    /// The script is over: nothing of the run is to be reached any more.
+    pub fn close(&self) {
+        lock(&self.compiled).take();
+        lock(&self.host).take();
+    }
+
+    pub fn keep_compiled(&self, code: PyRef<PyCode>, globals: Globals) {
+        *lock(&self.compiled) = Some((code, globals));
+    }
+
+    fn tell_output(&self, text: String) {
+        if let Some(host) = self.host() {
+            host.events.tell(Event::Output { text });
+        }
+    }
+
+    /// `print` writes in pieces: they are told line by line.
+    fn print(&self, text: &str) {
+        let mut partial = lock(&self.partial);
+        partial.push_str(text);
+        while let Some(end) = partial.find('\n') {
+            let line: String = partial.drain(..=end).collect();
+            self.tell_output(line.trim_end_matches('\n').to_owned());
+        }
+    }
+
+    pub fn print_rest(&self) {
+        let mut partial = lock(&self.partial);
+        if !partial.is_empty() {
+            self.tell_output(std::mem::take(&mut partial));
+        }
+    }
+}
+
+/// Makes `_snowglobe` and, over it, the words; gives the module of the words.
+pub(super) fn install(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<PyRef<PyModule>> {
+    let modules = vm.sys_module.get_attr("modules", vm)?;
+    let native = native_module(vm, state)?;
+    modules.set_item("_snowglobe", native.into(), vm)?;
+    let prelude = vm.new_module(PRELUDE_NAME, vm.ctx.new_dict(), None);
+    modules.set_item(PRELUDE_NAME, prelude.clone().into(), vm)?;
+    for words in WORDS.iter().chain(state.script.further_words) {
+        let code = vm
+            .compile(
+                words.source,
+                rustpython_vm::compiler::Mode::Exec,
+                words.name,
+            )
+            .map_err(|error| error.into_pyexception(vm, Some(words.source)))?;
+        vm.run_code_obj(code, Globals::with_builtins(None, prelude.dict(), vm))?;
+    }
+    Ok(prelude)
+}
+
+fn native_module(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<PyRef<PyModule>> {
+    let native = vm.new_module("_snowglobe", vm.ctx.new_dict(), None);
+    macro_rules! function {
+        ($name:literal, $function:expr) => {
+            native.set_attr($name, vm.new_function($name, $function), vm)?;
+        };
+    }
+    let shared = state.clone();
+    function!("call", move |target: PyStrRef,
+                            operation: PyStrRef,
+                            arguments: PyDictRef,
+                            pause: Option<f64>,
+                            on_pause: PyObjectRef,
+                            vm: &VirtualMachine|
+          -> PyResult {
+        let mut arguments = to_json(arguments.as_object(), vm)?;
+        arguments["operation"] = json!(operation.to_string_lossy());
+        let pause = pause.map(|seconds| (Duration::from_secs_f64(seconds), on_pause));
+        call(&shared, &target, arguments, pause.as_ref(), vm)
+    });
+    let shared = state.clone();
+    function!("write", move |text: PyStrRef,
+                             vm: &VirtualMachine|
+          -> usize {
+        let lossy = text.to_string_lossy().into_owned();
+        vm.allow_threads(|| shared.print(&lossy));
+        text.char_len()
+    });
+    let shared = state.clone();
+    function!("describe", move |exception: PyBaseExceptionRef,
+                                vm: &VirtualMachine|
+          -> PyResult {
+        let failure = describe(vm, &exception, &shared.script.origin);
+        let failure = serde_json::to_value(failure).unwrap_or_default();
+        from_json(failure, vm)
+    });
+    let shared = state.clone();
+    function!("run_script", move |vm: &VirtualMachine| -> PyResult {
+        let compiled = lock(&shared.compiled).clone();
+        match compiled {
+            Some((code, globals)) => vm.run_code_obj(code, globals),
+            None => Err(vm.new_runtime_error("there is no script yet")),
+        }
+    });
+    let shared = state.clone();
+    function!("begin_scope", move |_vm: &VirtualMachine| -> u64 {
+        shared.alarms.new_scope()
+    });
+    let shared = state.clone();
+    function!("begin_deadline", move |seconds: f64,
+                                      _vm: &VirtualMachine|
+          -> u64 {
+        begin_deadline(&shared, seconds)
+    });
+    let shared = state.clone();
+    function!("cancel_scope", move |scope: u64, _vm: &VirtualMachine| {
+        shared.alarms.cancel(scope);
+    });
+    let shared = state.clone();
+    function!("end_scope", move |scope: u64, _vm: &VirtualMachine| {
+        shared.alarms.forget(scope);
+    });
+    function!("scopes", |vm: &VirtualMachine| -> PyResult {
+        from_json(json!(alarms::entered()), vm)
+    });
+    function!("enter_scopes", |scopes: PyObjectRef,
+                               vm: &VirtualMachine|
+     -> PyResult<()> {
+        let scopes = to_json(&scopes, vm)?;
+        alarms::enter(serde_json::from_value(scopes).unwrap_or_default());
+        Ok(())
+    });
+    let session = describe_session(&state.script);
+    native.set_attr("session", from_json(session, vm)?, vm)?;
+    Ok(native)
+}
+
+/// What the words make their objects from.
+fn describe_session(script: &Script) -> Value {
+    let host = &script.host;
+    let machines: Vec<Value> = host
+        .machines()
+        .iter()
+        .map(|(node, machine)| {
+            json!({
+                "node": node,
+                "name": machine.name(),
+                "python_names": [python_name(node), python_name(machine.name())],
+                "state_dir": machine.state_folder(),
+            })
+        })
+        .collect();
+    json!({
+        "machines": machines,
+        "vlans": host.vlans,
+        "out_dir": host.output_folder,
+        "shared_dir": host.shared_folder,
+        "python_packages": script.python_packages,
+        "answers": script.answers,
+        "modules": implied_modules(script.origin.script(), Vocabulary::standard()),
+    })
+}
+
+/// Ends what the calling thread does in the scope that it gives, after a time.
+fn begin_deadline(state: &Arc<State>, seconds: f64) -> Scope {
+    let scope = state.alarms.new_scope();
+    let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+    let main = state.interrupter.is_this_thread();
+    let (interrupter, alarms) = (state.interrupter.clone(), state.alarms.clone());
+    let timer = state.handle.spawn(async move {
+        tokio::time::sleep(limit).await;
+        if main {
+            interrupter.cancel(scope).await;
+        } else {
+            alarms.cancel(scope);
+        }
+    });
+    state.alarms.keep_timer(scope, timer);
+    scope
+}
+
+/// Work that goes on while Python looks after something else, and no longer
+/// than anyone waits for it.
+struct Work(JoinHandle<Result<Value, CallError>>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+enum Step {
+    Done(Result<Value, CallError>),
+    Alarm(Alarm),
+    Pause,
+}
+
+fn call(
+    state: &State,
+    target: &PyStr,
+    arguments: Value,
+    pause: Option<&(Duration, PyObjectRef)>,
+    vm: &VirtualMachine,
+) -> PyResult {
+    let Some(host) = state.host() else {
+        return Err(prelude_exception(vm, "Interrupted", "the script is over"));
+    };
+    // Before the check, so that no interrupt falls between the two.
+    let mut watch = state.alarms.watch();
+    vm.check_signals()?;
+    let target = target.to_string_lossy().into_owned();
+    let mut work = Work(
+        state
+            .handle
+            .spawn(async move { host.call(&target, arguments).await }),
+    );
+    loop {
+        let step = vm.allow_threads(|| {
+            state.handle.block_on(async {
+                tokio::select! {
+                    biased;
+                    alarm = watch.alarm() => Step::Alarm(alarm),
+                    done = &mut work.0 => Step::Done(done.unwrap_or_else(|error| Err(CallError::broken(&error)))),
+                    () = wait(pause) => Step::Pause,
+                }
+            })
+        });
+        match (step, pause) {
+            (Step::Done(Ok(value)), _) => return from_json(value, vm),
+            (Step::Done(Err(error)), _) => return Err(exception_of(vm, &error)),
+            (Step::Alarm(alarm), _) => return Err(raise(alarm, vm)?),
+            (Step::Pause, Some((_, callback))) => {
+                callback.call((), vm)?;
+            }
+            (Step::Pause, None) => {}
+        }
+    }
+}
+
+async fn wait(pause: Option<&(Duration, PyObjectRef)>) {
+    match pause {
+        Some((pause, _)) => tokio::time::sleep(*pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The exception for an alarm, unless the main thread's signal brings it.
+fn raise(alarm: Alarm, vm: &VirtualMachine) -> PyResult<PyBaseExceptionRef> {
+    vm.check_signals()?;
+    Ok(match alarm {
+        Alarm::Cancelled(scope) => {
+            alarms::leave(scope);
+            prelude_exception(vm, "_Cancelled", &scope.to_string())
+        }
+        // Other threads than the main one have no signals.
+        Alarm::Interrupt => prelude_exception(vm, "Interrupted", "interrupted"),
+    })
+}
+
+fn exception_of(vm: &VirtualMachine, error: &CallError) -> PyBaseExceptionRef {
+    let exception = prelude_exception(vm, error.class, &error.message);
+    if let Some(details) = &error.details
+        && let Ok(details) = serde_json::to_value(details)
+        && let Ok(details) = from_json(details, vm)
+    {
+        // Without them the message has to do.
+        let _ = exception.as_object().set_attr("_details", details, vm);
+    }
+    exception
+}
+
+/// An exception of one of the prelude's classes. Runs no bytecode to find it:
+/// the next interrupt would strike there.
+pub(super) fn prelude_exception(
+    vm: &VirtualMachine,
+    class: &'static str,
+    message: &str,
+) -> PyBaseExceptionRef {
+    prelude_class(vm, class)
+        .and_then(|class| vm.invoke_exception(&class, vec![vm.ctx.new_str(message).into()]))
+        .unwrap_or_else(|error| error)
+}
+
+pub(super) fn is_prelude_exception(
+    vm: &VirtualMachine,
+    exception: &PyBaseExceptionRef,
+    class: &'static str,
+) -> bool {
+    prelude_class(vm, class).is_ok_and(|class| exception.fast_isinstance(&class))
+}
+
+fn prelude_class(vm: &VirtualMachine, class: &'static str) -> PyResult<PyTypeRef> {
+    let modules = vm.sys_module.get_attr("modules", vm)?;
+    let class = modules.get_item(PRELUDE_NAME, vm)?.get_attr(class, vm)?;
+    class
+        .downcast()
+        .map_err(|_| vm.new_type_error("the prelude holds no such class"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Folders of packages for `sys.path`, each with the name of its package.
+pub type PythonPackages = BTreeMap<String, String>;

@@ -1,0 +1,109 @@
+//! Makes subtests skippable: `with subtest(…):` gets an `if` around its statements.
+
+use regex_lite::Regex;
+use rustpython_vm::compiler::ast::visitor::transformer::{self, Transformer};
+use rustpython_vm::compiler::ast::visitor::{self, Visitor};
+use rustpython_vm::compiler::ast::{self, Expr, ExprContext, Stmt};
+
+/// What tells in the script whether the subtest runs.
+const RUNS: &str = "_snowglobe_runs";
+
+/// Changes a script's tree so that subtests may be skipped. Positions stay.
+pub(super) fn make_skippable(suite: &mut [Stmt]) {
+    Skippable.visit_body(suite);
+}
+
+/// The names of the subtests that hold others which match.
+pub(super) fn holders(suite: &[Stmt], only: &Regex) -> Vec<String> {
+    let mut reader = Holders {
+        only,
+        around: Vec::new(),
+        found: Vec::new(),
+    };
+    reader.visit_body(suite);
+    reader.found
+}
+
+struct Skippable;
+
+impl Transformer for Skippable {
+    fn visit_stmt(&self, statement: &mut Stmt) {
+        transformer::walk_stmt(self, statement);
+        let Stmt::With(with) = statement else { return };
+        let range = with.range;
+        let name = |ctx| {
+            Expr::Name(ast::ExprName {
+                node_index: ast::AtomicNodeIndex::default(),
+                range,
+                id: ast::name::Name::new_static(RUNS),
+                ctx,
+            })
+        };
+        let item = with
+            .items
+            .iter_mut()
+            .find(|item| is_subtest(&item.context_expr) && item.optional_vars.is_none());
+        let Some(item) = item else { return };
+        item.optional_vars = Some(Box::new(name(ExprContext::Store)));
+        let body = std::mem::take(&mut with.body);
+        let choice = Stmt::If(ast::StmtIf {
+            node_index: ast::AtomicNodeIndex::default(),
+            range,
+            test: Box::new(name(ExprContext::Load)),
+            body,
+            ..if_template()
+        });
+        with.body = [choice].into_iter().collect();
+    }
+}
+
+/// An `if` without anything, for the fields that only the parser knows.
+fn if_template() -> ast::StmtIf {
+    let parsed = rustpython_vm::compiler::parser::parse_module("if x:\n    pass\n");
+    match parsed.map(|parsed| parsed.into_suite().into_iter().next()) {
+        Ok(Some(Stmt::If(statement))) => statement,
+        _ => unreachable!("that is an if"),
+    }
+}
+
+struct Holders<'a> {
+    only: &'a Regex,
+    around: Vec<&'a str>,
+    found: Vec<String>,
+}
+
+impl<'a> Visitor<'a> for Holders<'a> {
+    fn visit_stmt(&mut self, statement: &'a Stmt) {
+        let names: Vec<&str> = match statement {
+            Stmt::With(with) => with
+                .items
+                .iter()
+                .filter_map(|item| name(&item.context_expr))
+                .collect(),
+            _ => Vec::new(),
+        };
+        if names.iter().any(|name| self.only.is_match(name)) {
+            self.found
+                .extend(self.around.iter().map(ToString::to_string));
+        }
+        let depth = self.around.len();
+        self.around.extend(names);
+        visitor::walk_stmt(self, statement);
+        self.around.truncate(depth);
+    }
+}
+
+fn is_subtest(expression: &Expr) -> bool {
+    let function = expression
+        .as_call_expr()
+        .and_then(|call| call.func.as_name_expr());
+    function.is_some_and(|name| name.id.as_str() == "subtest")
+}
+
+fn name(expression: &Expr) -> Option<&str> {
+    let call = expression
+        .as_call_expr()
+        .filter(|_| is_subtest(expression))?;
+    let argument = call.arguments.args.first()?;
+    Some(argument.as_string_literal_expr()?.value.to_str())
+}

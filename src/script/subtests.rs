@@ -1,0 +1,168 @@
+//! Subtests: which of them run, what a failure in one means for the others, and what came of them.
+
+use std::time::Instant;
+
+use regex_lite::Regex;
+
+use crate::event::{Failure, Subtest, round};
+
+/// What is wanted of the subtests of a script.
+#[derive(Debug, Clone, Default)]
+pub struct Subtests {
+    /// Those that run; all where there is none.
+    pub only: Option<Regex>,
+    pub after_failure: AfterFailure,
+}
+
+/// What follows on a failed subtest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AfterFailure {
+    #[default]
+    Stop,
+    GoOn,
+}
+
+/// The subtests of a script that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub wanted: Subtests,
+    /// Those that others are in which run.
+    entered: Vec<String>,
+    open: Vec<Open>,
+    pub done: Vec<Subtest>,
+    /// Those that the script went on after.
+    pub failures: Vec<Failure>,
+    failed: Option<String>,
+}
+
+#[derive(Debug)]
+struct Open {
+    name: String,
+    begin: Instant,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Runs,
+    /// Only for what is in it.
+    Entered,
+    Skipped,
+}
+
+/// A subtest that has just ended.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub subtest: Subtest,
+    pub goes_on: bool,
+}
+
+impl Running {
+    pub fn new(wanted: Subtests) -> Self {
+        Self {
+            wanted,
+            entered: Vec::new(),
+            open: Vec::new(),
+            done: Vec::new(),
+            failures: Vec::new(),
+            failed: None,
+        }
+    }
+
+    pub fn enter(&mut self, names: Vec<String>) {
+        self.entered = names;
+    }
+
+    /// The subtest in which a failure is that happens now, or has just happened.
+    pub fn at_failure(&self) -> Option<String> {
+        let open = self.open.last().map(|open| open.name.clone());
+        open.or_else(|| self.failed.clone())
+    }
+
+    /// Begins one; gives whether its statements run.
+    pub fn start(&mut self, name: &str) -> bool {
+        let inside = self
+            .open
+            .last()
+            .is_some_and(|around| around.state == State::Runs);
+        let matches = |only: &Regex| only.is_match(name);
+        let state = if inside || self.wanted.only.as_ref().is_none_or(matches) {
+            State::Runs
+        } else if self.entered.iter().any(|entered| entered == name) {
+            State::Entered
+        } else {
+            State::Skipped
+        };
+        self.open.push(Open {
+            name: name.to_owned(),
+            begin: Instant::now(),
+            state,
+        });
+        state != State::Skipped
+    }
+
+    /// Ends the innermost; nothing is told of one that did not run.
+    pub fn finish(&mut self, passed: bool) -> Option<Finished> {
+        let open = self.open.pop()?;
+        if open.state == State::Skipped {
+            return None;
+        }
+        let goes_on = passed || self.wanted.after_failure == AfterFailure::GoOn;
+        if !goes_on && self.failed.is_none() {
+            self.failed = Some(open.name.clone());
+        }
+        let subtest = Subtest {
+            name: open.name,
+            duration_s: round(open.begin.elapsed().as_secs_f64()),
+            passed,
+        };
+        self.done.push(subtest.clone());
+        Some(Finished { subtest, goes_on })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(pattern: &str) -> Running {
+        let mut running = Running::new(Subtests {
+            only: Some(Regex::new(pattern).unwrap()),
+            after_failure: AfterFailure::GoOn,
+        });
+        running.enter(vec!["outer".to_owned()]);
+        running
+    }
+
+    #[test]
+    fn those_that_match_run_with_what_is_in_them() {
+        let mut running = only("^in");
+        assert!(running.start("outer"));
+        assert!(!running.start("other"));
+        assert!(running.finish(true).is_none());
+        assert!(running.start("inner"));
+        assert!(running.start("deeper"));
+        for _ in 0..3 {
+            assert!(running.finish(true).unwrap().goes_on);
+        }
+        let names: Vec<&str> = running
+            .done
+            .iter()
+            .map(|subtest| subtest.name.as_str())
+            .collect();
+        assert_eq!(names, ["deeper", "inner", "outer"]);
+    }
+
+    #[test]
+    fn a_failure_ends_the_script_or_not() {
+        assert!({
+            let mut running = only("");
+            running.start("a");
+            running.finish(false).unwrap().goes_on
+        });
+        let mut running = Running::new(Subtests::default());
+        running.start("a");
+        assert!(!running.finish(false).unwrap().goes_on);
+        assert_eq!(running.at_failure().as_deref(), Some("a"));
+    }
+}

@@ -1,0 +1,118 @@
+//! The words of scripts on real machines, subtests, and what a failure looks like.
+
+use std::fs;
+
+use insta::assert_snapshot;
+
+use crate::harness::Place;
+
+#[test]
+fn words_of_our_own() {
+    let place = Place::new();
+    let ended = place.run_fixture("language.nix", &["-A", "words"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("machine # shown from now on"),
+        "{}",
+        ended.seen()
+    );
+    assert!(
+        ended.stdout.contains("\nwith a thread left running\n"),
+        "{}",
+        ended.seen()
+    );
+    place.assert_tidy();
+}
+
+#[test]
+fn packages_of_python() {
+    let place = Place::new();
+    let ended = place.run_fixture("language.nix", &["-A", "packages"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("\nhello, world\n"),
+        "{}",
+        ended.seen()
+    );
+    assert!(
+        ended.stdout.contains(
+            "ImportError: the package python3-fast brings fast._speed as machine code for CPython"
+        ),
+        "{}",
+        ended.seen()
+    );
+}
+
+#[test]
+fn a_failed_subtest_ends_the_run() {
+    let place = Place::new();
+    assert_snapshot!(place.run_fixture("failing.nix", &["-A", "subtests"]).seen());
+}
+
+#[test]
+fn keep_going() {
+    let place = Place::new();
+    let ended = place.run_fixture("failing.nix", &["-A", "subtests", "--keep-going"]);
+    assert_snapshot!(ended.seen());
+    let report = fs::read_to_string(place.path().join("result-subtests/junit.xml")).unwrap();
+    assert!(
+        report.contains(r#"tests="6" skipped="0" failures="3""#),
+        "{report}"
+    );
+    let events = fs::read_to_string(place.path().join("result-subtests/events.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    assert_eq!(last["failures"].as_array().unwrap().len(), 2);
+    assert_eq!(last["failures"][0]["subtest"], "second");
+    assert_eq!(
+        last["failures"][0]["traceback"][0]["file_line"],
+        last["failures"][0]["statement"]["start"]["line"]
+            .as_u64()
+            .unwrap()
+            + 3
+    );
+}
+
+#[test]
+fn only_some_subtests() {
+    let place = Place::new();
+    let ended = place.run_fixture(
+        "failing.nix",
+        &["-A", "subtests", "--only", "first|inside", "--keep-going"],
+    );
+    assert_snapshot!(ended.seen());
+}
+
+#[test]
+fn a_pattern_that_is_none() {
+    let place = Place::new();
+    assert_snapshot!(
+        place
+            .run_fixture("failing.nix", &["--only", "(", "-A", "subtests"])
+            .seen()
+    );
+}
+
+#[test]
+fn output_and_errors_of_a_failed_command() {
+    let place = Place::new();
+    let ended = place.run_fixture("failing.nix", &["-A", "output"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    for part in [
+        "RequestedAssertionFailed: command `for i in $(seq -w 1 1000); do echo line $i; done; echo the reason >&2; exit 4' failed on machine (exit code 4)",
+        "\nthe command (exit code 4):\n  for i in",
+        "\nits standard output:\n  line 0001\n",
+        " bytes; the whole is in [DIR]/result-output/failed-command.stdout …]\n",
+        "\n  line 1000\nits standard error:\n  the reason\n",
+        "\nthe console of machine ends:\n",
+        "\nsaved [DIR]/result-output/failed-command.stdout\n",
+    ] {
+        assert!(
+            ended.stdout.contains(part),
+            "{part:?} is missing:\n{}",
+            ended.seen()
+        );
+    }
+    let whole =
+        fs::read_to_string(place.path().join("result-output/failed-command.stdout")).unwrap();
+    assert_eq!(whole.lines().count(), 1000);
+}
