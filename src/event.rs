@@ -155,6 +155,8 @@ pub struct Failure {
     pub subtest: Option<String>,
     /// The statement of the script that failed.
     pub statement: Option<Excerpt>,
+    /// The variables that a failed assertion speaks of, and their values.
+    pub variables: Vec<(String, String)>,
     /// What is known beyond the message.
     #[serde(flatten)]
     pub details: Details,

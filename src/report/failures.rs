@@ -5,6 +5,9 @@ use console::style;
 use super::drawing::{Colours, Kind, Remark, draw};
 use crate::event::{CommandResult, ConsoleTail, Failure, Frame, UnitState};
 
+/// How many calls at the begin and at the end of a long chain are shown.
+const SHOWN_CALLS: usize = 8;
+
 /// The report of a failure, line by line.
 pub fn explain(failure: &Failure) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -32,6 +35,9 @@ pub fn explain(failure: &Failure) -> Vec<String> {
         }
         None => lines.extend(what.lines().map(|line| style(line).red().to_string())),
     }
+    for (name, value) in &failure.variables {
+        lines.push(format!("  {name} = {value}"));
+    }
     if let Some(result) = &failure.details.command {
         lines.extend(command(result));
     }
@@ -49,7 +55,7 @@ pub fn explain(failure: &Failure) -> Vec<String> {
     // The outermost is the statement itself where there is no other.
     if failure.traceback.len() > 1 {
         lines.push(title("called from:"));
-        lines.extend(failure.traceback.iter().map(frame));
+        lines.extend(calls(&failure.traceback));
     }
     for file in &failure.files {
         lines.push(format!("saved {}", file.display()));
@@ -90,6 +96,19 @@ fn unit(state: &UnitState) -> Vec<String> {
         lines.extend(indented(state.journal.trim_end()));
     }
     lines
+}
+
+/// The calls, those in the middle of a deep recursion left out.
+fn calls(traceback: &[Frame]) -> Vec<String> {
+    if traceback.len() <= 2 * SHOWN_CALLS {
+        return traceback.iter().map(frame).collect();
+    }
+    let left_out = traceback.len() - 2 * SHOWN_CALLS;
+    let head = traceback[..SHOWN_CALLS].iter().map(frame);
+    let tail = traceback[SHOWN_CALLS + left_out..].iter().map(frame);
+    head.chain([format!("  … {left_out} calls …")])
+        .chain(tail)
+        .collect()
 }
 
 fn frame(frame: &Frame) -> String {

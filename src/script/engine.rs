@@ -35,11 +35,10 @@ pub(super) const SCRIPT_NAME: &str = "testScript";
 /// Python's recursion is the stack's here: room for deep ones.
 const STACK_BYTES: usize = 256 << 20;
 
-/// A script and what it runs over.
+/// A script and what it brings.
 #[derive(Debug, Clone)]
 pub struct Script {
     pub origin: Arc<Origin>,
-    pub host: Arc<Host>,
     pub python_packages: PythonPackages,
     /// Words that are executed after the usual ones.
     pub further_words: &'static [Words],
@@ -52,8 +51,8 @@ pub struct Script {
 pub enum Ended {
     Passed,
     Failed(Box<Failure>),
-    /// By an interrupt from outside.
-    Interrupted,
+    /// By an interrupt from outside, at the place that this tells.
+    Interrupted(Box<Failure>),
 }
 
 /// A running script.
@@ -64,11 +63,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts a script. Its calls run on the runtime that this is called from.
+    /// Starts a script over `host`, which it lets go of at its end. Its calls
+    /// run on the runtime that this is called from.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub async fn start(script: Script) -> std::io::Result<Self> {
+    pub async fn start(script: Script, host: Arc<Host>) -> std::io::Result<Self> {
         let handle = Handle::current();
         let (tell_ready, ready) = oneshot::channel();
         let (tell_ended, ended) = oneshot::channel();
@@ -76,7 +76,7 @@ impl Engine {
             .name("script".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let ended = run(script, handle, |interrupter| {
+                let ended = run(script, host, handle, |interrupter| {
                     let _ = tell_ready.send(interrupter);
                 });
                 let _ = tell_ended.send(ended);
@@ -88,7 +88,12 @@ impl Engine {
     }
 }
 
-fn run(script: Script, handle: Handle, tell_ready: impl FnOnce(Interrupter)) -> Ended {
+fn run(
+    script: Script,
+    host: Arc<Host>,
+    handle: Handle,
+    tell_ready: impl FnOnce(Interrupter),
+) -> Ended {
     let (sender, receiver) = user_signal_channel();
     let interpreter = InterpreterBuilder::new()
         .settings(settings())
@@ -98,7 +103,7 @@ fn run(script: Script, handle: Handle, tell_ready: impl FnOnce(Interrupter)) -> 
     let alarms = Arc::new(Alarms::default());
     let interrupter = Interrupter::for_this_thread(sender, alarms.clone());
     tell_ready(interrupter.clone());
-    let state = Arc::new(State::new(script, handle, alarms, interrupter));
+    let state = Arc::new(State::new(script, host, handle, alarms, interrupter));
     let ended = interpreter.enter(|vm| match prepare(vm, &state) {
         Ok(scope) => execute(vm, scope, &state),
         Err(exception) => ended_by(vm, &exception, &state),
@@ -152,8 +157,9 @@ fn execute(vm: &VirtualMachine, scope: Scope, state: &Arc<State>) -> Ended {
 
 fn compile(vm: &VirtualMachine, state: &State) -> PyResult<PyRef<PyCode>> {
     let source = state.script.origin.script();
-    let only = state.script.host.subtests().only;
-    let Some(only) = only else {
+    let host = state.host();
+    let selection = host.and_then(|host| Some((host.subtests().only?, host)));
+    let Some((only, host)) = selection else {
         return vm
             .compile(source, Mode::Exec, SCRIPT_NAME)
             .map_err(|error| error.into_pyexception(vm, Some(source)));
@@ -161,10 +167,7 @@ fn compile(vm: &VirtualMachine, state: &State) -> PyResult<PyRef<PyCode>> {
     let parsed =
         parser::parse_module(source).map_err(|error| vm.new_value_error(error.to_string()))?;
     let mut module = parsed.into_syntax();
-    state
-        .script
-        .host
-        .enter_subtests(holders(&module.body, &only));
+    host.enter_subtests(holders(&module.body, &only));
     make_skippable(&mut module.body);
     let file = SourceFileBuilder::new(SCRIPT_NAME, source).finish();
     let code = compile_program(&module, file, CompileOpts::default())
@@ -174,7 +177,7 @@ fn compile(vm: &VirtualMachine, state: &State) -> PyResult<PyRef<PyCode>> {
 
 fn ended_by(vm: &VirtualMachine, exception: &PyBaseExceptionRef, state: &State) -> Ended {
     if is_prelude_exception(vm, exception, "Interrupted") {
-        return Ended::Interrupted;
+        return Ended::Interrupted(Box::new(describe(vm, exception, &state.script.origin)));
     }
     if exception.fast_isinstance(vm.ctx.exceptions.system_exit) && exits_well(vm, exception) {
         return Ended::Passed;

@@ -1,7 +1,8 @@
 //! From Python's exceptions to what a report needs of them.
 
+use regex_lite::Regex;
 use rustpython_vm::builtins::{PyBaseExceptionRef, PyTraceback};
-use rustpython_vm::{AsObject, PyRef, VirtualMachine};
+use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 
 use super::engine::SCRIPT_NAME;
 use super::values::to_json;
@@ -11,9 +12,14 @@ use crate::origin::Origin;
 /// How many exceptions back the details of one are looked for.
 const DEEPEST: usize = 8;
 
+/// How many variables of an assertion are shown, and how much of each.
+const MOST_VARIABLES: usize = 10;
+const LONGEST_VALUE: usize = 200;
+
 /// One call of the script, with the bytes of it that were at work.
 struct Entry {
     function: String,
+    frame: PyObjectRef,
     range: std::ops::Range<usize>,
     line: usize,
 }
@@ -36,6 +42,7 @@ pub(super) fn describe(
         kind: kind(exception),
         message: message(vm, exception, &entries, origin),
         statement,
+        variables: variables(vm, exception, &entries, origin),
         details: details(vm, exception, DEEPEST).unwrap_or_default(),
         traceback: entries.iter().map(|entry| frame(entry, origin)).collect(),
         ..Failure::default()
@@ -69,6 +76,7 @@ fn entries(traceback: &PyRef<PyTraceback>, origin: &Origin) -> Vec<Entry> {
             );
             Entry {
                 function: code.qualname.as_str().to_owned(),
+                frame: entry.frame.clone().into(),
                 range,
                 line,
             }
@@ -118,6 +126,48 @@ fn message(
         }
         _ => text,
     }
+}
+
+/// The values of the variables that a failed assertion names, but for
+/// functions, modules and the like.
+fn variables(
+    vm: &VirtualMachine,
+    exception: &PyBaseExceptionRef,
+    entries: &[Entry],
+    origin: &Origin,
+) -> Vec<(String, String)> {
+    let asserted = exception.class().name().to_string() == "AssertionError";
+    let Some(entry) = entries.last().filter(|_| asserted) else {
+        return Vec::new();
+    };
+    let text = origin.script().get(entry.range.clone()).unwrap_or_default();
+    let name = Regex::new(r"(\.?)\b([A-Za-z_]\w*)").expect("it is a pattern");
+    let mut found: Vec<(String, String)> = Vec::new();
+    for part in name.captures_iter(text) {
+        let known = found.iter().any(|(name, _)| *name == part[2]);
+        if part[1].is_empty() && !known && found.len() < MOST_VARIABLES {
+            let value = value(vm, &entry.frame, &part[2]);
+            found.extend(value.map(|value| (part[2].to_owned(), value)));
+        }
+    }
+    found
+}
+
+/// What a variable of a frame holds, as Python writes it.
+fn value(vm: &VirtualMachine, frame: &PyObjectRef, name: &str) -> Option<String> {
+    let look = |space: &'static str| -> PyResult { frame.get_attr(space, vm)?.get_item(name, vm) };
+    let value = look("f_locals").or_else(|_| look("f_globals")).ok()?;
+    let text = value.repr(vm).ok()?.to_string_lossy().into_owned();
+    if text.starts_with('<') {
+        return None;
+    }
+    let mut chars = text.chars();
+    let shown: String = chars.by_ref().take(LONGEST_VALUE).collect();
+    Some(if chars.next().is_some() {
+        shown + "…"
+    } else {
+        shown
+    })
 }
 
 /// Where a compiler's complaint is; the running script has no such place.

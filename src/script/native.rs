@@ -44,12 +44,13 @@ pub(super) struct State {
 impl State {
     pub fn new(
         script: Script,
+        host: Arc<Host>,
         handle: Handle,
         alarms: Arc<Alarms>,
         interrupter: Interrupter,
     ) -> Self {
         Self {
-            host: Mutex::new(Some(script.host.clone())),
+            host: Mutex::new(Some(host)),
             script,
             handle,
             alarms,
@@ -189,14 +190,15 @@ fn native_module(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<PyRef<PyMo
         alarms::enter(serde_json::from_value(scopes).unwrap_or_default());
         Ok(())
     });
-    let session = describe_session(&state.script);
-    native.set_attr("session", from_json(session, vm)?, vm)?;
+    if let Some(host) = state.host() {
+        let session = describe_session(&state.script, &host);
+        native.set_attr("session", from_json(session, vm)?, vm)?;
+    }
     Ok(native)
 }
 
 /// What the words make their objects from.
-fn describe_session(script: &Script) -> Value {
-    let host = &script.host;
+fn describe_session(script: &Script, host: &Host) -> Value {
     let machines: Vec<Value> = host
         .machines()
         .iter()

@@ -108,7 +108,7 @@ pub async fn run(
         options.subtests.clone(),
     ));
     let begin = Instant::now();
-    let engine = Engine::start(script(manifest, options, &host))
+    let engine = Engine::start(script(manifest, options), host.clone())
         .await
         .map_err(SessionError::Engine)?;
     let (ended, cut) = supervise(engine, options.global_timeout, events, interrupts).await;
@@ -140,10 +140,9 @@ pub async fn run(
     Ok(verdict)
 }
 
-fn script(manifest: &Manifest, options: &Options, host: &Arc<Host>) -> Script {
+fn script(manifest: &Manifest, options: &Options) -> Script {
     Script {
         origin: options.origin.clone(),
-        host: host.clone(),
         python_packages: python_packages(&manifest.python_packages),
         further_words: &[],
         answers: serde_json::Value::Null,
@@ -194,12 +193,13 @@ pub async fn mock_run(
     );
     let script = Script {
         origin,
-        host: Arc::new(host),
         python_packages: python_packages(&[]),
         further_words: &MOCK_WORDS,
         answers: mock.answers,
     };
-    let engine = Engine::start(script).await.map_err(SessionError::Engine)?;
+    let engine = Engine::start(script, Arc::new(host))
+        .await
+        .map_err(SessionError::Engine)?;
     let (ended, cut) = supervise(engine, mock.limit, events, interrupts).await;
     Ok(judge(ended, cut))
 }
@@ -252,7 +252,7 @@ async fn supervise(
 fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<Failure>) {
     match (cut, ended) {
         (Some(Cut::Interrupt), _) => (Verdict::Interrupted, None),
-        (Some(Cut::Timeout { limit, steps }), _) => {
+        (Some(Cut::Timeout { limit, steps }), ended) => {
             let doing = if steps.is_empty() {
                 "no machine was being waited for".to_owned()
             } else {
@@ -262,11 +262,20 @@ fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<Failure>) {
                 "the test took longer than {} s; {doing}",
                 limit.as_secs_f64()
             );
-            (Verdict::Failed, Some(failure("GlobalTimeout", message)))
+            let at = match ended {
+                Some(Ended::Interrupted(at)) => *at,
+                _ => Failure::default(),
+            };
+            let failure = Failure {
+                kind: "GlobalTimeout".to_owned(),
+                message,
+                ..at
+            };
+            (Verdict::Failed, Some(failure))
         }
         (None, Some(Ended::Passed)) => (Verdict::Passed, None),
         (None, Some(Ended::Failed(failure))) => (Verdict::Failed, Some(*failure)),
-        (None, Some(Ended::Interrupted) | None) => {
+        (None, Some(Ended::Interrupted(_)) | None) => {
             let message = "the script engine stopped without a result".to_owned();
             (Verdict::Broken, Some(failure("EngineError", message)))
         }
