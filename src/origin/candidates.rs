@@ -47,7 +47,8 @@ pub(super) fn find(script: &str, file: &Path, attribute: &[String]) -> Option<Ma
     None
 }
 
-/// The scripts of a file as templates, for who reads tests without evaluating them.
+/// The scripts of a file as templates, for who reads tests without evaluating
+/// them; of choices the first is taken.
 #[must_use]
 pub fn scripts(file: &Path) -> Vec<Vec<Segment>> {
     let Some(document) = Document::read(file) else {
@@ -56,7 +57,7 @@ pub fn scripts(file: &Path) -> Vec<Vec<Segment>> {
     let candidates = script_values(&document);
     candidates
         .iter()
-        .filter_map(|candidate| document.templates(candidate).into_iter().next())
+        .map(|candidate| first_choices(document.template(candidate)))
         .filter(|template| {
             template
                 .iter()
@@ -65,22 +66,28 @@ pub fn scripts(file: &Path) -> Vec<Vec<Segment>> {
         .collect()
 }
 
+fn first_choices(template: Vec<Segment>) -> Vec<Segment> {
+    let segments = template.into_iter().flat_map(|segment| match segment {
+        Segment::Choice(choices) => first_choices(choices.into_iter().next().unwrap_or_default()),
+        other => vec![other],
+    });
+    segments.collect()
+}
+
 /// The maps of all strings that the script fits, with their rank: how much of
 /// it they explain, and how much of the attribute path leads to them.
 fn fits(script: &str, document: &Document, attribute: &[String]) -> Vec<(Map, (usize, usize))> {
-    let mut candidates = script_values(document);
-    candidates.extend(long_strings(document));
-    let mut found = Vec::new();
-    for candidate in candidates {
-        let led = led_to(&candidate, attribute);
-        for template in document.templates(&candidate) {
-            if let Some(map) = Map::fit(script, &template).filter(|map| map.known > 0) {
-                let rank = (map.known, led);
-                found.push((map, rank));
-            }
-        }
-    }
-    found
+    let scripts = script_values(document).into_iter().map(|value| (value, 1));
+    // What nothing calls a script has to explain most of it.
+    let others = passed_on(document)
+        .into_iter()
+        .map(|value| (value, script.len() / 2 + 1));
+    let fit = |(candidate, least): (Expr, usize)| {
+        let map = Map::fit(script, &document.template(&candidate))?;
+        let rank = (map.known, led_to(&candidate, attribute));
+        (map.known >= least).then_some((map, rank))
+    };
+    scripts.chain(others).filter_map(fit).collect()
 }
 
 /// The values of all attributes `testScript`.
@@ -113,17 +120,24 @@ fn script_values(document: &Document) -> Vec<Expr> {
         .collect()
 }
 
-/// Strings that are passed on before they become a script.
-fn long_strings(document: &Document) -> Vec<Expr> {
-    let nodes = document
-        .root
-        .iter()
-        .flat_map(|root| root.syntax().descendants());
-    nodes
+/// Texts that are passed on before they become a script: strings of some
+/// length, and other expressions that functions are called with.
+fn passed_on(document: &Document) -> Vec<Expr> {
+    let nodes = || {
+        document
+            .root
+            .iter()
+            .flat_map(|root| root.syntax().descendants())
+    };
+    let strings = nodes()
         .filter_map(ast::Str::cast)
         .filter(|string| usize::from(string.syntax().text_range().len()) > SHORTEST)
-        .map(Expr::Str)
-        .collect()
+        .map(Expr::Str);
+    let arguments = nodes()
+        .filter_map(ast::Apply::cast)
+        .filter_map(|call| call.argument())
+        .filter(|argument| matches!(argument, Expr::Paren(_)));
+    strings.chain(arguments).collect()
 }
 
 /// How many names of the attribute path the attributes around an expression have.

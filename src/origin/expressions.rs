@@ -1,5 +1,6 @@
 //! Nix expressions as templates: what can be told of a string without evaluating it.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,14 +14,16 @@ use super::template::{Segment, SourceFile};
 /// Names may stand for each other, and files may import each other.
 const DEEPEST: u32 = 16;
 
-/// How many alternatives are followed.
-const MOST: usize = 16;
+/// How many expressions are followed for one template.
+const MOST_EXPRESSIONS: usize = 5000;
 
 /// A parsed file.
 #[derive(Debug, Clone)]
 pub(super) struct Document {
     pub file: Arc<SourceFile>,
     pub root: Option<Expr>,
+    /// How many expressions may still be followed.
+    budget: Cell<usize>,
 }
 
 impl Document {
@@ -33,7 +36,8 @@ impl Document {
         let text = std::fs::read_to_string(&path).ok()?;
         let root = rnix::Root::parse(&text).tree().expr();
         let file = Arc::new(SourceFile { path, text });
-        Some(Self { file, root })
+        let budget = Cell::new(0);
+        Some(Self { file, root, budget })
     }
 
     /// A path literal as a path, where it needs no evaluation.
@@ -47,20 +51,21 @@ impl Document {
         Some(self.file.path.parent()?.join(text).components().collect())
     }
 
-    /// All texts that an expression may come to.
-    pub fn templates(&self, expression: &Expr) -> Vec<Vec<Segment>> {
-        let mut templates = self.resolve(expression, 0);
-        templates.truncate(MOST);
-        templates
+    /// What an expression may come to.
+    pub fn template(&self, expression: &Expr) -> Vec<Segment> {
+        self.budget.set(MOST_EXPRESSIONS);
+        self.resolve(expression, 0)
     }
 
-    fn resolve(&self, expression: &Expr, depth: u32) -> Vec<Vec<Segment>> {
-        if depth > DEEPEST {
-            return vec![self.gap(range(expression))];
+    fn resolve(&self, expression: &Expr, depth: u32) -> Vec<Segment> {
+        let left = self.budget.get();
+        if depth > DEEPEST || left == 0 {
+            return self.gap(range(expression));
         }
+        self.budget.set(left - 1);
         let inner = |inner: Option<Expr>| match inner {
             Some(inner) => self.resolve(&inner, depth + 1),
-            None => vec![self.gap(range(expression))],
+            None => self.gap(range(expression)),
         };
         match expression {
             Expr::Str(literal) => self.literal(literal, depth),
@@ -72,45 +77,44 @@ impl Document {
             Expr::Ident(name) => inner(lookup(name)),
             Expr::Select(select) => inner(selected(select)),
             Expr::IfElse(choice) => {
-                let mut all = inner(choice.body());
-                all.extend(inner(choice.else_body()));
-                all
+                vec![Segment::Choice(vec![
+                    inner(choice.body()),
+                    inner(choice.else_body()),
+                ])]
             }
             Expr::BinOp(operation) if operation.operator() == Some(ast::BinOpKind::Add) => {
-                product(&inner(operation.lhs()), &inner(operation.rhs()))
+                [inner(operation.lhs()), inner(operation.rhs())].concat()
             }
             Expr::Apply(call) => self.call(call, depth),
-            _ => vec![self.gap(range(expression))],
+            _ => self.gap(range(expression)),
         }
     }
 
-    fn literal(&self, literal: &ast::Str, depth: u32) -> Vec<Vec<Segment>> {
-        let mut all = vec![Vec::new()];
-        for part in parts(literal) {
-            let next = match part {
-                Part::Text(text, runs) => vec![vec![Segment::Literal {
-                    file: self.file.clone(),
-                    text,
-                    runs,
-                }]],
-                Part::Antiquotation(antiquotation, range) => {
-                    let resolved = antiquotation
-                        .expr()
-                        .map(|expr| self.resolve(&expr, depth + 1));
-                    match resolved {
-                        // What stays unknown is told by its antiquotation, `${` included.
-                        Some(found) if found.iter().flatten().any(is_literal) => found,
-                        _ => vec![self.gap(range)],
+    fn literal(&self, literal: &ast::Str, depth: u32) -> Vec<Segment> {
+        let segments = parts(literal).into_iter().map(|part| match part {
+            Part::Text(text, runs) => vec![Segment::Literal {
+                file: self.file.clone(),
+                text,
+                runs,
+            }],
+            Part::Antiquotation(antiquotation, range) => {
+                let resolved = antiquotation
+                    .expr()
+                    .map(|expr| self.resolve(&expr, depth + 1));
+                match resolved {
+                    // What stays unknown is told by its antiquotation, `${` included.
+                    Some(found) if found.iter().any(has_text) => {
+                        vec![Segment::Choice(vec![found, self.gap(range)])]
                     }
+                    _ => self.gap(range),
                 }
-            };
-            all = product(&all, &next);
-        }
-        all
+            }
+        });
+        segments.flatten().collect()
     }
 
-    fn call(&self, call: &ast::Apply, depth: u32) -> Vec<Vec<Segment>> {
-        let unknown = || vec![self.gap(range(&Expr::Apply(call.clone())))];
+    fn call(&self, call: &ast::Apply, depth: u32) -> Vec<Segment> {
+        let unknown = || self.gap(range(&Expr::Apply(call.clone())));
         let (Some(function), Some(argument)) = (call.lambda(), call.argument()) else {
             return unknown();
         };
@@ -119,18 +123,29 @@ impl Document {
             ("import", Expr::PathRel(path)) => {
                 let imported = self.path(path).and_then(|path| Self::read(&path));
                 match imported.and_then(|document| Some((document.root.clone()?, document))) {
-                    Some((root, document)) => document.resolve(&root, depth + 1),
+                    Some((root, document)) => {
+                        document.budget.set(self.budget.get());
+                        document.resolve(&root, depth + 1)
+                    }
                     None => unknown(),
                 }
             }
             ("builtins.readFile" | "readFile" | "lib.readFile", Expr::PathRel(path)) => {
                 match self.path(path).and_then(|path| whole(&path)) {
-                    Some(segment) => vec![vec![segment]],
+                    Some(segment) => vec![segment],
                     None => unknown(),
                 }
             }
-            // What a function of the file comes to, whatever its arguments.
-            _ => self.resolve(&function, depth + 1),
+            _ => {
+                // What a function of the file comes to, whatever its arguments.
+                let mut choices = vec![self.resolve(&function, depth + 1)];
+                // Others may pass a text on, or leave it out, as `optionalString` does.
+                let passed = self.resolve(&argument, depth + 1);
+                if passed.iter().any(has_text) {
+                    choices.extend([passed, Vec::new()]);
+                }
+                vec![Segment::Choice(choices)]
+            }
         }
     }
 
@@ -167,18 +182,12 @@ fn whole(path: &Path) -> Option<Segment> {
     Some(Segment::Literal { file, text, runs })
 }
 
-fn is_literal(segment: &Segment) -> bool {
-    matches!(segment, Segment::Literal { text, .. } if !text.is_empty())
-}
-
-fn product(first: &[Vec<Segment>], second: &[Vec<Segment>]) -> Vec<Vec<Segment>> {
-    let pairs = first
-        .iter()
-        .flat_map(|head| second.iter().map(move |tail| (head, tail)));
-    pairs
-        .take(MOST)
-        .map(|(head, tail)| head.iter().chain(tail).cloned().collect())
-        .collect()
+fn has_text(segment: &Segment) -> bool {
+    match segment {
+        Segment::Literal { text, .. } => !text.is_empty(),
+        Segment::Gap { .. } => false,
+        Segment::Choice(templates) => templates.iter().flatten().any(has_text),
+    }
 }
 
 fn range(expression: &Expr) -> Range<usize> {

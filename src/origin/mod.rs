@@ -243,6 +243,51 @@ mod tests {
     }
 
     #[test]
+    fn optional_parts_are_told_apart() {
+        let file = "let opt = lib.optionalString; in { testScript = ''\n  a()\n  ${opt x ''\n    one()\n    two()\n  ''}\n  ${opt y ''\n    never()\n  ''}\n  ${opt x ''\n    three()\n  ''}\n  end()\n''; }";
+        let script = "a()\none()\ntwo()\n\n\nthree()\n\nend()\n";
+        let (_folder, origin) = origin(&[("t.nix", file)], "", script);
+        assert_eq!(place(&origin, "two()"), "t.nix:5:5-5:10");
+        assert_eq!(place(&origin, "three()"), "t.nix:11:5-11:12");
+        assert_eq!(place(&origin, "end()"), "t.nix:13:3-13:8");
+    }
+
+    #[test]
+    fn what_may_come_from_either_place_is_shown_itself() {
+        let file = "{ testScript = ''\n  a()\n  ${gen 1}\n  ${gen 2}\n  end()\n''; }";
+        let script = "a()\none()\ntwo()\nthree()\nend()\n";
+        let (_folder, origin) = origin(&[("t.nix", file)], "", script);
+        assert_eq!(place(&origin, "a()"), "t.nix:2:3-2:6");
+        assert_eq!(place(&origin, "two()"), "script:3:1-3:6");
+        assert_eq!(place(&origin, "end()"), "t.nix:5:3-5:8");
+    }
+
+    #[test]
+    fn other_strings_are_not_taken_for_the_script() {
+        let file = "{ note = ''\n  ${toString 3}\n''; testScript = concat [ \"a\" \"b\" ]; }";
+        let (_folder, origin) = origin(&[("t.nix", file)], "", "some_script()\n");
+        assert_eq!(place(&origin, "some_script"), "script:1:1-1:12");
+    }
+
+    #[test]
+    fn arguments_that_become_the_script() {
+        let test = "let t = name: s: make { testScript = s; }; in { a = t \"a\" (builtins.readFile ./s.py); b = t \"b\" (\"one()\\n\" + ''\n  two()\n''); }";
+        let files = [("t.nix", test), ("s.py", "start_all()\nfoo()\n")];
+        let (_first, a) = origin(&files, "a", "start_all()\nfoo()\n");
+        assert_eq!(place(&a, "foo()"), "s.py:2:1-2:6");
+        let (_second, b) = origin(&files, "b", "one()\ntwo()\n");
+        assert_eq!(place(&b, "two()"), "t.nix:2:3-2:8");
+    }
+
+    #[test]
+    fn names_that_stand_for_themselves_over_and_over_end() {
+        let bad = format!("bad = \"{}\";", "${bad} ".repeat(10));
+        let file = format!("let {bad} in {{ testScript = \"x()\\n\"; }}");
+        let (_folder, origin) = origin(&[("t.nix", &file)], "", "x()\n");
+        assert!(place(&origin, "x()").starts_with("t.nix:1:"));
+    }
+
+    #[test]
     fn what_is_computed_is_shown_itself() {
         let file = "{ testScript = builtins.concatStringsSep \"\" [ \"a\" \"()\" ]; }";
         let (_folder, origin) = origin(&[("t.nix", file)], "", "a()");

@@ -66,9 +66,24 @@ pub(super) fn parts(literal: &Str) -> Vec<Part> {
 fn unescape_quoted(text: &str, begin: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut rest = 0;
-    while let Some(found) = text[rest..].find('\\') {
+    while let Some(found) = text[rest..].find(['\\', '\r']) {
         let escape = rest + found;
         plain(&mut pieces, &text[rest..escape], begin + rest);
+        if text[escape..].starts_with('\r') {
+            // Line ends of any kind are newlines in there, but not in indented strings.
+            rest = escape
+                + if text[escape..].starts_with("\r\n") {
+                    2
+                } else {
+                    1
+                };
+            pieces.push(Piece {
+                text: "\n".to_owned(),
+                at: begin + escape,
+                escaped: true,
+            });
+            continue;
+        }
         let Some(char) = text[escape + 1..].chars().next() else {
             return pieces;
         };
@@ -283,7 +298,7 @@ mod tests {
                         let shown = text[begin..].chars().next().unwrap();
                         let there = source[at..].chars().next().unwrap();
                         assert!(
-                            there == shown || "\\'".contains(there),
+                            there == shown || "\\'\r".contains(there),
                             "{source:?} at {at}"
                         );
                     }
@@ -310,6 +325,7 @@ mod tests {
             ("''a\n  b\n''", "a\n  b\n"),
             ("\"a\\n\\${x}\\\\${x}\"", "a\n${x}\\${}"),
             ("''\n\ta\n  b\n''", "\ta\n  b\n"),
+            ("\"a\r\nb\rc\"", "a\nb\nc"),
         ] {
             assert_eq!(text(source), expected, "{source:?}");
         }

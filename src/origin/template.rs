@@ -1,8 +1,16 @@
-//! Templates: texts with gaps, whether an evaluated text fits one, and where each part of it then stands.
+//! Templates: texts with gaps and choices, whether an evaluated text fits one, and where each part of it then stands.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
+
+/// At how many places the text after a gap is tried.
+const MOST_PLACES: usize = 24;
+
+/// How many steps a fit may take: what takes more is given up.
+const MOST_STEPS: usize = 200_000;
 
 /// A file of the user's.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,11 +34,14 @@ pub enum Segment {
         file: Arc<SourceFile>,
         range: Range<usize>,
     },
+    /// One of several templates.
+    Choice(Vec<Vec<Segment>>),
 }
 
 /// Where the parts of a script stand.
 #[derive(Debug)]
 pub(super) struct Map {
+    /// In the order of the script.
     pieces: Vec<Piece>,
     /// How many bytes are known to stand where the map says.
     pub known: usize,
@@ -43,8 +54,17 @@ struct Piece {
     file: Arc<SourceFile>,
     /// Bytes of the file.
     source: Range<usize>,
-    /// Whether they correspond one by one.
-    exact: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The bytes correspond one by one.
+    Exact,
+    /// The expression as a whole gave them.
+    Computed,
+    /// It may have been another expression.
+    Unsure,
 }
 
 impl Map {
@@ -58,7 +78,7 @@ impl Map {
             script: 0..text.len(),
             file,
             source: 0..text.len(),
-            exact: true,
+            kind: Kind::Exact,
         };
         Self {
             pieces: vec![piece],
@@ -66,84 +86,71 @@ impl Map {
         }
     }
 
-    /// For a script that fits a template. Where it fits in several ways, gaps
-    /// are as short as can be.
+    /// For a script that fits a template: the way that explains most of it.
     pub fn fit(script: &str, template: &[Segment]) -> Option<Self> {
-        let last_literal = template
-            .iter()
-            .rposition(|segment| matches!(segment, Segment::Literal { .. }))?;
+        let mut fitting = Fitting {
+            script,
+            memory: HashMap::new(),
+            chains: HashMap::new(),
+            steps: 0,
+        };
+        let nodes = chain(template, None);
+        let found = fitting.best(nodes.as_ref(), 0, None)?;
         let mut map = Self {
             pieces: Vec::new(),
-            known: 0,
+            known: found.known,
         };
-        let mut position = 0;
-        let mut gap: Option<(Arc<SourceFile>, Range<usize>)> = None;
-        for (number, segment) in template.iter().enumerate() {
-            match segment {
-                Segment::Gap { file, range } => {
-                    gap.get_or_insert_with(|| (file.clone(), range.clone()));
-                }
-                Segment::Literal { file, text, runs } => {
-                    let ends_script = number == last_literal && number + 1 == template.len();
-                    let found = if gap.is_none() {
-                        let here = script[position..].starts_with(text.as_str());
-                        (here && (!ends_script || position + text.len() == script.len()))
-                            .then_some(position)
-                    } else if ends_script {
-                        let found = script.len().checked_sub(text.len())?;
-                        (found >= position && script.ends_with(text.as_str())).then_some(found)
-                    } else {
-                        script[position..]
-                            .find(text.as_str())
-                            .map(|found| position + found)
-                    }?;
-                    map.fill(gap.take(), position..found);
-                    map.place(file, text, runs, found);
-                    position = found + text.len();
-                }
-            }
+        let mut step = found.first.as_ref();
+        while let Some(placed) = step {
+            map.place(placed);
+            step = placed.next.as_ref();
         }
-        if gap.is_none() && position != script.len() {
-            return None;
-        }
-        map.fill(gap, position..script.len());
         Some(map)
     }
 
-    fn fill(&mut self, gap: Option<(Arc<SourceFile>, Range<usize>)>, script: Range<usize>) {
-        if let Some((file, source)) = gap
-            && !script.is_empty()
-        {
-            self.pieces.push(Piece {
-                script,
-                file,
-                source,
-                exact: false,
-            });
-        }
-    }
-
-    fn place(&mut self, file: &Arc<SourceFile>, text: &str, runs: &[(usize, usize)], at: usize) {
-        for (number, (begin, source)) in runs.iter().enumerate() {
-            let end = runs.get(number + 1).map_or(text.len(), |(next, _)| *next);
-            self.known += end - begin;
-            self.pieces.push(Piece {
-                script: at + begin..at + end,
+    fn place(&mut self, placed: &Placed) {
+        match &*placed.segment {
+            Segment::Gap { file, range } if !placed.script.is_empty() => self.pieces.push(Piece {
+                script: placed.script.clone(),
                 file: file.clone(),
-                source: *source..source + (end - begin),
-                exact: true,
-            });
+                source: range.clone(),
+                kind: if placed.sure {
+                    Kind::Computed
+                } else {
+                    Kind::Unsure
+                },
+            }),
+            Segment::Literal { file, text, runs } => {
+                for (number, (begin, source)) in runs.iter().enumerate() {
+                    let end = runs.get(number + 1).map_or(text.len(), |(next, _)| *next);
+                    self.pieces.push(Piece {
+                        script: placed.script.start + begin..placed.script.start + end,
+                        file: file.clone(),
+                        source: *source..source + (end - begin),
+                        kind: if placed.sure {
+                            Kind::Exact
+                        } else {
+                            Kind::Unsure
+                        },
+                    });
+                }
+            }
+            Segment::Gap { .. } | Segment::Choice(_) => {}
         }
     }
 
     /// The file and the bytes of it from which these bytes of the script come.
     pub fn locate(&self, range: &Range<usize>) -> Option<(&SourceFile, Range<usize>)> {
         let first = self.piece(range.start)?;
-        let start = first.at(range.start);
         let last = self
             .piece(range.end.max(range.start + 1) - 1)
             .unwrap_or(first);
-        let end = if Arc::ptr_eq(&last.file, &first.file) && last.source.end >= first.source.start {
+        if first.kind == Kind::Unsure {
+            return None;
+        }
+        let start = first.at(range.start);
+        let same = Arc::ptr_eq(&last.file, &first.file) && last.source.end >= first.source.start;
+        let end = if same && last.kind != Kind::Unsure {
             last.upto(range.end)
         } else {
             first.source.end
@@ -162,11 +169,9 @@ impl Map {
 
 impl Piece {
     fn at(&self, offset: usize) -> usize {
-        if self.exact {
-            self.source.start
-                + offset
-                    .saturating_sub(self.script.start)
-                    .min(self.source.len())
+        if self.kind == Kind::Exact {
+            let within = offset.saturating_sub(self.script.start);
+            self.source.start + within.min(self.source.len())
         } else {
             self.source.start
         }
@@ -174,10 +179,216 @@ impl Piece {
 
     /// Where a range that ends before `offset` ends.
     fn upto(&self, offset: usize) -> usize {
-        if self.exact {
+        if self.kind == Kind::Exact {
             self.at(offset)
         } else {
             self.source.end
         }
     }
+}
+
+/// A template as a list, so that what follows on a choice is shared by its alternatives.
+#[derive(Debug)]
+struct Node {
+    segment: Rc<Segment>,
+    next: Option<Rc<Node>>,
+}
+
+fn chain(template: &[Segment], rest: Option<Rc<Node>>) -> Option<Rc<Node>> {
+    template.iter().rev().fold(rest, |next, segment| {
+        let segment = Rc::new(segment.clone());
+        Some(Rc::new(Node { segment, next }))
+    })
+}
+
+/// A segment and the bytes of the script that it explains.
+#[derive(Debug)]
+struct Placed {
+    segment: Rc<Segment>,
+    script: Range<usize>,
+    /// Whether there was no other way that explains as much.
+    sure: bool,
+    next: Option<Rc<Placed>>,
+}
+
+impl Placed {
+    /// The same, where this literal may stand elsewhere, and with it the gap
+    /// that follows.
+    fn unsure(&self) -> Rc<Self> {
+        let next = match &self.next {
+            Some(next) if matches!(*next.segment, Segment::Gap { .. }) => Some(next.unsure()),
+            next => next.clone(),
+        };
+        Rc::new(Self {
+            segment: self.segment.clone(),
+            script: self.script.clone(),
+            sure: false,
+            next,
+        })
+    }
+}
+
+/// The best way from some place to the script's end.
+#[derive(Debug, Clone)]
+struct Found {
+    known: usize,
+    first: Option<Rc<Placed>>,
+}
+
+/// A gap that is open: what fills it, and where it begins in the script.
+#[derive(Debug, Clone)]
+struct Open {
+    segment: Rc<Segment>,
+    begin: usize,
+}
+
+struct Fitting<'a> {
+    script: &'a str,
+    /// By node, place in the script, and whether a gap is open there.
+    memory: HashMap<(*const Node, usize, bool), Option<Found>>,
+    /// Templates of choices with what follows on them. They are kept, so that
+    /// the addresses in `memory` stay theirs.
+    chains: HashMap<(*const Segment, usize, *const Node), Option<Rc<Node>>>,
+    steps: usize,
+}
+
+impl Fitting<'_> {
+    fn best(&mut self, node: Option<&Rc<Node>>, at: usize, open: Option<&Open>) -> Option<Found> {
+        let Some(node) = node else {
+            return self.end(at, open);
+        };
+        self.steps += 1;
+        if self.steps > MOST_STEPS {
+            return None;
+        }
+        let key = (Rc::as_ptr(node), at, open.is_some());
+        if open.is_none()
+            && let Some(found) = self.memory.get(&key)
+        {
+            return found.clone();
+        }
+        let found = match &*node.segment {
+            Segment::Gap { .. } => {
+                let gap = Open {
+                    segment: node.segment.clone(),
+                    begin: at,
+                };
+                self.best(node.next.as_ref(), at, Some(open.unwrap_or(&gap)))
+            }
+            Segment::Choice(templates) => {
+                let mut best: Option<Found> = None;
+                for (number, template) in templates.iter().enumerate() {
+                    let next = node.next.as_ref().map_or(std::ptr::null(), Rc::as_ptr);
+                    let key = (Rc::as_ptr(&node.segment), number, next);
+                    let nodes = self.chains.entry(key);
+                    let nodes = nodes
+                        .or_insert_with(|| chain(template, node.next.clone()))
+                        .clone();
+                    let found = self.best(nodes.as_ref(), at, open);
+                    if known(found.as_ref()) > known(best.as_ref()) {
+                        best = found;
+                    }
+                }
+                best
+            }
+            Segment::Literal { text, .. } if text.is_empty() => {
+                self.best(node.next.as_ref(), at, open)
+            }
+            Segment::Literal { text, .. } => match open {
+                None => self.here(node, text, at),
+                Some(open) => self.after_gap(node, text, open),
+            },
+        };
+        if open.is_none() {
+            self.memory.insert(key, found.clone());
+        }
+        found
+    }
+
+    fn end(&self, at: usize, open: Option<&Open>) -> Option<Found> {
+        let first = match open {
+            None if at < self.script.len() => return None,
+            None => None,
+            Some(open) => Some(open.fill(self.script.len(), true, None)),
+        };
+        Some(Found { known: 0, first })
+    }
+
+    /// The literal of a node at a place of the script, and what follows.
+    fn here(&mut self, node: &Rc<Node>, text: &str, at: usize) -> Option<Found> {
+        if !self.script[at..].starts_with(text) {
+            return None;
+        }
+        let end = at + text.len();
+        let rest = self.best(node.next.as_ref(), end, None)?;
+        let placed = Placed {
+            segment: node.segment.clone(),
+            script: at..end,
+            sure: true,
+            next: rest.first,
+        };
+        Some(Found {
+            known: rest.known + text.len(),
+            first: Some(Rc::new(placed)),
+        })
+    }
+
+    /// The literal after a gap: wherever it leads furthest, and whether that
+    /// is the only such place.
+    fn after_gap(&mut self, node: &Rc<Node>, text: &str, open: &Open) -> Option<Found> {
+        let script = self.script;
+        let last = node.next.is_none();
+        let places: Vec<usize> = if last {
+            let place = script.len().checked_sub(text.len());
+            place
+                .filter(|place| *place >= open.begin && script.ends_with(text))
+                .into_iter()
+                .collect()
+        } else {
+            let found = script[open.begin..].match_indices(text);
+            found
+                .map(|(place, _)| open.begin + place)
+                .take(MOST_PLACES)
+                .collect()
+        };
+        let mut best: Option<(usize, Found)> = None;
+        let mut sure = true;
+        for place in places {
+            let found = self.here(node, text, place);
+            match known(found.as_ref()).cmp(&known(best.as_ref().map(|(_, found)| found))) {
+                std::cmp::Ordering::Greater => {
+                    best = found.map(|found| (place, found));
+                    sure = true;
+                }
+                std::cmp::Ordering::Equal if found.is_some() => sure = false,
+                _ => {}
+            }
+        }
+        let (place, found) = best?;
+        let after = if sure {
+            found.first
+        } else {
+            found.first.map(|placed| placed.unsure())
+        };
+        Some(Found {
+            known: found.known,
+            first: Some(open.fill(place, sure, after)),
+        })
+    }
+}
+
+impl Open {
+    fn fill(&self, end: usize, sure: bool, next: Option<Rc<Placed>>) -> Rc<Placed> {
+        Rc::new(Placed {
+            segment: self.segment.clone(),
+            script: self.begin..end,
+            sure,
+            next,
+        })
+    }
+}
+
+/// For comparing: nothing found is less than nothing known.
+fn known(found: Option<&Found>) -> Option<usize> {
+    found.map(|found| found.known)
 }

@@ -4,6 +4,9 @@ use ariadne::{Color, Config, IndexType, Label, Report, ReportKind, Source};
 
 use crate::event::{Excerpt, Position};
 
+/// Lines of more bytes are not drawn.
+const LONGEST_LINE: usize = 400;
+
 /// What is said of an excerpt.
 #[derive(Debug, Clone, Copy)]
 pub struct Remark<'a> {
@@ -41,6 +44,9 @@ pub fn draw(excerpt: &Excerpt, remark: &Remark<'_>, colours: Colours) -> String 
         || "the test's script".to_owned(),
         |file| file.display().to_string(),
     );
+    if excerpt.lines.iter().any(|line| line.len() > LONGEST_LINE) {
+        return tell(excerpt, remark, &name, word);
+    }
     // Empty lines before it, so that lines have their own numbers everywhere.
     let before = excerpt.first_line.saturating_sub(1);
     let text = "\n".repeat(before) + &excerpt.lines.join("\n");
@@ -73,6 +79,21 @@ pub fn draw(excerpt: &Excerpt, remark: &Remark<'_>, colours: Colours) -> String 
     lines.join("\n") + "\n"
 }
 
+/// An excerpt of lines that no screen takes: what is meant, and where it is.
+fn tell(excerpt: &Excerpt, remark: &Remark<'_>, name: &str, word: &str) -> String {
+    let Position { line, column } = excerpt.start;
+    let text = excerpt.lines.get(line.saturating_sub(excerpt.first_line));
+    let meant = text
+        .map_or("", String::as_str)
+        .chars()
+        .skip(column.saturating_sub(1));
+    let shown: String = meant.take(LONGEST_LINE / 4).collect();
+    format!(
+        "{word}: {}\n  at {name}:{line}:{column}: {shown}…\n  {}\n",
+        remark.headline, remark.label
+    )
+}
+
 /// The byte of the excerpt's own lines at which a position is.
 fn offset(excerpt: &Excerpt, position: Position) -> usize {
     let line = position.line.saturating_sub(excerpt.first_line);
@@ -93,6 +114,34 @@ fn offset(excerpt: &Excerpt, position: Position) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endless_lines_are_not_drawn() {
+        let excerpt = Excerpt {
+            file: None,
+            start: Position {
+                line: 1,
+                column: 1001,
+            },
+            end: Position {
+                line: 1,
+                column: 1002,
+            },
+            first_line: 1,
+            lines: vec!["ab".repeat(1000)],
+        };
+        let remark = Remark {
+            kind: Kind::Warning,
+            headline: "odd",
+            label: "here",
+        };
+        let drawn = draw(&excerpt, &remark, Colours::Off);
+        let expected = format!(
+            "warning: odd\n  at the test's script:1:1001: {}…\n  here\n",
+            "ab".repeat(50)
+        );
+        assert_eq!(drawn, expected);
+    }
 
     #[test]
     fn marks_are_under_what_is_meant() {

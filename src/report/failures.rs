@@ -50,7 +50,11 @@ pub fn explain(failure: &Failure) -> Vec<String> {
     } in &failure.console
     {
         lines.push(title(&format!("the console of {machine} ends:")));
-        lines.extend(tail.iter().map(|line| format!("  {line}")));
+        // Colours and moves of the guest's are for its own terminal.
+        lines.extend(
+            tail.iter()
+                .map(|line| format!("  {}", console::strip_ansi_codes(line))),
+        );
     }
     // The outermost is the statement itself where there is no other.
     if failure.traceback.len() > 1 {

@@ -1,8 +1,11 @@
 //! Runs a script: an interpreter on a thread of its own, with the words in it.
 
+use std::process;
 use std::sync::Arc;
 use std::thread;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use ruff_source_file::SourceFileBuilder;
 use rustpython::InterpreterBuilderExt;
 use rustpython_vm::builtins::{PyBaseExceptionRef, PyCode};
@@ -94,6 +97,7 @@ fn run(
     handle: Handle,
     tell_ready: impl FnOnce(Interrupter),
 ) -> Ended {
+    let begun_as = process::id();
     let (sender, receiver) = user_signal_channel();
     let interpreter = InterpreterBuilder::new()
         .settings(settings())
@@ -108,6 +112,10 @@ fn run(
         Ok(scope) => execute(vm, scope, &state),
         Err(exception) => ended_by(vm, &exception, &state),
     });
+    if process::id() != begun_as {
+        // A process that the script forked: the end is not its to make.
+        let _ = kill(Pid::this(), Signal::SIGKILL);
+    }
     finish(interpreter, &state);
     ended
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use rustpython_vm::builtins::{
     PyBaseExceptionRef, PyCode, PyDictRef, PyModule, PyStr, PyStrRef, PyTypeRef,
 };
@@ -189,6 +191,10 @@ fn native_module(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<PyRef<PyMo
         let scopes = to_json(&scopes, vm)?;
         alarms::enter(serde_json::from_value(scopes).unwrap_or_default());
         Ok(())
+    });
+    function!("after_fork", |_vm: &VirtualMachine| {
+        // Where the kernel refuses, the child ends when it is done.
+        let _ = set_pdeathsig(Signal::SIGKILL);
     });
     if let Some(host) = state.host() {
         let session = describe_session(&state.script, &host);

@@ -22,7 +22,8 @@ def python_name(node):
 
 def call(target, operation, arguments, pause, on_pause):
     if operation == "called":
-        print(json.dumps(arguments, sort_keys=True), file=sys.__stdout__)
+        # In one piece: threads write side by side.
+        sys.__stdout__.write(json.dumps(arguments, sort_keys=True) + "\n")
     elif operation == "subtest_started":
         return True
     elif operation == "subtest_finished":

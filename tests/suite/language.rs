@@ -25,6 +25,16 @@ fn words_of_our_own() {
 }
 
 #[test]
+fn machines_that_are_no_nodes() {
+    let place = Place::new();
+    let ended = place.run_fixture("language.nix", &["-A", "further"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let expected = "MachineError: machine machine-2 has ended (exit status: 1): qemu: could not open kernel file '/nonexistent'";
+    assert!(ended.stdout.contains(expected), "{}", ended.seen());
+    place.assert_tidy();
+}
+
+#[test]
 fn packages_of_python() {
     let place = Place::new();
     let ended = place.run_fixture("language.nix", &["-A", "packages"]);

@@ -57,6 +57,15 @@ fn scripts_may_end_themselves() {
 }
 
 #[test]
+fn the_script_can_be_run_again() {
+    let script = "import builtins\nbuiltins.runs = getattr(builtins, 'runs', 0) + 1\n\
+                  if runs == 1:\n    test_script()\n    run_tests()\n    driver.run_tests()\nmachine.succeed(f'run {runs}')\n";
+    let ended = mock_run(script, &[]);
+    assert_eq!(ended.stdout.matches("run 4").count(), 2, "{}", ended.seen());
+    assert_eq!(ended.stdout.lines().count(), 4, "{}", ended.seen());
+}
+
+#[test]
 fn a_call_that_does_not_fit_raises() {
     let ended = mock_run("machine.succeed('x', nonsense=1)\n", &[]);
     assert_eq!(ended.code, Some(1), "{}", ended.seen());
@@ -126,6 +135,18 @@ fn threads_that_are_left_are_not_waited_for() {
         &[],
     );
     assert_eq!(ended.seen(), "exit code: 0\n--- stdout\n--- stderr\nover\n");
+}
+
+#[test]
+fn processes_that_are_forked_end_with_the_script() {
+    let script = "import os, time\nopen('tmp/place', 'w').close()\nos.chdir('tmp')\nif os.fork() == 0:\n    time.sleep(600)\nelse:\n    os.remove('place')\n    print('parent')\n";
+    let ended = mock_run(script, &[]);
+    assert!(ended.stderr.ends_with("\nparent\n"), "{}", ended.seen());
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let script =
+        "import os\nif os.fork() == 0:\n    print('child')\nelse:\n    print(os.wait()[1])\n";
+    let ended = mock_run(script, &[]);
+    assert!(ended.stderr.ends_with("\n9\n"), "{}", ended.seen());
 }
 
 #[test]

@@ -212,6 +212,8 @@ fn failing_unit() {
         "\nsystemctl status broken.service:\n",
         "Active: failed (Result: exit-code)",
         "\nits journal ends:\n",
+        "\n  [FAILED] Failed to start broken.service.\n",
+        "\nsaved [DIR]/result-unit/failure-machine.png\n",
         "I cannot work",
     ] {
         assert!(

@@ -25,6 +25,7 @@ struct Counts {
     under_cpython: usize,
     under_ours: usize,
     errors: usize,
+    unsteady: usize,
     different: usize,
 }
 
@@ -42,8 +43,7 @@ fn scripts_of_nixpkgs_go_as_under_cpython() {
     let mut wrong = Vec::new();
     for file in nix_files(&Path::new(&tree).join("nixos/tests")) {
         for template in scripts(&file) {
-            let script = fill(&template);
-            if let Some(difference) = compare(&place, &script, &mut counts) {
+            if let Some(difference) = compare(&place, &fill(&template), &mut counts) {
                 wrong.push(format!("{}: {difference}", file.display()));
             }
         }
@@ -54,17 +54,21 @@ fn scripts_of_nixpkgs_go_as_under_cpython() {
 }
 
 /// The script, where both take it for Python; what differs, if anything.
-fn compare(place: &Place, script: &str, counts: &mut Counts) -> Option<String> {
+fn compare(place: &Place, filled: &Filled, counts: &mut Counts) -> Option<String> {
+    let script = filled.text.as_str();
     let path = place.write("script.py", script);
     counts.scripts += 1;
     let checked = place.run(&["check", "--script", "script.py", "--format", "json"]);
     let findings: Vec<serde_json::Value> =
         serde_json::from_str(&checked.stdout).unwrap_or_default();
-    let error = findings.iter().find(|finding| finding["level"] == "error");
+    let error = findings
+        .iter()
+        .find(|finding| finding["level"] == "error" && !filled.stands_in(finding));
     let ours = place.run(&["mock-run", "--script", "script.py", "--timeout", LIMIT]);
     let vocabulary = Vocabulary::standard();
     let modules = implied_modules(script, vocabulary).join(",");
-    let theirs = cpython(&path, &modules, &seeming_machines(script, vocabulary));
+    let machines = seeming_machines(script, vocabulary);
+    let theirs = cpython(&path, &modules, &machines);
     counts.under_cpython += usize::from(theirs.0);
     counts.under_ours += usize::from(ours.code == Some(0));
     if theirs.0
@@ -73,16 +77,33 @@ fn compare(place: &Place, script: &str, counts: &mut Counts) -> Option<String> {
         counts.errors += 1;
         return Some(format!("runs, and has the error {error}"));
     }
-    let lines = |text: &str| -> Vec<serde_json::Value> {
-        text.lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
-    };
-    if theirs.0 != (ours.code == Some(0)) || lines(&theirs.1) != lines(&ours.stdout) {
-        counts.different += 1;
-        return Some(format!("differs: {}", ours.stderr));
+    let same_end = theirs.0 == (ours.code == Some(0));
+    if same_end && calls(&theirs.1) == calls(&ours.stdout) {
+        return None;
     }
-    None
+    // What is drawn by lot, read off the clock or left to threads differs from
+    // run to run.
+    let again = cpython(&path, &modules, &machines);
+    let threads = script.contains("hread") && sorted(&theirs.1) == sorted(&ours.stdout);
+    if same_end && (threads || calls(&again.1) != calls(&theirs.1)) {
+        counts.unsteady += 1;
+        return None;
+    }
+    counts.different += 1;
+    Some(format!("differs: {}", ours.stderr))
+}
+
+fn calls(output: &str) -> Vec<serde_json::Value> {
+    let lines = output.lines();
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+fn sorted(output: &str) -> Vec<String> {
+    let mut calls: Vec<String> = calls(output).iter().map(ToString::to_string).collect();
+    calls.sort();
+    calls
 }
 
 /// Whether the script passes under CPython, and the calls that it makes.
@@ -104,12 +125,45 @@ fn cpython(script: &Path, modules: &str, nodes: &[String]) -> (bool, String) {
     )
 }
 
-fn fill(template: &[Segment]) -> String {
-    let text = |segment: &Segment| match segment {
-        Segment::Literal { text, .. } => text.clone(),
-        Segment::Gap { .. } => GAP.to_owned(),
+/// A script whose gaps are filled, and where they are.
+struct Filled {
+    text: String,
+    gaps: Vec<usize>,
+}
+
+impl Filled {
+    /// Whether a finding is about what was put into a gap.
+    fn stands_in(&self, finding: &serde_json::Value) -> bool {
+        let (start, end) = (self.offset(&finding["start"]), self.offset(&finding["end"]));
+        self.gaps.iter().any(|gap| (start..end).contains(gap))
+    }
+
+    fn offset(&self, position: &serde_json::Value) -> usize {
+        let number = |name: &str| usize::try_from(position[name].as_u64().unwrap()).unwrap() - 1;
+        let lines = self.text.split_inclusive('\n');
+        let before: usize = lines.take(number("line")).map(str::len).sum();
+        let mut chars = self.text[before..].char_indices();
+        chars
+            .nth(number("column"))
+            .map_or(self.text.len(), |(offset, _)| before + offset)
+    }
+}
+
+fn fill(template: &[Segment]) -> Filled {
+    let mut filled = Filled {
+        text: String::new(),
+        gaps: Vec::new(),
     };
-    template.iter().map(text).collect()
+    for segment in template {
+        match segment {
+            Segment::Literal { text, .. } => filled.text.push_str(text),
+            Segment::Gap { .. } => {
+                filled.gaps.push(filled.text.len());
+                filled.text.push_str(GAP);
+            }
+        }
+    }
+    filled
 }
 
 fn nix_files(folder: &Path) -> Vec<PathBuf> {

@@ -19,7 +19,23 @@ pub(super) fn check(scene: &Scene<'_, '_>) -> Vec<Finding> {
         .calls
         .iter()
         .flat_map(|place| call(scene, place));
-    attributes.chain(calls).collect()
+    let uncalled = scene
+        .names
+        .statements
+        .iter()
+        .filter_map(|place| uncalled(scene, place));
+    attributes.chain(calls).chain(uncalled).collect()
+}
+
+/// A statement that only names a method.
+fn uncalled(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Option<Finding> {
+    let Type::Object(class) = scene.of(place.scope, &place.node.value) else {
+        return None;
+    };
+    let method = class.method(place.node.attr.as_str())?;
+    let message = format!("`{}' is named, and not called", method.name);
+    let help = format!("call it: {}(…)", method.name);
+    Some(Finding::warning("not-called", message, place.range()).with_help(Some(help)))
 }
 
 fn attribute(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Option<Finding> {
@@ -76,6 +92,7 @@ fn call(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprCall>) -> Vec<Finding>
         function,
         arguments: &place.node.arguments,
         given: Vec::new(),
+        perhaps_given: Vec::new(),
         findings: Vec::new(),
     };
     call.positional();
@@ -95,6 +112,8 @@ struct Call<'s, 'v, 'a> {
     arguments: &'a ast::Arguments,
     /// The parameters that have an argument.
     given: Vec<&'v str>,
+    /// Those that may have one from `*` or `**`.
+    perhaps_given: Vec<&'v str>,
     findings: Vec<Finding>,
 }
 
@@ -113,7 +132,7 @@ impl Call<'_, '_, '_> {
         for argument in &self.arguments.args {
             if argument.is_starred_expr() {
                 // How many it brings is not to be seen.
-                self.given
+                self.perhaps_given
                     .extend(open.map(|parameter| parameter.name.as_str()));
                 return;
             }
@@ -139,7 +158,7 @@ impl Call<'_, '_, '_> {
         for keyword in &self.arguments.keywords {
             let Some(name) = &keyword.arg else {
                 // `**more` may bring all the others.
-                self.given
+                self.perhaps_given
                     .extend(self.function.parameters.iter().map(|p| p.name.as_str()));
                 continue;
             };
@@ -176,6 +195,7 @@ impl Call<'_, '_, '_> {
             .filter(|parameter| matches!(parameter.kind, Kind::Positional | Kind::KeywordOnly))
             .filter(|parameter| parameter.default.is_none())
             .filter(|parameter| !self.given.contains(&parameter.name.as_str()))
+            .filter(|parameter| !self.perhaps_given.contains(&parameter.name.as_str()))
             .map(|parameter| format!("`{}'", parameter.name))
             .collect();
         if !missing.is_empty() {

@@ -88,14 +88,17 @@ impl Parts {
 /// Everything that was found, in the order of the script.
 #[must_use]
 pub fn check(source: &str, surroundings: &Surroundings, parts: Parts) -> Vec<Finding> {
-    // Deep nesting is walked by recursion.
+    with_deep_stack(|| check_here(source, surroundings, parts))
+}
+
+/// Trees are walked, and dropped, by recursion: deep ones need a deep stack.
+fn with_deep_stack<T: Send>(work: impl Fn() -> T + Send + Sync) -> T {
     std::thread::scope(|scope| {
-        let work = || check_here(source, surroundings, parts);
         let thread = std::thread::Builder::new()
             .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, work);
+            .spawn_scoped(scope, &work);
         match thread.map(std::thread::ScopedJoinHandle::join) {
-            Ok(Ok(findings)) => findings,
+            Ok(Ok(result)) => result,
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
             // Without a thread of its own it is done on this one's stack.
             Err(_) => work(),
@@ -142,6 +145,10 @@ fn check_here(source: &str, surroundings: &Surroundings, parts: Parts) -> Vec<Fi
 /// The names that a script uses only as machines, in order.
 #[must_use]
 pub fn seeming_machines(source: &str, vocabulary: &Vocabulary) -> Vec<String> {
+    with_deep_stack(|| seeming_machines_here(source, vocabulary))
+}
+
+fn seeming_machines_here(source: &str, vocabulary: &Vocabulary) -> Vec<String> {
     let Ok(parsed) = parser::parse_module(source) else {
         return Vec::new();
     };
@@ -338,7 +345,8 @@ fn similar<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<S
     names
         .into_iter()
         .map(|other| (strsim::damerau_levenshtein(name, other), other))
-        .filter(|(distance, other)| *distance <= 1 + other.len().min(name.len()) / 4)
+        // One slip for every four letters.
+        .filter(|(distance, other)| *distance <= other.len().min(name.len()) / 4)
         .min()
         .map(|(_, other)| format!("did you mean `{other}'?"))
 }

@@ -20,8 +20,16 @@ pub(super) struct Names<'a> {
     pub calls: Vec<Place<'a, ast::ExprCall>>,
     /// Attributes that the script sets or asks for itself.
     pub own_attributes: HashSet<&'a str>,
+    /// Statements that are nothing but an attribute.
+    pub statements: Vec<Place<'a, ast::ExprAttribute>>,
+    /// Names of what changes under way: lists that grow, values whose type is asked for.
+    pub changing: HashSet<&'a str>,
     /// Whether names can come about that are not to be seen.
     dynamic: bool,
+    /// Whether a module brings all its names.
+    imports_all: bool,
+    /// Whether annotations are never evaluated.
+    lazy_annotations: bool,
 }
 
 /// An expression and where it stands.
@@ -64,6 +72,8 @@ pub(super) enum From<'a> {
     Value(&'a Expr),
     ElementOf(&'a Expr),
     Annotation(&'a Expr),
+    /// The argument at a position of the calls of a function.
+    Argument(&'a str, usize),
     Unknown,
 }
 
@@ -82,6 +92,7 @@ impl<'a> Names<'a> {
         let mut reader = Reader {
             names: Names {
                 scopes: vec![Scope::default()],
+                lazy_annotations: suite.iter().any(is_lazy_import),
                 ..Names::default()
             },
             current: 0,
@@ -94,6 +105,29 @@ impl<'a> Names<'a> {
     /// Whether the name occurs anywhere.
     pub fn mentions(&self, name: &str) -> bool {
         self.uses.iter().any(|used| used.name == name)
+    }
+
+    /// All calls of a function of the script; none where it is also passed on,
+    /// or is bound to more than itself.
+    pub fn calls_of(&self, function: &str) -> Vec<&Place<'a, ast::ExprCall>> {
+        let once = self
+            .bindings(0, function)
+            .is_some_and(|bindings| bindings.len() == 1);
+        let called = |place: &&Place<'a, ast::ExprCall>| {
+            let name = place.node.func.as_name_expr();
+            name.is_some_and(|name| name.id.as_str() == function)
+        };
+        let calls: Vec<_> = self.calls.iter().filter(called).collect();
+        let uses = self
+            .uses
+            .iter()
+            .filter(|used| used.name == function)
+            .count();
+        if once && uses == calls.len() {
+            calls
+        } else {
+            Vec::new()
+        }
     }
 
     /// Whether the name occurs where nothing binds it.
@@ -148,6 +182,10 @@ impl<'a> Names<'a> {
 
     /// Names that nobody knows.
     pub fn unknown(&self, scene: &Scene<'_, 'a>) -> Vec<Finding> {
+        if self.imports_all {
+            // Any name may be one of those.
+            return Vec::new();
+        }
         self.uses
             .iter()
             .filter(|used| self.bindings(used.scope, used.name).is_none())
@@ -246,6 +284,18 @@ impl<'a> Reader<'a> {
     fn assign(&mut self, target: &'a Expr, from: From<'a>) {
         match (target, from) {
             (Expr::Name(name), _) => self.bind(name.id.as_str(), from),
+            (Expr::Tuple(targets), From::ElementOf(Expr::Call(call))) => {
+                let function = call.func.as_name_expr().map(|name| name.id.as_str());
+                let lists = &call.arguments.args;
+                for (position, target) in targets.elts.iter().enumerate() {
+                    let list = match function {
+                        Some("enumerate") if position == 1 => lists.first(),
+                        Some("zip") => lists.get(position),
+                        _ => None,
+                    };
+                    self.assign(target, list.map_or(From::Unknown, From::ElementOf));
+                }
+            }
             (Expr::Tuple(targets), From::Value(Expr::Tuple(values)))
                 if targets.elts.len() == values.elts.len()
                     && !targets.elts.iter().any(Expr::is_starred_expr) =>
@@ -258,7 +308,28 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn function(&mut self, parameters: Option<&'a ast::Parameters>, work: impl FnOnce(&mut Self)) {
+    /// Within a scope of its own where there are such parameters.
+    fn with_type_parameters(
+        &mut self,
+        parameters: Option<&'a ast::TypeParams>,
+        work: impl FnOnce(&mut Self),
+    ) {
+        match parameters {
+            None => work(self),
+            Some(parameters) => self.within(ScopeKind::Function, |reader| {
+                reader.visit_type_params(parameters);
+                work(reader);
+            }),
+        }
+    }
+
+    /// A function or lambda; `name` is that by which the script calls it.
+    fn function(
+        &mut self,
+        name: Option<&'a str>,
+        parameters: Option<&'a ast::Parameters>,
+        work: impl FnOnce(&mut Self),
+    ) {
         if let Some(parameters) = parameters {
             for parameter in parameters.iter_non_variadic_params() {
                 if let Some(default) = parameter.default() {
@@ -272,10 +343,14 @@ impl<'a> Reader<'a> {
             }
         }
         self.within(ScopeKind::Function, |reader| {
-            for parameter in parameters.iter().flat_map(|parameters| parameters.iter()) {
-                let variadic = parameter.is_variadic();
-                let from = match parameter.annotation() {
-                    Some(annotation) if !variadic => From::Annotation(annotation),
+            let all = parameters.iter().flat_map(|parameters| parameters.iter());
+            for (position, parameter) in all.enumerate() {
+                let plain = !parameter.is_variadic() && parameter.default().is_none();
+                let from = match (parameter.annotation(), name) {
+                    (Some(annotation), _) if !parameter.is_variadic() => {
+                        From::Annotation(annotation)
+                    }
+                    (None, Some(name)) if plain => From::Argument(name, position),
                     _ => From::Unknown,
                 };
                 reader.bind(parameter.name().as_str(), from);
@@ -317,6 +392,22 @@ impl<'a> Reader<'a> {
         scope
     }
 
+    fn place<T>(&self, node: &'a T) -> Place<'a, T> {
+        Place {
+            node,
+            scope: self.current,
+            guarded: self.guards > 0,
+        }
+    }
+
+    /// A list that other things are put into is of no one type.
+    fn note_growth(&mut self, attribute: &'a ast::ExprAttribute) {
+        let grows = matches!(attribute.attr.as_str(), "append" | "extend" | "insert");
+        if let Some(name) = attribute.value.as_name_expr().filter(|_| grows) {
+            self.names.changing.insert(name.id.as_str());
+        }
+    }
+
     fn use_name(&mut self, name: &'a ast::ExprName, attribute: Option<&'a str>) {
         self.names.uses.push(Use {
             name: name.id.as_str(),
@@ -336,7 +427,13 @@ impl<'a> Reader<'a> {
             ("hasattr" | "setattr" | "getattr", Some(Expr::StringLiteral(name))) => {
                 self.names.own_attributes.insert(name.value.to_str());
             }
-            ("globals" | "exec" | "locals" | "vars", _) => self.names.dynamic = true,
+            ("globals" | "exec" | "locals" | "vars" | "dir", _) => self.names.dynamic = true,
+            ("isinstance", _) => {
+                let asked = call.arguments.args.first().and_then(Expr::as_name_expr);
+                self.names
+                    .changing
+                    .extend(asked.map(|name| name.id.as_str()));
+            }
             _ => {}
         }
     }
@@ -350,16 +447,17 @@ impl<'a> Visitor<'a> for Reader<'a> {
                     self.visit_decorator(decorator);
                 }
                 self.bind(function.name.as_str(), From::Unknown);
-                if let Some(returns) = &function.returns {
-                    self.visit_annotation(returns);
-                }
+                let at_top = self.current == 0 && function.decorator_list.is_empty();
                 // What is in a function is caught, or not, by who calls it.
                 let guards = std::mem::take(&mut self.guards);
-                self.function(Some(&function.parameters), |reader| {
-                    if let Some(parameters) = &function.type_params {
-                        reader.visit_type_params(parameters);
+                self.with_type_parameters(function.type_params.as_deref(), |reader| {
+                    if let Some(returns) = &function.returns {
+                        reader.visit_annotation(returns);
                     }
-                    reader.visit_body(&function.body);
+                    let name = Some(function.name.as_str()).filter(|_| at_top);
+                    reader.function(name, Some(&function.parameters), |reader| {
+                        reader.visit_body(&function.body);
+                    });
                 });
                 self.guards = guards;
             }
@@ -371,12 +469,9 @@ impl<'a> Visitor<'a> for Reader<'a> {
                     self.visit_arguments(arguments);
                 }
                 self.bind(class.name.as_str(), From::Unknown);
-                if class.arguments.is_some() {
-                    // An object of the base may become one of this class.
-                    let methods = class.body.iter().filter_map(Stmt::as_function_def_stmt);
-                    let names = methods.map(|method| method.name.as_str());
-                    self.names.own_attributes.extend(names);
-                }
+                // A machine may be made one of this class.
+                let members = class.body.iter().flat_map(members);
+                self.names.own_attributes.extend(members);
                 self.within(ScopeKind::Class, |reader| {
                     if let Some(parameters) = &class.type_params {
                         reader.visit_type_params(parameters);
@@ -394,7 +489,10 @@ impl<'a> Visitor<'a> for Reader<'a> {
                 if let Some(value) = &assignment.value {
                     self.visit_expr(value);
                 }
-                self.visit_annotation(&assignment.annotation);
+                // A function's own variables are annotated for readers only.
+                if self.names.scopes[self.current].kind != ScopeKind::Function {
+                    self.visit_annotation(&assignment.annotation);
+                }
                 self.assign(&assignment.target, From::Annotation(&assignment.annotation));
             }
             Stmt::For(loop_) => {
@@ -412,8 +510,11 @@ impl<'a> Visitor<'a> for Reader<'a> {
             Stmt::ImportFrom(import) => {
                 for alias in &import.names {
                     let name = alias.asname.as_ref().unwrap_or(&alias.name).as_str();
-                    self.names.dynamic |= name == "*";
-                    self.bind(name, From::Unknown);
+                    if name == "*" {
+                        self.names.imports_all = true;
+                    } else {
+                        self.bind(name, From::Unknown);
+                    }
                 }
             }
             Stmt::Global(global) => {
@@ -426,6 +527,31 @@ impl<'a> Visitor<'a> for Reader<'a> {
                 for name in &nonlocal.names {
                     let elsewhere = &mut self.names.scopes[self.current].elsewhere;
                     elsewhere.insert(name.as_str(), ScopeKind::Function);
+                }
+            }
+            Stmt::Expr(expression) => {
+                if let Expr::Attribute(attribute) = &*expression.value {
+                    let place = self.place(attribute);
+                    self.names.statements.push(place);
+                }
+                visitor::walk_stmt(self, statement);
+            }
+            Stmt::With(with) => {
+                let guard = u32::from(with.items.iter().any(|item| suppresses(&item.context_expr)));
+                for item in &with.items {
+                    self.visit_with_item(item);
+                }
+                self.guards += guard;
+                self.visit_body(&with.body);
+                self.guards -= guard;
+            }
+            Stmt::If(choice) if matches!(&*choice.test, Expr::BooleanLiteral(it) if !it.value) => {
+                // It is never reached, and may be meant for another place.
+                self.guards += 1;
+                self.visit_body(&choice.body);
+                self.guards -= 1;
+                for clause in &choice.elif_else_clauses {
+                    self.visit_elif_else_clause(clause);
                 }
             }
             Stmt::Try(attempt) => {
@@ -453,11 +579,9 @@ impl<'a> Visitor<'a> for Reader<'a> {
             },
             Expr::Attribute(attribute) => {
                 if attribute.ctx == ExprContext::Load {
-                    self.names.attributes.push(Place {
-                        node: attribute,
-                        scope: self.current,
-                        guarded: self.guards > 0,
-                    });
+                    let place = self.place(attribute);
+                    self.names.attributes.push(place);
+                    self.note_growth(attribute);
                 } else {
                     self.names.own_attributes.insert(attribute.attr.as_str());
                 }
@@ -470,15 +594,19 @@ impl<'a> Visitor<'a> for Reader<'a> {
             }
             Expr::Call(call) => {
                 self.note_own_attribute(call);
-                self.names.calls.push(Place {
-                    node: call,
-                    scope: self.current,
-                    guarded: self.guards > 0,
-                });
+                let place = self.place(call);
+                self.names.calls.push(place);
+                visitor::walk_expr(self, expression);
+            }
+            Expr::Subscript(subscript) if subscript.ctx != ExprContext::Load => {
+                let list = subscript.value.as_name_expr();
+                self.names
+                    .changing
+                    .extend(list.map(|name| name.id.as_str()));
                 visitor::walk_expr(self, expression);
             }
             Expr::Lambda(lambda) => {
-                self.function(lambda.parameters.as_deref(), |reader| {
+                self.function(None, lambda.parameters.as_deref(), |reader| {
                     reader.visit_expr(&lambda.body);
                 });
             }
@@ -502,6 +630,12 @@ impl<'a> Visitor<'a> for Reader<'a> {
                 self.comprehension(&it.generators, &results);
             }
             _ => visitor::walk_expr(self, expression),
+        }
+    }
+
+    fn visit_annotation(&mut self, annotation: &'a Expr) {
+        if !self.names.lazy_annotations {
+            visitor::walk_annotation(self, annotation);
         }
     }
 
@@ -530,6 +664,46 @@ impl<'a> Visitor<'a> for Reader<'a> {
         self.bind(parameter.name().as_str(), From::Unknown);
         visitor::walk_type_param(self, parameter);
     }
+}
+
+/// `from __future__ import annotations`
+fn is_lazy_import(statement: &Stmt) -> bool {
+    let Stmt::ImportFrom(import) = statement else {
+        return false;
+    };
+    let future = import.module.as_deref() == Some("__future__");
+    future
+        && import
+            .names
+            .iter()
+            .any(|alias| alias.name.as_str() == "annotations")
+}
+
+/// Whether a context manager expects an exception.
+fn suppresses(context: &Expr) -> bool {
+    let Some(call) = context.as_call_expr() else {
+        return false;
+    };
+    let name = match &*call.func {
+        Expr::Name(name) => name.id.as_str(),
+        Expr::Attribute(attribute) => attribute.attr.as_str(),
+        _ => return false,
+    };
+    name == "suppress" || name == "raises" || name.starts_with("assertRaises")
+}
+
+/// The names that a statement of a class defines.
+fn members(statement: &Stmt) -> Vec<&str> {
+    match statement {
+        Stmt::FunctionDef(function) => vec![function.name.as_str()],
+        Stmt::AnnAssign(assignment) => name(&assignment.target).into_iter().collect(),
+        Stmt::Assign(assignment) => assignment.targets.iter().filter_map(name).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn name(expression: &Expr) -> Option<&str> {
+    expression.as_name_expr().map(|name| name.id.as_str())
 }
 
 impl<T: Ranged> Place<'_, T> {

@@ -263,3 +263,73 @@ fn nul_bytes_and_depth_are_told() {
         ["error syntax [x] a statement of more than 200000 operators"]
     );
 }
+
+#[test]
+fn what_python_takes_is_no_finding() {
+    for source in [
+        "from multiprocessing import Process\ndef f(p: Process):\n    p.join()\n",
+        "class Log:\n    def add(self, x): pass\ndef g(l: Log):\n    l.add(1)\n",
+        "def g[T](v: T) -> T:\n    return v\nclass C[S]:\n    def m(self, q: S) -> S: return q\n",
+        "class C:\n    print(__qualname__, __module__)\n    def f(self): return __class__\n",
+        "server.wait_for_unit(*['x'], timeout=3)\nserver.wait_for_open_port(**dict(port=1), timeout=4)\n",
+        "def g():\n    w: NotThere = 3\n",
+        "from __future__ import annotations\ndef f(x: NotThere) -> Neither: pass\n",
+        "def noisy(*c, quiet=False): pass\nserver.succeed = noisy\nserver.succeed('x', quiet=True)\n",
+        "todo = [server]\ntodo.append('x')\ntodo[1].upper()\n",
+        "pair = [server, client]\npair[0] = 's'\npair[0].upper()\n",
+        "for it in [server, client]:\n    if isinstance(it, str):\n        it.upper()\n",
+        "class Web(Machine):\n    url = 'x'\ndef f(m: Machine):\n    print(m.url)\n",
+        "class Mixin:\n    def extra(self): pass\nclass Both(Mixin, Machine): pass\ndef f(m: Machine):\n    m.extra()\n",
+        "from math import *\nprint(sin(1))\n",
+        "def helper(m, n=1):\n    m.upper()\nhelper('x')\nhelper(server)\n",
+        "def helper(m):\n    m.upper()\nretry(helper)\nhelper(server)\n",
+    ] {
+        assert_eq!(
+            found(&format!("{source}start_all()\n")),
+            Vec::<String>::new(),
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn what_is_expected_to_fail_only_warns() {
+    let source = "from contextlib import suppress\nstart_all()\nwith suppress(AttributeError):\n    server.nonexistent\n\
+                  with t.assertRaises(TypeError):\n    server.succeed('x', foo=1)\nif False:\n    dev_only()\n";
+    let found = found(source);
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(
+        found.iter().all(|line| line.starts_with("warning")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn machines_are_followed() {
+    for source in [
+        "def helper(m):\n    m.suceed('x')\nhelper(server)\nhelper(client)\n",
+        "for n, m in enumerate(machines):\n    m.suceed('x')\n",
+        "for m, n in zip(machines, 'ab'):\n    m.suceed('x')\n",
+        "for m in sorted(machines):\n    m.suceed('x')\n",
+        "(server if client else client).suceed('x')\n",
+        "(server or client).suceed('x')\n",
+        "(w := server).suceed('x')\n",
+    ] {
+        let found = found(&format!("start_all()\n{source}"));
+        assert_eq!(
+            found,
+            ["error unknown-attribute [suceed] a machine has no `suceed'; did you mean `succeed'?"],
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn methods_that_are_not_called() {
+    assert_eq!(
+        found("start_all()\nserver.shutdown\n"),
+        [
+            "warning not-called [server.shutdown] `shutdown' is named, and not called; call it: shutdown(…)"
+        ]
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rustpython_vm::compiler::ast::{Expr, Number, Operator, UnaryOp};
+use rustpython_vm::compiler::ast::{self, Expr, Number, Operator, UnaryOp};
 use rustpython_vm::compiler::parser;
 
 use super::Surroundings;
@@ -126,9 +126,13 @@ impl<'v, 'a> Scene<'v, 'a> {
         match expression {
             Expr::Name(name) => self.of_name(scope, name.id.as_str(), depth),
             Expr::Attribute(attribute) => match of(&attribute.value) {
-                Type::Object(class) => self.of_member(class, attribute.attr.as_str()),
+                // What the script sets itself may be anything.
+                Type::Object(class) if !self.is_own(attribute.attr.as_str()) => {
+                    self.of_member(class, attribute.attr.as_str())
+                }
                 _ => Type::Unknown,
             },
+            Expr::Call(call) if self.keeps_elements(scope, call) => of(&call.arguments.args[0]),
             Expr::Call(call) => match of(&call.func) {
                 Type::Function(function) if !function.context_manager => {
                     self.of_annotation_text(&function.returns)
@@ -140,6 +144,9 @@ impl<'v, 'a> Scene<'v, 'a> {
                 (Type::ListOf(element), _) => *element,
                 _ => Type::Unknown,
             },
+            Expr::Named(named) => of(&named.value),
+            Expr::If(choice) => either(&[of(&choice.body), of(&choice.orelse)]),
+            Expr::BoolOp(choice) => either(&choice.values.iter().map(of).collect::<Vec<_>>()),
             Expr::List(list) => same(list.elts.iter().map(of)),
             Expr::Tuple(tuple) => same(tuple.elts.iter().map(of)),
             _ => Type::Unknown,
@@ -151,6 +158,9 @@ impl<'v, 'a> Scene<'v, 'a> {
         let Some(bindings) = self.names.bindings(scope, name) else {
             return word;
         };
+        if self.names.changing.contains(name) {
+            return Type::Unknown;
+        }
         let mut types = bindings
             .iter()
             .map(|binding| self.of_binding(*binding, depth));
@@ -174,9 +184,43 @@ impl<'v, 'a> Scene<'v, 'a> {
                 Type::ListOf(element) => *element,
                 _ => Type::Unknown,
             },
-            From::Annotation(annotation) => self.of_annotation(annotation),
+            From::Annotation(annotation) => self.of_annotation(Some(binding.scope), annotation),
+            From::Argument(function, position) => self.of_argument(function, position, depth),
             From::Unknown => Type::Unknown,
         }
+    }
+
+    /// Whether the script itself sets an attribute of this name.
+    fn is_own(&self, attribute: &str) -> bool {
+        self.names.own_attributes.contains(attribute)
+    }
+
+    /// `sorted(machines)` and the like.
+    fn keeps_elements(&self, scope: ScopeId, call: &ast::ExprCall) -> bool {
+        let Expr::Name(name) = &*call.func else {
+            return false;
+        };
+        matches!(name.id.as_str(), "sorted" | "reversed" | "list" | "tuple")
+            && self.names.bindings(scope, name.id.as_str()).is_none()
+            && call.arguments.args.len() == 1
+    }
+
+    /// A parameter is what all calls of its function pass, where the function
+    /// is only ever called.
+    fn of_argument(&self, function: &str, position: usize, depth: u32) -> Type<'v> {
+        let calls = self.names.calls_of(function);
+        if depth > DEEPEST / 4 || calls.is_empty() {
+            return Type::Unknown;
+        }
+        let passed = calls.iter().map(|place| {
+            let arguments = &place.node.arguments;
+            let plain = !arguments.args.iter().any(Expr::is_starred_expr);
+            match arguments.args.get(position).filter(|_| plain) {
+                Some(argument) => self.at_depth(place.scope, argument, depth + 1),
+                None => Type::Unknown,
+            }
+        });
+        either(&passed.collect::<Vec<_>>())
     }
 
     fn of_word(&self, name: &str) -> Type<'v> {
@@ -210,20 +254,28 @@ impl<'v, 'a> Scene<'v, 'a> {
     }
 
     fn of_annotation_text(&self, text: &str) -> Type<'v> {
-        parser::parse_expression(text)
-            .map_or(Type::Unknown, |parsed| self.of_annotation(parsed.expr()))
+        parser::parse_expression(text).map_or(Type::Unknown, |parsed| {
+            self.of_annotation(None, parsed.expr())
+        })
     }
 
-    fn of_annotation(&self, annotation: &Expr) -> Type<'v> {
+    /// In the script's own annotations, its own names come first.
+    fn of_annotation(&self, scope: Option<ScopeId>, annotation: &Expr) -> Type<'v> {
         match annotation {
-            Expr::Name(name) => self.object(name.id.as_str()),
+            Expr::Name(name) => {
+                let own = scope.and_then(|scope| self.names.bindings(scope, name.id.as_str()));
+                own.map_or_else(|| self.object(name.id.as_str()), |_| Type::Unknown)
+            }
             Expr::Subscript(subscript) => match &*subscript.value {
                 Expr::Name(name) if matches!(name.id.as_str(), "list" | "List") => {
-                    Type::ListOf(Box::new(self.of_annotation(&subscript.slice)))
+                    Type::ListOf(Box::new(self.of_annotation(scope, &subscript.slice)))
                 }
                 _ => Type::Unknown,
             },
-            Expr::StringLiteral(text) => self.of_annotation_text(text.value.to_str()),
+            Expr::StringLiteral(text) => parser::parse_expression(text.value.to_str())
+                .map_or(Type::Unknown, |parsed| {
+                    self.of_annotation(scope, parsed.expr())
+                }),
             _ => Type::Unknown,
         }
     }
@@ -248,14 +300,18 @@ pub(super) fn has_member(class: &Class, name: &str) -> bool {
     class.method(name).is_some() || class.property(name).is_some()
 }
 
-fn same<'v>(mut types: impl Iterator<Item = Type<'v>>) -> Type<'v> {
-    let Some(first) = types.next() else {
-        return Type::Unknown;
-    };
-    if first != Type::Unknown && types.all(|other| other == first) {
-        Type::ListOf(Box::new(first))
-    } else {
-        Type::Unknown
+fn same<'v>(types: impl Iterator<Item = Type<'v>>) -> Type<'v> {
+    match either(&types.collect::<Vec<_>>()) {
+        Type::Unknown => Type::Unknown,
+        element => Type::ListOf(Box::new(element)),
+    }
+}
+
+/// What all of them are, if they are the same.
+fn either<'v>(types: &[Type<'v>]) -> Type<'v> {
+    match types.split_first() {
+        Some((first, others)) if others.iter().all(|other| other == first) => first.clone(),
+        _ => Type::Unknown,
     }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -123,6 +124,8 @@ class _CompiledModules:
         return None
 
 
+# A process that the script forks must not outlive it.
+os.register_at_fork(after_in_child=_snowglobe.after_fork)
 # The original streams come back when the interpreter ends, with what exit
 # handlers still print.
 sys.stdout = sys.__stdout__ = sys.stderr = sys.__stderr__ = _Stream()

@@ -33,8 +33,11 @@ class Driver:
     vlans: list[VLan]
     out_dir: pathlib.Path
     logger: Log
+    # Where nixpkgs' driver keeps its SSH backdoor; there is none here.
+    vhost_vsock: Any
 
     def __init__(self, machines, vlans):
+        self.vhost_vsock = None
         self.machines = machines
         self.vlans = vlans
         self.out_dir = pathlib.Path(_snowglobe.session["out_dir"])
