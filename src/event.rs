@@ -155,6 +155,8 @@ pub struct Failure {
     pub subtest: Option<String>,
     /// The statement of the script that failed.
     pub statement: Option<Excerpt>,
+    /// What the exception came from, the nearest first.
+    pub causes: Vec<Cause>,
     /// The variables that a failed assertion speaks of, and their values.
     pub variables: Vec<(String, String)>,
     /// What is known beyond the message.
@@ -166,6 +168,15 @@ pub struct Failure {
     pub traceback: Vec<Frame>,
     /// Files that were saved because of it: pictures, outputs that are too long to show.
     pub files: Vec<PathBuf>,
+}
+
+/// An exception that another one came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    pub kind: String,
+    pub message: String,
+    /// Where the script raised it.
+    pub at: Option<Frame>,
 }
 
 /// What a machine tells of a failed operation.

@@ -89,6 +89,22 @@ impl MachineError {
     }
 }
 
+/// Something that takes time. Its end is told also where nobody waits for it any more.
+struct Step<'a> {
+    id: u64,
+    begin: Instant,
+    events: &'a Events,
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        self.events.tell(Event::StepFinished {
+            id: self.id,
+            duration_s: round(self.begin.elapsed().as_secs_f64()),
+        });
+    }
+}
+
 fn words(exit: &Exit) -> String {
     if exit.words.is_empty() {
         String::new()
@@ -178,18 +194,17 @@ impl Machine {
     ) -> Result<T, MachineError> {
         let events = &self.surroundings.events;
         let id = NEXT_STEP.fetch_add(1, Ordering::Relaxed);
-        let begin = Instant::now();
         events.tell(Event::StepStarted {
             id,
             machine: Some(self.name.clone()),
             text,
         });
-        let result = work.await;
-        events.tell(Event::StepFinished {
+        let _step = Step {
             id,
-            duration_s: round(begin.elapsed().as_secs_f64()),
-        });
-        result
+            begin: Instant::now(),
+            events,
+        };
+        work.await
     }
 
     fn unable(&self, reason: impl Into<String>) -> MachineError {

@@ -119,7 +119,11 @@ impl Machine {
                         break Err(self.unit_error(unit, user, "has failed").await);
                     }
                     Round::Hopeless(INACTIVE, _) => {
-                        let state = "is inactive, and no job is pending that could start it";
+                        let loaded = self.unit_property(unit, "LoadState", user).await;
+                        let state = match loaded.as_deref() {
+                            Ok("not-found") => "does not exist: systemd has no unit of this name",
+                            _ => "is inactive, and no job is pending that could start it",
+                        };
                         break Err(self.unit_error(unit, user, state).await);
                     }
                     Round::NotYet(_) | Round::Hopeless(..) if begin.elapsed() >= limit => {
@@ -151,7 +155,7 @@ impl Machine {
 
     /// What systemd says of a unit, and the end of its journal; for reports.
     async fn unit_details(self: &Arc<Self>, unit: &str, user: Option<&str>) -> Box<Details> {
-        let query = format!("--no-pager --full --lines=0 status {}", quote(unit));
+        let query = format!("--no-pager --full --lines=0 status {} 2>&1", quote(unit));
         let status = self.systemctl(&query, user).await;
         let of_user = user.map_or("--unit", |_| "--user-unit");
         let journal = format!(

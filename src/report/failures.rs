@@ -35,6 +35,15 @@ pub fn explain(failure: &Failure) -> Vec<String> {
         }
         None => lines.extend(what.lines().map(|line| style(line).red().to_string())),
     }
+    for cause in &failure.causes {
+        lines.push(format!(
+            "{} {}: {}",
+            title("because of"),
+            cause.kind,
+            cause.message
+        ));
+        lines.extend(cause.at.iter().map(frame));
+    }
     for (name, value) in &failure.variables {
         lines.push(format!("  {name} = {value}"));
     }
@@ -50,11 +59,7 @@ pub fn explain(failure: &Failure) -> Vec<String> {
     } in &failure.console
     {
         lines.push(title(&format!("the console of {machine} ends:")));
-        // Colours and moves of the guest's are for its own terminal.
-        lines.extend(
-            tail.iter()
-                .map(|line| format!("  {}", console::strip_ansi_codes(line))),
-        );
+        lines.extend(indented(&tail.join("\n")));
     }
     // The outermost is the statement itself where there is no other.
     if failure.traceback.len() > 1 {
@@ -133,6 +138,10 @@ fn title(text: &str) -> String {
 }
 
 fn indented(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.lines()
-        .map(|line| format!("  {line}").trim_end().to_owned())
+    // Colours and moves of the guest's are for its own terminal.
+    text.lines().map(|line| {
+        format!("  {}", console::strip_ansi_codes(line))
+            .trim_end()
+            .to_owned()
+    })
 }

@@ -6,7 +6,7 @@ use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 
 use super::engine::SCRIPT_NAME;
 use super::values::to_json;
-use crate::event::{Details, Failure, Frame};
+use crate::event::{Cause, Details, Failure, Frame};
 use crate::origin::Origin;
 
 /// How many exceptions back the details of one are looked for.
@@ -42,6 +42,7 @@ pub(super) fn describe(
         kind: kind(exception),
         message: message(vm, exception, &entries, origin),
         statement,
+        causes: causes(vm, exception, origin),
         variables: variables(vm, exception, &entries, origin),
         details: details(vm, exception, DEEPEST).unwrap_or_default(),
         traceback: entries.iter().map(|entry| frame(entry, origin)).collect(),
@@ -51,7 +52,8 @@ pub(super) fn describe(
 
 fn kind(exception: &PyBaseExceptionRef) -> String {
     match &*exception.class().name() {
-        "_RetryFailed" | "_Cancelled" => "RequestedAssertionFailed".to_owned(),
+        "_RetryFailed" => "RequestedAssertionFailed".to_owned(),
+        "_Cancelled" => "Deadline".to_owned(),
         name => name.to_owned(),
     }
 }
@@ -109,7 +111,7 @@ fn message(
 ) -> String {
     let kind = exception.class().name().to_string();
     if kind == "_Cancelled" {
-        return "a deadline was over".to_owned();
+        return "this was going on".to_owned();
     }
     let text = exception.as_object().str(vm);
     let text = text.map_or_else(
@@ -117,7 +119,10 @@ fn message(
         |text| text.to_string_lossy().into_owned(),
     );
     if exception.fast_isinstance(vm.ctx.exceptions.system_exit) {
-        return format!("the script ended itself with the exit code {text}");
+        return match text.parse::<i64>() {
+            Ok(code) => format!("the script ended itself with the exit code {code}"),
+            Err(_) => format!("the script ended itself: {text}"),
+        };
     }
     match entries.last() {
         Some(entry) if text.is_empty() && kind == "AssertionError" => {
@@ -126,6 +131,34 @@ fn message(
         }
         _ => text,
     }
+}
+
+/// The exceptions that this one came from, as far as Python would tell of them.
+fn causes(vm: &VirtualMachine, exception: &PyBaseExceptionRef, origin: &Origin) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let mut current = exception.clone();
+    while let Some(cause) = cause(vm, &current).filter(|_| causes.len() < DEEPEST) {
+        let entries = cause
+            .__traceback__()
+            .map(|traceback| entries(&traceback, origin));
+        let entries = entries.unwrap_or_default();
+        causes.push(Cause {
+            kind: kind(&cause),
+            message: message(vm, &cause, &entries, origin),
+            at: entries.last().map(|entry| frame(entry, origin)),
+        });
+        current = cause;
+    }
+    causes
+}
+
+fn cause(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> Option<PyBaseExceptionRef> {
+    let suppressed = exception.as_object().get_attr("__suppress_context__", vm);
+    let suppressed = suppressed
+        .and_then(|flag| flag.is_true(vm))
+        .unwrap_or(false);
+    let context = || exception.__context__().filter(|_| !suppressed);
+    exception.__cause__().or_else(context)
 }
 
 /// The values of the variables that a failed assertion names, but for
@@ -197,6 +230,5 @@ fn details(vm: &VirtualMachine, exception: &PyBaseExceptionRef, depth: usize) ->
     if own.is_some() || depth == 0 {
         return own;
     }
-    let cause = exception.__cause__().or_else(|| exception.__context__())?;
-    details(vm, &cause, depth - 1)
+    details(vm, &cause(vm, exception)?, depth - 1)
 }

@@ -2,22 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::subtests::Running;
 pub use super::subtests::Subtests;
+use super::subtests::{Outcome, Running};
 use crate::event::{ConsoleTail, Details, Event, Events, Failure, Level, Subtest};
 use crate::machine::{Machine, MachineError, OnReboot, Operation, TAIL_LINES};
 
 /// How long a picture of a display may take.
 const PICTURE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Output beyond this many bytes is cut in the middle; the whole is saved.
+/// Output beyond this many bytes or lines is cut in the middle; the whole is saved.
 const LONGEST_OUTPUT: usize = 4000;
+const MOST_LINES: usize = 40;
 
 /// Everything a script can reach.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Host {
     pub shared_folder: PathBuf,
     factory: MachineFactory,
     subtests: Mutex<Running>,
+    /// How many failures were completed.
+    completed: AtomicUsize,
 }
 
 /// Where the script finds its files.
@@ -64,6 +68,8 @@ enum DriverOperation {
     },
     SubtestFinished {
         failure: Option<Box<Failure>>,
+        /// Whether the script ends with it, whatever else is wanted.
+        r#final: bool,
     },
     ShowConsoles {
         shown: bool,
@@ -108,6 +114,7 @@ impl Host {
             shared_folder: folders.shared,
             factory,
             subtests: Mutex::new(Running::new(subtests)),
+            completed: AtomicUsize::default(),
         }
     }
 
@@ -127,6 +134,30 @@ impl Host {
         lock(&self.subtests).wanted.clone()
     }
 
+    /// What is wrong with a run that was to be of some subtests, where it was of none.
+    #[must_use]
+    pub fn missing_subtest(&self) -> Option<Failure> {
+        let subtests = lock(&self.subtests);
+        let only = subtests.wanted.only.as_ref()?;
+        let message = match subtests.skipped.as_slice() {
+            _ if !subtests.done.is_empty() => return None,
+            [] => format!(
+                "no subtest matches {:?}: the script came to none",
+                only.as_str()
+            ),
+            skipped => format!(
+                "no subtest matches {:?}; there are: {}",
+                only.as_str(),
+                skipped.join(", ")
+            ),
+        };
+        Some(Failure {
+            kind: "NoSubtest".to_owned(),
+            message,
+            ..Failure::default()
+        })
+    }
+
     /// The subtests that have ended, and the failures that the script went on after.
     #[must_use]
     pub fn finished(&self) -> (Vec<Subtest>, Vec<Failure>) {
@@ -140,6 +171,11 @@ impl Host {
         if failure.subtest.is_none() {
             failure.subtest = lock(&self.subtests).at_failure();
         }
+        // Later failures leave the files of earlier ones alone.
+        let number = match self.completed.fetch_add(1, Ordering::Relaxed) {
+            0 => String::new(),
+            earlier => format!("-{}", earlier + 1),
+        };
         let machines = self.machines();
         failure.console = consoles(&machines, &failure);
         if let Some(result) = &mut failure.details.command {
@@ -147,8 +183,10 @@ impl Host {
                 ("stdout", &mut result.stdout),
                 ("stderr", &mut result.stderr),
             ] {
-                if text.len() > LONGEST_OUTPUT {
-                    let path = self.output_folder.join(format!("failed-command.{name}"));
+                if text.len() > LONGEST_OUTPUT || text.lines().count() > MOST_LINES {
+                    let path = self
+                        .output_folder
+                        .join(format!("failed-command{number}.{name}"));
                     if std::fs::write(&path, text.as_bytes()).is_ok() {
                         failure.files.push(path.clone());
                         *text = cut(text, &path.display().to_string());
@@ -157,7 +195,7 @@ impl Host {
             }
         }
         for machine in machines.values().filter(|machine| machine.is_up()) {
-            let name = format!("failure-{}.png", machine.name());
+            let name = format!("failure-{}{number}.png", machine.name());
             let picture = machine.picture(&name);
             // A machine without a display has nothing to show.
             if let Ok(Ok(path)) = tokio::time::timeout(PICTURE_LIMIT, picture).await {
@@ -214,8 +252,8 @@ impl Host {
                 });
                 return Ok(json!(runs));
             }
-            DriverOperation::SubtestFinished { failure } => {
-                return Ok(json!(self.finish_subtest(failure).await));
+            DriverOperation::SubtestFinished { failure, r#final } => {
+                return Ok(json!(self.finish_subtest(failure, r#final).await));
             }
             DriverOperation::ShowConsoles { shown } => {
                 self.events.tell(Event::ConsolesShown { shown });
@@ -247,12 +285,23 @@ impl Host {
     }
 
     /// Tells of a subtest's end; gives whether the script goes on after it.
-    async fn finish_subtest(&self, failure: Option<Box<Failure>>) -> bool {
-        let Some(finished) = lock(&self.subtests).finish(failure.is_none()) else {
+    async fn finish_subtest(&self, mut failure: Option<Box<Failure>>, ends_script: bool) -> bool {
+        let outcome = match (&failure, ends_script) {
+            (None, _) => Outcome::Passed,
+            (Some(_), true) => Outcome::EndsScript,
+            (Some(_), false) => Outcome::Failed,
+        };
+        let Some(finished) = lock(&self.subtests).finish(outcome) else {
             return true;
         };
-        let mut failure = failure;
-        if let Some(failed) = &mut failure {
+        if let (None, Some(inner)) = (&failure, &finished.failed_inside) {
+            failure = Some(Box::new(Failure {
+                kind: "Subtest".to_owned(),
+                message: format!("a subtest in it failed: {inner}"),
+                subtest: Some(finished.subtest.name.clone()),
+                ..Failure::default()
+            }));
+        } else if let Some(failed) = &mut failure {
             failed
                 .subtest
                 .get_or_insert_with(|| finished.subtest.name.clone());
@@ -330,22 +379,40 @@ fn names(message: &str, machine: &str) -> bool {
         .any(|word| word == machine)
 }
 
-/// Long output without its middle.
+/// Long output without its middle: whole lines where they are short enough.
 fn cut(text: &str, whole: &str) -> String {
-    let floor = |index: usize| {
-        (0..=index)
-            .rev()
-            .find(|index| text.is_char_boundary(*index))
-            .unwrap_or(0)
+    let head: String = part(text.split_inclusive('\n')).into_iter().collect();
+    let mut tail = part(text[head.len()..].split_inclusive('\n').rev());
+    tail.reverse();
+    let (head, tail) = if head.is_empty() || tail.is_empty() {
+        let middle = floor(text, LONGEST_OUTPUT / 2);
+        let end = floor(text, text.len() - LONGEST_OUTPUT / 2);
+        (format!("{}\n", &text[..middle]), text[end..].to_owned())
+    } else {
+        (head, tail.concat())
     };
-    let head = floor(LONGEST_OUTPUT / 2);
-    let tail = floor(text.len() - LONGEST_OUTPUT / 2);
-    format!(
-        "{}\n[… {} bytes; the whole is in {whole} …]\n{}",
-        &text[..head],
-        tail - head,
-        &text[tail..]
-    )
+    let left_out = text.len().saturating_sub(head.len() + tail.len());
+    format!("{head}[… {left_out} bytes; the whole is in {whole} …]\n{tail}")
+}
+
+/// As many lines as half of what is shown may have.
+fn part<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut bytes = 0;
+    lines
+        .take(MOST_LINES / 2)
+        .take_while(|line| {
+            bytes += line.len();
+            bytes <= LONGEST_OUTPUT / 2
+        })
+        .collect()
+}
+
+/// The last character boundary up to `index`.
+fn floor(text: &str, index: usize) -> usize {
+    (0..=index)
+        .rev()
+        .find(|index| text.is_char_boundary(*index))
+        .unwrap_or(0)
 }
 
 impl CallError {
@@ -406,5 +473,20 @@ mod tests {
         let cut = cut(&text, "FILE");
         assert!(cut.starts_with("begin") && cut.ends_with("end"), "{cut}");
         assert!(cut.contains("the whole is in FILE") && cut.len() < LONGEST_OUTPUT + 100);
+    }
+
+    #[test]
+    fn many_lines_are_cut_between_them() {
+        let lines: Vec<String> = (1..=100).map(|number| format!("line {number}")).collect();
+        let text = lines.join("\n") + "\n";
+        let cut = super::cut(&text, "FILE");
+        assert!(
+            cut.starts_with("line 1\n") && cut.ends_with("line 100\n"),
+            "{cut}"
+        );
+        assert!(
+            cut.contains("\nline 20\n[… ") && cut.contains(" …]\nline 81\n"),
+            "{cut}"
+        );
     }
 }

@@ -32,7 +32,18 @@ pub(super) struct Running {
     pub done: Vec<Subtest>,
     /// Those that the script went on after.
     pub failures: Vec<Failure>,
+    /// Those that did not run.
+    pub skipped: Vec<String>,
     failed: Option<String>,
+}
+
+/// How a subtest's statements ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Passed,
+    Failed,
+    /// By what ends the script, too.
+    EndsScript,
 }
 
 #[derive(Debug)]
@@ -40,6 +51,8 @@ struct Open {
     name: String,
     begin: Instant,
     state: State,
+    /// The first one in it that failed, and that the script went on after.
+    failed_inside: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +68,7 @@ enum State {
 pub(super) struct Finished {
     pub subtest: Subtest,
     pub goes_on: bool,
+    pub failed_inside: Option<String>,
 }
 
 impl Running {
@@ -65,6 +79,7 @@ impl Running {
             open: Vec::new(),
             done: Vec::new(),
             failures: Vec::new(),
+            skipped: Vec::new(),
             failed: None,
         }
     }
@@ -97,17 +112,29 @@ impl Running {
             name: name.to_owned(),
             begin: Instant::now(),
             state,
+            failed_inside: None,
         });
         state != State::Skipped
     }
 
     /// Ends the innermost; nothing is told of one that did not run.
-    pub fn finish(&mut self, passed: bool) -> Option<Finished> {
+    pub fn finish(&mut self, outcome: Outcome) -> Option<Finished> {
         let open = self.open.pop()?;
         if open.state == State::Skipped {
+            self.skipped.push(open.name);
             return None;
         }
-        let goes_on = passed || self.wanted.after_failure == AfterFailure::GoOn;
+        let goes_on = match outcome {
+            Outcome::Passed => true,
+            Outcome::Failed => self.wanted.after_failure == AfterFailure::GoOn,
+            Outcome::EndsScript => false,
+        };
+        let passed = outcome == Outcome::Passed && open.failed_inside.is_none();
+        if let Some(around) = self.open.last_mut().filter(|_| !passed) {
+            around
+                .failed_inside
+                .get_or_insert_with(|| open.name.clone());
+        }
         if !goes_on && self.failed.is_none() {
             self.failed = Some(open.name.clone());
         }
@@ -117,7 +144,11 @@ impl Running {
             passed,
         };
         self.done.push(subtest.clone());
-        Some(Finished { subtest, goes_on })
+        Some(Finished {
+            subtest,
+            goes_on,
+            failed_inside: open.failed_inside,
+        })
     }
 }
 
@@ -139,11 +170,11 @@ mod tests {
         let mut running = only("^in");
         assert!(running.start("outer"));
         assert!(!running.start("other"));
-        assert!(running.finish(true).is_none());
+        assert!(running.finish(Outcome::Passed).is_none());
         assert!(running.start("inner"));
         assert!(running.start("deeper"));
         for _ in 0..3 {
-            assert!(running.finish(true).unwrap().goes_on);
+            assert!(running.finish(Outcome::Passed).unwrap().goes_on);
         }
         let names: Vec<&str> = running
             .done
@@ -158,11 +189,11 @@ mod tests {
         assert!({
             let mut running = only("");
             running.start("a");
-            running.finish(false).unwrap().goes_on
+            running.finish(Outcome::Failed).unwrap().goes_on
         });
         let mut running = Running::new(Subtests::default());
         running.start("a");
-        assert!(!running.finish(false).unwrap().goes_on);
+        assert!(!running.finish(Outcome::Failed).unwrap().goes_on);
         assert_eq!(running.at_failure().as_deref(), Some("a"));
     }
 }

@@ -122,6 +122,9 @@ pub async fn run(
     if let Some(failure) = failure {
         failures.push(host.complete(failure).await);
     }
+    if verdict == Verdict::Passed {
+        failures.extend(host.missing_subtest());
+    }
     if verdict == Verdict::Passed && !failures.is_empty() {
         verdict = Verdict::Failed;
     }

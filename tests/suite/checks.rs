@@ -62,7 +62,7 @@ fn a_run_can_leave_the_check_out() {
     let file = place.write(
         "test.nix",
         "(import <nixpkgs> { }).nixosTest { name = \"x\"; nodes.machine = { virtualisation.guest = \"tiny\"; };\n\
-         testScript = \"if False:\\n    machine.nonsense()\\n\"; }\n",
+         testScript = \"def never():\\n    machine.nonsense()\\n\"; }\n",
     );
     let file = file.to_str().unwrap();
     let ended = place.run(&["run", "--nixpkgs", "builtin", file]);

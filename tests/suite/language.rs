@@ -93,6 +93,25 @@ fn only_some_subtests() {
 }
 
 #[test]
+fn no_subtest_of_that_name() {
+    let place = Place::new();
+    let arguments = ["-A", "subtests", "--only", "nothing"];
+    assert_snapshot!(place.run_fixture("failing.nix", &arguments).seen());
+}
+
+#[test]
+fn causes_deadlines_and_threads() {
+    let place = Place::new();
+    let ended = place.run_fixture("failing.nix", &["-A", "causes", "--keep-going"]);
+    assert_snapshot!(ended.seen());
+    let report = fs::read_to_string(place.path().join("result-causes/junit.xml")).unwrap();
+    assert!(
+        report.contains(r#"tests="5" skipped="0" failures="3""#),
+        "{report}"
+    );
+}
+
+#[test]
 fn a_pattern_that_is_none() {
     let place = Place::new();
     assert_snapshot!(

@@ -157,7 +157,7 @@ fn fill(template: &[Segment]) -> Filled {
     for segment in template {
         match segment {
             Segment::Literal { text, .. } => filled.text.push_str(text),
-            Segment::Gap { .. } => {
+            Segment::Gap { .. } | Segment::Choice(_) => {
                 filled.gaps.push(filled.text.len());
                 filled.text.push_str(GAP);
             }

@@ -4,6 +4,7 @@ mod calls;
 mod flow;
 mod names;
 mod python;
+mod reader;
 mod types;
 
 use std::ops::Range;

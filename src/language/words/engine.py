@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 
 import _snowglobe
@@ -41,7 +42,6 @@ class _Stream:
 def _interruptible_waits():
     """RustPython's locks and joins never look up: wait in slices."""
     import _thread
-    import threading
 
     slice_seconds = 0.05
     raw_lock = _thread.allocate_lock
@@ -124,6 +124,20 @@ class _CompiledModules:
         return None
 
 
+def _tell_of_thread(arguments):
+    """An exception that nobody catches ends a thread, not the script: it is told at least."""
+    if arguments.exc_type is SystemExit:
+        return
+    failure = _snowglobe.describe(arguments.exc_value)
+    places = [
+        f"\n  {frame['file'] or 'the script'}:{frame['file_line'] or frame['line']}: {frame['source']}"
+        for frame in failure["traceback"]
+    ]
+    text = f"thread {arguments.thread.name!r} ended by {failure['kind']}: {failure['message']}{''.join(places)}"
+    _drive("note", machine=None, level="error", text=text)
+
+
+threading.excepthook = _tell_of_thread
 # A process that the script forks must not outlive it.
 os.register_at_fork(after_in_child=_snowglobe.after_fork)
 # The original streams come back when the interpreter ends, with what exit

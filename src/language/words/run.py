@@ -136,14 +136,16 @@ def subtest(name: str) -> Iterator[None]:
     try:
         yield runs
     except Exception as error:
-        goes_on = _drive("subtest_finished", failure=_snowglobe.describe(error))
+        goes_on = _drive("subtest_finished", failure=_snowglobe.describe(error), final=False)
         if not goes_on:
             raise
     except BaseException as error:
-        _drive("subtest_finished", failure=_snowglobe.describe(error))
+        ends_well = isinstance(error, SystemExit) and not error.code
+        failure = None if ends_well else _snowglobe.describe(error)
+        _drive("subtest_finished", failure=failure, final=True)
         raise
     else:
-        _drive("subtest_finished", failure=None)
+        _drive("subtest_finished", failure=None, final=False)
 
 
 class _RetryFailed(RequestedAssertionFailed):
@@ -238,7 +240,7 @@ def deadline(seconds: Duration) -> Iterator[None]:
     except _Cancelled as cancelled:
         if str(cancelled) != str(scope):
             raise
-        raise RequestedAssertionFailed(f"this took longer than {limit} s") from None
+        raise RequestedAssertionFailed(f"this took longer than {limit} s") from cancelled
     finally:
         _snowglobe.end_scope(scope)
         _snowglobe.enter_scopes(before)
