@@ -99,7 +99,7 @@ impl CheckCommand {
                     .map(|nodes| nodes.iter().map(|name| python_name(name)).collect()),
                 ..Surroundings::default()
             },
-            parts: Parts::without(false, false),
+            parts: Parts::ALL,
         })
     }
 }
@@ -150,18 +150,13 @@ pub fn surroundings(manifest: &Manifest) -> Surroundings {
     }
 }
 
-/// The parts of the check that a test does not leave out.
-pub fn parts(manifest: &Manifest) -> Parts {
-    Parts::without(manifest.skip_lint, manifest.skip_type_check)
-}
-
 impl Subject {
     fn of_test(test: &Test) -> Self {
         Self {
             name: test.label().to_owned(),
             origin: test.origin(),
             surroundings: surroundings(&test.manifest),
-            parts: parts(&test.manifest),
+            parts: Parts::of(&test.manifest),
         }
     }
 

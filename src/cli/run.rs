@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::check::{parts, surroundings};
+use super::check::surroundings;
 use super::error::{Failed, code};
 use super::findings::{count, show, stops};
 use super::source::{Prepared, Source};
@@ -107,9 +107,9 @@ impl RunCommand {
     /// When it cannot run as it is.
     fn check(&self, test: &Test) -> Result<(), Failed> {
         let parts = if self.no_check {
-            Parts::without(true, true)
+            Parts::NONE
         } else {
-            parts(&test.manifest)
+            Parts::of(&test.manifest)
         };
         let mut findings = check(&test.script, &surroundings(&test.manifest), parts);
         // Notes are for who asks for a check.

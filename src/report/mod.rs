@@ -12,7 +12,7 @@ mod terminal;
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 
-use crate::event::Record;
+use crate::event::{Event, Record};
 
 pub use drawing::{Colours, Kind, Remark, draw};
 pub use json::JsonDisplay;
@@ -31,12 +31,12 @@ pub enum Detail {
 }
 
 impl Detail {
-    /// What is shown from now on, when the script shows consoles or does not.
-    fn with_consoles(self, shown: bool) -> Self {
-        match (self, shown) {
-            (Self::Everything, _) => self,
-            (_, true) => Self::Consoles,
-            (_, false) => Self::Normal,
+    /// What is shown after an event: scripts turn consoles on and off.
+    fn after(self, event: &Event) -> Self {
+        match (self, event) {
+            (Self::Normal, Event::ConsolesShown { shown: true }) => Self::Consoles,
+            (Self::Consoles, Event::ConsolesShown { shown: false }) => Self::Normal,
+            _ => self,
         }
     }
 }

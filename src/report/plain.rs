@@ -27,9 +27,7 @@ impl PlainDisplay {
 
 impl Report for PlainDisplay {
     fn take(&mut self, record: &Record) {
-        if let Event::ConsolesShown { shown } = record.event {
-            self.detail = self.detail.with_consoles(shown);
-        }
+        self.detail = self.detail.after(&record.event);
         let lines = match &record.event {
             Event::BuildProgress { done, expected } => {
                 (self.done, self.expected) = (*done, *expected);

@@ -124,9 +124,7 @@ impl TerminalDisplay {
 
 impl Report for TerminalDisplay {
     fn take(&mut self, record: &Record) {
-        if let Event::ConsolesShown { shown } = record.event {
-            self.detail = self.detail.with_consoles(shown);
-        }
+        self.detail = self.detail.after(&record.event);
         self.draw(&record.event);
         // The bars show steps while they last.
         if matches!(record.event, Event::StepStarted { .. }) && self.detail != Detail::Everything {

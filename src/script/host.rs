@@ -253,7 +253,12 @@ impl Host {
                 return Ok(json!(runs));
             }
             DriverOperation::SubtestFinished { failure, r#final } => {
-                return Ok(json!(self.finish_subtest(failure, r#final).await));
+                let outcome = match (&failure, r#final) {
+                    (None, _) => Outcome::Passed,
+                    (Some(_), true) => Outcome::EndsScript,
+                    (Some(_), false) => Outcome::Failed,
+                };
+                return Ok(json!(self.finish_subtest(outcome, failure).await));
             }
             DriverOperation::ShowConsoles { shown } => {
                 self.events.tell(Event::ConsolesShown { shown });
@@ -285,12 +290,7 @@ impl Host {
     }
 
     /// Tells of a subtest's end; gives whether the script goes on after it.
-    async fn finish_subtest(&self, mut failure: Option<Box<Failure>>, ends_script: bool) -> bool {
-        let outcome = match (&failure, ends_script) {
-            (None, _) => Outcome::Passed,
-            (Some(_), true) => Outcome::EndsScript,
-            (Some(_), false) => Outcome::Failed,
-        };
+    async fn finish_subtest(&self, outcome: Outcome, mut failure: Option<Box<Failure>>) -> bool {
         let Some(finished) = lock(&self.subtests).finish(outcome) else {
             return true;
         };

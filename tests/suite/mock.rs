@@ -66,6 +66,18 @@ fn the_script_can_be_run_again() {
 }
 
 #[test]
+fn the_table_knows_the_assertions() {
+    let script = "import unittest\nfor name in dir(unittest.TestCase):\n    if name.startswith('assert'):\n        print(f'    {name}: Callable[..., Any]')\n";
+    let ended = mock_run(script, &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(
+        include_str!("../../src/language/words/run.py").contains(&ended.stderr),
+        "{}",
+        ended.seen()
+    );
+}
+
+#[test]
 fn a_call_that_does_not_fit_raises() {
     let ended = mock_run("machine.succeed('x', nonsense=1)\n", &[]);
     assert_eq!(ended.code, Some(1), "{}", ended.seen());

@@ -39,20 +39,28 @@ fn uncalled(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Opt
 }
 
 fn attribute(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Option<Finding> {
-    let Type::Object(class) = scene.of(place.scope, &place.node.value) else {
-        return None;
-    };
     let name = place.node.attr.as_str();
     let range = place.node.attr.range();
     let range = range.start().to_usize()..range.end().to_usize();
+    let class = match scene.of(place.scope, &place.node.value) {
+        Type::Object(class) => class,
+        Type::ListOf(element) => {
+            let finding = of_list(&element, name, range)?;
+            return Some(if place.guarded {
+                finding.softened()
+            } else {
+                finding
+            });
+        }
+        _ => return None,
+    };
     if let Some(method) = class.method(name)
         && method.origin == Origin::Missing
     {
         let message = format!("`{name}' is not supported yet: the run will fail here");
         return Some(Finding::warning("not-supported", message, range));
     }
-    let known = class.open
-        || has_member(class, name)
+    let known = has_member(class, name)
         || name.starts_with("__")
         || scene.names.own_attributes.contains(name);
     if known {
@@ -67,11 +75,23 @@ fn attribute(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Op
             .map(|property| property.name.as_str()),
     );
     let finding = Finding::error("unknown-attribute", message, range);
-    Some(
-        finding
-            .with_help(similar(name, members))
-            .unless_guarded(place.guarded),
-    )
+    let finding = finding.with_help(similar(name, members));
+    match &finding.help {
+        // It has more than the table tells of; a slip is likely all the same.
+        None if class.open => None,
+        _ if class.open || place.guarded => Some(finding.softened()),
+        _ => Some(finding),
+    }
+}
+
+/// What the elements of a list have, and the list has not.
+fn of_list(element: &Type<'_>, name: &str, range: std::ops::Range<usize>) -> Option<Finding> {
+    let Type::Object(class) = element else {
+        return None;
+    };
+    class.method(name)?;
+    let message = format!("a list has no `{name}', {} has", article(class));
+    Some(Finding::error("unknown-attribute", message, range))
 }
 
 fn article(class: &Class) -> String {
@@ -79,6 +99,7 @@ fn article(class: &Class) -> String {
         "VLan" => "a VLAN".to_owned(),
         "Driver" => "the driver".to_owned(),
         "Log" => "the log".to_owned(),
+        "Assertions" => "t".to_owned(),
         name => format!("a {}", name.to_lowercase()),
     }
 }
@@ -102,7 +123,7 @@ fn call(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprCall>) -> Vec<Finding>
     let guarded = place.guarded;
     call.findings
         .into_iter()
-        .map(|finding| finding.unless_guarded(guarded))
+        .map(|finding| if guarded { finding.softened() } else { finding })
         .collect()
 }
 

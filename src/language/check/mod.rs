@@ -13,6 +13,7 @@ use rustpython_vm::compiler::{self, CompileError, CompileOpts, Mode, parser};
 use serde::Serialize;
 
 use super::Vocabulary;
+use crate::manifest::Manifest;
 use names::Names;
 
 /// Python's own recursion is the stack's here: room for deep scripts.
@@ -75,14 +76,27 @@ pub enum Wanted {
 }
 
 impl Parts {
-    /// From a test's `skipLint` and `skipTypeCheck`.
+    pub const ALL: Self = Self {
+        lint: Wanted::Yes,
+        types: Wanted::Yes,
+    };
+    /// Syntax only.
+    pub const NONE: Self = Self {
+        lint: Wanted::No,
+        types: Wanted::No,
+    };
+
+    /// What a test does not leave out by `skipLint` and `skipTypeCheck`.
     #[must_use]
-    pub fn without(skip_lint: bool, skip_type_check: bool) -> Self {
-        let wanted = |skip: bool| if skip { Wanted::No } else { Wanted::Yes };
-        Self {
-            lint: wanted(skip_lint),
-            types: wanted(skip_type_check),
+    pub fn of(manifest: &Manifest) -> Self {
+        let mut parts = Self::ALL;
+        if manifest.skip_lint {
+            parts.lint = Wanted::No;
         }
+        if manifest.skip_type_check {
+            parts.types = Wanted::No;
+        }
+        parts
     }
 }
 
@@ -331,13 +345,11 @@ impl Finding {
     }
 
     /// What is caught where it happens may be meant.
-    fn unless_guarded(self, guarded: bool) -> Self {
-        let level = if guarded {
-            Severity::Warning
-        } else {
-            self.level
-        };
-        Self { level, ..self }
+    fn softened(self) -> Self {
+        Self {
+            level: Severity::Warning,
+            ..self
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use ruff_text_size::{Ranged, TextRange};
 use rustpython_vm::compiler::ast::{self, Expr, Stmt};
 
 use super::types::Scene;
-use super::{Finding, Severity, python, similar};
+use super::{Finding, python, similar};
 
 pub(super) type ScopeId = usize;
 
@@ -217,12 +217,11 @@ impl<'a> Names<'a> {
             Some(format!("the test's machines are: {}", nodes.join(", ")))
         });
         let finding = Finding::error(code, message, range).with_help(help);
-        let level = if self.dynamic {
-            Severity::Warning
+        if self.dynamic || used.guarded {
+            finding.softened()
         } else {
-            finding.level
-        };
-        Finding { level, ..finding }.unless_guarded(used.guarded)
+            finding
+        }
     }
 }
 

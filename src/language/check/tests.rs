@@ -16,7 +16,7 @@ fn found(source: &str) -> Vec<String> {
 }
 
 fn found_with(source: &str, surroundings: &Surroundings) -> Vec<String> {
-    check(source, surroundings, Parts::without(false, false))
+    check(source, surroundings, Parts::ALL)
         .into_iter()
         .map(|finding| {
             let about = finding.range.map_or("", |range| {
@@ -240,8 +240,20 @@ fn parts_can_be_left_out() {
             .map(|finding| finding.code)
             .collect()
     };
-    assert_eq!(codes(Parts::without(true, false)), ["unknown-attribute"]);
-    assert_eq!(codes(Parts::without(false, true)), ["unknown-name"]);
+    assert_eq!(
+        codes(Parts {
+            lint: Wanted::No,
+            ..Parts::ALL
+        }),
+        ["unknown-attribute"]
+    );
+    assert_eq!(
+        codes(Parts {
+            types: Wanted::No,
+            ..Parts::ALL
+        }),
+        ["unknown-name"]
+    );
 }
 
 #[test]
@@ -322,6 +334,24 @@ fn machines_are_followed() {
             "{source}"
         );
     }
+}
+
+#[test]
+fn lists_are_not_their_machines() {
+    assert_eq!(
+        found("start_all()\nmachines.succeed('x')\n"),
+        ["error unknown-attribute [succeed] a list has no `succeed', a machine has"]
+    );
+}
+
+#[test]
+fn assertions_are_told_from_slips() {
+    assert_eq!(
+        found("start_all()\nt.assertEquals(1, 1)\nt.assertIn(1, [1])\nt.maxDiff\n"),
+        [
+            "warning unknown-attribute [assertEquals] t has no `assertEquals'; did you mean `assertEqual'?"
+        ]
+    );
 }
 
 #[test]
