@@ -35,6 +35,8 @@ pub enum Event {
         test: String,
         nodes: Vec<String>,
         accelerator: String,
+        /// By how much deadlines grow that the script does not give.
+        timeout_scale: f64,
     },
     /// QEMU runs.
     MachineStarted {

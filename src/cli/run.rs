@@ -47,6 +47,9 @@ pub struct RunCommand {
     /// How long each test may take, in seconds [default: what the test says].
     #[arg(long, value_name = "SECONDS")]
     global_timeout: Option<u64>,
+    /// By how much deadlines grow that the script does not give: a number, or `auto` for 10 where machines are emulated.
+    #[arg(long, value_name = "auto|N", default_value = "auto", value_parser = timeout_scale)]
+    timeout_scale: TimeoutScale,
     /// Run only the subtests whose name this regular expression is found in, and what is in no subtest.
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
@@ -56,6 +59,23 @@ pub struct RunCommand {
     /// Do not check the script first, but for its syntax.
     #[arg(long)]
     no_check: bool,
+}
+
+/// What deadlines that a script does not give are multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum TimeoutScale {
+    Auto,
+    By(f64),
+}
+
+fn timeout_scale(text: &str) -> Result<TimeoutScale, String> {
+    if text == "auto" {
+        return Ok(TimeoutScale::Auto);
+    }
+    match text.parse::<f64>() {
+        Ok(factor) if factor > 0.0 && factor.is_finite() => Ok(TimeoutScale::By(factor)),
+        _ => Err("it is `auto' or a number above 0".to_owned()),
+    }
 }
 
 impl RunCommand {
@@ -174,12 +194,17 @@ impl RunCommand {
             Some(Err(error)) => Err(error.into()),
             Some(Ok(manifest)) => {
                 let limit = self.global_timeout.unwrap_or(manifest.global_timeout_s);
+                let accelerator = AcceleratorChoice::detect();
                 let options = session::Options {
                     origin: Arc::new(test.origin()),
                     subtests: self.subtests()?,
                     output_folder,
                     global_timeout: Duration::from_secs(limit),
-                    accelerator: AcceleratorChoice::detect(),
+                    timeout_scale: match self.timeout_scale {
+                        TimeoutScale::Auto => accelerator.accelerator.slowness(),
+                        TimeoutScale::By(factor) => factor,
+                    },
+                    accelerator,
                 };
                 session::run(&manifest, &options, &events, interrupts)
                     .await

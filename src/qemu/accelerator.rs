@@ -65,6 +65,17 @@ impl AcceleratorChoice {
     }
 }
 
+impl Accelerator {
+    /// By how much longer things may take than on a processor's own virtualisation.
+    #[must_use]
+    pub fn slowness(self) -> f64 {
+        match self {
+            Self::Kvm => 1.0,
+            Self::Tcg => 10.0,
+        }
+    }
+}
+
 impl fmt::Display for Accelerator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -17,12 +17,20 @@ pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
             test,
             nodes,
             accelerator,
-        } => vec![format!(
-            "{} {} with {} ({accelerator})",
-            style("running").bold(),
-            test,
-            nodes.join(", ")
-        )],
+            timeout_scale,
+        } => {
+            let scale = if (timeout_scale - 1.0).abs() < f64::EPSILON {
+                String::new()
+            } else {
+                format!("; deadlines that the script does not give: times {timeout_scale}")
+            };
+            vec![format!(
+                "{} {} with {} ({accelerator}{scale})",
+                style("running").bold(),
+                test,
+                nodes.join(", ")
+            )]
+        }
         Event::MachineStarted { machine, .. } => vec![on(machine, "started")],
         Event::MachineReady { machine, after_s } => {
             vec![on(machine, &format!("ready after {after_s:.1} s"))]

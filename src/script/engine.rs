@@ -45,6 +45,8 @@ pub struct Script {
     pub python_packages: PythonPackages,
     /// Words that are executed after the usual ones.
     pub further_words: &'static [Words],
+    /// By how much deadlines grow that the script does not give.
+    pub timeout_scale: f64,
     /// Answers of machines that are none, for those words.
     pub answers: serde_json::Value,
 }

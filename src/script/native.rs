@@ -224,6 +224,7 @@ fn describe_session(script: &Script, host: &Host) -> Value {
         "shared_dir": host.shared_folder,
         "python_packages": script.python_packages,
         "answers": script.answers,
+        "timeout_scale": script.timeout_scale,
         "modules": implied_modules(script.origin.script(), Vocabulary::standard()),
     })
 }

@@ -52,6 +52,8 @@ pub struct Options {
     pub subtests: Subtests,
     pub output_folder: PathBuf,
     pub global_timeout: Duration,
+    /// By how much deadlines grow that the script does not give.
+    pub timeout_scale: f64,
     pub accelerator: AcceleratorChoice,
 }
 
@@ -95,6 +97,7 @@ pub async fn run(
         test: manifest.name.clone(),
         nodes: manifest.nodes.keys().cloned().collect(),
         accelerator: describe(&options.accelerator),
+        timeout_scale: options.timeout_scale,
     });
     let host = Arc::new(Host::new(
         machines,
@@ -148,6 +151,7 @@ fn script(manifest: &Manifest, options: &Options) -> Script {
         origin: options.origin.clone(),
         python_packages: python_packages(&manifest.python_packages),
         further_words: &[],
+        timeout_scale: options.timeout_scale,
         answers: serde_json::Value::Null,
     }
 }
@@ -198,6 +202,7 @@ pub async fn mock_run(
         origin,
         python_packages: python_packages(&[]),
         further_words: &MOCK_WORDS,
+        timeout_scale: 1.0,
         answers: mock.answers,
     };
     let engine = Engine::start(script, Arc::new(host))

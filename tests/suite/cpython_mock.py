@@ -53,6 +53,7 @@ native.session = {
     "shared_dir": "/tmp",
     "python_packages": {},
     "answers": {},
+    "timeout_scale": 1,
     "modules": [name for name in modules.split(",") if name],
 }
 sys.modules["_snowglobe"] = native

@@ -101,7 +101,7 @@ impl Place {
             // What the kernel says depends on how busy the machine is.
             (r"(?m)^ *\[ *\d+\.\d+\] .*\n", ""),
             (
-                r"\(tcg, emulated and slow: [^)]*\)|\(kvm\)",
+                r"\(tcg, emulated and slow: [^);]*; deadlines that the script does not give: times 10\)|\(kvm\)",
                 "([ACCELERATOR])",
             ),
             (r"\d+\.\d+( ?s\b| seconds)", "[T]$1"),

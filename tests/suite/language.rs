@@ -25,6 +25,51 @@ fn words_of_our_own() {
 }
 
 #[test]
+fn deadlines_that_the_script_does_not_give_are_scaled() {
+    let place = Place::new();
+    let file = place.write(
+        "test.nix",
+        r#"(import <nixpkgs> { }).nixosTest { name = "x"; nodes.machine.virtualisation.guest = "tiny"; testScript = ''
+            machine.connect()
+            for wait in (
+                lambda: machine.wait_for_file("/never"),
+                lambda: machine.wait_until_succeeds("false"),
+                lambda: retry(lambda last: False),
+                lambda: machine.wait_for_file("/never", timeout=2),
+            ):
+                try:
+                    wait()
+                except RequestedAssertionFailed as error:
+                    print(error)
+        ''; }"#,
+    );
+    let arguments = [
+        "run",
+        "--nixpkgs",
+        "builtin",
+        file.to_str().unwrap(),
+        "--timeout-scale",
+        "0.001",
+    ];
+    let ended = place.run(&arguments);
+    assert!(ended.stdout.contains("times 0.001)"), "{}", ended.seen());
+    for part in [
+        "waiting for file /never on machine took longer than [T] s\n",
+        "waiting for `false' to succeed on machine took longer than [T] s\n",
+        "what was retried did not come true within [T] s\n",
+        "waiting for file /never on machine took longer than 2 s\n",
+    ] {
+        assert!(
+            ended.stdout.contains(part),
+            "{part:?} is missing:\n{}",
+            ended.seen()
+        );
+    }
+    let ended = place.run(&["run", "x.nix", "--timeout-scale", "-1"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+}
+
+#[test]
 fn machines_that_are_no_nodes() {
     let place = Place::new();
     let ended = place.run_fixture("language.nix", &["-A", "further"]);

@@ -64,8 +64,14 @@ def _not_yet(word):
     return missing
 
 
+class _Default(float):
+    """A deadline that the script did not give: it grows where machines are slow."""
+
+
 def _seconds(duration):
     """A number of seconds, from one or from a datetime.timedelta."""
+    if isinstance(duration, _Default):
+        return float(duration) * _snowglobe.session["timeout_scale"]
     if hasattr(duration, "total_seconds"):
         return duration.total_seconds()
     return duration

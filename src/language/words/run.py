@@ -385,6 +385,26 @@ def exit(code: object = None) -> None:
     raise SystemExit(code)
 
 
+def _mark_defaults(functions):
+    """Tells the deadlines that signatures give from those of a script."""
+    for function in functions:
+        code = function.__code__
+        defaults = function.__defaults__ or ()
+        names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+        function.__defaults__ = tuple(map(_marked, names, defaults)) or None
+        for name, value in (function.__kwdefaults__ or {}).items():
+            function.__kwdefaults__[name] = _marked(name, value)
+
+
+def _marked(name, value):
+    return _Default(value) if name == "timeout" and value is not None else value
+
+
+for _class in (Machine, Process, Background, PollingCondition):
+    _mark_defaults(member for member in vars(_class).values() if isinstance(member, type(_marked)))
+_mark_defaults([retry])
+
+
 def _vocabulary():
     """What a script sees: the public names of this module, and the test's own."""
     modules = type(contextlib)
