@@ -80,7 +80,7 @@ impl Machine {
     pub async fn send_shell(self: &Arc<Self>, data: &str) -> Result<(), MachineError> {
         let running = self.running()?;
         let shell = self.shell(&running).await?;
-        let work = async { Ok(shell.run(data, Expect::Raw).await.map(drop)?) };
+        let work = async { Ok(shell.run(data, Expect::Raw, None).await.map(drop)?) };
         self.guard(&running, work).await
     }
 }

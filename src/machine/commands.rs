@@ -9,10 +9,11 @@ use serde::Deserialize;
 
 use super::{Machine, MachineError};
 use crate::event::{CommandResult, Details};
-use crate::qemu::{Expect, Outcome};
+use crate::qemu::{Expect, Outcome, ShellError};
 
-/// What is added to a command's own limit before the shell is given up.
-const SHELL_GRACE: Duration = Duration::from_secs(15);
+/// What is added to a command's own limit, which is kept in the guest, before
+/// it is taken for a matter of what the command has left behind.
+const SHELL_GRACE: Duration = Duration::from_secs(5);
 
 /// Where the guest keeps what the last demanded command said on its error output.
 const STDERR_FILE: &str = "/run/snowglobe-stderr";
@@ -53,19 +54,33 @@ impl Machine {
         self.connect().await?;
         let running = self.running()?;
         let shell = self.shell(&running).await?;
-        let work = async { Ok(shell.run(line, expect).await?) };
-        let Some(limit) = limit else {
-            return self.guard(&running, work).await;
+        let last = limit.map(|limit| limit + SHELL_GRACE);
+        let work = async {
+            match shell.run(line, expect, last).await {
+                Err(ShellError::Overdue { busy }) => Err(self.overdue(command, limit, &busy)),
+                Err(error @ (ShellError::Closed | ShellError::Connect(_))) => Err(error.into()),
+                Err(source) => Err(MachineError::Command {
+                    machine: self.name().to_owned(),
+                    command: command.to_owned(),
+                    source,
+                }),
+                Ok(outcome) => Ok(outcome),
+            }
         };
-        match tokio::time::timeout(limit + SHELL_GRACE, self.guard(&running, work)).await {
-            Ok(result) => result,
-            // `timeout' in the guest has ended the command; its output is still open.
-            Err(_) => Err(MachineError::Timeout {
-                what: format!("the end of `{command}' on {}", self.name()),
-                limit,
-                hint: "; something that it started still holds its output open",
-                details: Box::default(),
-            }),
+        self.guard(&running, work).await
+    }
+
+    fn overdue(&self, command: &str, limit: Option<Duration>, busy: &str) -> MachineError {
+        // `timeout' in the guest has ended the command itself.
+        let holder = match busy {
+            "" => "something that it started",
+            busy => busy,
+        };
+        MachineError::Timeout {
+            what: format!("the end of `{command}' on {}", self.name()),
+            limit: limit.unwrap_or_default(),
+            hint: format!("; {holder} still held its output open"),
+            details: Box::default(),
         }
     }
 

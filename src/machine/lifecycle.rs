@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use tokio::net::UnixListener;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinHandle;
 
 use super::{Machine, MachineError};
 use crate::event::{Event, round};
-use crate::qemu::{Accelerator, Exit, Launch, Link, PATIENCE, Process, Qmp, Shell, ShellError};
+use crate::qemu::{
+    Accelerator, Exit, Expect, Launch, Link, PATIENCE, Process, Qmp, Shell, ShellError,
+    ShellSockets,
+};
 
 /// How long the console is read on after QEMU has ended.
 const CONSOLE_GRACE: Duration = Duration::from_secs(2);
@@ -33,7 +35,7 @@ pub(super) struct Running {
     started: Instant,
     monitor_socket: PathBuf,
     monitor: OnceCell<Qmp>,
-    shell_socket: UnixListener,
+    shell_sockets: ShellSockets,
     shell: OnceCell<Shell>,
     /// Reads the console to its end and tells of the machine's.
     epilogue: Mutex<Option<JoinHandle<()>>>,
@@ -64,8 +66,7 @@ impl Machine {
             path: folder.clone(),
             source,
         };
-        let shell_path = folder.join("shell");
-        let shell_socket = Shell::listen(&shell_path).map_err(file_error)?;
+        let shell_sockets = ShellSockets::listen(folder).map_err(file_error)?;
         let monitor_socket = folder.join("qmp");
         let launch = Launch {
             script: self.node.start_script.clone(),
@@ -110,7 +111,7 @@ impl Machine {
             started: Instant::now(),
             monitor_socket,
             monitor: OnceCell::new(),
-            shell_socket,
+            shell_sockets,
             shell: OnceCell::new(),
             epilogue: Mutex::new(Some(epilogue)),
             connected: Mutex::new(false),
@@ -124,12 +125,11 @@ impl Machine {
         let here = &self.surroundings;
         let mut options = vec![
             "-qmp unix:qmp,server=on,wait=off",
-            "-chardev socket,id=shell,path=shell",
-            "-device virtio-serial",
-            "-device virtconsole,chardev=shell",
             "-device virtio-rng-pci",
             "-serial stdio",
         ];
+        let shell = ShellSockets::arguments();
+        options.extend(shell.iter().map(String::as_str));
         if on_reboot == OnReboot::End {
             options.push("-no-reboot");
         }
@@ -210,10 +210,11 @@ impl Machine {
     }
 
     pub(super) async fn shell<'a>(&self, running: &'a Running) -> Result<&'a Shell, MachineError> {
+        let events = self.surroundings.events.clone();
         self.guard(running, async {
             running
                 .shell
-                .get_or_try_init(|| Shell::accept(&running.shell_socket))
+                .get_or_try_init(|| Shell::accept(&running.shell_sockets, &self.name, events))
                 .await
                 .map_err(MachineError::from)
         })
@@ -270,7 +271,7 @@ impl Machine {
             self.connect().await?;
             let running = self.running()?;
             let shell = self.shell(&running).await?;
-            let _ = shell.run("poweroff", crate::qemu::Expect::Nothing).await;
+            let _ = shell.run("poweroff", Expect::Nothing, None).await;
             running.process.ended().await;
             Ok(())
         })

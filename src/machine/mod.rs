@@ -44,7 +44,7 @@ pub enum MachineError {
         what: String,
         limit: Duration,
         /// What may be the reason, where something is known.
-        hint: &'static str,
+        hint: String,
         details: Box<Details>,
     },
     #[error("machine {machine} has ended ({}){}{}", .exit.status, words(.exit), because(.panic.as_deref()))]
@@ -56,6 +56,12 @@ pub enum MachineError {
     },
     #[error("machine {0} is not running: start it first")]
     NotRunning(String),
+    #[error("command `{command}' on {machine} has no result: {source}")]
+    Command {
+        machine: String,
+        command: String,
+        source: ShellError,
+    },
     #[error("machine {0} {1}")]
     Unable(String, String),
     #[error(transparent)]

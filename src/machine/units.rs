@@ -130,7 +130,7 @@ impl Machine {
                         break Err(MachineError::Timeout {
                             what: format!("unit {unit}{for_user} on {}", self.name()),
                             limit,
-                            hint: "",
+                            hint: String::new(),
                             details: self.unit_details(unit, user).await,
                         });
                     }

@@ -179,7 +179,7 @@ impl Machine {
                                 break Err(MachineError::Timeout {
                                     what: format!("{what} on {}", self.name()),
                                     limit,
-                                    hint: "",
+                                    hint: String::new(),
                                     details: last_attempt(command, &outcome),
                                 });
                             }

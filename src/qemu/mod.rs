@@ -10,4 +10,4 @@ pub use accelerator::{Accelerator, AcceleratorChoice};
 pub use console::Console;
 pub use process::{Exit, Launch, PATIENCE, Process, ProcessError, on_path};
 pub use qmp::{Link, Qmp, QmpError};
-pub use shell::{Expect, Outcome, Shell, ShellError};
+pub use shell::{Expect, Outcome, Shell, ShellError, ShellSockets};

@@ -6,6 +6,7 @@ mod checks;
 mod harness;
 mod interrupts;
 mod language;
+mod machines;
 mod mock;
 mod runs;
 mod scripts;

@@ -1,0 +1,118 @@
+# Runs beside the guest's shell, to end what the shell is busy with and to
+# start it anew where a command has killed it. Speaks over a port of its own:
+#   guard.sh SHELL_PID PORT
+# `end' is answered by a line that names the processes which were ended.
+shell=$1
+exec 9<> "$2" || exit
+# Out of the unit that the shell belongs to: it may end.
+for group in /sys/fs/cgroup /sys/fs/cgroup/systemd; do
+  [ ! -w $group/cgroup.procs ] || echo $$ > $group/cgroup.procs
+done 2> /dev/null
+trap '' HUP INT TERM
+# The terminal forgets its settings when nobody has it open.
+exec 8<> /dev/hvc0
+
+# Sets `below' to the processes that came from one.
+descend() {
+  local pid child
+  below=()
+  local queue=($1)
+  while [ ${#queue[@]} -gt 0 ]; do
+    pid=${queue[0]}
+    queue=("${queue[@]:1}")
+    for child in $(< /proc/$pid/task/$pid/children); do
+      below+=($child)
+      queue+=($child)
+    done
+  done
+}
+
+# Sets `sink' to the end of the shell's pipeline, which reads the output: the
+# one child that is the shell's own copy.
+find_sink() {
+  local pid own other
+  sink=
+  mapfile -d '' -t own < /proc/$shell/cmdline || return
+  for pid in $(< /proc/$shell/task/$shell/children); do
+    mapfile -d '' -t other < /proc/$pid/cmdline
+    [ "${own[*]}" != "${other[*]}" ] || sink=$pid
+  done
+}
+
+# Sets `busy' to what the shell waits for: what it started, and what else can
+# still write to the pipe. Nothing of the sink.
+find_busy() {
+  local pid pipe entry own
+  find_sink
+  busy=()
+  for pid in $(< /proc/$shell/task/$shell/children); do
+    [ "$pid" != "$sink" ] || continue
+    descend $pid
+    busy+=($pid "${below[@]}")
+  done
+  [ -n "$sink" ] || return
+  descend $sink
+  own=" ${busy[*]} ${below[*]} $sink $shell $$ "
+  pipe=$(readlink /proc/$sink/fd/0)
+  while read -r entry; do
+    pid=${entry#*/proc/}
+    pid=${pid%%/*}
+    [[ $own = *" $pid "* ]] || { busy+=($pid) own+="$pid "; }
+  done < <(ls -l /proc/[0-9]*/fd/[12] | grep -F -- "-> $pipe")
+}
+
+name_busy() {
+  local pid name
+  names=
+  for pid in "${busy[@]}"; do
+    read -r name < /proc/$pid/comm || continue
+    case $name in timeout | bash | tee | su) ;; *) names+="${names:+, }$name (pid $pid)" ;; esac
+  done
+}
+
+# Whether something of `busy' is still there, other than what was ended and
+# waits for its parent.
+alive() {
+  local pid state
+  for pid in "${busy[@]}"; do
+    read -r state < /proc/$pid/stat || continue
+    state=${state##*) }
+    [ "${state%% *}" = Z ] || return 0
+  done
+  return 1
+}
+
+end() {
+  local signal tries
+  find_busy
+  name_busy
+  for signal in TERM KILL KILL; do
+    [ ${#busy[@]} -gt 0 ] || break
+    kill -$signal "${busy[@]}"
+    for tries in 1 2 3 4 5 6 7 8 9 10; do
+      alive || break
+      sleep 0.05
+    done
+    find_busy
+  done
+  if [ -n "$sink" ]; then
+    descend $sink
+    kill -KILL "${below[@]}" $sink
+  fi
+  echo "$names" >&9
+} 2> /dev/null
+
+while :; do
+  if read -r -t 1 request <&9; then
+    [ "$request" != end ] || end
+  elif [ $? -le 128 ]; then
+    # The host has closed the port.
+    exit
+  fi
+  if ! [ -d /proc/$shell ]; then
+    cd /tmp
+    setsid bash --norc /dev/hvc0 < /dev/hvc0 > /dev/hvc0 2> /dev/ttyS0 8>&- 9>&- &
+    shell=$!
+    echo restarted >&9
+  fi
+done

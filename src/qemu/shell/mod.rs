@@ -1,0 +1,399 @@
+//! The root shell of a guest, on its first virtio console.
+//!
+//! For each command one line goes in, and two come back: its output in
+//! base64, and its exit status. A task of its own does the talking. When
+//! nobody waits for a command any more, or it takes longer than it may, the
+//! task has it ended in the guest, and the shell goes on.
+
+mod guard;
+mod line;
+
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use self::guard::set_up_line;
+use self::line::Lines;
+pub use self::line::ShellSockets;
+use crate::event::{Event, Events, Level};
+
+/// How long the guest may take to end a command.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a command has no result.
+#[derive(Debug, Error)]
+pub enum ShellError {
+    #[error("the guest's shell was closed")]
+    Closed,
+    #[error("the guest's shell cannot be reached: {0}")]
+    Connect(io::Error),
+    #[error(
+        "the guest's shell answered {0:?}, where {1} was expected: something else writes to its console"
+    )]
+    Garbage(String, &'static str),
+    #[error("the guest has started anew in the middle of the command")]
+    Rebooted,
+    #[error("the command has killed the guest's shell, which was started anew")]
+    Killed,
+    #[error("the command took longer than it may")]
+    Overdue {
+        /// What the guest was busy with, as far as it is known.
+        busy: String,
+    },
+    #[error("the guest's shell is still busy with `{0}', and there is no other way into the guest")]
+    Busy(String),
+}
+
+/// What a command came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// None where it was not asked for.
+    pub status: Option<i32>,
+    pub output: Vec<u8>,
+}
+
+/// What is waited for after a command was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// The guest's shell starts anew; nothing is sent.
+    Greeting,
+    Nothing,
+    /// The command's characters are bytes to be sent as they are.
+    Raw,
+    Output,
+    OutputAndStatus,
+}
+
+struct Request {
+    command: String,
+    expect: Expect,
+    /// From when the shell is free for it.
+    limit: Option<Duration>,
+    reply: oneshot::Sender<Result<Outcome, ShellError>>,
+}
+
+/// The shell. Closed when it is dropped.
+#[derive(Debug)]
+pub struct Shell {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Shell {
+    /// Waits for QEMU to connect. The guest's shell is ready after its
+    /// greeting. Commands that nobody waits for are told to `events`, as the
+    /// machine's of this name.
+    ///
+    /// # Errors
+    /// When the sockets fail.
+    pub async fn accept(
+        sockets: &ShellSockets,
+        machine: &str,
+        events: Events,
+    ) -> Result<Self, ShellError> {
+        let lines = sockets.accept().await.map_err(ShellError::Connect)?;
+        let (requests, receiver) = mpsc::channel(1);
+        let talk = Talk {
+            lines,
+            machine: machine.to_owned(),
+            events,
+            greeted: false,
+            stuck: None,
+        };
+        tokio::spawn(talk.run(receiver));
+        Ok(Self { requests })
+    }
+
+    /// Waits for the guest to start its shell, for the first time or after a reboot.
+    ///
+    /// # Errors
+    /// When QEMU closes the connection.
+    pub async fn greeting(&self) -> Result<(), ShellError> {
+        self.request("", Expect::Greeting, None).await.map(drop)
+    }
+
+    /// Runs a line of bash and waits for what is expected of it, for at most
+    /// `limit`. Commands of several callers run one after another, in the order
+    /// they came. Who stops waiting ends the command.
+    ///
+    /// # Errors
+    /// When the guest goes away, answers nonsense, or takes too long.
+    pub async fn run(
+        &self,
+        command: &str,
+        expect: Expect,
+        limit: Option<Duration>,
+    ) -> Result<Outcome, ShellError> {
+        self.request(command, expect, limit).await
+    }
+
+    async fn request(
+        &self,
+        command: &str,
+        expect: Expect,
+        limit: Option<Duration>,
+    ) -> Result<Outcome, ShellError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request {
+            command: command.to_owned(),
+            expect,
+            limit,
+            reply,
+        };
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| ShellError::Closed)?;
+        answer.await.map_err(|_| ShellError::Closed)?
+    }
+}
+
+/// How waiting for an answer ended.
+enum Turn {
+    Answered(Result<Outcome, ShellError>),
+    Overdue,
+    Abandoned,
+}
+
+/// The task that talks with one guest.
+struct Talk {
+    lines: Lines,
+    machine: String,
+    events: Events,
+    /// Whether the guest has greeted when nobody had asked it to.
+    greeted: bool,
+    /// The command that cannot be ended.
+    stuck: Option<String>,
+}
+
+impl Talk {
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        while let Some(request) = requests.recv().await {
+            let Request {
+                command,
+                expect,
+                limit,
+                mut reply,
+            } = request;
+            if let Some(command) = &self.stuck {
+                let _ = reply.send(Err(ShellError::Busy(command.clone())));
+                continue;
+            }
+            let endable = expect != Expect::Greeting && self.lines.guard.is_some();
+            let turn = tokio::select! {
+                outcome = self.answer(&command, expect) => Turn::Answered(outcome),
+                () = after(limit) => Turn::Overdue,
+                () = reply.closed(), if endable => Turn::Abandoned,
+            };
+            match turn {
+                Turn::Answered(outcome) => {
+                    self.greeted |= matches!(outcome, Err(ShellError::Rebooted));
+                    let broken = matches!(
+                        outcome,
+                        Err(ShellError::Closed | ShellError::Connect(_) | ShellError::Garbage(..))
+                    );
+                    if matches!(outcome, Err(ShellError::Rebooted)) {
+                        // It starts with no guard.
+                        let _ = self.set_up().await;
+                    }
+                    let _ = reply.send(outcome);
+                    if broken {
+                        return;
+                    }
+                }
+                Turn::Overdue => {
+                    let busy = self.end(&command).await.unwrap_or_default();
+                    let _ = reply.send(Err(ShellError::Overdue { busy }));
+                }
+                Turn::Abandoned => {
+                    let busy = self.end(&command).await.unwrap_or_default();
+                    if !busy.is_empty() {
+                        self.events.tell(Event::Note {
+                            machine: Some(self.machine.clone()),
+                            level: Level::Info,
+                            text: format!("ended what nobody waits for any more: {busy}"),
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has the guest end what its shell is busy with; gives what that was.
+    async fn end(&mut self, command: &str) -> Option<String> {
+        let ended = tokio::time::timeout(END_PATIENCE, async {
+            let busy = self.lines.end_command().await?;
+            self.lines.catch_up().await?;
+            Ok::<_, ShellError>(busy)
+        });
+        let busy = ended.await.ok().and_then(Result::ok);
+        if busy.is_none() {
+            self.stuck = Some(command.to_owned());
+        }
+        busy
+    }
+
+    async fn answer(&mut self, command: &str, expect: Expect) -> Result<Outcome, ShellError> {
+        match expect {
+            Expect::Greeting => {
+                if !std::mem::take(&mut self.greeted) {
+                    self.lines.greeting().await?;
+                    self.set_up().await?;
+                }
+                return Ok(Outcome::default());
+            }
+            Expect::Nothing => {
+                // It must not take the lines that follow for its own input.
+                let line = format!("{command} < /dev/null > /dev/null 2>&1\n");
+                self.lines.terminal.write(line.as_bytes()).await?;
+                return Ok(Outcome::default());
+            }
+            Expect::Raw => {
+                let bytes: Vec<u8> = command
+                    .chars()
+                    .filter_map(|c| u8::try_from(c).ok())
+                    .collect();
+                self.lines.terminal.write(&bytes).await?;
+                return Ok(Outcome::default());
+            }
+            Expect::Output | Expect::OutputAndStatus => {}
+        }
+        // Whoever sends another command has noticed that the guest started anew.
+        self.greeted = false;
+        let sink = self.lines.sink();
+        let line = format!("{command} | (base64 -w 0; echo){sink}\n");
+        self.lines.terminal.write(line.as_bytes()).await?;
+        let answer = self.lines.reply().await?;
+        let output = decode_base64(&answer)
+            .ok_or_else(|| ShellError::Garbage(excerpt(&answer), "a command's output in base64"))?;
+        if expect == Expect::Output {
+            return Ok(Outcome {
+                status: None,
+                output,
+            });
+        }
+        let line = format!("echo ${{PIPESTATUS[0]}}{sink}\n");
+        self.lines.terminal.write(line.as_bytes()).await?;
+        let answer = self.lines.reply().await?;
+        let status = std::str::from_utf8(&answer)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .ok_or_else(|| ShellError::Garbage(excerpt(&answer), "a command's exit status"))?;
+        Ok(Outcome {
+            status: Some(status),
+            output,
+        })
+    }
+
+    /// Starts the guard in the guest and finds the port for replies. A guest
+    /// without such ports does without.
+    async fn set_up(&mut self) -> Result<(), ShellError> {
+        self.lines.replies_port = None;
+        if self.lines.guard.is_none() {
+            return Ok(());
+        }
+        self.lines.terminal.write(set_up_line().as_bytes()).await?;
+        let answer = self.lines.reply().await?;
+        let port = String::from_utf8_lossy(&answer).trim().to_owned();
+        self.lines.replies_port = (!port.is_empty()).then_some(port);
+        Ok(())
+    }
+}
+
+async fn after(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn excerpt(line: &[u8]) -> String {
+    String::from_utf8_lossy(&line[..line.len().min(80)])
+        .trim_end()
+        .to_owned()
+}
+
+fn decode_base64(line: &[u8]) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    let trimmed = line.trim_ascii();
+    base64::engine::general_purpose::STANDARD
+        .decode(trimmed)
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// A guest that answers from a list; gives what it was sent.
+    async fn guest(
+        answers: &'static [&'static str],
+    ) -> (Shell, tokio::task::JoinHandle<Vec<String>>) {
+        let folder = tempfile::tempdir().unwrap();
+        let sockets = ShellSockets::listen(folder.path()).unwrap();
+        let stream = UnixStream::connect(folder.path().join("shell"))
+            .await
+            .unwrap();
+        let other_end = tokio::spawn(async move {
+            let _folder = folder;
+            let mut stream = BufReader::new(stream);
+            let mut heard = Vec::new();
+            for answer in answers {
+                if !answer.starts_with("Spawning") {
+                    let mut line = String::new();
+                    stream.read_line(&mut line).await.unwrap();
+                    heard.push(line);
+                }
+                let answer = format!("{answer}\n");
+                stream.get_mut().write_all(answer.as_bytes()).await.unwrap();
+            }
+            heard
+        });
+        let (sender, _) = std::sync::mpsc::channel();
+        let shell = Shell::accept(&sockets, "m", Events::new(sender))
+            .await
+            .unwrap();
+        shell.greeting().await.unwrap();
+        (shell, other_end)
+    }
+
+    #[tokio::test]
+    async fn a_command_has_output_and_status() {
+        let (shell, guest) = guest(&["Spawning backdoor root shell...", "aGkK", "3"]).await;
+        let outcome = shell
+            .run("echo hi", Expect::OutputAndStatus, None)
+            .await
+            .unwrap();
+        assert_eq!(outcome.status, Some(3));
+        assert_eq!(outcome.output, b"hi\n");
+        assert_eq!(
+            guest.await.unwrap(),
+            ["echo hi | (base64 -w 0; echo)\n", "echo ${PIPESTATUS[0]}\n"]
+        );
+    }
+
+    #[tokio::test]
+    async fn garbage_is_named() {
+        let (shell, _guest) = guest(&["Spawning backdoor root shell...", "%%%"]).await;
+        let error = shell
+            .run("true", Expect::OutputAndStatus, None)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("\"%%%\""), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_goes_away_is_told() {
+        let (shell, guest) = guest(&["Spawning backdoor root shell..."]).await;
+        guest.await.unwrap();
+        let error = shell
+            .run("true", Expect::OutputAndStatus, None)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ShellError::Closed), "{error}");
+    }
+}
