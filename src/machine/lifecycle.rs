@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::task::JoinHandle;
 
 use super::{Machine, MachineError};
 use crate::event::{Event, round};
 use crate::qemu::{
     Accelerator, Exit, Expect, Launch, Link, PATIENCE, Process, Qmp, Shell, ShellError,
-    ShellSockets,
+    ShellSockets, Sickness, Trouble,
 };
 
 /// How long the console is read on after QEMU has ended.
@@ -39,19 +39,30 @@ pub(super) struct Running {
     shell: OnceCell<Shell>,
     /// Reads the console to its end and tells of the machine's.
     epilogue: Mutex<Option<JoinHandle<()>>>,
+    /// True when the console was read to its end.
+    console_end: watch::Receiver<bool>,
     /// Whether the guest's shell has said that it is ready.
     connected: Mutex<bool>,
 }
 
 impl Machine {
-    /// Starts QEMU, unless it runs already. Does not wait for the guest.
+    /// Starts QEMU, unless it runs already. Does not wait for the guest. The
+    /// sicknesses that are `allowed` do not end the test.
     ///
     /// # Errors
     /// When the run script cannot be started.
-    pub async fn start(self: &Arc<Self>, on_reboot: OnReboot) -> Result<(), MachineError> {
+    pub async fn start(
+        self: &Arc<Self>,
+        on_reboot: OnReboot,
+        allowed: &[String],
+    ) -> Result<(), MachineError> {
+        let _starting = self.starting.lock().await;
         if self.is_up() {
             return Ok(());
         }
+        self.health
+            .begin(allowed)
+            .map_err(|error| self.unable(format!("cannot watch for that: {error}")))?;
         let machine = self.clone();
         // QEMU dies with the thread that starts it: one of the runtime's own,
         // never a thread of the script.
@@ -87,6 +98,8 @@ impl Machine {
         let console = self.console.clone();
         let name = self.name.clone();
         let watched = process.clone();
+        let health = self.health.clone();
+        let (console_read, console_end) = watch::channel(false);
         let epilogue = tokio::spawn(async move {
             let reading = tokio::spawn({
                 let events = events.clone();
@@ -101,6 +114,10 @@ impl Machine {
             });
             let exit = watched.ended().await;
             let _ = tokio::time::timeout(CONSOLE_GRACE, reading).await;
+            console_read.send_replace(true);
+            if !exit.wanted() {
+                health.tell(&name, Trouble::Died(exit.clone()));
+            }
             events.tell(Event::MachineStopped {
                 machine: name,
                 status: exit.status,
@@ -115,6 +132,7 @@ impl Machine {
             shell: OnceCell::new(),
             epilogue: Mutex::new(Some(epilogue)),
             connected: Mutex::new(false),
+            console_end,
         };
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(running));
         Ok(())
@@ -170,7 +188,7 @@ impl Machine {
     /// # Errors
     /// When the machine ends before.
     pub async fn connect(self: &Arc<Self>) -> Result<(), MachineError> {
-        self.start(OnReboot::End).await?;
+        self.start(OnReboot::End, &[]).await?;
         let running = self.running()?;
         let mut connected = running.connected.lock().await;
         if *connected {
@@ -232,16 +250,24 @@ impl Machine {
         .await
     }
 
-    /// Does `work` as long as QEMU runs.
+    /// Does `work` as long as QEMU runs and the guest is well.
     pub(super) async fn guard<T>(
         &self,
         running: &Running,
         work: impl Future<Output = Result<T, MachineError>>,
     ) -> Result<T, MachineError> {
-        let ended = |exit| MachineError::Ended {
-            machine: self.name.clone(),
-            exit,
-            panic: self.console.last_line_with("Kernel panic - "),
+        let ended = async |exit| {
+            // The last words may be the reason.
+            let mut console_end = running.console_end.clone();
+            let _ = tokio::time::timeout(PATIENCE, console_end.wait_for(|read| *read)).await;
+            match self.health.sickness() {
+                Some(sickness) => self.sick(sickness),
+                None => MachineError::Ended {
+                    machine: self.name.clone(),
+                    exit,
+                    panic: self.console.last_line_with("Kernel panic - "),
+                },
+            }
         };
         tokio::select! {
             biased;
@@ -249,13 +275,21 @@ impl Machine {
                 // The shell is closed a moment before the process ends.
                 Err(MachineError::Shell(ShellError::Closed)) => {
                     match tokio::time::timeout(PATIENCE, running.process.ended()).await {
-                        Ok(exit) => Err(ended(exit)),
+                        Ok(exit) => Err(ended(exit).await),
                         Err(_) => Err(ShellError::Closed.into()),
                     }
                 }
                 other => other,
             },
-            exit = running.process.ended() => Err(ended(exit)),
+            sickness = self.health.sick() => Err(self.sick(sickness)),
+            exit = running.process.ended() => Err(ended(exit).await),
+        }
+    }
+
+    fn sick(&self, sickness: Sickness) -> MachineError {
+        MachineError::Sick {
+            machine: self.name.clone(),
+            sickness,
         }
     }
 

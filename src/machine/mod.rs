@@ -2,10 +2,12 @@
 
 mod background;
 mod commands;
+mod conditions;
 mod created;
 mod files;
 mod lifecycle;
 mod operation;
+mod sickness;
 mod units;
 mod waits;
 
@@ -20,7 +22,9 @@ use thiserror::Error;
 
 use crate::event::{Details, Event, Events, round};
 use crate::manifest::Node;
-use crate::qemu::{Accelerator, Console, Exit, ProcessError, QmpError, ShellError};
+use crate::qemu::{
+    Accelerator, Alarm, Console, Exit, Health, ProcessError, QmpError, ShellError, Sickness,
+};
 
 pub use commands::Setting;
 pub use lifecycle::OnReboot;
@@ -54,6 +58,8 @@ pub enum MachineError {
         /// The kernel's own words, where it panicked.
         panic: Option<String>,
     },
+    #[error("machine {machine} is sick: {}: {}", .sickness.name, .sickness.line)]
+    Sick { machine: String, sickness: Sickness },
     #[error("machine {0} is not running: start it first")]
     NotRunning(String),
     #[error("command `{command}' on {machine} has no result: {source}")]
@@ -127,6 +133,9 @@ fn because(panic: Option<&str>) -> String {
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     pub events: Events,
+    /// Where trouble is told, and the script, which may have it in mind.
+    pub alarm: Alarm,
+    pub script: Arc<str>,
     pub accelerator: Accelerator,
     /// Private folder for the machine's sockets and disks.
     pub state_folder: PathBuf,
@@ -144,7 +153,10 @@ pub struct Machine {
     node: Node,
     surroundings: Surroundings,
     console: Console,
+    health: Health,
     running: Mutex<Option<Arc<Running>>>,
+    /// Held while QEMU is started: several may want that at once.
+    starting: tokio::sync::Mutex<()>,
     /// Held by a command whose error output is kept until it is known how it ended.
     demanding: tokio::sync::Mutex<()>,
 }
@@ -154,12 +166,15 @@ static NEXT_STEP: AtomicU64 = AtomicU64::new(1);
 impl Machine {
     #[must_use]
     pub fn new(name: &str, node: &Node, surroundings: Surroundings) -> Self {
+        let health = Health::new(&surroundings.script, surroundings.alarm.clone());
         Self {
             name: name.to_owned(),
             node: node.clone(),
-            console: Console::new(name, surroundings.events.clone()),
+            console: Console::new(name, surroundings.events.clone(), health.clone()),
+            health,
             surroundings,
             running: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
             demanding: tokio::sync::Mutex::default(),
         }
     }

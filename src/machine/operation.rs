@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::commands::Setting;
+use super::conditions::{Condition, Wanted};
 use super::waits::SocketKind;
 use super::{Machine, MachineError, OnReboot};
 use crate::qemu::{Expect, Link};
@@ -18,6 +19,22 @@ use crate::qemu::{Expect, Link};
 pub enum Operation {
     Start {
         allow_reboot: bool,
+        /// Sicknesses that do not end the test.
+        expect: Vec<String>,
+    },
+    BeginExpectation {
+        sickness: String,
+    },
+    WasSeen {
+        expectation: u64,
+    },
+    EndExpectation {
+        expectation: u64,
+        sickness: String,
+        timeout: Option<f64>,
+    },
+    FailOnConsoleText {
+        regex: String,
     },
     Connect {},
     Disconnect {},
@@ -83,6 +100,11 @@ pub enum Operation {
         address: String,
         timeout: f64,
     },
+    WaitForConditions {
+        conditions: Vec<Condition>,
+        wanted: Wanted,
+        timeout: f64,
+    },
     WaitForUnixSocket {
         path: String,
         datagram: bool,
@@ -146,14 +168,28 @@ impl Machine {
     pub async fn perform(self: &Arc<Self>, operation: Operation) -> Result<Value, MachineError> {
         use Operation as Op;
         Ok(match operation {
-            Op::Start { allow_reboot } => {
+            Op::Start {
+                allow_reboot,
+                expect,
+            } => {
                 let on_reboot = if allow_reboot {
                     OnReboot::Continue
                 } else {
                     OnReboot::End
                 };
-                json!(self.start(on_reboot).await?)
+                json!(self.start(on_reboot, &expect).await?)
             }
+            Op::BeginExpectation { sickness } => json!(self.begin_expectation(&sickness)?),
+            Op::WasSeen { expectation } => json!(self.was_seen(expectation)),
+            Op::EndExpectation {
+                expectation,
+                sickness,
+                timeout,
+            } => json!(
+                self.end_expectation(expectation, &sickness, timeout.map(seconds))
+                    .await?
+            ),
+            Op::FailOnConsoleText { regex } => json!(self.fail_on_console_text(&regex)?),
             Op::Connect {} => json!(self.connect().await?),
             Op::Disconnect {} => json!(self.disconnect().await),
             Op::IsUp {} => json!(self.is_up()),
@@ -258,6 +294,16 @@ impl Machine {
             } => {
                 json!(
                     self.wait_for_closed_port(port, &address, seconds(timeout))
+                        .await?
+                )
+            }
+            Op::WaitForConditions {
+                conditions,
+                wanted,
+                timeout,
+            } => {
+                json!(
+                    self.wait_for_conditions(&conditions, wanted, seconds(timeout))
                         .await?
                 )
             }

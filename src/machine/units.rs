@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::commands::quote;
-use super::waits::Round;
+use super::waits::{FIRST_PAUSE_MS, Round};
 use super::{Machine, MachineError};
 use crate::event::{Details, UnitState};
 use crate::qemu::Expect;
@@ -17,8 +17,8 @@ const ANSWER_LIMIT: Duration = Duration::from_mins(15);
 const JOURNAL_LINES: usize = 20;
 
 /// What an attempt of [`Machine::wait_for_unit`] says by its status.
-const FAILED: i32 = 70;
-const INACTIVE: i32 = 71;
+pub(super) const FAILED: i32 = 70;
+pub(super) const INACTIVE: i32 = 71;
 
 impl Machine {
     /// Runs systemctl, for the system or for a user's manager; gives its
@@ -111,20 +111,12 @@ impl Machine {
         let attempt = unit_attempt(unit, user);
         self.step(format!("waiting for unit {unit}{for_user}"), async {
             let begin = Instant::now();
-            let mut pause = 20;
+            let mut pause = FIRST_PAUSE_MS;
             loop {
                 match self.round(&attempt, begin, limit, &mut pause).await? {
                     Round::Reached(_) => break Ok(()),
-                    Round::Hopeless(FAILED, _) => {
-                        break Err(self.unit_error(unit, user, "has failed").await);
-                    }
-                    Round::Hopeless(INACTIVE, _) => {
-                        let loaded = self.unit_property(unit, "LoadState", user).await;
-                        let state = match loaded.as_deref() {
-                            Ok("not-found") => "does not exist: systemd has no unit of this name",
-                            _ => "is inactive, and no job is pending that could start it",
-                        };
-                        break Err(self.unit_error(unit, user, state).await);
+                    Round::Hopeless(status @ (FAILED | INACTIVE), _) => {
+                        break Err(self.hopeless(unit, user, status).await);
                     }
                     Round::NotYet(_) | Round::Hopeless(..) if begin.elapsed() >= limit => {
                         break Err(MachineError::Timeout {
@@ -139,6 +131,54 @@ impl Machine {
             }
         })
         .await
+    }
+
+    /// Why a unit that an attempt gave up is not active.
+    pub(super) async fn hopeless(
+        self: &Arc<Self>,
+        unit: &str,
+        user: Option<&str>,
+        status: i32,
+    ) -> MachineError {
+        if status == FAILED {
+            self.unit_error(unit, user, "has failed").await
+        } else {
+            self.inactive(unit, user).await
+        }
+    }
+
+    /// Why a unit will not become active by itself.
+    async fn inactive(self: &Arc<Self>, unit: &str, user: Option<&str>) -> MachineError {
+        let loaded = self.unit_property(unit, "LoadState", user).await;
+        if loaded.is_ok_and(|state| state == "not-found") {
+            let state = "does not exist: systemd has no unit of this name";
+            return self.unit_error(unit, user, state).await;
+        }
+        let state = "is inactive, and no job is pending that could start it";
+        let Some(failed) = self.failed_dependency(unit, user).await else {
+            return self.unit_error(unit, user, state).await;
+        };
+        MachineError::Assertion {
+            message: format!(
+                "unit {unit} on {} {state}: {failed}, which it depends on, has failed",
+                self.name()
+            ),
+            details: self.unit_details(&failed, user).await,
+        }
+    }
+
+    /// A unit that has failed, of those that another one needs.
+    async fn failed_dependency(self: &Arc<Self>, unit: &str, user: Option<&str>) -> Option<String> {
+        let needed = format!("list-dependencies --plain --no-pager {}", quote(unit));
+        let failed = "list-units --state=failed --plain --no-legend --no-pager --full";
+        let (_, needed) = self.systemctl(&needed, user).await.ok()?;
+        let (_, failed) = self.systemctl(failed, user).await.ok()?;
+        let needed: Vec<&str> = needed.lines().skip(1).map(str::trim).collect();
+        failed
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .find(|failed| needed.contains(failed))
+            .map(str::to_owned)
     }
 
     async fn unit_error(
@@ -181,7 +221,7 @@ impl Machine {
 
 /// Bash that is true when the unit is active, and says by its status when it
 /// never will be.
-fn unit_attempt(unit: &str, user: Option<&str>) -> String {
+pub(super) fn unit_attempt(unit: &str, user: Option<&str>) -> String {
     let ask = systemctl_line(
         &format!("show --property=ActiveState {}", quote(unit)),
         user,

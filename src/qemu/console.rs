@@ -8,6 +8,7 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
+use super::Health;
 use crate::event::{Event, Events};
 
 /// A line longer than this is told in parts.
@@ -18,16 +19,18 @@ const MAX_LINE_BYTES: usize = 16 * 1024;
 pub struct Console {
     machine: String,
     events: Events,
+    health: Health,
     text: Arc<Mutex<String>>,
     length: Arc<watch::Sender<usize>>,
 }
 
 impl Console {
     #[must_use]
-    pub fn new(machine: &str, events: Events) -> Self {
+    pub fn new(machine: &str, events: Events, health: Health) -> Self {
         Self {
             machine: machine.to_owned(),
             events,
+            health,
             text: Arc::default(),
             length: Arc::new(watch::Sender::new(0)),
         }
@@ -116,6 +119,7 @@ impl Console {
 
     fn tell(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
+        self.health.look_at(&self.machine, &line);
         self.events.tell(Event::Console {
             machine: self.machine.clone(),
             line: line.trim_end_matches('\r').to_owned(),
@@ -134,13 +138,16 @@ async fn open(file: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::Alarm;
 
     #[tokio::test]
     async fn everything_is_kept_and_lines_are_told() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("console.log");
         let (sender, receiver) = std::sync::mpsc::channel();
-        let console = Console::new("m", Events::new(sender));
+        let (alarm, _) = tokio::sync::mpsc::unbounded_channel();
+        let health = Health::new("", Alarm(alarm));
+        let console = Console::new("m", Events::new(sender), health);
         console
             .follow(&b"one\r\ntwo\xff\nrest"[..], &file)
             .await

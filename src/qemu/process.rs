@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -41,6 +42,16 @@ pub struct Exit {
     pub status: String,
     /// Its last words on standard error.
     pub words: String,
+    /// Whether this program has ended it.
+    pub killed: bool,
+}
+
+impl Exit {
+    /// Whether somebody wanted it: this program, or the guest by powering off.
+    #[must_use]
+    pub fn wanted(&self) -> bool {
+        self.killed || self.status == "exit status: 0"
+    }
 }
 
 /// A running machine. Killed when it is dropped.
@@ -48,6 +59,8 @@ pub struct Exit {
 pub struct Process {
     pid: u32,
     stdin: Mutex<ChildStdin>,
+    /// Whether this program has ended it.
+    killed: Arc<AtomicBool>,
     exit: watch::Receiver<Option<Exit>>,
 }
 
@@ -80,10 +93,12 @@ impl Process {
         let stdout = child.stdout.take().expect("the pipe was asked for");
         let pid = child.id().unwrap_or_default();
         let (sender, exit) = watch::channel(None);
-        tokio::spawn(wait(child, sender));
+        let killed = Arc::new(AtomicBool::default());
+        tokio::spawn(wait(child, killed.clone(), sender));
         let process = Arc::new(Self {
             pid,
             stdin: Mutex::new(stdin),
+            killed,
             exit,
         });
         Ok((process, stdout))
@@ -109,6 +124,7 @@ impl Process {
             _ => Exit {
                 status: "lost".to_owned(),
                 words: String::new(),
+                killed: self.killed.load(Ordering::Relaxed),
             },
         }
     }
@@ -133,6 +149,7 @@ impl Process {
         if self.exit().is_some() {
             return;
         }
+        self.killed.store(true, Ordering::Relaxed);
         if let Ok(pid) = i32::try_from(self.pid) {
             let _ = killpg(Pid::from_raw(pid), signal);
         }
@@ -145,7 +162,7 @@ impl Drop for Process {
     }
 }
 
-async fn wait(mut child: Child, sender: watch::Sender<Option<Exit>>) {
+async fn wait(mut child: Child, killed: Arc<AtomicBool>, sender: watch::Sender<Option<Exit>>) {
     let mut words = Vec::new();
     if let Some(mut stderr) = child.stderr.take() {
         let mut buffer = [0; 1024];
@@ -163,6 +180,7 @@ async fn wait(mut child: Child, sender: watch::Sender<Option<Exit>>) {
     sender.send_replace(Some(Exit {
         status,
         words: String::from_utf8_lossy(&words).trim().to_owned(),
+        killed: killed.load(Ordering::Relaxed),
     }));
 }
 

@@ -232,7 +232,7 @@ impl Host {
         match operation {
             DriverOperation::StartAll {} => {
                 for machine in self.machines().values() {
-                    machine.start(OnReboot::End).await?;
+                    machine.start(OnReboot::End, &[]).await?;
                 }
             }
             DriverOperation::JoinAll {} => {
@@ -432,6 +432,7 @@ impl From<MachineError> for CallError {
             MachineError::Assertion { .. } | MachineError::Timeout { .. } => {
                 "RequestedAssertionFailed"
             }
+            MachineError::Sick { .. } => "MachineSick",
             _ => "MachineError",
         };
         Self {

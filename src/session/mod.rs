@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::event::{Event, Events, Failure, Verdict, round};
+use crate::event::{Details, Event, Events, Failure, Verdict, round};
 use crate::language::MOCK_WORDS;
 use crate::machine::{Machine, Surroundings};
 use crate::manifest::Manifest;
 use crate::network::Network;
 use crate::origin::Origin;
-use crate::qemu::{AcceleratorChoice, on_path};
+use crate::qemu::{AcceleratorChoice, Alarm, Sickness, Trouble, on_path};
 use crate::script::{
     Ended, Engine, Folders, Host, MachineFactory, Script, Subtests, python_packages,
 };
@@ -29,6 +29,10 @@ const QEMU: &str = "qemu-system-x86_64";
 
 /// How long a script that was interrupted may take to clean up after itself.
 const SCRIPT_GRACE: Duration = Duration::from_secs(10);
+
+/// How long a script has to end by itself when a machine is in trouble: what
+/// it asks of the machine fails at once.
+const TROUBLE_GRACE: Duration = Duration::from_millis(500);
 
 /// Why a test could not be run.
 #[derive(Debug, Error)]
@@ -61,6 +65,13 @@ pub struct Options {
 enum Cut {
     Timeout { limit: Duration, steps: Vec<String> },
     Interrupt,
+    Trouble { machine: String, trouble: Trouble },
+}
+
+impl From<(String, Trouble)> for Cut {
+    fn from((machine, trouble): (String, Trouble)) -> Self {
+        Self::Trouble { machine, trouble }
+    }
 }
 
 /// Whether the machine has what the test's machines need.
@@ -92,7 +103,9 @@ pub async fn run(
     preflight(manifest)?;
     let scratch = Scratch::create().map_err(SessionError::Scratch)?;
     let networks = open_networks(manifest, scratch.path())?;
-    let machines = make_machines(manifest, options, events, &scratch, &networks)?;
+    let (alarm, mut alarms) = mpsc::unbounded_channel();
+    let shared = around(options, events, Alarm(alarm), &scratch, &networks);
+    let machines = make_machines(manifest, &shared, &scratch)?;
     events.tell(Event::TestStarted {
         test: manifest.name.clone(),
         nodes: manifest.nodes.keys().cloned().collect(),
@@ -107,14 +120,21 @@ pub async fn run(
             output: options.output_folder.clone(),
             shared: scratch.shared(),
         },
-        factory(options, events, &scratch, &networks),
+        factory(shared, &scratch),
         options.subtests.clone(),
     ));
     let begin = Instant::now();
     let engine = Engine::start(script(manifest, options), host.clone())
         .await
         .map_err(SessionError::Engine)?;
-    let (ended, cut) = supervise(engine, options.global_timeout, events, interrupts).await;
+    let (ended, cut) = supervise(
+        engine,
+        options.global_timeout,
+        events,
+        interrupts,
+        &mut alarms,
+    )
+    .await;
     let script_s = begin.elapsed().as_secs_f64();
     events.note(
         crate::event::Level::Info,
@@ -167,8 +187,11 @@ pub async fn mock_run(
     interrupts: &mut mpsc::UnboundedReceiver<()>,
 ) -> Result<(Verdict, Option<Failure>), SessionError> {
     let folder = tempfile::tempdir().map_err(SessionError::Scratch)?;
+    let (alarm, mut alarms) = mpsc::unbounded_channel();
     let surroundings = Surroundings {
         events: events.clone(),
+        alarm: Alarm(alarm),
+        script: origin.script().into(),
         accelerator: AcceleratorChoice::detect().accelerator,
         state_folder: folder.path().to_owned(),
         shared_folder: folder.path().to_owned(),
@@ -208,7 +231,7 @@ pub async fn mock_run(
     let engine = Engine::start(script, Arc::new(host))
         .await
         .map_err(SessionError::Engine)?;
-    let (ended, cut) = supervise(engine, mock.limit, events, interrupts).await;
+    let (ended, cut) = supervise(engine, mock.limit, events, interrupts, &mut alarms).await;
     Ok(judge(ended, cut))
 }
 
@@ -228,19 +251,32 @@ async fn supervise(
     limit: Duration,
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<()>,
+    alarms: &mut mpsc::UnboundedReceiver<(String, Trouble)>,
 ) -> (Option<Ended>, Option<Cut>) {
     let Engine {
         interrupter,
         mut ended,
     } = engine;
     let cut = tokio::select! {
-        result = &mut ended => return (result.ok(), None),
+        biased;
+        // The script has the first word: what it says tells more.
+        result = &mut ended => {
+            let trouble = alarms.try_recv().ok();
+            return (result.ok(), trouble.map(Cut::from));
+        }
+        Some(trouble) = alarms.recv() => {
+            if let Ok(result) = tokio::time::timeout(TROUBLE_GRACE, &mut ended).await {
+                return (result.ok(), Some(Cut::from(trouble)));
+            }
+            Cut::from(trouble)
+        }
         () = tokio::time::sleep(limit) => Cut::Timeout { limit, steps: events.open_steps() },
         _ = interrupts.recv() => Cut::Interrupt,
     };
     let reason = match &cut {
         Cut::Timeout { .. } => "the test took too long",
         Cut::Interrupt => "the run was interrupted",
+        Cut::Trouble { .. } => "a machine is in trouble",
     };
     events.note(
         crate::event::Level::Warning,
@@ -260,6 +296,7 @@ async fn supervise(
 fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<Failure>) {
     match (cut, ended) {
         (Some(Cut::Interrupt), _) => (Verdict::Interrupted, None),
+        (Some(Cut::Trouble { machine, trouble }), ended) => in_trouble(&machine, &trouble, ended),
         (Some(Cut::Timeout { limit, steps }), ended) => {
             let doing = if steps.is_empty() {
                 "no machine was being waited for".to_owned()
@@ -288,6 +325,44 @@ fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<Failure>) {
             (Verdict::Broken, Some(failure("EngineError", message)))
         }
     }
+}
+
+/// A machine in trouble ends the test, whatever the script has made of it.
+fn in_trouble(
+    machine: &str,
+    trouble: &Trouble,
+    ended: Option<Ended>,
+) -> (Verdict, Option<Failure>) {
+    let (verdict, kind, message) = match trouble {
+        Trouble::Sick(Sickness { name, line }) => (
+            Verdict::Failed,
+            "MachineSick",
+            format!("machine {machine} is sick: {name}: {line}"),
+        ),
+        Trouble::Died(exit) => {
+            let words = match exit.words.as_str() {
+                "" => String::new(),
+                words => format!(": {words}"),
+            };
+            let message = format!("machine {machine} has died ({}){words}", exit.status);
+            (Verdict::Broken, "MachineDied", message)
+        }
+    };
+    let failure = match ended {
+        // What failed because of it tells more.
+        Some(Ended::Failed(failure)) => *failure,
+        Some(Ended::Interrupted(at)) => Failure {
+            kind: kind.to_owned(),
+            message,
+            details: Details {
+                machine: Some(machine.to_owned()),
+                ..at.details
+            },
+            ..*at
+        },
+        Some(Ended::Passed) | None => failure(kind, message),
+    };
+    (verdict, Some(failure))
 }
 
 fn failure(kind: &str, message: String) -> Failure {
@@ -326,10 +401,8 @@ fn open_networks(manifest: &Manifest, folder: &Path) -> Result<Vec<Network>, Ses
 
 fn make_machines(
     manifest: &Manifest,
-    options: &Options,
-    events: &Events,
+    shared: &Surroundings,
     scratch: &Scratch,
-    networks: &[Network],
 ) -> Result<BTreeMap<String, Arc<Machine>>, SessionError> {
     manifest
         .nodes
@@ -341,7 +414,7 @@ fn make_machines(
             let state_folder = scratch.machine(name).map_err(SessionError::Scratch)?;
             let surroundings = Surroundings {
                 state_folder,
-                ..around(options, events, scratch, networks)
+                ..shared.clone()
             };
             let machine = Machine::new(name, node, surroundings);
             Ok((node_name.clone(), Arc::new(machine)))
@@ -353,11 +426,14 @@ fn make_machines(
 fn around(
     options: &Options,
     events: &Events,
+    alarm: Alarm,
     scratch: &Scratch,
     networks: &[Network],
 ) -> Surroundings {
     Surroundings {
         events: events.clone(),
+        alarm,
+        script: options.origin.script().into(),
         accelerator: options.accelerator.accelerator,
         state_folder: PathBuf::new(),
         shared_folder: scratch.shared(),
@@ -386,13 +462,7 @@ fn network_environment(networks: &[Network]) -> Vec<(String, OsString)> {
 }
 
 /// Makes the machines that a script asks for beyond its nodes.
-fn factory(
-    options: &Options,
-    events: &Events,
-    scratch: &Scratch,
-    networks: &[Network],
-) -> MachineFactory {
-    let surroundings = around(options, events, scratch, networks);
+fn factory(surroundings: Surroundings, scratch: &Scratch) -> MachineFactory {
     let folder = scratch.path().to_owned();
     MachineFactory(Box::new(move |command, name| {
         Machine::from_command(command, name, &folder, surroundings.clone())

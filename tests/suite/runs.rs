@@ -236,7 +236,8 @@ fn kernel_panic() {
     let ended = place.run_fixture("failing.nix", &["-A", "panic"]);
     assert_eq!(ended.code, Some(1), "{}", ended.seen());
     for part in [
-        "machine machine has ended (exit status: 0): Kernel panic - not syncing",
+        "MachineSick: machine machine is sick: kernel panic: ",
+        "Kernel panic - not syncing: Attempted to kill init!",
         "the console of machine ends:",
     ] {
         assert!(

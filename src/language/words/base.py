@@ -37,6 +37,10 @@ class MachineError(Exception):
     """A machine, or what the test asked of it, is in trouble."""
 
 
+class MachineSick(MachineError):
+    """A machine's console tells of a kernel panic or another sickness."""
+
+
 class RequestedAssertionFailed(AssertionError):
     """What the test wanted of a machine is not so."""
 

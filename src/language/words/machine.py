@@ -66,9 +66,31 @@ class Machine:
         """Whether the machine runs and its shell has answered."""
         return self.booted and self.connected
 
-    def start(self, allow_reboot: bool = False) -> None:
-        """Start the machine, without waiting for it."""
-        self._call("start", allow_reboot=allow_reboot)
+    def start(self, allow_reboot: bool = False, *, expect: str | list[str] | None = None) -> None:
+        """Start the machine, without waiting for it. Own keyword: sicknesses that do not end the test, as expect() takes them."""
+        allowed = [expect] if isinstance(expect, str) else list(expect or [])
+        self._call("start", allow_reboot=allow_reboot, expect=allowed)
+
+    @_own
+    @contextlib.contextmanager
+    def expect(self, sickness: str, timeout: Duration = 900) -> Iterator[None]:
+        """Have the machine fall sick by what the statements inside do: by a name such as "kernel panic", or a regular expression for the line on the console. Fail unless it does."""
+        expectation = self._call("begin_expectation", sickness=sickness)
+        limit = None
+        try:
+            yield
+            limit = _seconds(timeout)
+        except MachineError:
+            # What was going on ends by it.
+            if not self._call("was_seen", expectation=expectation):
+                raise
+        finally:
+            self._call("end_expectation", expectation=expectation, sickness=sickness, timeout=limit)
+
+    @_own
+    def fail_on_console_text(self, regex: str) -> None:
+        """End the test when a line of the console matches, from now on."""
+        self._call("fail_on_console_text", regex=regex)
 
     def connect(self) -> None:
         """Wait until the guest's shell answers; start the machine if it is off."""
@@ -274,6 +296,35 @@ class Machine:
     def wait_for_closed_port(self, port: int | str, addr: str = "localhost", timeout: Duration = 900) -> None:
         """Wait until nothing listens on a TCP port."""
         self._call("wait_for_closed_port", port=int(port), address=addr, timeout=_seconds(timeout))
+
+    @_own
+    def wait_for(
+        self,
+        *,
+        unit: str | list[str] | None = None,
+        port: int | list[int] | None = None,
+        file: str | list[str] | None = None,
+        http: str | list[str] | None = None,
+        log: str | list[str] | None = None,
+        any: bool = False,
+        timeout: Duration = 900,
+    ) -> None:
+        """Wait until all of this holds, or any of it: units are active, something listens on TCP ports, files are there, the guest gets an answer from URLs, lines of the console match regular expressions. Fail at once where a unit that is needed has failed."""
+        given = {"unit": unit, "port": port, "file": file, "http": http, "log": log}
+        conditions = [
+            {kind: value}
+            for kind, values in given.items()
+            for value in (values if isinstance(values, (list, tuple)) else [values])
+            if value is not None
+        ]
+        if not conditions:
+            raise TypeError("wait_for() needs something to wait for: unit, port, file, http or log")
+        self._call(
+            "wait_for_conditions",
+            conditions=conditions,
+            wanted="any" if any else "all",
+            timeout=_seconds(timeout),
+        )
 
     def wait_for_open_unix_socket(self, addr: str, is_datagram: bool = False, timeout: Duration = 900) -> None:
         """Wait until something listens on a Unix socket."""
@@ -493,6 +544,12 @@ class Process:
     def poll(self) -> int | None:
         """None as long as it runs, and 0 afterwards."""
         return None if self._machine.booted else 0
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._machine.crash()
+
+    terminate = kill
 
     def wait(self, timeout: Duration | None = None) -> int:
         """Wait until it has ended."""

@@ -54,6 +54,8 @@ find_busy() {
   descend $sink
   own=" ${busy[*]} ${below[*]} $sink $shell $$ "
   pipe=$(readlink /proc/$sink/fd/0)
+  # Where the sink has just ended there is none to look for.
+  [[ $pipe = pipe:* ]] || return
   while read -r entry; do
     pid=${entry#*/proc/}
     pid=${pid%%/*}

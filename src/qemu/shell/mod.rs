@@ -197,7 +197,9 @@ impl Talk {
                         // It starts with no guard.
                         let _ = self.set_up().await;
                     }
-                    let _ = reply.send(outcome);
+                    // Nobody heard that the guest has greeted: the next one will ask.
+                    let unheard = reply.send(outcome).is_err();
+                    self.greeted |= unheard && expect == Expect::Greeting;
                     if broken {
                         return;
                     }

@@ -1,0 +1,337 @@
+//! Waiting for several things at once: all of them, or any.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use regex_lite::Regex;
+use serde::Deserialize;
+
+use super::commands::quote;
+use super::units::{FAILED, INACTIVE, unit_attempt};
+use super::waits::{FIRST_PAUSE_MS, Round, device};
+use super::{Machine, MachineError};
+
+/// How often the console is looked at while the guest is asked, too.
+const CONSOLE_PAUSE: Duration = Duration::from_millis(50);
+
+/// How much longer than the limit the last round in the guest may take.
+const ROUND_GRACE: Duration = Duration::from_secs(3);
+
+/// How many of several things are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    All,
+    Any,
+}
+
+/// Something to wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// A unit of systemd is active.
+    Unit(String),
+    /// Something listens on a TCP port of the guest.
+    Port(u16),
+    /// A file is there.
+    File(String),
+    /// A GET request, made in the guest, is answered by a status below 400.
+    Http(String),
+    /// A line of the console matches.
+    Log(String),
+}
+
+impl Condition {
+    fn explain(&self) -> String {
+        match self {
+            Self::Unit(unit) => format!("unit {unit}"),
+            Self::Port(port) => format!("TCP port {port}"),
+            Self::File(file) => format!("file {file}"),
+            Self::Http(url) => url.clone(),
+            Self::Log(regex) => format!("console text {regex:?}"),
+        }
+    }
+
+    /// Bash that is true when it holds. The console is not the guest's to see.
+    fn attempt(&self) -> Option<String> {
+        match self {
+            Self::Unit(unit) => Some(unit_attempt(unit, None)),
+            Self::Port(port) => Some(format!(
+                "(exec 3<>{}) 2> /dev/null",
+                device("localhost", *port)
+            )),
+            Self::File(file) => Some(format!("test -e {}", quote(file))),
+            Self::Http(url) => Some(http_attempt(url)),
+            Self::Log(_) => None,
+        }
+    }
+}
+
+impl Machine {
+    /// Waits until all of the conditions hold at once, or any does.
+    ///
+    /// # Errors
+    /// When they do not within `limit`, when a unit that is needed has failed,
+    /// and as for [`Machine::execute`].
+    pub async fn wait_for_conditions(
+        self: &Arc<Self>,
+        conditions: &[Condition],
+        wanted: Wanted,
+        limit: Duration,
+    ) -> Result<(), MachineError> {
+        let patterns = self.patterns(conditions)?;
+        let asked: Vec<&Condition> = conditions
+            .iter()
+            .filter(|condition| condition.attempt().is_some())
+            .collect();
+        let names: Vec<String> = conditions.iter().map(Condition::explain).collect();
+        let what = names.join(match wanted {
+            Wanted::All => " and ",
+            Wanted::Any => " or ",
+        });
+        self.step(format!("waiting for {what}"), async {
+            let guest = self.ask_until(&asked, wanted, limit);
+            let waiting = async {
+                match wanted {
+                    Wanted::All => {
+                        self.until_shown(&patterns).await?;
+                        guest.await
+                    }
+                    Wanted::Any if asked.is_empty() => self.until_any_shown(&patterns).await,
+                    Wanted::Any if patterns.is_empty() => guest.await,
+                    Wanted::Any => tokio::select! {
+                        result = guest => result,
+                        result = self.until_any_shown(&patterns) => result,
+                    },
+                }
+            };
+            let overdue = MachineError::Timeout {
+                what: format!("{what} on {}", self.name()),
+                limit,
+                hint: String::new(),
+                details: Box::default(),
+            };
+            // The guest's own rounds end at the limit, and know more.
+            match tokio::time::timeout(limit + ROUND_GRACE, waiting).await {
+                Ok(Err(MachineError::Timeout { hint, .. })) => Err(match overdue {
+                    MachineError::Timeout {
+                        what,
+                        limit,
+                        details,
+                        ..
+                    } => MachineError::Timeout {
+                        what,
+                        limit,
+                        hint,
+                        details,
+                    },
+                    other => other,
+                }),
+                Ok(result) => result,
+                Err(_) => Err(overdue),
+            }
+        })
+        .await
+    }
+
+    fn patterns(&self, conditions: &[Condition]) -> Result<Vec<Regex>, MachineError> {
+        conditions
+            .iter()
+            .filter_map(|condition| match condition {
+                Condition::Log(regex) => {
+                    Some(Regex::new(regex).map_err(|error| {
+                        self.unable(format!("cannot look for {regex:?}: {error}"))
+                    }))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    async fn until_shown(self: &Arc<Self>, patterns: &[Regex]) -> Result<(), MachineError> {
+        self.until_console(|text| patterns.iter().all(|regex| regex.is_match(text)))
+            .await
+    }
+
+    async fn until_any_shown(self: &Arc<Self>, patterns: &[Regex]) -> Result<(), MachineError> {
+        self.until_console(|text| patterns.iter().any(|regex| regex.is_match(text)))
+            .await
+    }
+
+    async fn until_console(
+        self: &Arc<Self>,
+        holds: impl Fn(&str) -> bool,
+    ) -> Result<(), MachineError> {
+        let mut length = None;
+        loop {
+            let text = self.console().since(0);
+            if length != Some(text.len()) && holds(&text) {
+                return Ok(());
+            }
+            length = Some(text.len());
+            self.connect().await?;
+            let running = self.running()?;
+            let growing = async {
+                self.console().longer_than(text.len()).await;
+                // Text comes in bursts.
+                tokio::time::sleep(CONSOLE_PAUSE).await;
+                Ok(())
+            };
+            self.guard(&running, growing).await?;
+        }
+    }
+
+    /// Asks the guest until what is wanted holds.
+    async fn ask_until(
+        self: &Arc<Self>,
+        conditions: &[&Condition],
+        wanted: Wanted,
+        limit: Duration,
+    ) -> Result<(), MachineError> {
+        if conditions.is_empty() {
+            return Ok(());
+        }
+        let attempt = combined(conditions, wanted);
+        let begin = Instant::now();
+        let mut pause = FIRST_PAUSE_MS;
+        loop {
+            let outcome = match self.round(&attempt, begin, limit, &mut pause).await? {
+                Round::Reached(_) => return Ok(()),
+                Round::Hopeless(status @ (FAILED | INACTIVE), outcome) => {
+                    if let Some(Condition::Unit(unit)) = pending(conditions, &outcome.output) {
+                        return Err(self.hopeless(unit, None, status).await);
+                    }
+                    outcome
+                }
+                Round::NotYet(outcome) | Round::Hopeless(_, outcome) => outcome,
+            };
+            if begin.elapsed() >= limit {
+                let missing = match (wanted, pending(conditions, &outcome.output)) {
+                    (Wanted::All, Some(condition)) => {
+                        format!("; {} is missing", condition.explain())
+                    }
+                    _ => String::new(),
+                };
+                return Err(MachineError::Timeout {
+                    what: String::new(),
+                    limit,
+                    hint: missing,
+                    details: Box::default(),
+                });
+            }
+        }
+    }
+}
+
+/// The condition whose number an attempt left as its output.
+fn pending<'a>(conditions: &[&'a Condition], output: &[u8]) -> Option<&'a Condition> {
+    let number: usize = std::str::from_utf8(output).ok()?.trim().parse().ok()?;
+    conditions.get(number).copied()
+}
+
+/// One attempt of several. Its output is the number of the condition that was
+/// asked last.
+fn combined(conditions: &[&Condition], wanted: Wanted) -> String {
+    let attempts: Vec<String> = conditions
+        .iter()
+        .enumerate()
+        .filter_map(|(number, condition)| {
+            let attempt = condition.attempt()?;
+            // `o' holds base64.
+            Some(format!("{{ o=$(echo {number} | base64); {attempt}; }}"))
+        })
+        .collect();
+    match wanted {
+        Wanted::All => format!("{{ {}; }}", attempts.join(" && ")),
+        // One that is hopeless leaves the others.
+        Wanted::Any => format!("{{ {} || false; }}", attempts.join(" || ")),
+    }
+}
+
+/// Needs no program in the guest where no encryption is asked for.
+fn http_attempt(url: &str) -> String {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return format!(
+            "curl --silent --fail --insecure --max-time 10 --output /dev/null -- {}",
+            quote(url)
+        );
+    };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().unwrap_or(80)),
+        None => (authority, 80),
+    };
+    format!(
+        "( exec 3<>{} && printf 'GET %s HTTP/1.0\\r\\nHost: %s\\r\\n\\r\\n' {} {} >&3 \
+         && read -r -t 10 -u 3 _ s _ && [ \"$s\" -lt 400 ] ) 2> /dev/null",
+        device(host, port),
+        quote(&format!("/{path}")),
+        quote(authority)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::process::Command;
+
+    use super::*;
+
+    fn bash(script: &str) -> Option<i32> {
+        Command::new("bash")
+            .args(["-c", script])
+            .status()
+            .unwrap()
+            .code()
+    }
+
+    /// A server that answers one request so.
+    fn server(status: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).unwrap();
+            assert!(request[..length].starts_with(b"GET /a HTTP/1.0\r\nHost: "));
+            stream
+                .write_all(format!("HTTP/1.0 {status}\r\n\r\n").as_bytes())
+                .unwrap();
+        });
+        format!("http://{address}/a")
+    }
+
+    #[test]
+    fn http_is_asked_by_bash_itself() {
+        assert_eq!(bash(&http_attempt(&server("204 No Content"))), Some(0));
+        assert_eq!(bash(&http_attempt(&server("503 Not Yet"))), Some(1));
+        assert_ne!(bash(&http_attempt("http://localhost:1/")), Some(0));
+    }
+
+    #[test]
+    fn attempts_are_joined_and_tell_where_they_stopped() {
+        let there = Condition::File("/".to_owned());
+        let missing = Condition::File("/does/not/exist".to_owned());
+        let run = |conditions: &[&Condition], wanted| {
+            let script = format!(
+                "{}; s=$?; echo \"$o\" | base64 -d; exit $s",
+                combined(conditions, wanted)
+            );
+            let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+            (
+                output.status.code(),
+                pending(conditions, &output.stdout).cloned(),
+            )
+        };
+        assert_eq!(
+            run(&[&there, &missing], Wanted::All),
+            (Some(1), Some(missing.clone()))
+        );
+        assert_eq!(
+            run(&[&missing, &there], Wanted::Any),
+            (Some(0), Some(there.clone()))
+        );
+        assert_eq!(run(&[&missing], Wanted::Any).0, Some(1));
+    }
+}
