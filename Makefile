@@ -29,6 +29,7 @@ bench: setup
 	target/release/snowglobe $(GUESTS)
 	benches/driver.py target/release/snowglobe
 	benches/check.py target/release/snowglobe
+	benches/ready.py target/release/snowglobe
 
 build: setup
 	$(CARGO) build $(FLAGS)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what this project needs and the machine lacks, on Debian: Nix, QEMU
-# and its image tool; and ty, which only one test needs. Rust, npm and Python
+# and its image tool; and tesseract and ty, which one test each needs. Rust, npm and Python
 # are taken as they are.
 set -euo pipefail
 
@@ -8,6 +8,7 @@ missing=()
 command -v nix-instantiate > /dev/null || missing+=(nix-bin)
 command -v qemu-system-x86_64 > /dev/null || missing+=(qemu-system-x86)
 command -v qemu-img > /dev/null || missing+=(qemu-utils)
+command -v tesseract > /dev/null || missing+=(tesseract-ocr)
 command -v npm > /dev/null || missing+=(npm)
 command -v dpkg-deb > /dev/null || { echo "setup: this is no Debian: install Nix, QEMU and npm by hand" >&2; exit 1; }
 

@@ -95,6 +95,11 @@ pub enum Event {
     ConsolesShown {
         shown: bool,
     },
+    /// The user's terminal is lent to a machine, or back.
+    TerminalLent {
+        machine: String,
+        lent: bool,
+    },
     /// A call that a run without machines wrote down instead of making it.
     Called {
         machine: String,

@@ -11,6 +11,7 @@ pub mod machine;
 pub mod manifest;
 pub mod network;
 pub mod nix;
+pub mod ocr;
 pub mod origin;
 pub mod qemu;
 pub mod report;

@@ -90,18 +90,20 @@ impl Machine {
             Wanted::Any => " or ",
         });
         self.step(format!("waiting for {what}"), async {
-            let guest = self.ask_until(&asked, wanted, limit);
+            let guest = Box::pin(self.ask_until(&asked, wanted, limit));
             let waiting = async {
                 match wanted {
                     Wanted::All => {
-                        self.until_shown(&patterns).await?;
+                        Box::pin(self.until_shown(&patterns)).await?;
                         guest.await
                     }
-                    Wanted::Any if asked.is_empty() => self.until_any_shown(&patterns).await,
+                    Wanted::Any if asked.is_empty() => {
+                        Box::pin(self.until_any_shown(&patterns)).await
+                    }
                     Wanted::Any if patterns.is_empty() => guest.await,
                     Wanted::Any => tokio::select! {
                         result = guest => result,
-                        result = self.until_any_shown(&patterns) => result,
+                        result = Box::pin(self.until_any_shown(&patterns)) => result,
                     },
                 }
             };

@@ -1,4 +1,4 @@
-//! Files between host and guest, through the folder that all guests share; screenshots.
+//! Files between host and guest, through the folder that all guests share.
 
 use std::fs;
 use std::io;
@@ -77,48 +77,8 @@ impl Machine {
         .await
     }
 
-    /// Saves what the display shows: a bare name goes into the output folder,
-    /// with `.png` added where it has no ending.
-    ///
-    /// # Errors
-    /// When the machine is off or has no display.
-    pub async fn screenshot(self: &Arc<Self>, name: &str) -> Result<(), MachineError> {
-        self.step(format!("making screenshot {name}"), async {
-            let mut path = if name.contains('/') {
-                PathBuf::from(name)
-            } else {
-                self.in_output(name)?
-            };
-            if path.extension().is_none() {
-                path.set_extension("png");
-            }
-            let path = std::path::absolute(&path).map_err(|error| at(&path, error))?;
-            self.save_screen(&path).await?;
-            self.surroundings.events.tell(Event::FileSaved { path });
-            Ok(())
-        })
-        .await
-    }
-
-    /// Saves what the display shows, without a word about it; gives where.
-    ///
-    /// # Errors
-    /// When the machine is off or has no display.
-    pub async fn picture(self: &Arc<Self>, name: &str) -> Result<PathBuf, MachineError> {
-        let path = self.in_output(name)?;
-        self.save_screen(&path).await?;
-        Ok(path)
-    }
-
-    async fn save_screen(&self, path: &Path) -> Result<(), MachineError> {
-        let running = self.running()?;
-        let monitor = self.monitor(&running).await?;
-        self.guard(&running, async { Ok(monitor.screenshot(path).await?) })
-            .await
-    }
-
     /// A path below the output folder, whatever a script asks for.
-    fn in_output(&self, name: &str) -> Result<PathBuf, MachineError> {
+    pub(super) fn in_output(&self, name: &str) -> Result<PathBuf, MachineError> {
         let relative = Path::new(name);
         let inside = relative
             .components()
@@ -164,7 +124,7 @@ fn name_of(path: &Path) -> io::Result<String> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a path without a last name"))
 }
 
-fn at(path: &Path, source: io::Error) -> MachineError {
+pub(super) fn at(path: &Path, source: io::Error) -> MachineError {
     MachineError::File {
         path: path.to_owned(),
         source,

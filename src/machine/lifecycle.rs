@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use super::{Machine, MachineError};
 use crate::event::{Event, round};
 use crate::qemu::{
-    Accelerator, Exit, Expect, Launch, Link, PATIENCE, Process, Qmp, Shell, ShellError,
-    ShellSockets, Sickness, Trouble,
+    Accelerator, Exit, Expect, Launch, Link, PATIENCE, Process, Protocol, Qmp, QmpError, Shell,
+    ShellError, ShellSockets, Sickness, Trouble,
 };
 
 /// How long the console is read on after QEMU has ended.
@@ -35,6 +35,8 @@ pub(super) struct Running {
     started: Instant,
     monitor_socket: PathBuf,
     monitor: OnceCell<Qmp>,
+    /// The monitor that scripts speak with.
+    protocol: OnceCell<Protocol>,
     shell_sockets: ShellSockets,
     shell: OnceCell<Shell>,
     /// Reads the console to its end and tells of the machine's.
@@ -44,6 +46,18 @@ pub(super) struct Running {
     /// Whether the guest's shell has said that it is ready.
     connected: Mutex<bool>,
 }
+
+impl Running {
+    pub async fn protocol(&self) -> Result<&Protocol, QmpError> {
+        let socket = self.monitor_socket.with_file_name(SCRIPTS_MONITOR);
+        self.protocol
+            .get_or_try_init(|| Protocol::connect(&socket))
+            .await
+    }
+}
+
+/// The socket of the monitor that scripts speak with.
+const SCRIPTS_MONITOR: &str = "qmp-script";
 
 impl Machine {
     /// Starts QEMU, unless it runs already. Does not wait for the guest. The
@@ -128,13 +142,22 @@ impl Machine {
             started: Instant::now(),
             monitor_socket,
             monitor: OnceCell::new(),
+            protocol: OnceCell::new(),
             shell_sockets,
             shell: OnceCell::new(),
             epilogue: Mutex::new(Some(epilogue)),
             connected: Mutex::new(false),
             console_end,
         };
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(running));
+        let running = Arc::new(running);
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
+        // From the beginning, so that scripts miss no event.
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = running.protocol() => {}
+                _ = running.process.ended() => {}
+            }
+        });
         Ok(())
     }
 
@@ -143,6 +166,7 @@ impl Machine {
         let here = &self.surroundings;
         let mut options = vec![
             "-qmp unix:qmp,server=on,wait=off",
+            "-qmp unix:qmp-script,server=on,wait=off",
             "-device virtio-rng-pci",
             "-serial stdio",
         ];

@@ -4,10 +4,13 @@ mod background;
 mod commands;
 mod conditions;
 mod created;
+mod display;
 mod files;
+mod keyboard;
 mod lifecycle;
 mod operation;
 mod sickness;
+mod terminal;
 mod units;
 mod waits;
 

@@ -11,6 +11,7 @@ use super::commands::Setting;
 use super::conditions::{Condition, Wanted};
 use super::waits::SocketKind;
 use super::{Machine, MachineError, OnReboot};
+use crate::ocr::Picture;
 use crate::qemu::{Expect, Link};
 
 /// An operation with its arguments. Durations are seconds.
@@ -154,6 +155,25 @@ pub enum Operation {
     SetNetworks {
         up: bool,
     },
+    ScreenText {
+        pictures: Vec<Picture>,
+    },
+    SendKey {
+        key: String,
+    },
+    QmpSend {
+        command: String,
+        arguments: Value,
+    },
+    QmpEvent {
+        number: usize,
+        timeout: f64,
+    },
+    QmpEventCount {},
+    ShellInteract {
+        address: Option<String>,
+    },
+    ConsoleInteract {},
     MonitorCommand {
         command: String,
     },
@@ -364,6 +384,15 @@ impl Machine {
                 let link = if up { Link::Up } else { Link::Down };
                 json!(self.set_networks(link).await?)
             }
+            Op::ScreenText { pictures } => json!(self.screen_text(&pictures).await?),
+            Op::SendKey { key } => json!(self.send_key(&key).await?),
+            Op::QmpSend { command, arguments } => self.qmp_send(&command, &arguments).await?,
+            Op::QmpEvent { number, timeout } => self.qmp_event(number, seconds(timeout)).await?,
+            Op::QmpEventCount {} => json!(self.qmp_event_count().await?),
+            Op::ShellInteract { address } => {
+                json!(Box::pin(self.shell_interact(address.as_deref())).await?)
+            }
+            Op::ConsoleInteract {} => json!(self.console_interact().await?),
             Op::MonitorCommand { command } => json!(self.human(&command).await?),
         })
     }

@@ -4,6 +4,7 @@ mod accelerator;
 mod console;
 mod health;
 mod process;
+mod protocol;
 mod qmp;
 mod shell;
 
@@ -11,5 +12,8 @@ pub use accelerator::{Accelerator, AcceleratorChoice};
 pub use console::Console;
 pub use health::{Alarm, Health, Sickness, Trouble};
 pub use process::{Exit, Launch, PATIENCE, Process, ProcessError, on_path};
-pub use qmp::{Link, Qmp, QmpError};
-pub use shell::{Expect, Outcome, Shell, ShellError, ShellSockets};
+pub use protocol::Protocol;
+pub use qmp::{Key, Link, Qmp, QmpError};
+pub use shell::{
+    Expect, Outcome, Shell, ShellError, ShellSockets, TERMINAL_DEVICE, TERMINAL_SOCKET,
+};

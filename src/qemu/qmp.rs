@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use qapi::futures::{QapiService, QmpStreamTokio};
@@ -22,6 +23,10 @@ pub enum QmpError {
         command: String,
         source: qapi::ExecuteError,
     },
+    #[error("QEMU's monitor refused `{command}': {reason}")]
+    Answer { command: String, reason: String },
+    #[error("QEMU's monitor is gone")]
+    Gone,
 }
 
 /// Whether a network card is plugged in.
@@ -29,6 +34,24 @@ pub enum QmpError {
 pub enum Link {
     Up,
     Down,
+}
+
+/// A key of QEMU's keyboard.
+#[derive(Debug, Clone)]
+pub struct Key(qmp::KeyValue);
+
+impl Key {
+    /// By QEMU's name for it, such as `a`, `ret` or `meta_l`, or by its raw
+    /// code, such as `0x1c`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        if let Some(code) = name.strip_prefix("0x") {
+            let data = i64::from_str_radix(code, 16).ok()?;
+            return Some(Self(qmp::KeyValue::number(qmp::IntWrapper { data })));
+        }
+        let data = qmp::QKeyCode::from_str(name).ok()?;
+        Some(Self(qmp::KeyValue::qcode(qmp::QKeyCodeWrapper { data })))
+    }
 }
 
 /// A connection to a monitor.
@@ -83,6 +106,18 @@ impl Qmp {
         self.execute("set_link", request).await.map(drop)
     }
 
+    /// Presses keys together and lets them go.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub async fn send_key(&self, keys: Vec<Key>) -> Result<(), QmpError> {
+        let request = qmp::send_key {
+            hold_time: None,
+            keys: keys.into_iter().map(|key| key.0).collect(),
+        };
+        self.execute("send-key", request).await.map(drop)
+    }
+
     /// Presses the power button.
     ///
     /// # Errors
@@ -130,7 +165,7 @@ impl Drop for Qmp {
     }
 }
 
-fn not_yet(error: &io::Error) -> bool {
+pub(super) fn not_yet(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused

@@ -64,6 +64,10 @@ pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
                 None => text,
             }]
         }
+        Event::TerminalLent {
+            machine,
+            lent: true,
+        } => vec![on(machine, "has the terminal (Ctrl-] leaves)")],
         Event::SubtestStarted { name } => {
             vec![format!("{} {name}", style("subtest:").bold())]
         }

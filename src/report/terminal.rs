@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lines::{lines, short_name};
 use super::{Detail, Report};
@@ -116,6 +116,11 @@ impl TerminalDisplay {
                     self.bars.remove(&bar);
                 }
             }
+            Event::TerminalLent { lent, .. } => self.bars.set_draw_target(if *lent {
+                ProgressDrawTarget::hidden()
+            } else {
+                ProgressDrawTarget::stderr()
+            }),
             Event::TestStarted { .. } | Event::TestFinished { .. } => self.clear(),
             _ => {}
         }

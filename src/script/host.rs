@@ -219,13 +219,15 @@ impl Host {
             details: None,
         })?;
         let operation: Operation = parse(call)?;
-        machine.perform(operation).await.map_err(|error| CallError {
-            details: Some(Box::new(Details {
-                machine: Some(machine.name().to_owned()),
-                ..error.details().cloned().unwrap_or_default()
-            })),
-            ..CallError::from(error)
-        })
+        Box::pin(machine.perform(operation))
+            .await
+            .map_err(|error| CallError {
+                details: Some(Box::new(Details {
+                    machine: Some(machine.name().to_owned()),
+                    ..error.details().cloned().unwrap_or_default()
+                })),
+                ..CallError::from(error)
+            })
     }
 
     async fn drive(&self, operation: DriverOperation) -> Result<Value, CallError> {

@@ -187,3 +187,100 @@ pub fn signal(pid: u32, name: &str) {
 pub fn skipped(test: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "skipped {test}: {reason}");
 }
+
+/// The tool on a terminal of its own, and somebody who types.
+pub struct Pty {
+    child: Child,
+    seen: std::sync::Arc<std::sync::Mutex<String>>,
+    /// What was waited for already ends here.
+    position: usize,
+}
+
+impl Pty {
+    /// Runs a command on a terminal, which util-linux' `script` makes.
+    pub fn spawn(command: &mut Command) -> Self {
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let line = shlex::try_join(words.map(|word| word.to_str().unwrap())).unwrap();
+        let mut script = Command::new("script");
+        script
+            .args([
+                "--quiet",
+                "--return",
+                "--flush",
+                "--command",
+                &line,
+                "/dev/null",
+            ])
+            .current_dir(command.get_current_dir().unwrap())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => script.env(name, value),
+                None => script.env_remove(name),
+            };
+        }
+        let mut child = script.spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let text = seen.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = std::io::Read::read(&mut stdout, &mut buffer) {
+                text.lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+        });
+        Self {
+            child,
+            seen,
+            position: 0,
+        }
+    }
+
+    /// Waits until the terminal shows `text`, after what was waited for before.
+    pub fn wait_for(&mut self, text: &str) {
+        let begin = Instant::now();
+        loop {
+            let seen = self.seen.lock().unwrap().clone();
+            if let Some(found) = seen[self.position..].find(text) {
+                self.position += found + text.len();
+                return;
+            }
+            assert!(begin.elapsed() < PATIENCE, "never saw {text:?}:\n{seen}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn type_in(&mut self, keys: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(keys.as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// Waits for the end; gives the exit code.
+    pub fn end(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+/// Starts a command in a session of its own, which has no terminal.
+pub fn without_terminal(command: &mut Command) -> Child {
+    let mut setsid = Command::new("setsid");
+    setsid
+        .arg("--wait")
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => setsid.env(name, value),
+            None => setsid.env_remove(name),
+        };
+    }
+    setsid.spawn().unwrap()
+}

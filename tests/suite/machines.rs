@@ -1,6 +1,6 @@
 //! What machines do, group by group, on real guests: docs/src/compatibility.md lists the fixtures.
 
-use crate::harness::Place;
+use crate::harness::{Place, Pty, fixture_path, without_terminal};
 
 /// Runs a fixture whose subtests say what they show.
 fn holds(fixture: &str) {
@@ -24,6 +24,45 @@ fn shell() {
 #[test]
 fn sickness() {
     holds("sickness.nix");
+}
+
+#[test]
+fn display() {
+    holds("display.nix");
+}
+
+#[test]
+fn copies() {
+    holds("copies.nix");
+}
+
+#[test]
+fn terminal() {
+    let place = Place::new();
+    let file = fixture_path("terminal.nix");
+    let arguments = ["run", "--nixpkgs", "builtin", file.to_str().unwrap(), "-A"];
+    // Without a terminal, whoever runs the tests.
+    let child = without_terminal(&mut place.command(&[&arguments[..], &["address"]].concat()));
+    let ended = place.finish(child);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+
+    let mut user = Pty::spawn(&mut place.command(&[&arguments[..], &["user"]].concat()));
+    user.wait_for("# ");
+    user.type_in("touch /tmp/from-the-terminal; sleep 1000\n");
+    user.wait_for("sleep 1000\r\n");
+    // Ctrl-C is the guest's: it ends the command, not the run.
+    user.type_in("\x03");
+    user.type_in("echo an'swer'\n");
+    user.wait_for("answer\r\n");
+    user.type_in("\x1d");
+    user.wait_for("the console's");
+    user.wait_for("has the terminal");
+    user.type_in("you\n");
+    user.wait_for("heard you");
+    user.type_in("\x1d");
+    user.wait_for("passed:");
+    assert_eq!(user.end(), Some(0));
+    place.assert_tidy();
 }
 
 #[test]

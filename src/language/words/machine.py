@@ -7,7 +7,7 @@ import pathlib
 import re
 import shlex
 import time
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import _snowglobe
 
@@ -24,6 +24,7 @@ class Machine:
     def __init__(self, node, name, state_dir):
         self._node = node
         self._console_position = 0
+        self._next_event = 0
         self.name = name
         self.state_dir = pathlib.Path(state_dir)
         self.shared_dir = pathlib.Path(_snowglobe.session["shared_dir"])
@@ -68,6 +69,8 @@ class Machine:
 
     def start(self, allow_reboot: bool = False, *, expect: str | list[str] | None = None) -> None:
         """Start the machine, without waiting for it. Own keyword: sicknesses that do not end the test, as expect() takes them."""
+        if not self.booted:
+            self._next_event = 0
         allowed = [expect] if isinstance(expect, str) else list(expect or [])
         self._call("start", allow_reboot=allow_reboot, expect=allowed)
 
@@ -225,13 +228,13 @@ class Machine:
         """The guest's root shell itself, for what no other word does."""
         return Shell(self)
 
-    @_not_yet
     def shell_interact(self, address: str | None = None) -> None:
-        """Give the terminal to the guest's shell."""
+        """Lend the terminal to a shell in the guest until that ends or Ctrl-] is pressed; or what listens at an address, "tcp:HOST:PORT" or "unix:PATH"."""
+        self._call("shell_interact", address=address)
 
-    @_not_yet
     def console_interact(self) -> None:
-        """Give the terminal to the serial console."""
+        """Lend the terminal to the serial console until Ctrl-] is pressed."""
+        self._call("console_interact")
 
     # ── units ───────────────────────────────────────────────────────────────
     def systemctl(self, q: str, user: str | None = None) -> tuple[int, str]:
@@ -341,11 +344,14 @@ class Machine:
         folder = shlex.quote(str(pathlib.PurePosixPath(target).parent))
         quoted = shlex.quote(str(target))
         self.succeed(f"mkdir -p -- {folder}", f": > {quoted}")
+        self.log(f"copying {source} to {target} through the shell")
         with open(source, "rb") as stream:
             # A line of the guest's terminal driver holds a little more.
             while chunk := stream.read(3 * 512):
                 text = base64.b64encode(chunk).decode()
-                self.succeed(f"echo {text} | base64 -d >> {quoted}")
+                status, _ = self.execute(f"echo {text} | base64 -d >> {quoted}")
+                if status != 0:
+                    raise RequestedAssertionFailed(f"{target} on {self.name} could not be written (exit code {status})")
 
     def copy_from_machine(self, source: str, target_dir: str | pathlib.Path = "") -> None:
         """Copy a file or folder of the guest into the output folder."""
@@ -430,7 +436,7 @@ class Machine:
         key = _KEYS.get(key, key)
         if log:
             self.log(f"sending key {key!r}")
-        self.send_monitor_command(f"sendkey {key}")
+        self._call("send_key", key=key)
         if delay:
             time.sleep(_seconds(delay))
 
@@ -444,17 +450,27 @@ class Machine:
         """Save what the display shows."""
         self._call("screenshot", name=str(filename))
 
-    @_not_yet
     def get_screen_text(self) -> str:
-        """Read the display's text."""
+        """The text on the display, as far as the program tesseract can read it."""
+        return self._call("screen_text", pictures=["dark_on_light"])[0]
 
-    @_not_yet
     def get_screen_text_variants(self) -> list[str]:
-        """Read the display's text, from the picture processed in several ways."""
+        """The text on the display, read from the picture as it is, and enlarged: dark on light, and light on dark."""
+        return self._call("screen_text", pictures=["as_it_is", "dark_on_light", "light_on_dark"])
 
-    @_not_yet
     def wait_for_text(self, regex: str | re.Pattern[str], timeout: Duration = 900) -> None:
-        """Wait until the display shows a text that matches."""
+        """Wait until the display shows a text that matches, in one of the three ways to read it."""
+        pattern = re.compile(regex)
+        shown = {}
+
+        def matches(last_try):
+            for picture in ("dark_on_light", "as_it_is", "light_on_dark"):
+                shown[picture] = self._call("screen_text", pictures=[picture])[0]
+                if pattern.search(shown[picture]):
+                    return True
+
+        with _retrying(f"text {pattern.pattern!r} on the display of {self.name}", lambda: "\n".join(shown.values())):
+            retry(matches, timeout)
 
     def wait_for_x(self, timeout: Duration = 900) -> None:
         """Wait until the X server takes connections."""
@@ -484,17 +500,35 @@ class Machine:
         return self._call("monitor_command", command=command)
 
     @property
-    def qmp_client(self) -> Any:
+    def qmp_client(self) -> QmpClient:
         """QEMU's machine protocol."""
-        raise MachineError("qmp_client is not supported yet; send_monitor_command() reaches QEMU's monitor")
+        return QmpClient(self)
 
-    @_not_yet
     def wait_for_qmp_event(self, event_filter: Callable[[dict[str, Any]], bool], timeout: Duration = 600) -> dict[str, Any]:
-        """Wait until QEMU tells of an event."""
+        """Wait until QEMU tells of an event that the function is true of; give the event. Each event is looked at once."""
+        limit = _seconds(timeout)
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            with contextlib.suppress(RequestedAssertionFailed):
+                event = self.qmp_client.wait_for_event(end - time.monotonic())
+                if event_filter(event):
+                    return event
+        raise RequestedAssertionFailed(f"waiting for an event of QEMU on {self.name} took longer than {limit} s")
 
-    def forward_port(self, host_port: int = 8080, guest_port: int = 80) -> None:
-        """Lead a port of the host to the guest, through its user-mode network."""
-        self.send_monitor_command(f"hostfwd_add tcp::{host_port}-:{guest_port}")
+    def forward_port(self, host_port: int | None = None, guest_port: int | None = None) -> int:
+        """Lead a port of the host to the guest, through its user-mode network: 8080 to 80 where nothing is said. With a guest_port alone, a free port of the host is taken. Give the host's port."""
+        import socket
+
+        if host_port is None and guest_port is None:
+            host_port = 8080
+        if host_port is None:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                host_port = free.getsockname()[1]
+        answer = self.send_monitor_command(f"hostfwd_add tcp::{host_port}-:{80 if guest_port is None else guest_port}")
+        if answer.strip():
+            raise MachineError(f"port {host_port} of the host cannot lead to {self.name}: {answer.strip()}")
+        return host_port
 
     def block(self) -> None:
         """Unplug the machine's virtual networks."""
@@ -530,6 +564,29 @@ class Machine:
         """Say what the statements inside do."""
         self.log(msg)
         yield
+
+
+class QmpClient:
+    """QEMU's machine protocol, for one machine."""
+
+    def __init__(self, machine):
+        self._machine = machine
+
+    def send(self, cmd: str, args: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run a command; give QEMU's whole answer, with what it says under "return"."""
+        return self._machine._call("qmp_send", command=cmd, arguments=args or {})
+
+    def wait_for_event(self, timeout: Duration = 10) -> dict[str, Any]:
+        """The next event that nobody has had yet."""
+        machine = self._machine
+        event = machine._call("qmp_event", number=machine._next_event, timeout=_seconds(timeout))
+        machine._next_event += 1
+        return event
+
+    def events(self, timeout: Duration = 10) -> Iterator[dict[str, Any]]:
+        """The events that have happened and that nobody has had yet."""
+        while self._machine._next_event < self._machine._call("qmp_event_count"):
+            yield self.wait_for_event(timeout)
 
 
 class Process:

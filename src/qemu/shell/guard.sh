@@ -8,7 +8,8 @@ exec 9<> "$2" || exit
 for group in /sys/fs/cgroup /sys/fs/cgroup/systemd; do
   [ ! -w $group/cgroup.procs ] || echo $$ > $group/cgroup.procs
 done 2> /dev/null
-trap '' HUP INT TERM
+# Not ignored: what it starts would ignore them, too.
+trap : HUP INT TERM
 # The terminal forgets its settings when nobody has it open.
 exec 8<> /dev/hvc0
 
@@ -113,8 +114,15 @@ while :; do
   fi
   if ! [ -d /proc/$shell ]; then
     cd /tmp
-    setsid bash --norc /dev/hvc0 < /dev/hvc0 > /dev/hvc0 2> /dev/ttyS0 8>&- 9>&- &
-    shell=$!
+    # Job control, or the shell would ignore Ctrl-C. `setsid' starts another
+    # process for it then.
+    set -m
+    setsid bash -c 'echo $$ > /run/snowglobe-shell; exec bash --norc /dev/hvc0' \
+      < /dev/hvc0 > /dev/hvc0 2> /dev/ttyS0 8>&- 9>&- &
+    wait $!
+    set +m
+    while ! read -r shell < /run/snowglobe-shell; do sleep 0.05; done 2> /dev/null
+    rm /run/snowglobe-shell
     echo restarted >&9
   fi
 done

@@ -15,6 +15,10 @@ use super::ShellError;
 /// What the guest prints when its shell is ready.
 const GREETING: &[u8] = b"Spawning backdoor root shell...";
 
+/// A second terminal, for people: QEMU's socket and the guest's device.
+pub const TERMINAL_SOCKET: &str = "terminal";
+pub const TERMINAL_DEVICE: &str = "/dev/hvc1";
+
 /// What the guard says when it has started another shell.
 const RESTARTED: &str = "restarted";
 
@@ -47,6 +51,10 @@ impl ShellSockets {
             port("replies", &format!("virtserialport,name={REPLIES_PORT}")),
             port("guard", &format!("virtserialport,name={GUARD_PORT}")),
             port("shell", "virtconsole"),
+            format!(
+                "-chardev socket,id=terminal,path={TERMINAL_SOCKET},server=on,wait=off \
+                 -device virtconsole,chardev=terminal"
+            ),
         ]
     }
 

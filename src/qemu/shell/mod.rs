@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::guard::set_up_line;
 use self::line::Lines;
-pub use self::line::ShellSockets;
+pub use self::line::{ShellSockets, TERMINAL_DEVICE, TERMINAL_SOCKET};
 use crate::event::{Event, Events, Level};
 
 /// How long the guest may take to end a command.

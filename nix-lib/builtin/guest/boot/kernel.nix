@@ -12,7 +12,9 @@ let
     dpkg-deb -x ${deb index.kernel} x
     mkdir $out
     tree=$(echo x/lib/modules/*)
-    for folder in drivers/gpu drivers/media drivers/net/ethernet drivers/net/wireless sound; do
+    # Of graphics, what QEMU's standard display needs.
+    find $tree/kernel/drivers/gpu -type f ! -name 'bochs.ko*' ! -name 'drm*.ko*' ! -name 'ttm.ko*' -exec rm {} +
+    for folder in drivers/media drivers/net/ethernet drivers/net/wireless sound; do
       rm -rf $tree/kernel/$folder
     done
     depmod -b x ''${tree##*/}

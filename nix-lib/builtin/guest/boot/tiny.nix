@@ -59,7 +59,10 @@ in
       trap 'poweroff -f' USR2
       trap 'reboot -f' TERM
       . /run/current-system/startup
+      # Without job control it would ignore Ctrl-C, and so would all it starts.
+      set -m
       setsid ${shell} &
+      set +m
       while :; do wait; sleep 1000 & wait $!; done
     '';
   };

@@ -130,7 +130,7 @@ let
         -machine "pc,accel=$accelerator" -cpu "$processor" \
         -m ${toString cfg.memorySize} -smp ${toString cfg.cores} \
         -nodefaults -no-user-config \
-        ${lib.optionalString (!cfg.graphics) "-display none"} \
+        -display none \
         -kernel ${kernel.vmlinux} -initrd ${initrd} \
         -append ${escapeShellArg parameters}" ''${QEMU_KERNEL_PARAMS:-}" \
         ${lib.concatStringsSep " " (cfg.qemu.options ++ cfg.qemu.networkingOptions)} \

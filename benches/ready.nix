@@ -1,0 +1,68 @@
+# What benches/ready.py runs: how long after a thing has happened a wait for it
+# ends, beside asking once a second.
+let
+  pkgs = import <nixpkgs> { };
+in
+pkgs.nixosTest {
+  name = "ready";
+  nodes.tiny.virtualisation.guest = "tiny";
+  nodes.debian.systemd.services.late = {
+    script = "sleep $(cat /tmp/delay)";
+    serviceConfig = {
+      Type = "oneshot";
+      RemainAfterExit = true;
+    };
+  };
+  testScript = ''
+    import random
+
+    start_all()
+    for machine in machines:
+        machine.connect()
+    debian.wait_for_unit("multi-user.target")
+    debian.sleep(10)
+
+
+    def seconds(text):
+        return float(text.split()[0])
+
+
+    def clock(machine):
+        return seconds(machine.succeed("cat /proc/uptime"))
+
+
+    def port(machine, wait):
+        "Something listens on a port."
+        delay = random.uniform(1, 3)
+        machine.succeed("rm -f /tmp/when")
+        server = machine.background(f"sleep {delay}; read -r t _ < /proc/uptime; echo $t > /tmp/when; exec nc -l -p 4000")
+        wait(machine)
+        end = clock(machine)
+        server.kill()
+        return end - seconds(machine.succeed("cat /tmp/when"))
+
+
+    def unit(machine, wait):
+        "A unit becomes active."
+        machine.succeed(f"systemctl stop late; echo {random.uniform(1, 3)} > /tmp/delay; systemctl start --no-block late")
+        wait(machine)
+        end = clock(machine)
+        return end - int(machine.get_unit_property("late", "ActiveEnterTimestampMonotonic")) / 1e6
+
+
+    def each_second(command):
+        return lambda machine: retry(lambda last: machine.execute(command)[0] == 0)
+
+
+    open_port = "bash -c 'exec 3<>/dev/tcp/localhost/4000'"
+    kinds = [
+        ("tiny", "port", port, lambda m: m.wait_for_open_port(4000), each_second(open_port)),
+        ("debian", "port", port, lambda m: m.wait_for_open_port(4000), each_second(open_port)),
+        ("debian", "unit", unit, lambda m: m.wait_for_unit("late"), each_second("systemctl is-active late")),
+    ]
+    for _ in range(12):
+        for name, kind, measure, wait, polling in kinds:
+            machine = {"tiny": tiny, "debian": debian}[name]
+            print(f"row {name} {kind} {measure(machine, wait):.3f} {measure(machine, polling):.3f}")
+  '';
+}

@@ -1,0 +1,312 @@
+//! A terminal lent to a guest: to a shell in it, or to its serial console.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::termios::{self, OptionalActions, Termios};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::commands::quote;
+use super::{Machine, MachineError};
+use crate::event::Event;
+use crate::qemu::{Expect, TERMINAL_DEVICE, TERMINAL_SOCKET};
+
+/// The key that leaves, as in telnet: Ctrl-].
+const LEAVE: u8 = 0x1d;
+
+/// Where the guest keeps the session that has the terminal.
+const SESSION_FILE: &str = "/run/snowglobe-terminal";
+
+/// Rows and columns where nothing is known.
+const USUAL_SIZE: (u16, u16) = (24, 80);
+
+static NEXT_END: AtomicU64 = AtomicU64::new(1);
+
+impl Machine {
+    /// Starts a shell in the guest on a terminal of its own, which the user's
+    /// terminal becomes: keys go there as they are pressed, Ctrl-] leaves. With
+    /// an address, `tcp:HOST:PORT` or `unix:PATH`, what listens there is
+    /// connected instead.
+    ///
+    /// # Errors
+    /// When there is no terminal, nobody listens, or as for [`Machine::execute`].
+    pub async fn shell_interact(
+        self: &Arc<Self>,
+        address: Option<&str>,
+    ) -> Result<(), MachineError> {
+        let mut user = match address {
+            None => User::terminal(),
+            Some(address) => User::at(address).await,
+        }
+        .map_err(|error| self.no_terminal(address, &error))?;
+        self.connect().await?;
+        let running = self.running()?;
+        let socket = self.state_folder().join(TERMINAL_SOCKET);
+        let guest = UnixStream::connect(&socket)
+            .await
+            .map_err(|error| self.unable(format!("has no terminal to lend: {error}")))?;
+        let end = format!(
+            "[the shell has ended {}]",
+            NEXT_END.fetch_add(1, Ordering::Relaxed)
+        );
+        self.execute(&start_line(user.size(), &end), Expect::Output, None)
+            .await?;
+        let _loan = self.lend(&user);
+        let work = async {
+            let ended = converse(&mut user, guest, end.as_bytes(), |size| self.resize(size)).await;
+            ended.map_err(|error| self.unable(format!("has lost the terminal: {error}")))
+        };
+        let result = Box::pin(self.guard(&running, work)).await;
+        let hang_up = format!("kill -HUP -- -$(cat {SESSION_FILE}) 2> /dev/null || true");
+        self.execute(&hang_up, Expect::Output, None).await?;
+        result
+    }
+
+    async fn resize(self: &Arc<Self>, (rows, columns): (u16, u16)) {
+        let command = format!("stty -F {TERMINAL_DEVICE} rows {rows} cols {columns}");
+        // A window that is not followed is no reason to end.
+        let _ = self.execute(&command, Expect::Output, None).await;
+    }
+
+    /// Makes the user's terminal that of the guest's serial console; Ctrl-] leaves.
+    ///
+    /// # Errors
+    /// When there is no terminal, or the machine is off.
+    pub async fn console_interact(self: &Arc<Self>) -> Result<(), MachineError> {
+        let mut user = User::terminal().map_err(|error| self.no_terminal(None, &error))?;
+        let running = self.running()?;
+        let _loan = self.lend(&user);
+        let lost = |error: io::Error| self.unable(format!("has lost the terminal: {error}"));
+        let mut position = self.console().since(0).len();
+        let work = async {
+            let mut buffer = [0; 1024];
+            loop {
+                tokio::select! {
+                    length = user.read(&mut buffer) => {
+                        let length = length.map_err(lost)?;
+                        let typed = &buffer[..length];
+                        if length == 0 || typed.contains(&LEAVE) {
+                            return Ok(());
+                        }
+                        running.process.type_on_console(typed).await.map_err(lost)?;
+                    }
+                    () = self.console().longer_than(position) => {
+                        let text = self.console().since(position);
+                        position += text.len();
+                        user.write(text.as_bytes()).await.map_err(lost)?;
+                    }
+                }
+            }
+        };
+        self.guard(&running, work).await
+    }
+
+    fn lend(&self, user: &User) -> Option<Loan<'_>> {
+        user.has_keys().then(|| Loan::of(self))
+    }
+
+    fn no_terminal(&self, address: Option<&str>, error: &io::Error) -> MachineError {
+        self.unable(match address {
+            None => format!(
+                "cannot be given the terminal, for there is none ({error}): give an address that somebody listens at, such as tcp:localhost:5000"
+            ),
+            Some(address) => format!("cannot reach {address}: {error}"),
+        })
+    }
+}
+
+/// As long as it lives, the terminal is the machine's.
+struct Loan<'a>(&'a Machine);
+
+impl<'a> Loan<'a> {
+    fn of(machine: &'a Machine) -> Self {
+        let loan = Self(machine);
+        loan.tell(true);
+        loan
+    }
+
+    fn tell(&self, lent: bool) {
+        self.0.surroundings.events.tell(Event::TerminalLent {
+            machine: self.0.name.clone(),
+            lent,
+        });
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        self.tell(false);
+    }
+}
+
+/// The shell leads a session of its own, whose terminal the first one becomes
+/// that it opens.
+fn start_line((rows, columns): (u16, u16), end: &str) -> String {
+    let session = format!(
+        "exec < {TERMINAL_DEVICE} > {TERMINAL_DEVICE} 2>&1; echo $$ > {SESSION_FILE}; \
+         stty sane rows {rows} cols {columns}; cd; TERM=${{TERM:-linux}} PS1='\\u@\\h:\\w\\$ ' bash --norc -i; echo {}",
+        quote(end)
+    );
+    format!(
+        // Without job control, what runs in the background ignores Ctrl-C.
+        "set -m; setsid bash -c {} < /dev/null > /dev/null 2>&1 &",
+        quote(&session)
+    )
+}
+
+/// Passes on what both sides say, until the guest says `end`, the user leaves
+/// or has gone.
+async fn converse<Resized: Future<Output = ()>>(
+    user: &mut User,
+    mut guest: UnixStream,
+    end: &[u8],
+    resize: impl Fn((u16, u16)) -> Resized,
+) -> io::Result<()> {
+    let mut resized = signal(SignalKind::window_change())?;
+    let (mut typed, mut said) = ([0; 1024], [0; 4096]);
+    let mut heard = Vec::new();
+    loop {
+        tokio::select! {
+            length = user.read(&mut typed) => {
+                let typed = &typed[..length?];
+                if typed.is_empty() || (user.has_keys() && typed.contains(&LEAVE)) {
+                    return Ok(());
+                }
+                guest.write_all(typed).await?;
+            }
+            length = guest.read(&mut said) => {
+                let said = &said[..length?];
+                if said.is_empty() {
+                    return Ok(());
+                }
+                heard.extend_from_slice(said);
+                if let Some(position) = heard.windows(end.len()).position(|window| window == end) {
+                    let fresh = heard.len() - said.len();
+                    return user.write(&said[..position.saturating_sub(fresh)]).await;
+                }
+                heard.drain(..heard.len().saturating_sub(end.len()));
+                user.write(said).await?;
+            }
+            _ = resized.recv() => resize(user.size()).await,
+        }
+    }
+}
+
+/// Who uses the guest's terminal.
+enum User {
+    Terminal(RawTerminal),
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl User {
+    fn terminal() -> io::Result<Self> {
+        RawTerminal::open().map(Self::Terminal)
+    }
+
+    async fn at(address: &str) -> io::Result<Self> {
+        let (kind, place) = address.split_once(':').unwrap_or((address, ""));
+        match kind.to_ascii_lowercase().as_str() {
+            "tcp" | "tcp-connect" => TcpStream::connect(place).await.map(Self::Tcp),
+            "unix" | "unix-connect" => UnixStream::connect(Path::new(place)).await.map(Self::Unix),
+            _ => Err(io::Error::other("an address is tcp:HOST:PORT or unix:PATH")),
+        }
+    }
+
+    fn has_keys(&self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
+
+    /// Rows and columns.
+    fn size(&self) -> (u16, u16) {
+        match self {
+            Self::Terminal(terminal) => terminal.size(),
+            Self::Tcp(_) | Self::Unix(_) => USUAL_SIZE,
+        }
+    }
+
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Terminal(terminal) => terminal.read(buffer).await,
+            Self::Tcp(stream) => stream.read(buffer).await,
+            Self::Unix(stream) => stream.read(buffer).await,
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Terminal(terminal) => terminal.write(bytes).await,
+            Self::Tcp(stream) => stream.write_all(bytes).await,
+            Self::Unix(stream) => stream.write_all(bytes).await,
+        }
+    }
+}
+
+/// The user's terminal, passing on every key. As it was when this is dropped.
+struct RawTerminal {
+    file: AsyncFd<File>,
+    before: Termios,
+}
+
+impl RawTerminal {
+    fn open() -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+            .open("/dev/tty")?;
+        let before = termios::tcgetattr(&file)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        termios::tcsetattr(&file, OptionalActions::Now, &raw)?;
+        Ok(Self {
+            file: register(file)?,
+            before,
+        })
+    }
+
+    fn size(&self) -> (u16, u16) {
+        match termios::tcgetwinsize(self.file.get_ref()) {
+            Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row, size.ws_col),
+            _ => USUAL_SIZE,
+        }
+    }
+
+    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.file.readable().await?;
+            if let Ok(result) = ready.try_io(|file| file.get_ref().read(buffer)) {
+                return result;
+            }
+        }
+    }
+
+    async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let mut ready = self.file.writable().await?;
+            if let Ok(result) = ready.try_io(|file| file.get_ref().write(bytes)) {
+                bytes = &bytes[result?..];
+            }
+        }
+        Ok(())
+    }
+}
+
+#[allow(unsafe_code)]
+fn register(file: File) -> io::Result<AsyncFd<File>> {
+    // SAFETY: a file has one descriptor, the same as long as it lives.
+    unsafe { AsyncFd::register(file) }.map_err(|error| error.into_parts().1)
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        let _ = termios::tcsetattr(self.file.get_ref(), OptionalActions::Now, &self.before);
+    }
+}

@@ -1,0 +1,123 @@
+//! QEMU's machine protocol as scripts speak it: any command, every event.
+//!
+//! The driver's own commands are typed (see `qmp`); what scripts send is not
+//! known before.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Mutex, mpsc, watch};
+
+use super::QmpError;
+
+/// How long QEMU may take to make the socket.
+const SOCKET_PAUSE: Duration = Duration::from_millis(10);
+
+/// A connection that remembers every event since it was made.
+#[derive(Debug)]
+pub struct Protocol {
+    conversation: Mutex<Conversation>,
+    events: watch::Receiver<Vec<Value>>,
+}
+
+#[derive(Debug)]
+struct Conversation {
+    outgoing: OwnedWriteHalf,
+    replies: mpsc::UnboundedReceiver<Value>,
+}
+
+impl Protocol {
+    /// Connects, waiting until QEMU has made the socket.
+    ///
+    /// # Errors
+    /// When what answers is no monitor.
+    pub async fn connect(socket: &Path) -> Result<Self, QmpError> {
+        let stream = loop {
+            match UnixStream::connect(socket).await {
+                Ok(stream) => break stream,
+                Err(error) if super::qmp::not_yet(&error) => {
+                    tokio::time::sleep(SOCKET_PAUSE).await;
+                }
+                Err(error) => return Err(QmpError::Connect(error)),
+            }
+        };
+        let (incoming, outgoing) = stream.into_split();
+        let (tell_event, events) = watch::channel(Vec::new());
+        let (tell_reply, replies) = mpsc::unbounded_channel();
+        tokio::spawn(read(incoming, tell_event, tell_reply));
+        let protocol = Self {
+            conversation: Mutex::new(Conversation { outgoing, replies }),
+            events,
+        };
+        protocol.send("qmp_capabilities", &json!({})).await?;
+        Ok(protocol)
+    }
+
+    /// Runs a command; gives QEMU's whole answer.
+    ///
+    /// # Errors
+    /// When QEMU refuses or is gone.
+    pub async fn send(&self, command: &str, arguments: &Value) -> Result<Value, QmpError> {
+        let mut conversation = self.conversation.lock().await;
+        // What somebody has stopped waiting for.
+        while conversation.replies.try_recv().is_ok() {}
+        let mut request = json!({ "execute": command });
+        if arguments.as_object().is_some_and(|map| !map.is_empty()) {
+            request["arguments"] = arguments.clone();
+        }
+        let line = format!("{request}\n");
+        conversation
+            .outgoing
+            .write_all(line.as_bytes())
+            .await
+            .map_err(QmpError::Connect)?;
+        let answer = conversation.replies.recv().await.ok_or(QmpError::Gone)?;
+        match answer["error"]["desc"].as_str() {
+            Some(reason) => Err(QmpError::Answer {
+                command: command.to_owned(),
+                reason: reason.to_owned(),
+            }),
+            None => Ok(answer),
+        }
+    }
+
+    /// The event of this number, counted from 0, as soon as it has happened.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub async fn event(&self, number: usize) -> Result<Value, QmpError> {
+        let mut events = self.events.clone();
+        let happened = events.wait_for(|events| events.len() > number).await;
+        happened
+            .map(|events| events[number].clone())
+            .map_err(|_| QmpError::Gone)
+    }
+
+    /// How many events there were.
+    #[must_use]
+    pub fn event_count(&self) -> usize {
+        self.events.borrow().len()
+    }
+}
+
+async fn read(
+    incoming: OwnedReadHalf,
+    events: watch::Sender<Vec<Value>>,
+    replies: mpsc::UnboundedSender<Value>,
+) {
+    let mut lines = BufReader::new(incoming).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let Ok(message) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
+        if message.get("event").is_some() {
+            events.send_modify(|events| events.push(message));
+        } else if message.get("QMP").is_none() && replies.send(message).is_err() {
+            return;
+        }
+    }
+}
