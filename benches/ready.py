@@ -5,8 +5,8 @@ Usage: benches/ready.py SNOWGLOBE
 
 Runs benches/ready.nix, in which waits of Snowglobe and loops that ask once a
 second, as today's driver does, take turns on idle guests. Times are the
-guest's own clock, from the thing itself to the first command after the wait;
-that command is part of both. Prints the distributions.
+guest's own clock, from the thing itself to the first command after the wait,
+less what a command costs. Prints the distributions.
 """
 
 import collections
