@@ -8,8 +8,9 @@ exec 9<> "$2" || exit
 for group in /sys/fs/cgroup /sys/fs/cgroup/systemd; do
   [ ! -w $group/cgroup.procs ] || echo $$ > $group/cgroup.procs
 done 2> /dev/null
-# Not ignored: what it starts would ignore them, too.
-trap : HUP INT TERM
+# Not ignored: what it starts would ignore them, too. TERM ends it, as systemd
+# asks when it powers off.
+trap : HUP INT
 # The terminal forgets its settings when nobody has it open.
 exec 8<> /dev/hvc0
 
