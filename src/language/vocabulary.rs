@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(succeed.returns, "str");
         assert!(machine.property("connected").unwrap().settable);
         assert_eq!(
-            machine.method("get_screen_text").unwrap().origin,
+            machine.method("read_efi_vars").unwrap().origin,
             Origin::Missing
         );
         assert_eq!(vocabulary.value("machines"), Some("list[Machine]"));
