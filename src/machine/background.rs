@@ -60,9 +60,11 @@ impl Machine {
         limit: Duration,
     ) -> Result<i32, MachineError> {
         let folder = quote(folder);
+        // What is gone has written its status before, unless it was killed.
         let attempt = format!(
-            "{{ if [ -e {folder}/status ]; then o=$(base64 -w 0 {folder}/status); \
-             elif ! kill -0 $(cat {folder}/pid) 2> /dev/null; then o=$(echo 137 | base64); else false; fi; }}"
+            "{{ kill -0 $(cat {folder}/pid) 2> /dev/null; gone=$?; \
+             if [ -e {folder}/status ]; then o=$(base64 -w 0 {folder}/status); \
+             elif [ $gone -ne 0 ]; then o=$(echo 137 | base64); else false; fi; }}"
         );
         let what = format!("the end of `{command}'");
         let status = self.wait_for(&what, None, &attempt, limit).await?;

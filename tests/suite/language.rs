@@ -73,7 +73,8 @@ fn deadlines_that_the_script_does_not_give_are_scaled() {
 fn machines_that_are_no_nodes() {
     let place = Place::new();
     let ended = place.run_fixture("language.nix", &["-A", "further"]);
-    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    // A QEMU that ends by itself is no verdict on the test.
+    assert_eq!(ended.code, Some(4), "{}", ended.seen());
     let expected = "MachineError: machine machine-2 has ended (exit status: 1): qemu: could not open kernel file '/nonexistent'";
     assert!(ended.stdout.contains(expected), "{}", ended.seen());
     place.assert_tidy();

@@ -176,6 +176,10 @@ impl Talk {
                 limit,
                 mut reply,
             } = request;
+            if reply.is_closed() {
+                // Nobody waits for it any more: it need not begin.
+                continue;
+            }
             if let Some(command) = &self.stuck {
                 let _ = reply.send(Err(ShellError::Busy(command.clone())));
                 continue;
