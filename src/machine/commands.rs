@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Machine, MachineError};
+use super::{Machine, MachineError, Overdue};
 use crate::event::{CommandResult, Details};
 use crate::qemu::{Expect, Outcome, ShellError};
 
@@ -57,7 +57,7 @@ impl Machine {
         let last = limit.map(|limit| limit + SHELL_GRACE);
         let work = async {
             match shell.run(line, expect, last).await {
-                Err(ShellError::Overdue { busy }) => Err(self.overdue(command, limit, &busy)),
+                Err(ShellError::Overdue { busy }) => Err(self.held(command, limit, &busy)),
                 Err(error @ (ShellError::Closed | ShellError::Connect(_))) => Err(error.into()),
                 Err(source) => Err(MachineError::Command {
                     machine: self.name().to_owned(),
@@ -70,18 +70,20 @@ impl Machine {
         self.guard(&running, work).await
     }
 
-    fn overdue(&self, command: &str, limit: Option<Duration>, busy: &str) -> MachineError {
+    fn held(&self, command: &str, limit: Option<Duration>, busy: &str) -> MachineError {
         // `timeout' in the guest has ended the command itself.
         let holder = match busy {
             "" => "something that it started",
             busy => busy,
         };
-        MachineError::Timeout {
-            what: format!("the end of `{command}' on {}", self.name()),
-            limit: limit.unwrap_or_default(),
+        Overdue {
             hint: format!("; {holder} still held its output open"),
-            details: Box::default(),
+            ..self.overdue(
+                &format!("the end of `{command}'"),
+                limit.unwrap_or_default(),
+            )
         }
+        .error()
     }
 
     /// Runs commands that must succeed; gives their output.

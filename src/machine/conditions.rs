@@ -1,15 +1,15 @@
 //! Waiting for several things at once: all of them, or any.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use regex_lite::Regex;
 use serde::Deserialize;
 
 use super::commands::quote;
-use super::units::{FAILED, INACTIVE, unit_attempt};
-use super::waits::{FIRST_PAUSE_MS, Round, device};
-use super::{Machine, MachineError};
+use super::units::unit_attempt;
+use super::waits::{Asked, device, file_attempt, port_attempt};
+use super::{Machine, MachineError, Overdue};
 
 /// How often the console is looked at while the guest is asked, too.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(50);
@@ -56,11 +56,8 @@ impl Condition {
     fn attempt(&self) -> Option<String> {
         match self {
             Self::Unit(unit) => Some(unit_attempt(unit, None)),
-            Self::Port(port) => Some(format!(
-                "(exec 3<>{}) 2> /dev/null",
-                device("localhost", *port)
-            )),
-            Self::File(file) => Some(format!("test -e {}", quote(file))),
+            Self::Port(port) => Some(port_attempt("localhost", *port)),
+            Self::File(file) => Some(file_attempt(&quote(file))),
             Self::Http(url) => Some(http_attempt(url)),
             Self::Log(_) => None,
         }
@@ -90,48 +87,26 @@ impl Machine {
             Wanted::Any => " or ",
         });
         self.step(format!("waiting for {what}"), async {
-            let guest = Box::pin(self.ask_until(&asked, wanted, limit));
+            let guest = Box::pin(self.ask_until(&asked, wanted, &what, limit));
+            let console = Box::pin(self.until_shown(&patterns, wanted));
             let waiting = async {
                 match wanted {
                     Wanted::All => {
-                        Box::pin(self.until_shown(&patterns)).await?;
+                        console.await?;
                         guest.await
                     }
-                    Wanted::Any if asked.is_empty() => {
-                        Box::pin(self.until_any_shown(&patterns)).await
-                    }
+                    Wanted::Any if asked.is_empty() => console.await,
                     Wanted::Any if patterns.is_empty() => guest.await,
                     Wanted::Any => tokio::select! {
                         result = guest => result,
-                        result = Box::pin(self.until_any_shown(&patterns)) => result,
+                        result = console => result,
                     },
                 }
             };
-            let overdue = MachineError::Timeout {
-                what: format!("{what} on {}", self.name()),
-                limit,
-                hint: String::new(),
-                details: Box::default(),
-            };
             // The guest's own rounds end at the limit, and know more.
-            match tokio::time::timeout(limit + ROUND_GRACE, waiting).await {
-                Ok(Err(MachineError::Timeout { hint, .. })) => Err(match overdue {
-                    MachineError::Timeout {
-                        what,
-                        limit,
-                        details,
-                        ..
-                    } => MachineError::Timeout {
-                        what,
-                        limit,
-                        hint,
-                        details,
-                    },
-                    other => other,
-                }),
-                Ok(result) => result,
-                Err(_) => Err(overdue),
-            }
+            tokio::time::timeout(limit + ROUND_GRACE, waiting)
+                .await
+                .unwrap_or_else(|_| Err(self.overdue(&what, limit).error()))
         })
         .await
     }
@@ -150,20 +125,16 @@ impl Machine {
             .collect()
     }
 
-    async fn until_shown(self: &Arc<Self>, patterns: &[Regex]) -> Result<(), MachineError> {
-        self.until_console(|text| patterns.iter().all(|regex| regex.is_match(text)))
-            .await
-    }
-
-    async fn until_any_shown(self: &Arc<Self>, patterns: &[Regex]) -> Result<(), MachineError> {
-        self.until_console(|text| patterns.iter().any(|regex| regex.is_match(text)))
-            .await
-    }
-
-    async fn until_console(
+    /// Waits until the console has shown what matches all of these, or any.
+    async fn until_shown(
         self: &Arc<Self>,
-        holds: impl Fn(&str) -> bool,
+        patterns: &[Regex],
+        wanted: Wanted,
     ) -> Result<(), MachineError> {
+        let holds = |text: &str| match wanted {
+            Wanted::All => patterns.iter().all(|regex| regex.is_match(text)),
+            Wanted::Any => patterns.iter().any(|regex| regex.is_match(text)),
+        };
         let mut length = None;
         loop {
             let text = self.console().since(0);
@@ -188,38 +159,28 @@ impl Machine {
         self: &Arc<Self>,
         conditions: &[&Condition],
         wanted: Wanted,
+        what: &str,
         limit: Duration,
     ) -> Result<(), MachineError> {
         if conditions.is_empty() {
             return Ok(());
         }
         let attempt = combined(conditions, wanted);
-        let begin = Instant::now();
-        let mut pause = FIRST_PAUSE_MS;
-        loop {
-            let outcome = match self.round(&attempt, begin, limit, &mut pause).await? {
-                Round::Reached(_) => return Ok(()),
-                Round::Hopeless(status @ (FAILED | INACTIVE), outcome) => {
-                    if let Some(Condition::Unit(unit)) = pending(conditions, &outcome.output) {
-                        return Err(self.hopeless(unit, None, status).await);
-                    }
-                    outcome
-                }
-                Round::NotYet(outcome) | Round::Hopeless(_, outcome) => outcome,
-            };
-            if begin.elapsed() >= limit {
-                let missing = match (wanted, pending(conditions, &outcome.output)) {
+        match self.ask(&attempt, limit).await? {
+            Asked::Reached(_) => Ok(()),
+            Asked::Hopeless(status, outcome) => match pending(conditions, &outcome.output) {
+                Some(Condition::Unit(unit)) => Err(self.hopeless(unit, None, status).await),
+                _ => Err(self.overdue(what, limit).error()),
+            },
+            Asked::Overdue(outcome) => {
+                let hint = match (wanted, pending(conditions, &outcome.output)) {
                     (Wanted::All, Some(condition)) => {
                         format!("; {} is missing", condition.explain())
                     }
                     _ => String::new(),
                 };
-                return Err(MachineError::Timeout {
-                    what: String::new(),
-                    limit,
-                    hint: missing,
-                    details: Box::default(),
-                });
+                let overdue = self.overdue(what, limit);
+                Err(Overdue { hint, ..overdue }.error())
             }
         }
     }

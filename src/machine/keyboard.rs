@@ -54,12 +54,7 @@ impl Machine {
         });
         match tokio::time::timeout(limit, event).await {
             Ok(result) => result,
-            Err(_) => Err(MachineError::Timeout {
-                what: format!("an event of QEMU on {}", self.name()),
-                limit,
-                hint: String::new(),
-                details: Box::default(),
-            }),
+            Err(_) => Err(self.overdue("an event of QEMU", limit).error()),
         }
     }
 

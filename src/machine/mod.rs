@@ -46,22 +46,16 @@ pub enum MachineError {
         message: String,
         details: Box<Details>,
     },
-    #[error("waiting for {what} took longer than {} s{hint}", .limit.as_secs_f64())]
-    Timeout {
-        what: String,
-        limit: Duration,
-        /// What may be the reason, where something is known.
-        hint: String,
-        details: Box<Details>,
-    },
-    #[error("machine {machine} has ended ({}){}{}", .exit.status, words(.exit), because(.panic.as_deref()))]
+    #[error(transparent)]
+    Timeout(#[from] Box<Overdue>),
+    #[error("machine {machine} has ended {exit}{}", because(.panic.as_deref()))]
     Ended {
         machine: String,
         exit: Exit,
         /// The kernel's own words, where it panicked.
         panic: Option<String>,
     },
-    #[error("machine {machine} is sick: {}: {}", .sickness.name, .sickness.line)]
+    #[error("machine {machine} is sick: {sickness}")]
     Sick { machine: String, sickness: Sickness },
     #[error("machine {0} is not running: start it first")]
     NotRunning(String),
@@ -86,6 +80,23 @@ pub enum MachineError {
     },
 }
 
+/// What was waited for in vain.
+#[derive(Debug, Default, Error)]
+#[error("waiting for {what} took longer than {} s{hint}", .limit.as_secs_f64())]
+pub struct Overdue {
+    what: String,
+    limit: Duration,
+    /// What may be the reason, where something is known.
+    hint: String,
+    details: Details,
+}
+
+impl Overdue {
+    fn error(self) -> MachineError {
+        Box::new(self).into()
+    }
+}
+
 impl MachineError {
     fn assertion(message: String) -> Self {
         Self::Assertion {
@@ -98,7 +109,8 @@ impl MachineError {
     #[must_use]
     pub fn details(&self) -> Option<&Details> {
         match self {
-            Self::Assertion { details, .. } | Self::Timeout { details, .. } => Some(details),
+            Self::Assertion { details, .. } => Some(details),
+            Self::Timeout(overdue) => Some(&overdue.details),
             _ => None,
         }
     }
@@ -117,14 +129,6 @@ impl Drop for Step<'_> {
             id: self.id,
             duration_s: round(self.begin.elapsed().as_secs_f64()),
         });
-    }
-}
-
-fn words(exit: &Exit) -> String {
-    if exit.words.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", exit.words)
     }
 }
 
@@ -229,6 +233,14 @@ impl Machine {
             events,
         };
         work.await
+    }
+
+    fn overdue(&self, what: &str, limit: Duration) -> Overdue {
+        Overdue {
+            what: format!("{what} on {}", self.name),
+            limit,
+            ..Overdue::default()
+        }
     }
 
     fn unable(&self, reason: impl Into<String>) -> MachineError {

@@ -59,12 +59,7 @@ impl Machine {
                 // It may have been the machine's last word.
                 Ok(Err(_)) if self.was_seen(expectation) => Ok(()),
                 Ok(result) => result,
-                Err(_) => Err(MachineError::Timeout {
-                    what: format!("{sickness} on {}", self.name()),
-                    limit,
-                    hint: String::new(),
-                    details: Box::default(),
-                }),
+                Err(_) => Err(self.overdue(sickness, limit).error()),
             }
         })
         .await

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::commands::quote;
-use super::waits::{FIRST_PAUSE_MS, Round};
-use super::{Machine, MachineError};
+use super::waits::Asked;
+use super::{Machine, MachineError, Overdue};
 use crate::event::{Details, UnitState};
 use crate::qemu::Expect;
 
@@ -110,24 +110,14 @@ impl Machine {
             .unwrap_or_default();
         let attempt = unit_attempt(unit, user);
         self.step(format!("waiting for unit {unit}{for_user}"), async {
-            let begin = Instant::now();
-            let mut pause = FIRST_PAUSE_MS;
-            loop {
-                match self.round(&attempt, begin, limit, &mut pause).await? {
-                    Round::Reached(_) => break Ok(()),
-                    Round::Hopeless(status @ (FAILED | INACTIVE), _) => {
-                        break Err(self.hopeless(unit, user, status).await);
-                    }
-                    Round::NotYet(_) | Round::Hopeless(..) if begin.elapsed() >= limit => {
-                        break Err(MachineError::Timeout {
-                            what: format!("unit {unit}{for_user} on {}", self.name()),
-                            limit,
-                            hint: String::new(),
-                            details: self.unit_details(unit, user).await,
-                        });
-                    }
-                    Round::NotYet(_) | Round::Hopeless(..) => {}
+            match Box::pin(self.ask(&attempt, limit)).await? {
+                Asked::Reached(_) => Ok(()),
+                Asked::Hopeless(status, _) => Err(self.hopeless(unit, user, status).await),
+                Asked::Overdue(_) => Err(Overdue {
+                    details: self.unit_details(unit, user).await,
+                    ..self.overdue(&format!("unit {unit}{for_user}"), limit)
                 }
+                .error()),
             }
         })
         .await
@@ -163,7 +153,7 @@ impl Machine {
                 "unit {unit} on {} {state}: {failed}, which it depends on, has failed",
                 self.name()
             ),
-            details: self.unit_details(&failed, user).await,
+            details: Box::new(self.unit_details(&failed, user).await),
         }
     }
 
@@ -189,12 +179,12 @@ impl Machine {
     ) -> MachineError {
         MachineError::Assertion {
             message: format!("unit {unit} on {} {state}", self.name()),
-            details: self.unit_details(unit, user).await,
+            details: Box::new(self.unit_details(unit, user).await),
         }
     }
 
     /// What systemd says of a unit, and the end of its journal; for reports.
-    async fn unit_details(self: &Arc<Self>, unit: &str, user: Option<&str>) -> Box<Details> {
+    async fn unit_details(self: &Arc<Self>, unit: &str, user: Option<&str>) -> Details {
         let query = format!("--no-pager --full --lines=0 status {} 2>&1", quote(unit));
         let status = self.systemctl(&query, user).await;
         let of_user = user.map_or("--unit", |_| "--user-unit");
@@ -205,7 +195,7 @@ impl Machine {
         let journal = self
             .execute(&journal, Expect::Output, Some(ANSWER_LIMIT))
             .await;
-        Box::new(Details {
+        Details {
             unit: Some(UnitState {
                 unit: unit.to_owned(),
                 status: status.map_or_else(|_| String::new(), |(_, output)| output),
@@ -215,7 +205,7 @@ impl Machine {
                 ),
             }),
             ..Details::default()
-        })
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::commands::{Setting, in_bash, quote};
-use super::{Machine, MachineError};
+use super::{Machine, MachineError, Overdue};
 use crate::event::{CommandResult, Details};
 use crate::qemu::{Expect, Outcome};
 
@@ -18,7 +18,7 @@ const NOT_YET: i32 = 75;
 
 /// Pauses between two attempts, in milliseconds: the first of a wait, the
 /// first of its later rounds, that of an idle guest, and the longest.
-pub(super) const FIRST_PAUSE_MS: u32 = 20;
+const FIRST_PAUSE_MS: u32 = 20;
 const LATER_PAUSE_MS: u32 = 120;
 const IDLE_PAUSE_MS: u32 = 40;
 const LONGEST_PAUSE_MS: u32 = 500;
@@ -33,13 +33,13 @@ pub enum SocketKind {
     Datagram,
 }
 
-/// How one round of asking ended.
+/// How asking in the guest ended, and the last attempt.
 #[derive(Debug)]
-pub(super) enum Round {
+pub(super) enum Asked {
     Reached(Outcome),
-    NotYet(Outcome),
-    /// The attempt said by a status of its own that it will never be.
+    /// The attempt said by one of the statuses for it, 70 to 74, that it never will be.
     Hopeless(i32, Outcome),
+    Overdue(Outcome),
 }
 
 impl Machine {
@@ -90,7 +90,7 @@ impl Machine {
         limit: Duration,
     ) -> Result<(), MachineError> {
         // Not quoted: existing scripts wait for patterns and for $HOME/….
-        let attempt = format!("test -e {file}");
+        let attempt = file_attempt(file);
         self.wait_for(&format!("file {file}"), None, &attempt, limit)
             .await
             .map(drop)
@@ -107,7 +107,7 @@ impl Machine {
         address: &str,
         limit: Duration,
     ) -> Result<(), MachineError> {
-        let attempt = format!("(exec 3<>{}) 2> /dev/null", device(address, port));
+        let attempt = port_attempt(address, port);
         self.wait_for(
             &format!("TCP port {port} of {address} to open"),
             None,
@@ -128,7 +128,7 @@ impl Machine {
         address: &str,
         limit: Duration,
     ) -> Result<(), MachineError> {
-        let attempt = format!("! (exec 3<>{}) 2> /dev/null", device(address, port));
+        let attempt = format!("! {}", port_attempt(address, port));
         self.wait_for(
             &format!("TCP port {port} of {address} to close"),
             None,
@@ -172,50 +172,46 @@ impl Machine {
         attempt: &str,
         limit: Duration,
     ) -> Result<String, MachineError> {
-        let outcome = self
-            .step(format!("waiting for {what}"), async {
-                let begin = Instant::now();
-                let mut pause = FIRST_PAUSE_MS;
-                loop {
-                    match self.round(attempt, begin, limit, &mut pause).await? {
-                        Round::Reached(outcome) => break Ok(outcome),
-                        Round::NotYet(outcome) | Round::Hopeless(_, outcome) => {
-                            if begin.elapsed() >= limit {
-                                break Err(MachineError::Timeout {
-                                    what: format!("{what} on {}", self.name()),
-                                    limit,
-                                    hint: String::new(),
-                                    details: last_attempt(command, &outcome),
-                                });
-                            }
-                        }
-                    }
-                }
-            })
+        let asked = self
+            .step(
+                format!("waiting for {what}"),
+                Box::pin(self.ask(attempt, limit)),
+            )
             .await?;
-        Ok(String::from_utf8_lossy(&outcome.output).into_owned())
+        match asked {
+            Asked::Reached(outcome) => Ok(String::from_utf8_lossy(&outcome.output).into_owned()),
+            Asked::Hopeless(_, outcome) | Asked::Overdue(outcome) => Err(Overdue {
+                details: last_attempt(command, &outcome),
+                ..self.overdue(what, limit)
+            }
+            .error()),
+        }
     }
 
-    /// Asks in the guest for a second or two, at most until the deadline.
-    pub(super) async fn round(
+    /// Asks in the guest, round after round, until `attempt` is true, says
+    /// that it never will be, or the time is over.
+    pub(super) async fn ask(
         self: &Arc<Self>,
         attempt: &str,
-        begin: Instant,
         limit: Duration,
-        pause: &mut u32,
-    ) -> Result<Round, MachineError> {
-        let left = limit.saturating_sub(begin.elapsed());
-        let script = round_script(attempt, *pause, left);
-        *pause = LATER_PAUSE_MS;
-        let outcome = self
-            .execute(&script, Expect::OutputAndStatus, Some(left + ATTEMPT_GRACE))
-            .await?;
-        Ok(match outcome.status {
-            Some(0) => Round::Reached(outcome),
-            // 124: `timeout' ended an attempt that hung.
-            Some(NOT_YET | 124) => Round::NotYet(outcome),
-            status => Round::Hopeless(status.unwrap_or_default(), outcome),
-        })
+    ) -> Result<Asked, MachineError> {
+        let begin = Instant::now();
+        let mut pause = FIRST_PAUSE_MS;
+        loop {
+            let left = limit.saturating_sub(begin.elapsed());
+            let script = round_script(attempt, pause, left);
+            pause = LATER_PAUSE_MS;
+            let outcome = self
+                .execute(&script, Expect::Answer, Some(left + ATTEMPT_GRACE))
+                .await?;
+            match outcome.status {
+                Some(0) => return Ok(Asked::Reached(outcome)),
+                // 124: `timeout' ended an attempt that hung.
+                Some(NOT_YET | 124) if begin.elapsed() < limit => {}
+                Some(NOT_YET | 124) => return Ok(Asked::Overdue(outcome)),
+                status => return Ok(Asked::Hopeless(status.unwrap_or_default(), outcome)),
+            }
+        }
     }
 }
 
@@ -226,12 +222,17 @@ fn round_script(attempt: &str, pause: u32, left: Duration) -> String {
     // processors had nothing to do: half of the pause is idle.
     // SECONDS counts whole ones: a round ends between one and two after its begin.
     let round = left.as_secs().min(2);
+    // A pipe on which nothing comes serves for pauses: to start a process, as
+    // `sleep' is, may take longer than the pause.
     format!(
-        "set +eu; i={pause}; o=; while :; do {attempt}; s=$?; \
-         [ $s -eq 0 ] && {{ printf %s \"$o\" | base64 -d; exit 0; }}; \
-         [ $s -ge 70 ] && [ $s -lt 75 ] && {{ printf %s \"$o\" | base64 -d; exit $s; }}; \
-         [ $SECONDS -ge {round} ] && {{ printf %s \"$o\" | base64 -d; exit {NOT_YET}; }}; \
-         printf -v p 0.%03d $i; read -r _ _ _ _ b _ < /proc/stat; sleep $p; read -r _ _ _ _ a _ < /proc/stat; \
+        "set +eu; i={pause}; o=; exec {{never}}<> <(:); \
+         end() {{ echo \"$1 $o\"; exit; }}; \
+         while :; do {attempt}; s=$?; \
+         [ $s -eq 0 ] && end 0; \
+         [ $s -ge 70 ] && [ $s -lt 75 ] && end $s; \
+         [ $SECONDS -ge {round} ] && end {NOT_YET}; \
+         printf -v p 0.%03d $i; read -r _ _ _ _ b _ < /proc/stat; \
+         read -r -t $p -u $never; read -r _ _ _ _ a _ < /proc/stat; \
          if [ $(((a - b) * 20)) -ge $i ]; then i={IDLE_PAUSE_MS}; \
          else i=$((i * 3 / 2)); [ $i -le {LONGEST_PAUSE_MS} ] || i={LONGEST_PAUSE_MS}; fi; done"
     )
@@ -240,7 +241,18 @@ fn round_script(attempt: &str, pause: u32, left: Duration) -> String {
 /// Bash that runs a command strictly, keeps its output in `o`, and ends as it did.
 fn capturing(command: &str) -> String {
     let strict = in_bash(command, None);
-    format!("o=$({strict} | base64 -w 0; exit ${{PIPESTATUS[0]}})")
+    // Its statuses are its own: none says that the wait is hopeless.
+    format!("{{ o=$({strict} | base64 -w 0; exit ${{PIPESTATUS[0]}}) || false; }}")
+}
+
+/// Bash that is true when a file is there.
+pub(super) fn file_attempt(file: &str) -> String {
+    format!("test -e {file}")
+}
+
+/// Bash that is true when something listens on a TCP port. Needs no process.
+pub(super) fn port_attempt(address: &str, port: u16) -> String {
+    format!("{{ : 3<>{}; }} 2> /dev/null", device(address, port))
 }
 
 /// Bash's own way to a TCP connection.
@@ -249,17 +261,17 @@ pub(super) fn device(address: &str, port: u16) -> String {
 }
 
 /// What the last attempt printed, for the report; its errors are on the console.
-fn last_attempt(command: Option<&str>, outcome: &Outcome) -> Box<Details> {
+fn last_attempt(command: Option<&str>, outcome: &Outcome) -> Details {
     let result = command.map(|command| CommandResult {
         command: command.to_owned(),
         status: None,
         stdout: String::from_utf8_lossy(&outcome.output).into_owned(),
         stderr: String::new(),
     });
-    Box::new(Details {
+    Details {
         command: result,
         ..Details::default()
-    })
+    }
 }
 
 #[cfg(test)]
@@ -268,12 +280,11 @@ mod tests {
 
     use super::*;
 
-    fn run(script: &str) -> (Option<i32>, String) {
+    /// What a round answers.
+    fn run(script: &str) -> String {
         let output = Command::new("bash").arg("-c").arg(script).output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&output.stdout).into_owned(),
-        )
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     #[test]
@@ -286,15 +297,12 @@ mod tests {
             file.display(),
             round_script(&attempt, 20, Duration::from_secs(10))
         );
-        assert_eq!(run(&script).0, Some(0));
+        assert_eq!(run(&script), "0 \n");
     }
 
     #[test]
     fn a_round_ends_by_itself() {
-        assert_eq!(
-            run(&round_script("false", 20, Duration::ZERO)).0,
-            Some(NOT_YET)
-        );
+        assert_eq!(run(&round_script("false", 20, Duration::ZERO)), "75 \n");
     }
 
     #[test]
@@ -302,15 +310,15 @@ mod tests {
         let attempt = "o=$(printf 'a\\0b\\n\\n' | base64 -w 0; exit ${PIPESTATUS[0]})";
         assert_eq!(
             run(&round_script(attempt, 20, Duration::from_secs(1))),
-            (Some(0), "a\0b\n\n".to_owned())
+            "0 YQBiCgo=\n"
         );
     }
 
     #[test]
     fn an_attempt_can_say_that_it_is_hopeless() {
         assert_eq!(
-            run(&round_script("(exit 70)", 20, Duration::from_secs(5))).0,
-            Some(70)
+            run(&round_script("(exit 70)", 20, Duration::from_secs(5))),
+            "70 \n"
         );
     }
 }

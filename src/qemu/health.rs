@@ -1,5 +1,6 @@
 //! What a console tells of the health of its guest.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use regex_lite::{Regex, RegexBuilder};
@@ -67,6 +68,12 @@ pub struct Sickness {
     pub line: String,
 }
 
+impl fmt::Display for Sickness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.line)
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Sign {
     name: String,
@@ -74,17 +81,32 @@ struct Sign {
 }
 
 impl Sign {
-    fn is_meant_by(&self, expectation: &Expectation, line: &str) -> bool {
-        expectation.name.eq_ignore_ascii_case(&self.name) || expectation.pattern.is_match(line)
+    fn is_meant_by(&self, wish: &Wish, line: &str) -> bool {
+        wish.name.eq_ignore_ascii_case(&self.name) || wish.pattern.is_match(line)
     }
 }
 
-/// A sickness that a test wants.
-#[derive(Debug, Clone)]
-struct Expectation {
-    id: u64,
+/// A sickness that a test wants: by its name, or by what the console says.
+#[derive(Debug)]
+struct Wish {
     name: String,
     pattern: Regex,
+}
+
+impl Wish {
+    fn new(text: &str) -> Result<Self, regex_lite::Error> {
+        Ok(Self {
+            name: text.to_owned(),
+            pattern: compile(text)?,
+        })
+    }
+}
+
+/// A wish that is waited for.
+#[derive(Debug)]
+struct Expectation {
+    id: u64,
+    wish: Wish,
     seen: bool,
 }
 
@@ -101,7 +123,7 @@ struct State {
 pub struct Health {
     signs: Arc<Mutex<Vec<Sign>>>,
     /// What is no sickness until the machine is started again.
-    allowed: Arc<Mutex<Vec<Expectation>>>,
+    allowed: Arc<Mutex<Vec<Wish>>>,
     state: Arc<watch::Sender<State>>,
     alarm: Alarm,
 }
@@ -142,7 +164,7 @@ impl Health {
     /// # Errors
     /// When one is no regular expression.
     pub fn begin(&self, allowed: &[String]) -> Result<(), regex_lite::Error> {
-        let allowed: Result<_, _> = allowed.iter().map(|text| expectation(0, text)).collect();
+        let allowed: Result<_, _> = allowed.iter().map(|text| Wish::new(text)).collect();
         *self.allowed.lock().unwrap_or_else(PoisonError::into_inner) = allowed?;
         self.state.send_modify(|state| state.sickness = None);
         Ok(())
@@ -153,10 +175,7 @@ impl Health {
     /// # Errors
     /// When it is no regular expression.
     pub fn watch_for(&self, pattern: &str) -> Result<(), regex_lite::Error> {
-        let sign = Sign {
-            name: format!("console text {pattern:?}"),
-            pattern: Regex::new(pattern)?,
-        };
+        let sign = sign(&format!("console text {pattern:?}"), pattern)?;
         self.signs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -170,13 +189,13 @@ impl Health {
     /// # Errors
     /// When it is no regular expression.
     pub fn expect(&self, text: &str) -> Result<u64, regex_lite::Error> {
-        let mut expectation = expectation(0, text)?;
+        let wish = Wish::new(text)?;
         let mut id = 0;
         self.state.send_modify(|state| {
             state.next_id += 1;
             id = state.next_id;
-            expectation.id = id;
-            state.expected.push(expectation);
+            let seen = false;
+            state.expected.push(Expectation { id, wish, seen });
         });
         Ok(id)
     }
@@ -232,7 +251,7 @@ impl Health {
                 .cloned()
         };
         let Some(sign) = sign else {
-            self.note_expected(|expectation| expectation.pattern.is_match(line));
+            self.note_expected(|wish| wish.pattern.is_match(line));
             return;
         };
         let allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -243,7 +262,7 @@ impl Health {
             name: sign.name.clone(),
             line: line.trim().to_owned(),
         };
-        let wanted = self.note_expected(|expectation| sign.is_meant_by(expectation, line));
+        let wanted = self.note_expected(|wish| sign.is_meant_by(wish, line));
         self.state.send_modify(|state| {
             state.sickness.get_or_insert_with(|| sickness.clone());
         });
@@ -258,25 +277,16 @@ impl Health {
         let _ = self.alarm.0.send((machine.to_owned(), trouble));
     }
 
-    fn note_expected(&self, is: impl Fn(&Expectation) -> bool) -> bool {
+    fn note_expected(&self, is: impl Fn(&Wish) -> bool) -> bool {
         self.state.send_if_modified(|state| {
             let mut found = false;
-            for expectation in state.expected.iter_mut().filter(|one| is(one)) {
+            for expectation in state.expected.iter_mut().filter(|one| is(&one.wish)) {
                 expectation.seen = true;
                 found = true;
             }
             found
         })
     }
-}
-
-fn expectation(id: u64, text: &str) -> Result<Expectation, regex_lite::Error> {
-    Ok(Expectation {
-        id,
-        name: text.to_owned(),
-        pattern: compile(text)?,
-        seen: false,
-    })
 }
 
 fn sign(name: &str, pattern: &str) -> Result<Sign, regex_lite::Error> {

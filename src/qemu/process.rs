@@ -1,6 +1,7 @@
 //! The process of a machine: its run script, which becomes QEMU.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -51,6 +52,16 @@ impl Exit {
     #[must_use]
     pub fn wanted(&self) -> bool {
         self.killed || self.status == "exit status: 0"
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({})", self.status)?;
+        if self.words.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": {}", self.words)
     }
 }
 

@@ -4,18 +4,14 @@
 //! known before.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, mpsc, watch};
 
 use super::QmpError;
-
-/// How long QEMU may take to make the socket.
-const SOCKET_PAUSE: Duration = Duration::from_millis(10);
+use super::qmp::reach;
 
 /// A connection that remembers every event since it was made.
 #[derive(Debug)]
@@ -36,16 +32,7 @@ impl Protocol {
     /// # Errors
     /// When what answers is no monitor.
     pub async fn connect(socket: &Path) -> Result<Self, QmpError> {
-        let stream = loop {
-            match UnixStream::connect(socket).await {
-                Ok(stream) => break stream,
-                Err(error) if super::qmp::not_yet(&error) => {
-                    tokio::time::sleep(SOCKET_PAUSE).await;
-                }
-                Err(error) => return Err(QmpError::Connect(error)),
-            }
-        };
-        let (incoming, outgoing) = stream.into_split();
+        let (incoming, outgoing) = reach(socket).await?.into_split();
         let (tell_event, events) = watch::channel(Vec::new());
         let (tell_reply, replies) = mpsc::unbounded_channel();
         tokio::spawn(read(incoming, tell_event, tell_reply));

@@ -13,6 +13,9 @@ use tokio::io::WriteHalf;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
+/// How often to look whether QEMU has made the socket.
+const SOCKET_PAUSE: Duration = Duration::from_millis(10);
+
 /// Why the monitor did not do what it was asked.
 #[derive(Debug, Error)]
 pub enum QmpError {
@@ -66,14 +69,10 @@ impl Qmp {
     /// # Errors
     /// When the socket does not come, or what answers is no monitor.
     pub async fn connect(socket: &Path) -> Result<Self, QmpError> {
-        let stream = loop {
-            match QmpStreamTokio::open_uds(socket).await {
-                Err(error) if not_yet(&error) => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                other => break other.map_err(QmpError::Connect)?,
-            }
-        };
+        let (incoming, outgoing) = tokio::io::split(reach(socket).await?);
+        let stream = QmpStreamTokio::open_split(incoming, outgoing)
+            .await
+            .map_err(QmpError::Connect)?;
         let stream = stream.negotiate().await.map_err(QmpError::Connect)?;
         let (service, events) = stream.into_parts();
         Ok(Self {
@@ -165,9 +164,15 @@ impl Drop for Qmp {
     }
 }
 
-pub(super) fn not_yet(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-    )
+/// Connects to a monitor, waiting until QEMU has made the socket.
+pub(super) async fn reach(socket: &Path) -> Result<UnixStream, QmpError> {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => {
+                tokio::time::sleep(SOCKET_PAUSE).await;
+            }
+            other => return other.map_err(QmpError::Connect),
+        }
+    }
 }

@@ -431,9 +431,7 @@ impl CallError {
 impl From<MachineError> for CallError {
     fn from(error: MachineError) -> Self {
         let class = match error {
-            MachineError::Assertion { .. } | MachineError::Timeout { .. } => {
-                "RequestedAssertionFailed"
-            }
+            MachineError::Assertion { .. } | MachineError::Timeout(_) => "RequestedAssertionFailed",
             MachineError::Sick { .. } => "MachineSick",
             _ => "MachineError",
         };

@@ -18,7 +18,7 @@ use crate::machine::{Machine, Surroundings};
 use crate::manifest::Manifest;
 use crate::network::Network;
 use crate::origin::Origin;
-use crate::qemu::{AcceleratorChoice, Alarm, Sickness, Trouble, on_path};
+use crate::qemu::{AcceleratorChoice, Alarm, Trouble, on_path};
 use crate::script::{
     Ended, Engine, Folders, Host, MachineFactory, Script, Subtests, python_packages,
 };
@@ -334,19 +334,16 @@ fn in_trouble(
     ended: Option<Ended>,
 ) -> (Verdict, Option<Failure>) {
     let (verdict, kind, message) = match trouble {
-        Trouble::Sick(Sickness { name, line }) => (
+        Trouble::Sick(sickness) => (
             Verdict::Failed,
             "MachineSick",
-            format!("machine {machine} is sick: {name}: {line}"),
+            format!("machine {machine} is sick: {sickness}"),
         ),
-        Trouble::Died(exit) => {
-            let words = match exit.words.as_str() {
-                "" => String::new(),
-                words => format!(": {words}"),
-            };
-            let message = format!("machine {machine} has died ({}){words}", exit.status);
-            (Verdict::Broken, "MachineDied", message)
-        }
+        Trouble::Died(exit) => (
+            Verdict::Broken,
+            "MachineDied",
+            format!("machine {machine} has died {exit}"),
+        ),
     };
     let failure = match ended {
         // What failed because of it tells more.

@@ -201,25 +201,12 @@ impl Pty {
     pub fn spawn(command: &mut Command) -> Self {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let line = shlex::try_join(words.map(|word| word.to_str().unwrap())).unwrap();
-        let mut script = Command::new("script");
+        let mut script = where_it_runs("script", command);
         script
-            .args([
-                "--quiet",
-                "--return",
-                "--flush",
-                "--command",
-                &line,
-                "/dev/null",
-            ])
-            .current_dir(command.get_current_dir().unwrap())
+            .args(["--quiet", "--return", "--flush", "--command"])
+            .args([&line, "/dev/null"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => script.env(name, value),
-                None => script.env_remove(name),
-            };
-        }
         let mut child = script.spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let seen = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
@@ -267,20 +254,26 @@ impl Pty {
 
 /// Starts a command in a session of its own, which has no terminal.
 pub fn without_terminal(command: &mut Command) -> Child {
-    let mut setsid = Command::new("setsid");
+    let mut setsid = where_it_runs("setsid", command);
     setsid
         .arg("--wait")
         .arg(command.get_program())
         .args(command.get_args())
-        .current_dir(command.get_current_dir().unwrap())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    for (name, value) in command.get_envs() {
+    setsid.spawn().unwrap()
+}
+
+/// A program in the folder and the environment of another one.
+fn where_it_runs(program: &str, other: &Command) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(other.get_current_dir().unwrap());
+    for (name, value) in other.get_envs() {
         match value {
-            Some(value) => setsid.env(name, value),
-            None => setsid.env_remove(name),
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
         };
     }
-    setsid.spawn().unwrap()
+    command
 }

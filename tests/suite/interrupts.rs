@@ -22,6 +22,17 @@ fn waiting(place: &Place, arguments: &[&str]) -> Child {
     child
 }
 
+/// Kills the QEMU of the first machine that the events tell of.
+fn kill_machine(place: &Place, events: &str) {
+    let events = fs::read_to_string(place.path().join(events)).unwrap();
+    let pid = events
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|event| event["pid"].as_u64())
+        .unwrap();
+    signal(u32::try_from(pid).unwrap(), "KILL");
+}
+
 fn ended_by(name: &str) {
     let place = Place::new();
     let child = waiting(&place, &[]);
@@ -112,13 +123,7 @@ fn the_global_timeout_tells_what_was_waited_for() {
 fn a_killed_machine_ends_the_run() {
     let place = Place::new();
     let child = waiting(&place, &[]);
-    let events = fs::read_to_string(place.path().join(EVENTS)).unwrap();
-    let pid = events
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|event| event["pid"].as_u64())
-        .unwrap();
-    signal(u32::try_from(pid).unwrap(), "KILL");
+    kill_machine(&place, EVENTS);
     let ended = place.finish(child);
     // The script swallows the exception and ends well, which changes nothing.
     assert!(ended.stdout.contains("\nswallowed\n"), "{}", ended.seen());
@@ -165,13 +170,7 @@ fn a_machine_killed_at_any_moment_ends_the_run() {
         place.wait_for_text(events, "at it: ");
         place.wait_for_text(events, "machine_started");
         std::thread::sleep(std::time::Duration::from_millis(300));
-        let text = fs::read_to_string(place.path().join(events)).unwrap();
-        let pid = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .find_map(|event| event["pid"].as_u64())
-            .unwrap();
-        signal(u32::try_from(pid).unwrap(), "KILL");
+        kill_machine(&place, events);
         let ended = place.finish(child);
         assert_eq!(ended.code, Some(4), "{operation}: {}", ended.seen());
         assert!(

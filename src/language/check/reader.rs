@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
         match (target, from) {
             (Expr::Name(name), _) => self.bind(name.id.as_str(), from),
             (Expr::Tuple(targets), From::ElementOf(Expr::Call(call))) => {
-                let function = call.func.as_name_expr().map(|name| name.id.as_str());
+                let function = name(&call.func);
                 let lists = &call.arguments.args;
                 for (position, target) in targets.elts.iter().enumerate() {
                     let list = match function {
@@ -181,18 +181,16 @@ impl<'a> Reader<'a> {
     }
 
     fn comprehension(&mut self, generators: &'a [ast::Comprehension], results: &[&'a Expr]) {
-        let Some((first, others)) = generators.split_first() else {
+        let Some(first) = generators.first() else {
             return;
         };
         // The first is evaluated outside.
         self.visit_expr(&first.iter);
         self.within(ScopeKind::Comprehension, |reader| {
-            reader.assign(&first.target, From::ElementOf(&first.iter));
-            for condition in &first.ifs {
-                reader.visit_expr(condition);
-            }
-            for generator in others {
-                reader.visit_expr(&generator.iter);
+            for (position, generator) in generators.iter().enumerate() {
+                if position > 0 {
+                    reader.visit_expr(&generator.iter);
+                }
                 reader.assign(&generator.target, From::ElementOf(&generator.iter));
                 for condition in &generator.ifs {
                     reader.visit_expr(condition);

@@ -64,6 +64,9 @@ pub enum Expect {
     Raw,
     Output,
     OutputAndStatus,
+    /// The command itself prints a line: a status, and an output in base64.
+    /// This comes sooner than what is read to its end.
+    Answer,
 }
 
 struct Request {
@@ -110,7 +113,7 @@ impl Shell {
     /// # Errors
     /// When QEMU closes the connection.
     pub async fn greeting(&self) -> Result<(), ShellError> {
-        self.request("", Expect::Greeting, None).await.map(drop)
+        self.run("", Expect::Greeting, None).await.map(drop)
     }
 
     /// Runs a line of bash and waits for what is expected of it, for at most
@@ -120,15 +123,6 @@ impl Shell {
     /// # Errors
     /// When the guest goes away, answers nonsense, or takes too long.
     pub async fn run(
-        &self,
-        command: &str,
-        expect: Expect,
-        limit: Option<Duration>,
-    ) -> Result<Outcome, ShellError> {
-        self.request(command, expect, limit).await
-    }
-
-    async fn request(
         &self,
         command: &str,
         expect: Expect,
@@ -192,12 +186,10 @@ impl Talk {
             };
             match turn {
                 Turn::Answered(outcome) => {
-                    self.greeted |= matches!(outcome, Err(ShellError::Rebooted));
-                    let broken = matches!(
-                        outcome,
-                        Err(ShellError::Closed | ShellError::Connect(_) | ShellError::Garbage(..))
-                    );
+                    let broken =
+                        matches!(outcome, Err(ShellError::Closed | ShellError::Garbage(..)));
                     if matches!(outcome, Err(ShellError::Rebooted)) {
+                        self.greeted = true;
                         // It starts with no guard.
                         let _ = self.set_up().await;
                     }
@@ -263,33 +255,41 @@ impl Talk {
                 self.lines.terminal.write(&bytes).await?;
                 return Ok(Outcome::default());
             }
-            Expect::Output | Expect::OutputAndStatus => {}
+            Expect::Output | Expect::OutputAndStatus | Expect::Answer => {}
         }
         // Whoever sends another command has noticed that the guest started anew.
         self.greeted = false;
         let sink = self.lines.sink();
-        let line = format!("{command} | (base64 -w 0; echo){sink}\n");
-        self.lines.terminal.write(line.as_bytes()).await?;
-        let answer = self.lines.reply().await?;
-        let output = decode_base64(&answer)
-            .ok_or_else(|| ShellError::Garbage(excerpt(&answer), "a command's output in base64"))?;
-        if expect == Expect::Output {
+        if expect == Expect::Answer {
+            // Where it ends without a word, its status is the answer.
+            let line = format!("{{ {command} || echo $?; }}{sink}\n");
+            let answer = self.exchange(&line).await?;
+            let (status, output) = answer.split_at(
+                answer
+                    .iter()
+                    .position(|byte| *byte == b' ')
+                    .unwrap_or(answer.len()),
+            );
             return Ok(Outcome {
-                status: None,
-                output,
+                status: Some(parse_status(status)?),
+                output: parse_output(output)?,
             });
         }
-        let line = format!("echo ${{PIPESTATUS[0]}}{sink}\n");
+        let line = format!("{command} | (base64 -w 0; echo){sink}\n");
+        let output = parse_output(&self.exchange(&line).await?)?;
+        let status = if expect == Expect::Output {
+            None
+        } else {
+            let line = format!("echo ${{PIPESTATUS[0]}}{sink}\n");
+            Some(parse_status(&self.exchange(&line).await?)?)
+        };
+        Ok(Outcome { status, output })
+    }
+
+    /// Has the shell run a line that is answered by one.
+    async fn exchange(&mut self, line: &str) -> Result<Vec<u8>, ShellError> {
         self.lines.terminal.write(line.as_bytes()).await?;
-        let answer = self.lines.reply().await?;
-        let status = std::str::from_utf8(&answer)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .ok_or_else(|| ShellError::Garbage(excerpt(&answer), "a command's exit status"))?;
-        Ok(Outcome {
-            status: Some(status),
-            output,
-        })
+        self.lines.reply().await
     }
 
     /// Starts the guard in the guest and finds the port for replies. A guest
@@ -299,8 +299,7 @@ impl Talk {
         if self.lines.guard.is_none() {
             return Ok(());
         }
-        self.lines.terminal.write(set_up_line().as_bytes()).await?;
-        let answer = self.lines.reply().await?;
+        let answer = self.exchange(&set_up_line()).await?;
         let port = String::from_utf8_lossy(&answer).trim().to_owned();
         self.lines.replies_port = (!port.is_empty()).then_some(port);
         Ok(())
@@ -320,12 +319,18 @@ fn excerpt(line: &[u8]) -> String {
         .to_owned()
 }
 
-fn decode_base64(line: &[u8]) -> Option<Vec<u8>> {
+fn parse_output(line: &[u8]) -> Result<Vec<u8>, ShellError> {
     use base64::Engine as _;
-    let trimmed = line.trim_ascii();
     base64::engine::general_purpose::STANDARD
-        .decode(trimmed)
+        .decode(line.trim_ascii())
+        .map_err(|_| ShellError::Garbage(excerpt(line), "a command's output in base64"))
+}
+
+fn parse_status(line: &[u8]) -> Result<i32, ShellError> {
+    std::str::from_utf8(line)
         .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| ShellError::Garbage(excerpt(line), "a command's exit status"))
 }
 
 #[cfg(test)]
