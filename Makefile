@@ -6,6 +6,8 @@ FLAGS := --ignore-rust-version
 SNOWGLOBE := target/debug/snowglobe
 # Brings the guests' packages into the Nix store, where they are not.
 GUESTS := guest fetch --if-needed
+# What only tests use: EFI firmware, and an X server with a font and a client.
+TEST_PACKAGES := ovmf tightvncserver xfonts-base x11-utils
 
 .PHONY: demo test bench build setup clean
 
@@ -20,7 +22,7 @@ test: setup
 	cargo fmt --check
 	$(CARGO) test $(FLAGS) --no-run
 	$(CARGO) clippy $(FLAGS) --all-targets -- --deny warnings
-	$(SNOWGLOBE) $(GUESTS)
+	$(SNOWGLOBE) $(GUESTS) $(TEST_PACKAGES)
 	$(CARGO) test $(FLAGS)
 
 ## Speed, as ratios taken side by side in one run.

@@ -15,7 +15,7 @@ pub enum GuestCommand {
         /// More Debian packages, for tests to use as `pkgs.NAME`.
         packages: Vec<String>,
         /// Do nothing where everything is there already.
-        #[arg(long, conflicts_with = "packages")]
+        #[arg(long)]
         if_needed: bool,
     },
 }
@@ -26,7 +26,7 @@ impl GuestCommand {
             packages,
             if_needed,
         } = self;
-        if *if_needed && guest::is_complete(Library::packages())? {
+        if *if_needed && guest::is_complete(Library::packages(), packages)? {
             return Ok(ExitCode::SUCCESS);
         }
         let index = guest::fetch(&Nix::new(&[]), Library::packages(), packages, &|step| {

@@ -102,7 +102,7 @@ pub fn download(folder: &Path, packages: &[(&str, &str)]) -> Result<Vec<PathBuf>
 fn installed_stanza(name: &str) -> String {
     format!(
         "Package: {name}\nStatus: install ok installed\nVersion: 999:1\nArchitecture: amd64\n\
-         Multi-Arch: foreign\nMaintainer: none\nDescription: left out\n\n"
+         Multi-Arch: allowed\nMaintainer: none\nDescription: left out\n\n"
     )
 }
 

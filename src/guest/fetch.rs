@@ -61,16 +61,17 @@ pub fn index_path() -> Result<PathBuf, Error> {
     Ok(data.join("snowglobe/guest-index.json"))
 }
 
-/// Whether everything that `wanted_json` names is in the store already.
+/// Whether everything that `wanted_json` and `requested` name is in the store already.
 ///
 /// # Errors
 /// When the environment names no home.
-pub fn is_complete(wanted_json: &str) -> Result<bool, Error> {
+pub fn is_complete(wanted_json: &str, requested: &[String]) -> Result<bool, Error> {
     let wanted = parse(wanted_json);
     Ok(read_index(&index_path()?).is_some_and(|index| {
         let stored = index.debs.values().chain(index.npm.values());
         index.version == INDEX_VERSION
             && index.wanted == wanted
+            && requested.iter().all(|name| index.requested.contains(name))
             && stored
                 .map(|stored| &stored.file)
                 .chain([&index.busybox])

@@ -55,7 +55,6 @@ fn row(function: &Function) -> String {
     let origin = match function.origin {
         Origin::Common => "",
         Origin::Own => " *(Snowglobe's own)*",
-        Origin::Missing => " *(not supported yet)*",
     };
     format!(
         "| `{}({parameters})` | {}{origin} |\n",

@@ -40,8 +40,6 @@ pub enum Origin {
     Common,
     /// nixpkgs' driver does not.
     Own,
-    /// nixpkgs' driver has it, and this program not yet.
-    Missing,
 }
 
 /// One parameter of a function.
@@ -235,8 +233,6 @@ impl<'a> Reader<'a> {
         };
         let origin = if decorated("_own") {
             Origin::Own
-        } else if decorated("_not_yet") {
-            Origin::Missing
         } else {
             Origin::Common
         };
@@ -366,10 +362,7 @@ mod tests {
         assert_eq!(kinds[..2], [Kind::Rest, Kind::KeywordOnly]);
         assert_eq!(succeed.returns, "str");
         assert!(machine.property("connected").unwrap().settable);
-        assert_eq!(
-            machine.method("read_efi_vars").unwrap().origin,
-            Origin::Missing
-        );
+        assert_eq!(machine.method("expect").unwrap().origin, Origin::Own);
         assert_eq!(vocabulary.value("machines"), Some("list[Machine]"));
         assert!(vocabulary.function("deadline").unwrap().context_manager);
         assert!(vocabulary.class("Assertions").unwrap().open);

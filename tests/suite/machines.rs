@@ -32,6 +32,16 @@ fn display() {
 }
 
 #[test]
+fn windows() {
+    holds("windows.nix");
+}
+
+#[test]
+fn efi() {
+    holds("efi.nix");
+}
+
+#[test]
 fn copies() {
     holds("copies.nix");
 }

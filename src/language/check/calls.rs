@@ -6,7 +6,7 @@ use rustpython_vm::compiler::ast;
 use super::names::Place;
 use super::types::{Scene, Type, has_member, literal};
 use super::{Finding, similar};
-use crate::language::{Class, Function, Kind, Origin, Parameter};
+use crate::language::{Class, Function, Kind, Parameter};
 
 pub(super) fn check(scene: &Scene<'_, '_>) -> Vec<Finding> {
     let attributes = scene
@@ -54,12 +54,6 @@ fn attribute(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Op
         }
         _ => return None,
     };
-    if let Some(method) = class.method(name)
-        && method.origin == Origin::Missing
-    {
-        let message = format!("`{name}' is not supported yet: the run will fail here");
-        return Some(Finding::warning("not-supported", message, range));
-    }
     let known = has_member(class, name)
         || name.starts_with("__")
         || scene.names.own_attributes.contains(name);

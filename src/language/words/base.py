@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os as os
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, TypeAlias
 
@@ -56,16 +55,6 @@ class _Cancelled(BaseException):
 def _own(word):
     """Marks a word that nixpkgs' driver does not have."""
     return word
-
-
-def _not_yet(word):
-    """Marks a word of nixpkgs' driver that is still missing here."""
-
-    @functools.wraps(word)
-    def missing(*_, **__):
-        raise MachineError(f"{word.__name__}() is not supported yet")
-
-    return missing
 
 
 class _Default(float):

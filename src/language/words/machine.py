@@ -538,21 +538,28 @@ class Machine:
         """Plug them in again."""
         self._call("set_networks", up=True)
 
-    @_not_yet
+    # ── EFI variables, while the machine is off ─────────────────────────────
+    @property
+    def efi_vars(self) -> EfiVars:
+        """The store of the machine's EFI variables."""
+        return EfiVars(self.state_dir / f"{self.name}-efi-vars.fd", self)
+
     def create_efi_vars(self) -> None:
-        """Make the machine's EFI variables anew."""
+        """Make an empty store of EFI variables. Fails where the machine has one."""
+        self.efi_vars.create_empty()
 
-    @_not_yet
-    def read_efi_vars(self) -> Any:
+    def read_efi_vars(self) -> list[EfiVariable]:
         """The machine's EFI variables."""
+        return self.efi_vars.read()
 
-    @_not_yet
-    def write_efi_vars(self, variables: Any) -> None:
-        """Set the machine's EFI variables."""
+    def write_efi_vars(self, variables: list[EfiVariable]) -> None:
+        """Set EFI variables; the others stay as they are."""
+        self.efi_vars.write(variables)
 
-    @_not_yet
     def dump_efi_vars(self) -> None:
-        """Show the machine's EFI variables."""
+        """Print the machine's EFI variables."""
+        for variable in self.read_efi_vars():
+            variable.print()
 
     # ── log ─────────────────────────────────────────────────────────────────
     def log(self, msg: object) -> None:

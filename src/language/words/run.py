@@ -405,6 +405,24 @@ for _class in (Machine, Process, Background, PollingCondition):
 _mark_defaults([retry])
 
 
+def _provide_nixpkgs_modules():
+    """Modules of nixpkgs' driver, for scripts that import from it."""
+    modules = {
+        "test_driver": [],
+        "test_driver.errors": [MachineError, RequestedAssertionFailed],
+        "test_driver.efi": [EfiVariable, EfiVars],
+        "test_driver.machine": [Machine],
+    }
+    for name, words in modules.items():
+        module = type(contextlib)(name)
+        module.__path__ = []
+        vars(module).update({word.__name__: word for word in words})
+        sys.modules[name] = module
+
+
+_provide_nixpkgs_modules()
+
+
 def _vocabulary():
     """What a script sees: the public names of this module, and the test's own."""
     modules = type(contextlib)

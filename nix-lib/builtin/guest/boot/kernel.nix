@@ -30,9 +30,17 @@ let
     length=$(( $(number 588 4) - 4 ))
     tail -c +$((start + 1)) $file | head -c $length | ${pkgs.xz-utils}/bin/xz -dc > $out/vmlinux
   '';
+
+  # As the firmware of EFI wants it.
+  packed = run "debian-vmlinuz" { } ''
+    dpkg-deb -x ${deb index.kernel} x
+    mkdir $out
+    cp x/boot/vmlinuz-* $out/vmlinuz
+  '';
 in
 {
   vmlinux = "${package}/vmlinux";
+  vmlinuz = "${packed}/vmlinuz";
 
   # The modules of these names and all they need, with the order to load them
   # in. One that the kernel has built in is none; a name that it does not know

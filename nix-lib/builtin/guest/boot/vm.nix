@@ -85,6 +85,19 @@ let
   ++ cards
   ++ [ sharedFolder ]
   ++ lib.optional cfg.graphics (device "-vga std");
+  # The firmware writes its variables into a file of the machine's own.
+  firmware = lib.optionalString cfg.useEFIBoot (
+    let
+      folder = "${pkgs.debianPackage "ovmf"}/share/OVMF";
+      variables = "${name}-efi-vars.fd";
+    in
+    ''
+      [ -e ${escapeShellArg variables} ] || install -m 644 ${folder}/OVMF_VARS_4M.fd ${escapeShellArg variables}
+      set -- \
+        -drive if=pflash,format=raw,unit=0,readonly=on,file=${folder}/OVMF_CODE_4M.fd \
+        -drive if=pflash,format=raw,unit=1,file=${escapeShellArg variables} "$@"
+    ''
+  );
   restriction = lib.optionalString cfg.restrictNetwork ",restrict=on";
   forwards = lib.concatMapStrings (
     {
@@ -123,7 +136,7 @@ let
         processor=max
       fi
 
-      ${concatStrings (lib.reverseList devices)}
+      ${concatStrings (lib.reverseList devices)}${firmware}
       # shellcheck disable=SC2086
       exec qemu-system-x86_64 \
         -name ${escapeShellArg hostName} \
@@ -131,7 +144,7 @@ let
         -m ${toString cfg.memorySize} -smp ${toString cfg.cores} \
         -nodefaults -no-user-config \
         -display none \
-        -kernel ${kernel.vmlinux} -initrd ${initrd} \
+        -kernel ${if cfg.useEFIBoot then kernel.vmlinuz else kernel.vmlinux} -initrd ${initrd} \
         -append ${escapeShellArg parameters}" ''${QEMU_KERNEL_PARAMS:-}" \
         ${lib.concatStringsSep " " (cfg.qemu.options ++ cfg.qemu.networkingOptions)} \
         ''${QEMU_OPTS:-} "$@"

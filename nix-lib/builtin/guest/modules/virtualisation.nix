@@ -72,6 +72,9 @@ in
       networkingOptions = option (types.listOf types.str) [ ] "More network arguments for QEMU.";
       package = option types.raw null "Not used: QEMU is the machine's own.";
     };
+    useEFIBoot =
+      option types.bool false
+        "Whether the firmware is EFI's, EDK2 out of the package ovmf (`snowglobe guest fetch ovmf').";
     restrictNetwork =
       option types.bool true
         "Whether the guest is kept from the host's network; what `forwardPorts' says works all the same.";
