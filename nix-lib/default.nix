@@ -19,7 +19,7 @@ let
 
   value = load.follow attribute arguments (load.import file);
   tests = adapters.testsIn {
-    inherit file value;
+    inherit value;
     path = attribute;
   };
   present =

@@ -64,7 +64,9 @@ let
   follow =
     names: arguments: value:
     let
-      called = call arguments value;
+      # What `{ ... }:' gives is the same whatever it is called with.
+      isOpen = isFunction value && functionArgs value == { };
+      called = if isOpen && names != [ ] then value arguments else call arguments value;
       name = builtins.head names;
       next = follow (builtins.tail names) arguments;
       known = builtins.concatStringsSep ", " (builtins.attrNames called);

@@ -15,6 +15,7 @@ let
   fail = message: throw "snowglobe: ${message}";
 
   builtinTest = import ./builtin.nix;
+  runTest = import ./runtest.nix;
   nixos2020 = import ./nixos-2020.nix;
 
   # The package set for tests that do not bring one.
@@ -28,66 +29,108 @@ let
     else
       fail "the test brings no nixpkgs: give one with -I nixpkgs=PATH or --nixpkgs PATH, or --nixpkgs builtin for the built-in guests";
 
-  # A module or plain set is made a test by whatever nixpkgs offers for it.
-  fromPlain =
+  # A module is made a test by whatever nixpkgs offers for it.
+  fromModule =
+    module:
+    if pkgs ? testers.runNixOSTest then
+      pkgs.testers.runNixOSTest module
+    else
+      pkgs.nixosTest (if isFunction module then module { inherit pkgs lib; } else module);
+  inherit (pkgs) lib;
+
+  # What files of nixpkgs' own tests may ask for.
+  offered = {
+    inherit pkgs lib;
+    inherit (pkgs) system;
+    runTest = fromModule;
+    runTestOn = _: fromModule;
+  };
+
+  isDerivation = value: isAttrs value && value.type or null == "derivation";
+  isModule =
     value:
-    if pkgs ? testers.runNixOSTest then pkgs.testers.runNixOSTest value else pkgs.nixosTest value;
+    isAttrs value
+    && (
+      value ? testScript || value ? nodes || value ? machine || value ? containers || value ? imports
+    );
+  isRunTest =
+    value:
+    value ? nodes
+    && (value ? testScriptString && value ? driverInteractive || value ? config.testScriptString);
+  is2020 = value: isDerivation value && value ? nodes && value ? driver.testScript;
+
+  # The adapter for a value that is one test, or null.
+  adapterFor =
+    value:
+    if !isAttrs value then
+      null
+    else if value._type or null == "snowglobe-test" then
+      builtinTest
+    else if isRunTest value then
+      runTest
+    else if is2020 value then
+      nixos2020
+    else
+      null;
+
+  # Tests lie side by side in sets, not deep in them: what is deeper is a
+  # package set that somebody passes on.
+  deepest = 3;
+
+  # All tests in a value, as { path, test }.
+  search =
+    path: value:
+    let
+      adapter = adapterFor value;
+      wanted = builtins.functionArgs value;
+      missing = filter (name: !wanted.${name} && !(offered ? ${name})) (attrNames wanted);
+      result = value (builtins.intersectAttrs wanted offered);
+      inner = filter (name: !isFunction value.${name}) (attrNames value);
+    in
+    if adapter != null then
+      [ (checked path (adapter value)) ]
+    else if isFunction value && (missing != [ ] || isModule result) then
+      search path (fromModule value)
+    else if isFunction value then
+      search path result
+    else if isDerivation value || !isAttrs value || value ? callPackage then
+      [ ]
+    else if isModule value then
+      search path (fromModule value)
+    else if length path >= deepest then
+      [ ]
+    else
+      concatLists (map (name: search (path ++ [ name ]) value.${name}) inner);
+
+  testsIn =
+    { path, value }:
+    let
+      tests = search path value;
+      incomplete = isModule value && !(value ? imports);
+    in
+    if incomplete && adapterFor value == null && !(value ? testScript) then
+      fail "${show path} has no testScript"
+    else if
+      incomplete && adapterFor value == null && !(value ? nodes || value ? machine || value ? containers)
+    then
+      fail "${show path} has no nodes: a test needs at least one machine"
+    else if tests == [ ] then
+      fail "${show path} is ${describe value}: ${accepted}"
+    else
+      tests;
 
   show = path: if path == [ ] then "the file's value" else "`${concatStringsSep "." path}'";
 
-  isPlain = value: value ? testScript || value ? nodes || value ? machine;
-
-  testsIn =
-    {
-      file,
-      path,
-      value,
-    }:
-    if value._type or null == "snowglobe-test" then
-      [ (checked path (builtinTest value)) ]
-    else if isAttrs value && value.type or null == "derivation" && value ? nodes && value ? driver then
-      [ (checked path (nixos2020 value)) ]
-    else if isAttrs value && value.type or null == "derivation" then
-      fail "${show path} is the derivation ${value.name or "?"}, and not a test: a test has `nodes' and `driver' beside it"
-    else if isFunction value then
-      testsIn {
-        inherit file path;
-        value = value (
-          builtins.intersectAttrs (builtins.functionArgs value) {
-            inherit pkgs;
-            inherit (pkgs) lib system;
-          }
-        );
-      }
-    else if !isAttrs value then
-      fail "${show path} is of type ${builtins.typeOf value}, and not a test"
-    else if isPlain value && !(value ? testScript) then
-      fail "${show path} has no testScript"
-    else if isPlain value && !(value ? nodes || value ? machine) then
-      fail "${show path} has no nodes: a test needs at least one machine"
-    else if isPlain value then
-      testsIn {
-        inherit file path;
-        value = fromPlain value;
-      }
+  describe =
+    value:
+    if isDerivation value then
+      "the derivation ${value.name or "?"}, and not a test"
+    else if isAttrs value then
+      "a set (${concatStringsSep ", " (attrNames value)}) without a test in it"
     else
-      let
-        inner = filter (name: isAttrs value.${name} || isFunction value.${name}) (attrNames value);
-        tests = concatLists (
-          map (
-            name:
-            testsIn {
-              inherit file;
-              path = path ++ [ name ];
-              value = value.${name};
-            }
-          ) inner
-        );
-      in
-      if tests == [ ] then
-        fail "${show path} holds no test: one is a set with name, nodes and testScript"
-      else
-        tests;
+      "of type ${builtins.typeOf value}, and not a test";
+
+  accepted = "a test is what runTest, testers.runNixOSTest, nixosTest or makeTest give, a module or set with name, nodes and testScript, a function to one of these, or a set of them";
 
   # Node names are host names, and the script sees them as Python names.
   checked =

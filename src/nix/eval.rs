@@ -276,29 +276,23 @@ fn nix_arguments(arguments: &Arguments) -> String {
 
 /// Nix's message without what only concerns this program: where in its own
 /// library the evaluation was, the word that marks its own messages, and
-/// warnings about the machine's set-up.
+/// warnings about the machine's set-up. Before 2.20 the steps that led to an
+/// error follow it, since then they go before it.
 fn trim_message(message: &str, library: &Path) -> String {
     let own = library.to_string_lossy();
-    let mut kept: Vec<String> = Vec::new();
-    let mut hiding = false;
-    let news: Vec<&str> = message.lines().filter(|line| !is_noise(line)).collect();
-    for block in news.join("\n").split("\n\n") {
-        if is_excerpt(block) {
-            // It shows the source that the block before it names.
-            if !hiding {
-                kept.push(block.to_owned());
-            }
-            continue;
+    let mut items: Vec<Vec<&str>> = vec![Vec::new()];
+    for line in message.lines().filter(|line| !is_noise(line)) {
+        if is_step(line) || line.trim_start().starts_with("error:") {
+            items.push(Vec::new());
         }
-        hiding = block.contains(own.as_ref());
-        let lines: Vec<&str> = block
-            .lines()
-            .filter(|line| !line.contains(own.as_ref()))
-            .collect();
-        if !lines.is_empty() {
-            kept.push(lines.join("\n"));
+        if let Some(item) = items.last_mut() {
+            item.push(line);
         }
     }
+    let kept: Vec<String> = items
+        .iter()
+        .filter_map(|item| trim_item(item, &own))
+        .collect();
     kept.join("\n\n")
         .replace("error: snowglobe: ", "error: ")
         .trim()
@@ -306,20 +300,44 @@ fn trim_message(message: &str, library: &Path) -> String {
         .to_owned()
 }
 
-/// Lines such as `   12|   foo = bar;` and the marks below them.
-fn is_excerpt(block: &str) -> bool {
-    block.lines().all(|line| {
-        line.trim_start()
-            .trim_start_matches(|c: char| c.is_ascii_digit())
-            .trim_start()
-            .starts_with('|')
-    })
+/// An error, or a step that led to one, without where it was in the library;
+/// None where nothing is left.
+fn trim_item(item: &[&str], own: &str) -> Option<String> {
+    let is_own = |line: &str| line.contains(own);
+    if item.first().is_some_and(|line| is_step(line)) && item.iter().any(|line| is_own(line)) {
+        return None;
+    }
+    let mut hiding = false;
+    let mut kept = Vec::new();
+    for line in item {
+        // It shows the source that the line before it names.
+        hiding = is_own(line) || hiding && is_excerpt(line);
+        if !hiding {
+            kept.push(*line);
+        }
+    }
+    let text = kept.join("\n").trim().to_owned();
+    (text != "error:" && !text.is_empty()).then_some(text)
+}
+
+/// A line such as `… while evaluating the attribute 'x'`.
+fn is_step(line: &str) -> bool {
+    line.trim_start().starts_with('…')
+}
+
+/// A line such as `   12|   foo = bar;`, the marks below one, or an empty one.
+fn is_excerpt(line: &str) -> bool {
+    let rest = line
+        .trim_start()
+        .trim_start_matches(|c: char| c.is_ascii_digit());
+    rest.trim_start().starts_with('|') || rest.is_empty()
 }
 
 fn is_noise(line: &str) -> bool {
     line.starts_with("(use '--show-trace'")
         || line.starts_with("warning: the group 'nixbld'")
         || line.starts_with("warning: unknown setting")
+        || line.trim_start().starts_with("(stack trace truncated")
 }
 
 #[cfg(test)]
@@ -347,6 +365,15 @@ mod tests {
         assert_eq!(
             trim_message(message, Path::new("/cache/lib")),
             "there is no attribute `x'"
+        );
+    }
+
+    #[test]
+    fn steps_before_an_error_are_trimmed_as_those_after_it() {
+        let message = "error:\n       … while calling the 'map' builtin\n         at /cache/lib/default.nix:41:1:\n           40| in\n           41| map present tests\n             | ^\n\n       … while evaluating the option `nodes'\n         at /home/t.nix:3:5:\n            3|   x\n             |   ^\n\n       (stack trace truncated; use '--show-trace' to show the full, detailed trace)\n\n       error: there is no attribute `x'\n";
+        assert_eq!(
+            trim_message(message, Path::new("/cache/lib")),
+            "… while evaluating the option `nodes'\n         at /home/t.nix:3:5:\n            3|   x\n             |   ^\n\nerror: there is no attribute `x'"
         );
     }
 

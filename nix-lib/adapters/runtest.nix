@@ -1,0 +1,57 @@
+# Tests of nixpkgs since 2022 (`runTest', `testers.runNixOSTest',
+# `testers.nixosTest', `makeTest'): the configuration of the test's own module
+# system is at hand, beside the derivation or as the value itself.
+value:
+let
+  config = if value ? testScriptString then value else value.config;
+  inherit (config) hostPkgs;
+
+  # Cards by name, in the order in which QEMU gets them. Before 2023 a node
+  # had only `vlans'.
+  cardsOf =
+    { virtualisation, ... }:
+    if virtualisation ? allInterfaces then
+      builtins.attrValues virtualisation.allInterfaces
+    else
+      builtins.genList (n: {
+        name = "eth${toString (n + 1)}";
+        vlan = builtins.elemAt virtualisation.vlans n;
+      }) (builtins.length virtualisation.vlans);
+
+  # Its state can be saved where it mounts nothing of the host.
+  isSnapshotSafe =
+    { virtualisation, ... }:
+    (virtualisation.useNixStoreImage or false) && (virtualisation.sharedDirectories or { }) == { };
+in
+{
+  inherit (config)
+    name
+    globalTimeout
+    enableOCR
+    skipLint
+    ;
+  testScript = config.testScriptString;
+  skipTypeCheck = config.skipTypeCheck or false;
+  pythonPackages = map toString ((config.extraPythonPackages or (_: [ ])) hostPkgs.python3Packages);
+  # They are listed, and cannot be run.
+  containers = builtins.mapAttrs (_: container: {
+    vlans = map (card: card.vlan) (cardsOf container);
+  }) (config.containers or { });
+  shell = hostPkgs.stdenv.shell;
+  nodes = builtins.mapAttrs (
+    _: node:
+    let
+      inherit (node.system.build) vm;
+      cards = cardsOf node;
+    in
+    {
+      start_script = "${vm}/bin/run-${node.system.name}-vm";
+      inherit (vm) system;
+      vlans = map (card: card.vlan) cards;
+      interfaces = map (card: card.name) cards;
+      memory_mib = node.virtualisation.memorySize;
+      guest = "nixos";
+      snapshot_safe = isSnapshotSafe node;
+    }
+  ) config.nodes;
+}
