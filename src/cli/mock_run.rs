@@ -11,8 +11,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::check::read_script;
+use super::conduct::{exit_code, interrupts, wait_for};
 use super::error::Failed;
-use super::run::{exit_code, interrupts, wait_for};
 use super::source::read_json;
 use crate::event::{Event, Events, Record};
 use crate::language::Vocabulary;

@@ -1,6 +1,8 @@
 //! The command line: which command, which display, which exit code.
 
 mod check;
+mod conduct;
+mod driver;
 mod error;
 mod eval;
 mod findings;
@@ -32,6 +34,8 @@ struct Cli {
 enum Command {
     /// Evaluate, build and run a file's tests.
     Run(run::RunCommand),
+    /// Run a built test, taking the command line of nixpkgs' own test driver.
+    Driver(driver::DriverCommand),
     /// Check the scripts of a file's tests, without building or booting anything.
     Check(check::CheckCommand),
     /// Print the manifest of a file's tests, without building anything.
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failed> {
     match cli.command {
         Command::Run(command) => command.run(),
+        Command::Driver(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Stubs(command) => command.run(),
         Command::MockRun(command) => command.run(),

@@ -55,6 +55,16 @@ impl Origin {
         }
     }
 
+    /// A script that is in no file.
+    #[must_use]
+    pub fn of_text(script: String) -> Self {
+        Self {
+            script,
+            test: None,
+            map: OnceLock::from(None),
+        }
+    }
+
     #[must_use]
     pub fn script(&self) -> &str {
         &self.script

@@ -16,6 +16,8 @@ use crate::event::{Event, Record};
 
 const EVENTS: &str = "events.jsonl";
 const JUNIT: &str = "junit.xml";
+/// The folder of the machines' consoles.
+const CONSOLE: &str = "console";
 
 /// Why there is no output folder.
 #[derive(Debug, Error)]
@@ -65,16 +67,46 @@ impl Output {
         for entry in entries.iter().filter(|entry| !entry.ends_with(EVENTS)) {
             remove(entry).map_err(unwritable)?;
         }
-        fs::create_dir(folder.join("console")).map_err(unwritable)?;
-        let events = File::create(folder.join(EVENTS)).map_err(unwritable)?;
+        Self::begin(folder, test).map_err(unwritable)
+    }
+
+    /// Takes a folder that is there and may hold anything, as nixpkgs' driver
+    /// does: only our own files in it are replaced.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be written, or holds other files of the
+    /// same names.
+    pub fn beside(folder: &Path, test: &str) -> Result<Self, OutputError> {
+        let unwritable = |source| OutputError::Unwritable {
+            path: folder.to_owned(),
+            source,
+        };
+        let folder = &folder.canonicalize().map_err(unwritable)?;
+        let is_ours = folder.join(EVENTS).is_file();
+        for name in [CONSOLE, JUNIT] {
+            let path = folder.join(name);
+            if !path.exists() {
+                continue;
+            }
+            if !is_ours {
+                return Err(OutputError::Foreign(path));
+            }
+            remove(&path).map_err(unwritable)?;
+        }
+        Self::begin(folder, test).map_err(unwritable)
+    }
+
+    fn begin(folder: &Path, test: &str) -> io::Result<Self> {
+        fs::create_dir(folder.join(CONSOLE))?;
+        let events = File::create(folder.join(EVENTS))?;
         let output = Self {
-            folder: folder.clone(),
+            folder: folder.to_owned(),
             test: test.to_owned(),
             events,
             subtests: Vec::new(),
             broken: false,
         };
-        output.write_junit(None).map_err(unwritable)?;
+        output.write_junit(None)?;
         Ok(output)
     }
 

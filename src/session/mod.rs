@@ -45,6 +45,10 @@ pub enum SessionError {
     Network { number: u32, source: io::Error },
     #[error("the script engine cannot be started: {0}")]
     Engine(io::Error),
+    #[error(
+        "the test's container `{0}' cannot be run: containers (systemd-nspawn) are not supported yet"
+    )]
+    Container(String),
     #[error("the run script {0} is not named run-NAME-vm")]
     StartScript(PathBuf),
 }
@@ -77,8 +81,11 @@ impl From<(String, Trouble)> for Cut {
 /// Whether the machine has what the test's machines need.
 ///
 /// # Errors
-/// When QEMU is missing.
+/// When QEMU is missing, or a node is of a kind that cannot be run.
 pub fn preflight(manifest: &Manifest) -> Result<(), SessionError> {
+    if let Some(name) = manifest.containers.keys().next() {
+        return Err(SessionError::Container(name.clone()));
+    }
     let needed = manifest
         .nodes
         .values()

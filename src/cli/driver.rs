@@ -1,0 +1,368 @@
+//! `snowglobe driver`: runs what is built already, as nixpkgs' own test driver does.
+//!
+//! It takes the command lines and the environments of the drivers of 2020
+//! (start scripts, and the script in `testScript`), of 2021 to 2025 (options,
+//! each with a variable that stands in for it) and of 2026 (`--config`), and a
+//! manifest that is built.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::check::read_script;
+use super::conduct::{Conduct, exit_code, interrupts};
+use super::error::Failed;
+use super::source::read_json;
+use crate::event::Level;
+use crate::manifest::{self, Guest, Manifest, Node, Source};
+use crate::origin::Origin;
+use crate::report::Output;
+use crate::session;
+
+/// What nixpkgs' driver grants a test that says nothing.
+const DEFAULT_TIMEOUT_S: u64 = 3600;
+
+#[derive(Debug, Args)]
+pub struct DriverCommand {
+    /// The script [default: $testScript]; or, as for the driver of 2020, the machines' start scripts.
+    #[arg(value_name = "SCRIPT")]
+    files: Vec<PathBuf>,
+    /// The manifest of a test, built.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "start_scripts", "vlans", "files"])]
+    manifest: Option<PathBuf>,
+    /// The configuration file that the driver of 2026 takes.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["start_scripts", "vlans", "files"])]
+    config: Option<PathBuf>,
+    /// The machines' start scripts [default: $startScripts].
+    #[arg(long, value_name = "FILE", num_args = 0..)]
+    start_scripts: Option<Vec<PathBuf>>,
+    /// The virtual networks [default: $vlans or $VLANS].
+    #[arg(long, value_name = "NUMBER", num_args = 0..)]
+    vlans: Option<Vec<u32>>,
+    /// Where consoles, events, junit.xml and saved files go [default: .].
+    #[arg(
+        short,
+        long = "output_directory",
+        alias = "output-directory",
+        value_name = "DIR"
+    )]
+    output: Option<PathBuf>,
+    /// Write the JUnit report here, too: below the output folder, unless it is absolute.
+    #[arg(long, value_name = "FILE")]
+    junit_xml: Option<PathBuf>,
+    /// Accepted; machines always start anew.
+    #[arg(short = 'K', long, alias = "keep-vm-state")]
+    keep_machine_state: bool,
+    /// Not supported yet.
+    #[arg(short = 'I', long, overrides_with = "_no_interactive")]
+    interactive: bool,
+    #[arg(long = "no-interactive", hide = true)]
+    _no_interactive: bool,
+    /// Accepted; a failed run says more than a log level could.
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Accepted, and without effect.
+    #[arg(long, value_name = "FILE", alias = "debug-hook")]
+    debug_hook_attach: Option<String>,
+    /// Accepted, and without effect.
+    #[arg(long, value_name = "NUMBER")]
+    dump_vsocks: Option<String>,
+    #[command(flatten)]
+    conduct: Conduct,
+}
+
+/// nixpkgs' `driverConfiguration`, as far as it matters here.
+#[derive(Debug, Deserialize)]
+struct Configuration {
+    vms: BTreeMap<String, Member>,
+    #[serde(default)]
+    containers: BTreeMap<String, serde_json::Value>,
+    vlans: Vec<u32>,
+    global_timeout: u64,
+    test_script: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+struct Member {
+    start_script: PathBuf,
+}
+
+/// What is to be run.
+struct Subject {
+    manifest: Manifest,
+    origin: Origin,
+}
+
+impl DriverCommand {
+    pub fn run(&self) -> Result<ExitCode, Failed> {
+        if self.interactive {
+            return Err(Failed::Usage(
+                "interactive runs are not supported yet: leave --interactive out".to_owned(),
+            ));
+        }
+        self.conduct.subtests()?;
+        let Subject { manifest, origin } = self.subject()?;
+        session::preflight(&manifest)?;
+        self.conduct.check(&manifest.name, &origin, &manifest)?;
+        let folder = match &self.output {
+            Some(folder) => folder.clone(),
+            None => env::current_dir()?,
+        };
+        let output = Output::beside(&folder, &manifest.name)?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let verdict = runtime.block_on(async {
+            let mut interrupts = interrupts()?;
+            let output_folder = output.folder().to_owned();
+            let telling = self.conduct.tell(output)?;
+            for word in self.without_effect() {
+                let text = format!("{word} has no effect on this driver");
+                telling.events.note(Level::Warning, text);
+            }
+            let verdict = self
+                .conduct
+                .run(
+                    &manifest,
+                    origin,
+                    output_folder,
+                    &telling.events,
+                    &mut interrupts,
+                )
+                .await;
+            telling.end();
+            verdict
+        });
+        // A thread that the script left is not waited for.
+        std::mem::forget(runtime);
+        let verdict = verdict?;
+        if let Some(file) = &self.junit_xml {
+            let target = folder.join(file);
+            std::fs::copy(folder.join("junit.xml"), &target).map_err(|error| {
+                Failed::Usage(format!("--junit-xml: {}: {error}", target.display()))
+            })?;
+        }
+        Ok(ExitCode::from(exit_code(verdict)))
+    }
+
+    /// What was asked for and changes nothing.
+    fn without_effect(&self) -> Vec<&'static str> {
+        let log_file = env::var_os("LOGFILE").is_some_and(|file| file != "/dev/null");
+        [
+            (self.keep_machine_state, "--keep-machine-state"),
+            (self.debug_hook_attach.is_some(), "--debug-hook-attach"),
+            (self.dump_vsocks.is_some(), "--dump-vsocks"),
+            (log_file, "LOGFILE (see events.jsonl and junit.xml)"),
+        ]
+        .into_iter()
+        .filter_map(|(given, word)| given.then_some(word))
+        .collect()
+    }
+
+    fn subject(&self) -> Result<Subject, Failed> {
+        if let Some(file) = &self.manifest {
+            let manifest = read_manifest(file)?;
+            let origin = read_script(&manifest.test_script)?;
+            return Ok(Subject { manifest, origin });
+        }
+        if let Some(file) = &self.config {
+            let configuration: Configuration = parse(file, read_json(file)?)?;
+            return configuration.subject();
+        }
+        let (start_scripts, script) = self.files.iter().cloned().partition(|file| is_start(file));
+        let start_scripts = match (&self.start_scripts, start_scripts) {
+            (Some(given), _) => given.clone(),
+            (None, files) if !Vec::is_empty(&files) => files,
+            (None, _) => words("startScripts").map(PathBuf::from).collect(),
+        };
+        let vlans = match &self.vlans {
+            Some(vlans) => vlans.clone(),
+            None => vlans()?,
+        };
+        let timeout = match env::var("globalTimeout") {
+            Ok(text) => number("globalTimeout", &text)?,
+            Err(_) => DEFAULT_TIMEOUT_S,
+        };
+        let (path, origin) = script_of(&script)?;
+        Ok(Subject {
+            manifest: manifest_of(&path, &start_scripts, vlans, timeout),
+            origin,
+        })
+    }
+}
+
+impl Configuration {
+    fn subject(self) -> Result<Subject, Failed> {
+        let origin = read_script(&self.test_script)?;
+        let start_scripts: Vec<PathBuf> = self
+            .vms
+            .into_values()
+            .map(|machine| machine.start_script)
+            .collect();
+        let mut manifest = manifest_of(
+            &self.test_script,
+            &start_scripts,
+            self.vlans,
+            self.global_timeout,
+        );
+        manifest.containers = self.containers;
+        Ok(Subject { manifest, origin })
+    }
+}
+
+fn read_manifest(file: &Path) -> Result<Manifest, Failed> {
+    let value = read_json(file)?;
+    match value["version"].as_u64() {
+        Some(version) if version != u64::from(manifest::VERSION) => Err(Failed::Usage(format!(
+            "the manifest {} is of version {version}, and this program reads version {}: evaluate the test anew",
+            file.display(),
+            manifest::VERSION
+        ))),
+        _ => parse(file, value),
+    }
+}
+
+fn parse<T: DeserializeOwned>(file: &Path, value: serde_json::Value) -> Result<T, Failed> {
+    serde_json::from_value(value)
+        .map_err(|error| Failed::Usage(format!("{}: {error}", file.display())))
+}
+
+/// The script: a file, or what the variables of the old drivers hold.
+fn script_of(files: &[PathBuf]) -> Result<(PathBuf, Origin), Failed> {
+    match files {
+        [file] => return Ok((file.clone(), read_script(file)?)),
+        [] => {}
+        more => {
+            let names: Vec<String> = more.iter().map(|file| file.display().to_string()).collect();
+            return Err(Failed::Usage(format!(
+                "there can be one script only: {} were given",
+                names.join(", ")
+            )));
+        }
+    }
+    // `tests' is what the driver of 2020 executed: usually "the test's own script".
+    let tests = env::var("tests").ok();
+    let tests = tests.filter(|text| !text.contains("testScript"));
+    let text = tests
+        .or_else(|| env::var("testScript").ok())
+        .ok_or_else(|| {
+            Failed::Usage("there is no script: give one, or set testScript or --config".to_owned())
+        })?;
+    // Since 2021 the variable names the script's file.
+    let file = PathBuf::from(&text);
+    if file.is_absolute() && file.is_file() {
+        return Ok((file.clone(), read_script(&file)?));
+    }
+    Ok((PathBuf::new(), Origin::of_text(text)))
+}
+
+fn manifest_of(
+    script: &Path,
+    start_scripts: &[PathBuf],
+    vlans: Vec<u32>,
+    global_timeout_s: u64,
+) -> Manifest {
+    let nodes = start_scripts.iter().map(|script| {
+        let node = Node {
+            start_script: script.clone(),
+            system: format!("{}-linux", env::consts::ARCH),
+            // Only its start script knows.
+            vlans: Vec::new(),
+            interfaces: Vec::new(),
+            memory_mib: None,
+            guest: Guest::Nixos,
+            snapshot_safe: false,
+        };
+        let name = node.machine_name().map_or_else(
+            || script.display().to_string(),
+            |machine_name| machine_name.to_owned(),
+        );
+        (name, node)
+    });
+    Manifest {
+        version: manifest::VERSION,
+        name: test_name(script),
+        nodes: nodes.collect(),
+        containers: BTreeMap::new(),
+        vlans,
+        test_script: script.to_owned(),
+        test_script_source: Source {
+            file: script.to_owned(),
+            line: None,
+        },
+        global_timeout_s,
+        enable_ocr: false,
+        skip_lint: false,
+        skip_type_check: false,
+        python_packages: Vec::new(),
+    }
+}
+
+/// The script lies in a store path that is named after the test.
+fn test_name(script: &Path) -> String {
+    script
+        .iter()
+        .filter_map(|part| part.to_str())
+        .find_map(|part| Some(part.split_once("-nixos-test-driver-")?.1.to_owned()))
+        .or_else(|| Some(script.file_stem()?.to_str()?.to_owned()))
+        .unwrap_or_else(|| "test".to_owned())
+}
+
+fn is_start(file: &Path) -> bool {
+    file.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.starts_with("run-") && name.ends_with("-vm"))
+}
+
+fn words(variable: &str) -> impl Iterator<Item = String> + use<> {
+    let text = env::var(variable).unwrap_or_default();
+    text.split_whitespace()
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+fn vlans() -> Result<Vec<u32>, Failed> {
+    let mut vlans: Vec<u32> = Vec::new();
+    // The driver of 2020 was told one for each card.
+    for (variable, word) in ["vlans", "VLANS"]
+        .into_iter()
+        .flat_map(|variable| words(variable).map(move |word| (variable, word)))
+    {
+        let vlan = number(variable, &word)?;
+        if !vlans.contains(&vlan) {
+            vlans.push(vlan);
+        }
+    }
+    Ok(vlans)
+}
+
+fn number<T: std::str::FromStr>(variable: &str, text: &str) -> Result<T, Failed> {
+    text.parse()
+        .map_err(|_| Failed::Usage(format!("the variable {variable} holds no number: {text:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_named_by_their_drivers() {
+        let name = |path| test_name(Path::new(path));
+        assert_eq!(
+            name("/nix/store/x-nixos-test-driver-login/test-script"),
+            "login"
+        );
+        assert_eq!(name("/home/x/my-test.py"), "my-test");
+        assert_eq!(name(""), "test");
+    }
+
+    #[test]
+    fn start_scripts_are_known_by_their_name() {
+        assert!(is_start(Path::new("/nix/store/x-vm/bin/run-machine-vm")));
+        assert!(!is_start(Path::new("/tmp/script.py")));
+    }
+}
