@@ -1,41 +1,117 @@
-# The entry: what `snowglobe` evaluates. From a test file it makes a list of
-# tests, each with its manifest (plain data) and the derivation that builds it.
+# Snowglobe for other Nix code: tests as derivations, for `checks' of flakes,
+# Hydra and plain nix-build. (What the program itself evaluates is entry.nix.)
+#
+#   (import ./nix-lib { inherit pkgs; }).runTest { name = "…"; nodes = …; testScript = "…"; }
 {
-  # The test file, as an absolute path in a string.
-  file,
-  # Names to follow from the file's value, as `nix-build -A` does.
-  attribute ? [ ],
-  # Arguments for functions met on the way.
-  arguments ? { },
-  # "builtin", a path in a string, or null where nothing stands in for nixpkgs.
-  nixpkgs ? null,
-  # "manifest" for everything, "names" where machines need not be evaluated.
-  want ? "manifest",
+  # nixpkgs, or the built-in set.
+  pkgs ? import <nixpkgs> { },
+  # The program: with the overlay, nixpkgs has it.
+  snowglobe ? pkgs.snowglobe,
+  # For the built-in guests. NixOS' machines bring their own.
+  qemu ? pkgs.qemu,
 }:
 let
-  load = import ./load.nix { inherit nixpkgs; };
-  adapters = import ./adapters { inherit nixpkgs; };
-  manifest = import ./manifest.nix;
-
-  value = load.follow attribute arguments (load.import file);
-  tests = adapters.testsIn {
-    inherit value;
-    path = attribute;
+  adapters = import ./adapters {
+    inherit pkgs;
+    nixpkgs = null;
   };
-  present =
-    { path, test }:
+  manifest = import ./manifest.nix;
+  inherit (builtins)
+    attrValues
+    concatStringsSep
+    length
+    ;
+
+  # The one test in a value.
+  theTest =
+    value:
+    let
+      tests = adapters.testsIn {
+        inherit value;
+        path = [ ];
+      };
+      names = map (found: found.test.name) tests;
+    in
+    if length tests == 1 then
+      (builtins.head tests).test
+    else
+      throw "snowglobe: a check is one test, and these are ${toString (length tests)}: ${concatStringsSep ", " names}";
+
+  # What runs a built test: everything it needs is on PATH.
+  command =
+    test: built:
+    let
+      needsQemu = builtins.any (node: node.guest != "nixos") (attrValues test.nodes);
+      programs = [
+        snowglobe
+      ]
+      ++ (if needsQemu then [ qemu ] else [ ])
+      ++ (if test.enableOCR then [ pkgs.tesseract ] else [ ]);
+    in
+    ''
+      export PATH=${concatStringsSep ":" (map (package: "${package}/bin") programs)}''${PATH:+:$PATH}
+      exec snowglobe driver --manifest ${built} "$@"
+    '';
+
+  # A program for people: `nixos-test-driver', as nixpkgs calls it.
+  driver =
+    test: built: arguments:
+    pkgs.writeScriptBin "nixos-test-driver" ''
+      #!${test.shell}
+      set -- ${arguments} "$@"
+      ${command test built}
+    '';
+
+  # A derivation that runs the test as its build. Its output is the output
+  # folder of the run; a run that fails leaves its report in the build's log.
+  mkCheck =
     {
-      attribute = builtins.concatStringsSep "." path;
-      name = test.name;
-      nodes = builtins.attrNames test.nodes;
-    }
-    // (
-      if want == "names" then
-        { }
-      else
-        manifest.make {
-          inherit file test;
-        }
-    );
+      # Any test value, or a module or function that makes one.
+      test,
+      # Whether it may run where there is no KVM. Then no feature is asked of
+      # the machine that builds it.
+      allowEmulation ? false,
+    }:
+    let
+      adapted = theTest test;
+      builtFrom = test: (manifest.make { inherit test; }).package;
+      built = builtFrom adapted;
+      interactive = adapted.interactive or adapted;
+      check = derivation {
+        name = "vm-test-run-${manifest.storeName adapted.name}";
+        inherit (built) system;
+        requiredSystemFeatures =
+          if allowEmulation then
+            [ ]
+          else
+            [
+              "kvm"
+              "nixos-test"
+            ];
+        builder = adapted.shell;
+        args = [
+          "-c"
+          ''
+            # Nix gives its builders a terminal, which nobody looks at.
+            export HOME=$NIX_BUILD_TOP PATH= NO_COLOR=1
+            set -- -o "$out" --format plain
+            ${command adapted built}
+          ''
+        ];
+      };
+    in
+    check
+    // {
+      # For `snowglobe run', which takes what it finds here instead of building it.
+      snowglobeTest = adapted;
+      inherit (adapted) nodes;
+      manifest = built;
+      driver = driver adapted built "";
+      driverInteractive = driver interactive (builtFrom interactive) "--interactive";
+      meta.mainProgram = "nixos-test-driver";
+    };
 in
-map present tests
+{
+  inherit mkCheck;
+  runTest = test: mkCheck { inherit test; };
+}

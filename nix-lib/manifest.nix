@@ -35,8 +35,14 @@ let
     );
 in
 {
+  inherit storeName;
+
   make =
-    { file, test }:
+    {
+      test,
+      # Where its script is written, as far as that is known.
+      file ? "",
+    }:
     let
       system = (builtins.head (builtins.attrValues test.nodes)).system;
       inherit (test) shell;
@@ -63,11 +69,10 @@ in
     {
       inherit manifest;
       script = builtins.unsafeDiscardStringContext test.testScript;
-      derivation =
-        (write {
-          name = "test-manifest-${storeName test.name}.json";
-          inherit shell system;
-          text = builtins.toJSON manifest;
-        }).drvPath;
+      package = write {
+        name = "test-manifest-${storeName test.name}.json";
+        inherit shell system;
+        text = builtins.toJSON manifest;
+      };
     };
 }

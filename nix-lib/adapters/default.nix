@@ -1,7 +1,11 @@
 # From any value a test file may have to the tests in it, in one form:
 # { name, nodes, testScript, shell, … } (what manifest.nix takes). One adapter
 # for each kind of test value.
-{ nixpkgs }:
+{
+  nixpkgs,
+  # The package set, where it is at hand.
+  pkgs ? null,
+}@given:
 let
   inherit (builtins)
     attrNames
@@ -20,7 +24,9 @@ let
 
   # The package set for tests that do not bring one.
   pkgs =
-    if nixpkgs == "builtin" then
+    if given ? pkgs then
+      given.pkgs
+    else if nixpkgs == "builtin" then
       import ../builtin { }
     else if nixpkgs != null then
       import (/. + nixpkgs) { }
@@ -64,6 +70,8 @@ let
     value:
     if !isAttrs value then
       null
+    else if value ? snowglobeTest then
+      ({ snowglobeTest, ... }: snowglobeTest)
     else if value._type or null == "snowglobe-test" then
       builtinTest
     else if isRunTest value then
@@ -87,7 +95,9 @@ let
       result = value (builtins.intersectAttrs wanted offered);
       inner = filter (name: !isFunction value.${name}) (attrNames value);
     in
-    if adapter != null then
+    if builtins.isPath value then
+      search path (import value)
+    else if adapter != null then
       [ (checked path (adapter value)) ]
     else if isFunction value && (missing != [ ] || isModule result) then
       search path (fromModule value)

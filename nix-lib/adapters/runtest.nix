@@ -3,9 +3,6 @@
 # system is at hand, beside the derivation or as the value itself.
 value:
 let
-  config = if value ? testScriptString then value else value.config;
-  inherit (config) hostPkgs;
-
   # Cards by name, in the order in which QEMU gets them. Before 2023 a node
   # had only `vlans'.
   cardsOf =
@@ -22,36 +19,42 @@ let
   isSnapshotSafe =
     { virtualisation, ... }:
     (virtualisation.useNixStoreImage or false) && (virtualisation.sharedDirectories or { }) == { };
+
+  adapt = config: {
+    inherit (config)
+      name
+      globalTimeout
+      enableOCR
+      skipLint
+      ;
+    testScript = config.testScriptString;
+    skipTypeCheck = config.skipTypeCheck or false;
+    pythonPackages = map toString (
+      (config.extraPythonPackages or (_: [ ])) config.hostPkgs.python3Packages
+    );
+    # They are listed, and cannot be run.
+    containers = builtins.mapAttrs (_: container: {
+      vlans = map (card: card.vlan) (cardsOf container);
+    }) (config.containers or { });
+    shell = config.hostPkgs.stdenv.shell;
+    nodes = builtins.mapAttrs (
+      _: node:
+      let
+        inherit (node.system.build) vm;
+        cards = cardsOf node;
+      in
+      {
+        start_script = "${vm}/bin/run-${node.system.name}-vm";
+        inherit (vm) system;
+        vlans = map (card: card.vlan) cards;
+        interfaces = map (card: card.name) cards;
+        memory_mib = node.virtualisation.memorySize;
+        guest = "nixos";
+        snapshot_safe = isSnapshotSafe node;
+      }
+    ) config.nodes;
+    # With what the test sets for runs by hand.
+    interactive = adapt config.interactive;
+  };
 in
-{
-  inherit (config)
-    name
-    globalTimeout
-    enableOCR
-    skipLint
-    ;
-  testScript = config.testScriptString;
-  skipTypeCheck = config.skipTypeCheck or false;
-  pythonPackages = map toString ((config.extraPythonPackages or (_: [ ])) hostPkgs.python3Packages);
-  # They are listed, and cannot be run.
-  containers = builtins.mapAttrs (_: container: {
-    vlans = map (card: card.vlan) (cardsOf container);
-  }) (config.containers or { });
-  shell = hostPkgs.stdenv.shell;
-  nodes = builtins.mapAttrs (
-    _: node:
-    let
-      inherit (node.system.build) vm;
-      cards = cardsOf node;
-    in
-    {
-      start_script = "${vm}/bin/run-${node.system.name}-vm";
-      inherit (vm) system;
-      vlans = map (card: card.vlan) cards;
-      interfaces = map (card: card.name) cards;
-      memory_mib = node.virtualisation.memorySize;
-      guest = "nixos";
-      snapshot_safe = isSnapshotSafe node;
-    }
-  ) config.nodes;
-}
+adapt (if value ? testScriptString then value else value.config)

@@ -26,6 +26,8 @@ use crate::{report, session};
 enum Format {
     /// Lines for people, with live progress on a terminal.
     Human,
+    /// Lines for people, as where there is no terminal.
+    Plain,
     /// The stream of events, a JSON object a line.
     Json,
 }
@@ -173,7 +175,7 @@ impl Conduct {
         match self.format {
             Format::Json => Box::new(JsonDisplay),
             Format::Human if terminal => Box::new(TerminalDisplay::new(detail)),
-            Format::Human => Box::new(PlainDisplay::new(detail)),
+            Format::Human | Format::Plain => Box::new(PlainDisplay::new(detail)),
         }
     }
 }

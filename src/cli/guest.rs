@@ -1,5 +1,6 @@
 //! `snowglobe guest`: sets up the built-in guests.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -18,18 +19,32 @@ pub enum GuestCommand {
         #[arg(long)]
         if_needed: bool,
     },
+    /// Put this program into the Nix store, and write a file by which flakes
+    /// find it and the guests' packages.
+    Pin {
+        /// The file.
+        #[arg(default_value = "snowglobe-guests.json")]
+        file: PathBuf,
+    },
 }
 
 impl GuestCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let Self::Fetch {
-            packages,
-            if_needed,
-        } = self;
+        let nix = Nix::new(&[]);
+        let (packages, if_needed) = match self {
+            Self::Fetch {
+                packages,
+                if_needed,
+            } => (packages, if_needed),
+            Self::Pin { file } => {
+                guest::pin(&nix, file)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+        };
         if *if_needed && guest::is_complete(Library::packages(), packages)? {
             return Ok(ExitCode::SUCCESS);
         }
-        let index = guest::fetch(&Nix::new(&[]), Library::packages(), packages, &|step| {
+        let index = guest::fetch(&nix, Library::packages(), packages, &|step| {
             eprintln!("guest: {step}");
         })?;
         eprintln!(

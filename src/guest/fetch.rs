@@ -19,6 +19,8 @@ const INDEX_VERSION: u32 = 1;
 /// Why a fetch failed.
 #[derive(Debug, ThisError)]
 pub enum Error {
+    #[error("the built-in guests are not set up on this machine: run `snowglobe guest fetch' once")]
+    NotSetUp,
     #[error(
         "`{program}' cannot be started: {source}; the built-in guests are made from Debian and npm packages, and are set up on a Debian machine with apt and npm"
     )]
@@ -171,7 +173,7 @@ fn lock(path: &Path) -> Result<Flock<File>, Error> {
         .map_err(|(_, errno)| Error::file(path, io::Error::from(errno)))
 }
 
-fn read_index(path: &Path) -> Option<Index> {
+pub(super) fn read_index(path: &Path) -> Option<Index> {
     let text = fs::read_to_string(path).ok()?;
     serde_json::from_str(&text).ok()
 }
@@ -189,8 +191,8 @@ fn write_index(path: &Path, index: &Index) -> Result<(), Error> {
 }
 
 /// The Nix store, as far as files are added to it by their hash.
-struct Store<'a> {
-    nix: &'a Nix,
+pub(super) struct Store<'a> {
+    pub nix: &'a Nix,
 }
 
 impl Store<'_> {
@@ -281,7 +283,7 @@ impl Store<'_> {
     }
 
     /// Adds a folder.
-    fn add_tree(&self, folder: &Path) -> Result<StoreFile, Error> {
+    pub fn add_tree(&self, folder: &Path) -> Result<StoreFile, Error> {
         let added = output(
             self.nix
                 .command("nix-store")

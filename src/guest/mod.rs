@@ -4,6 +4,8 @@ mod apt;
 mod fetch;
 mod index;
 mod npm;
+mod pin;
 
 pub use fetch::{Error, fetch, index_path, is_complete};
 pub use index::Index;
+pub use pin::pin;

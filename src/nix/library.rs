@@ -52,7 +52,7 @@ impl Library {
     /// The expression that is evaluated.
     #[must_use]
     pub fn entry(&self) -> PathBuf {
-        self.folder.join("default.nix")
+        self.folder.join("entry.nix")
     }
 
     /// What stands in for nixpkgs.

@@ -70,17 +70,17 @@ impl Output {
         Self::begin(folder, test).map_err(unwritable)
     }
 
-    /// Takes a folder that is there and may hold anything, as nixpkgs' driver
-    /// does: only our own files in it are replaced.
+    /// Makes the folder, or takes one that may hold anything, as nixpkgs'
+    /// driver does: only our own files in it are replaced.
     ///
     /// # Errors
-    /// When it is not there or cannot be written, or holds other files of the
-    /// same names.
+    /// When it cannot be written, or holds other files of the same names.
     pub fn beside(folder: &Path, test: &str) -> Result<Self, OutputError> {
         let unwritable = |source| OutputError::Unwritable {
             path: folder.to_owned(),
             source,
         };
+        fs::create_dir_all(folder).map_err(unwritable)?;
         let folder = &folder.canonicalize().map_err(unwritable)?;
         let is_ours = folder.join(EVENTS).is_file();
         for name in [CONSOLE, JUNIT] {

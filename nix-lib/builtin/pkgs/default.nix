@@ -41,6 +41,56 @@ let
     inherit (index.npm.postgrest) version;
   };
 
+  # The program itself, which `snowglobe guest pin' puts into the store, made
+  # independent of the machine's own libraries.
+  snowglobe =
+    let
+      program = build.required {
+        inherit (index.program) name sha256;
+        mode = "recursive";
+      };
+      libraries = map (name: packages.${name}) [
+        "libc6"
+        "libgcc-s1"
+        "libffi8"
+      ];
+    in
+    if !(index ? program) then
+      throw "the index of the built-in guests names no program: take a file that `snowglobe guest pin' has written"
+    else
+      run "snowglobe" { inherit libraries; } ''
+        mkdir -p $out/bin
+        cp ${program}/bin/snowglobe $out/bin/
+        chmod u+w $out/bin/snowglobe
+        path=
+        for library in $libraries; do
+          path=$path:$library/lib/x86_64-linux-gnu
+          loader=$library/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2
+          [ ! -e $loader ] || interpreter=$loader
+        done
+        ${packages.patchelf}/bin/patchelf --set-interpreter $interpreter --set-rpath ''${path#:} $out/bin/snowglobe
+      '';
+
+  # QEMU from Debian, which looks for its parts where Debian has them.
+  qemu = symlinkJoin {
+    name = "qemu";
+    paths = [
+      (writeScriptBin "qemu-system-x86_64" ''
+        #!${bash}/bin/bash
+        export QEMU_MODULE_DIR=${debianPackage "qemu-system-common"}/lib/x86_64-linux-gnu/qemu
+        exec ${debianPackage "qemu-system-x86"}/bin/qemu-system-x86_64 \
+          -L ${debianPackage "qemu-system-data"}/share/qemu -L ${debianPackage "seabios"}/share/seabios "$@"
+      '')
+      (debianPackage "qemu-utils")
+    ];
+  };
+
+  # Any Debian package by its name, as a store package.
+  debianPackage =
+    name:
+    packages.${name}
+      or (throw "the Debian package `${name}' is not set up here: run `snowglobe guest fetch ${name}'");
+
   # Runs a script under bash, with busybox and the given packages on PATH.
   runCommand =
     name: environment: script:
@@ -138,7 +188,13 @@ let
   aliases = {
     inherit python3Packages;
     python3.pkgs = python3Packages;
-    inherit bash busybox postgrest;
+    inherit
+      bash
+      busybox
+      postgrest
+      qemu
+      snowglobe
+      ;
     bashInteractive = bash;
     haskellPackages = { inherit postgrest; };
     netcat = packages.netcat-openbsd;
@@ -159,18 +215,13 @@ packages
   inherit
     lib
     config
+    debianPackage
     runCommand
     symlinkJoin
     writeText
     writeScript
     writeScriptBin
     ;
-
-  # Any Debian package by its name, as a store package.
-  debianPackage =
-    name:
-    packages.${name}
-      or (throw "the Debian package `${name}' is not set up here: run `snowglobe guest fetch ${name}'");
 
   runCommandLocal = runCommand;
   runCommandNoCC = runCommand;
