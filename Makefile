@@ -6,8 +6,9 @@ FLAGS := --ignore-rust-version
 SNOWGLOBE := target/debug/snowglobe
 # Brings the guests' packages into the Nix store, where they are not.
 GUESTS := guest fetch --if-needed
-# What only tests use: EFI firmware, and an X server with a font and a client.
-TEST_PACKAGES := ovmf tightvncserver xfonts-base x11-utils
+# What only tests use: EFI firmware, an X server with a font and a client, and
+# QEMU for checks in the sandbox.
+TEST_PACKAGES := ovmf tightvncserver xfonts-base x11-utils qemu-system-x86 qemu-utils seabios
 
 .PHONY: demo test bench build setup clean
 

@@ -3,6 +3,8 @@
 {
   # The test file, as an absolute path in a string.
   file,
+  # The reference of a flake, whose outputs are taken instead of the file's value.
+  flake ? null,
   # Names to follow from the file's value, as `nix-build -A` does.
   attribute ? [ ],
   # Arguments for functions met on the way.
@@ -17,10 +19,32 @@ let
   adapters = import ./adapters { inherit nixpkgs; };
   manifest = import ./manifest.nix;
 
-  value = load.follow attribute arguments (load.import file);
+  # As Nix does, a flake's attribute is looked for among its checks and
+  # packages, too. Without one, all checks are meant.
+  inFlake =
+    outputs:
+    let
+      system = builtins.currentSystem;
+      prefixes = [
+        [
+          "checks"
+          system
+        ]
+        [
+          "packages"
+          system
+        ]
+        [ ]
+      ];
+      known = builtins.filter (path: load.has path outputs) (map (prefix: prefix ++ attribute) prefixes);
+    in
+    if known == [ ] then attribute else builtins.head known;
+
+  source = if flake == null then load.import file else builtins.getFlake flake;
+  path = if flake == null then attribute else inFlake source;
   tests = adapters.testsIn {
-    inherit value;
-    path = attribute;
+    inherit path;
+    value = load.follow path arguments source;
   };
   present =
     { path, test }:

@@ -82,8 +82,16 @@ let
       throw "snowglobe: there is no attribute `${name}'; there are: ${known}"
     else
       next called.${name};
+  has =
+    names: value:
+    names == [ ]
+    || (
+      isAttrs value
+      && value ? ${builtins.head names}
+      && has (builtins.tail names) value.${builtins.head names}
+    );
 in
 {
-  inherit follow;
+  inherit follow has;
   import = file: if nixpkgs == "builtin" then scopedImport file else builtins.import file;
 }

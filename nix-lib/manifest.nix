@@ -44,8 +44,7 @@ in
       file ? "",
     }:
     let
-      system = (builtins.head (builtins.attrValues test.nodes)).system;
-      inherit (test) shell;
+      inherit (test) shell system;
       script = write {
         name = "test-script-${storeName test.name}";
         inherit shell system;

@@ -14,6 +14,8 @@ in
     containers
     pythonPackages
     ;
+  inherit (pkgs) system;
+  needsNodes = true;
   shell = "${pkgs.bash}/bin/bash";
   nodes = builtins.mapAttrs (_: node: {
     start_script = "${node.system.build.vm}/bin/run-${node.networking.hostName}-vm";

@@ -13,6 +13,7 @@ in
     in
     if parts == null then value.name else builtins.head parts;
   inherit testScript;
+  inherit (value) system;
   globalTimeout = 3600;
   enableOCR = false;
   skipLint = value.skipLint or false;

@@ -36,6 +36,7 @@ let
     containers = builtins.mapAttrs (_: container: {
       vlans = map (card: card.vlan) (cardsOf container);
     }) (config.containers or { });
+    system = config.hostPkgs.stdenv.hostPlatform.system;
     shell = config.hostPkgs.stdenv.shell;
     nodes = builtins.mapAttrs (
       _: node:

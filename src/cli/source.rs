@@ -6,11 +6,11 @@ use clap::Args;
 
 use super::error::Failed;
 use crate::guest;
-use crate::nix::{Arguments, Evaluation, Library, Nix, Nixpkgs};
+use crate::nix::{Arguments, Evaluation, Library, Nix, Nixpkgs, Place};
 
 #[derive(Debug, Args)]
 pub struct Source {
-    /// The test file, or a folder with a default.nix.
+    /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
     file: PathBuf,
     /// The attribute of the file's value to take.
     #[arg(short = 'A', long = "attr", value_name = "PATH")]
@@ -56,12 +56,13 @@ impl Source {
             }
         };
         let index = guest::index_path()?;
+        let (place, attribute) = self.place()?;
         Ok(Prepared {
             nix: Nix::new(&pairs(&self.options)),
             library: Library::unpack()?,
             evaluation: Evaluation {
-                file: self.file.clone(),
-                attribute: self.attribute.clone(),
+                place,
+                attribute,
                 arguments: Arguments {
                     expressions: pairs(&self.expressions),
                     strings: pairs(&self.strings),
@@ -73,6 +74,61 @@ impl Source {
             },
         })
     }
+
+    /// A name with a `#`, or with the scheme of a flake's reference, is no file's.
+    fn place(&self) -> Result<(Place, Option<String>), Failed> {
+        let file = || (Place::File(self.file.clone()), self.attribute.clone());
+        let Some(text) = self.file.to_str().filter(|_| !self.file.exists()) else {
+            return Ok(file());
+        };
+        let (reference, attribute) = match text.split_once('#') {
+            Some((reference, attribute)) => (reference, Some(attribute)),
+            None if is_reference(text) => (text, None),
+            None => return Ok(file()),
+        };
+        if self.attribute.is_some() && attribute.is_some() {
+            return Err(Failed::Usage(format!(
+                "{text} names an attribute already: leave -A out"
+            )));
+        }
+        let attribute = attribute
+            .filter(|attribute| !attribute.is_empty())
+            .map(str::to_owned);
+        let place = Place::Flake(absolute_reference(reference)?);
+        Ok((place, attribute.or_else(|| self.attribute.clone())))
+    }
+}
+
+/// Whether it begins as references of flakes do.
+fn is_reference(text: &str) -> bool {
+    [
+        "path:",
+        "git+",
+        "github:",
+        "gitlab:",
+        "sourcehut:",
+        "flake:",
+        "tarball+",
+        "hg+",
+    ]
+    .iter()
+    .any(|scheme| text.starts_with(scheme))
+}
+
+/// A reference to a folder in Nix's own form: it takes no relative one here.
+fn absolute_reference(reference: &str) -> Result<String, Failed> {
+    let (scheme, folder) = match reference.strip_prefix("path:") {
+        Some(folder) => ("path:", folder),
+        None => ("", reference),
+    };
+    let is_folder = folder.is_empty() || folder.starts_with(['.', '/']);
+    if scheme.is_empty() && !is_folder {
+        return Ok(reference.to_owned());
+    }
+    let folder = if folder.is_empty() { "." } else { folder };
+    let absolute = std::fs::canonicalize(folder)
+        .map_err(|error| Failed::Usage(format!("the flake {folder}: {error}")))?;
+    Ok(format!("{scheme}{}", absolute.display()))
 }
 
 /// clap gives the values of options that take two as one list.

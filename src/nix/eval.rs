@@ -32,11 +32,20 @@ pub struct Arguments {
     pub show_trace: bool,
 }
 
+/// Where tests are to be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A file, or a folder with a default.nix.
+    File(PathBuf),
+    /// The reference of a flake.
+    Flake(String),
+}
+
 /// One evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    pub file: PathBuf,
-    /// `-A`, as the user wrote it.
+    pub place: Place,
+    /// `-A`, or what follows the `#` of a flake, as the user wrote it.
     pub attribute: Option<String>,
     pub arguments: Arguments,
     pub nixpkgs: Nixpkgs,
@@ -151,7 +160,6 @@ async fn instantiate(
     evaluation: &Evaluation,
     want: &str,
 ) -> Result<Vec<u8>, EvalError> {
-    let file = test_file(&evaluation.file)?;
     let attribute = match &evaluation.attribute {
         Some(path) => split_attribute(path).ok_or_else(|| EvalError::BadAttribute(path.clone()))?,
         None => Vec::new(),
@@ -160,12 +168,19 @@ async fn instantiate(
     command
         .args(["--eval", "--strict", "--json", "--read-write-mode"])
         .arg(library.entry())
-        .arg("--argstr")
-        .arg("file")
-        .arg(&file)
         .args(["--arg", "attribute", &nix_list(&attribute)])
         .args(["--arg", "arguments", &nix_arguments(&evaluation.arguments)])
         .args(["--argstr", "want", want]);
+    match &evaluation.place {
+        Place::File(file) => {
+            command.args(["--argstr", "file"]).arg(test_file(file)?);
+        }
+        Place::Flake(reference) => {
+            command.args(["--extra-experimental-features", "flakes nix-command"]);
+            command.args(["--argstr", "flake", reference, "--argstr", "file"]);
+            command.arg(flake_file(reference));
+        }
+    }
     match &evaluation.nixpkgs {
         Nixpkgs::FromFile => {}
         Nixpkgs::Builtin => {
@@ -215,6 +230,17 @@ fn is_missing_attribute(message: &str) -> bool {
             .lines()
             .next()
             .is_some_and(|line| line.ends_with("missing"))
+}
+
+/// The file of a flake, where it is on this machine: scripts are looked for
+/// in it and in what it imports.
+fn flake_file(reference: &str) -> PathBuf {
+    let address = ["path:", "git+file://"]
+        .iter()
+        .find_map(|scheme| reference.strip_prefix(scheme))
+        .unwrap_or(reference);
+    let folder = address.split('?').next().unwrap_or(address);
+    Path::new(folder).join("flake.nix")
 }
 
 /// The file itself, or the `default.nix` of a folder; absolute.

@@ -6,7 +6,7 @@ mod library;
 mod log;
 
 pub use build::{BuildError, build};
-pub use eval::{Arguments, EvalError, Evaluation, Nixpkgs, Test, TestNames, evaluate, list};
+pub use eval::{Arguments, EvalError, Evaluation, Nixpkgs, Place, Test, TestNames, evaluate, list};
 pub use library::{Library, LibraryError};
 
 use std::path::Path;

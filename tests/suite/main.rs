@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod checks;
+mod driver;
+mod flakes;
 mod harness;
 mod interrupts;
 mod language;

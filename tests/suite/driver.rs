@@ -1,0 +1,147 @@
+//! `snowglobe driver`: the command lines and environments of nixpkgs' drivers.
+
+use std::path::PathBuf;
+
+use crate::harness::{Ended, Place, fixture_path};
+
+/// Builds the machine of `hello.nix`; gives its start script.
+fn start_script(place: &Place) -> PathBuf {
+    let file = fixture_path("hello.nix");
+    let file = file.to_str().unwrap();
+    let ended = place.run(&["run", "--nixpkgs", "builtin", file, "-o", "built"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let text = std::fs::read_to_string(place.path().join("built/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    PathBuf::from(
+        manifest["nodes"]["machine"]["start_script"]
+            .as_str()
+            .unwrap(),
+    )
+}
+
+fn passed(ended: &Ended, name: &str) {
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains(&format!("\npassed: {name} (")),
+        "{}",
+        ended.seen()
+    );
+    assert!(
+        ended.stdout.contains("\nthe script ran\n"),
+        "{}",
+        ended.seen()
+    );
+}
+
+#[test]
+fn three_generations_of_command_lines() {
+    let place = Place::new();
+    let start = start_script(&place);
+    let start = start.to_str().unwrap();
+    let text = "machine.succeed('true')\nprint('the script ran')\n";
+    let script = place.write("greeting.py", text);
+    let script = script.to_str().unwrap();
+
+    // 2021 to 2025: options.
+    let ended = place.run(&[
+        "driver",
+        "--start-scripts",
+        start,
+        "--vlans",
+        "1",
+        "--global-timeout",
+        "600",
+        script,
+        "-o",
+        "out",
+        "--junit-xml",
+        "report.xml",
+    ]);
+    passed(&ended, "greeting");
+    assert!(place.path().join("out/report.xml").is_file());
+    assert!(place.path().join("out/console/machine.log").is_file());
+
+    // The same, by variables, as nixpkgs' wrapper sets them; in a folder with other files.
+    let mut command = place.command(&["driver", "-K"]);
+    command
+        .env("startScripts", start)
+        .env("vlans", "1 2")
+        .env("globalTimeout", "600")
+        .env("testScript", script)
+        .env("LOGFILE", "/dev/null");
+    let ended = place.finish(command.spawn().unwrap());
+    passed(&ended, "greeting");
+    assert!(
+        ended
+            .stdout
+            .contains("warning: --keep-machine-state has no effect"),
+        "{}",
+        ended.seen()
+    );
+    assert!(place.path().join("greeting.py").is_file());
+
+    // 2020: start scripts as arguments, and the script's text.
+    let mut command = place.command(&["driver", start]);
+    command
+        .env("VLANS", "1 1")
+        .env("tests", "exec(os.environ[\"testScript\"])")
+        .env("testScript", text);
+    passed(&place.finish(command.spawn().unwrap()), "test");
+
+    // 2026: a configuration file.
+    let configuration = serde_json::json!({
+        "vms": { "machine": { "name": "machine", "start_script": start } },
+        "containers": {},
+        "vlans": [1],
+        "global_timeout": 600,
+        "enable_ssh_backdoor": false,
+        "test_script": script,
+    });
+    let file = place.write("driver.json", &configuration.to_string());
+    let ended = place.run(&[
+        "driver",
+        "--config",
+        file.to_str().unwrap(),
+        "--log-level",
+        "info",
+    ]);
+    passed(&ended, "greeting");
+    place.assert_tidy();
+}
+
+#[test]
+fn what_a_driver_cannot_do() {
+    let place = Place::new();
+    let seen = |arguments: &[&str]| place.run(&[&["driver"], arguments].concat()).seen();
+    let message = |text: &str| format!("exit code: 2\n--- stdout\n--- stderr\nerror: {text}\n");
+    assert_eq!(
+        seen(&[]),
+        message("there is no script: give one, or set testScript or --config")
+    );
+    assert_eq!(
+        seen(&["-I"]),
+        message("interactive runs are not supported yet: leave --interactive out")
+    );
+    assert_eq!(
+        seen(&["a.py", "b.py"]),
+        message("there can be one script only: a.py, b.py were given")
+    );
+    let manifest = place.write("old.json", r#"{"version": 1}"#);
+    assert_eq!(
+        seen(&["--manifest", manifest.to_str().unwrap()]),
+        message(
+            "the manifest [DIR]/old.json is of version 1, and this program reads version 2: evaluate the test anew"
+        )
+    );
+    let script = place.write("s.py", "");
+    let configuration = serde_json::json!({
+        "vms": {}, "containers": { "box": {} }, "vlans": [], "global_timeout": 1,
+        "test_script": script,
+    });
+    let file = place.write("driver.json", &configuration.to_string());
+    assert_eq!(
+        seen(&["--config", file.to_str().unwrap()]),
+        "exit code: 4\n--- stdout\n--- stderr\nerror: the test's container `box' cannot be run: \
+         containers (systemd-nspawn) are not supported yet\n"
+    );
+}

@@ -1,0 +1,159 @@
+//! Tests as derivations: flake checks, their drivers, and references to them.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::harness::{Ended, Place, fixture_path};
+
+/// The fixture's flake, with what it needs beside it.
+fn flake(place: &Place) -> PathBuf {
+    let folder = place.path().join("flake");
+    let library = fixture_path("../nix-lib");
+    for (from, to) in [
+        (fixture_path("flake"), &folder),
+        (library, &folder.join("nix-lib")),
+    ] {
+        let copied = Command::new("cp")
+            .arg("--recursive")
+            .args([&from, to])
+            .status()
+            .unwrap();
+        assert!(copied.success());
+    }
+    let file = folder.join("snowglobe-guests.json");
+    let ended = place.run(&["guest", "pin", file.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    folder
+}
+
+/// Runs `nix` in the flake, without a network.
+fn nix(place: &Place, arguments: &[&str]) -> Ended {
+    let mut command = Command::new("nix");
+    command
+        .args(["--extra-experimental-features", "nix-command flakes"])
+        .args([
+            "--option",
+            "substituters",
+            "",
+            "--option",
+            "sandbox",
+            "true",
+        ])
+        .args(["--option", "build-users-group", ""])
+        .args(arguments)
+        .current_dir(place.path().join("flake"))
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    place.finish(command.spawn().unwrap())
+}
+
+#[test]
+fn checks_run_in_the_sandbox() {
+    let place = Place::new();
+    let folder = flake(&place);
+    let check = "path:.#checks.x86_64-linux.hello";
+    let ended = nix(&place, &["build", check, "--rebuild", "--print-build-logs"]);
+    // There is nothing to compare with at the first build of a derivation.
+    let first = nix(&place, &["build", check, "--print-build-logs"]);
+    assert_eq!(first.code, Some(0), "{}\n{}", ended.seen(), first.seen());
+    let log = ended.stderr + &first.stderr;
+    assert!(log.contains("hello from machine"), "{log}");
+    assert!(log.contains("passed: hello ("), "{log}");
+    let console = folder.join("result/console/machine.log");
+    assert!(console.is_file());
+
+    let ended = nix(&place, &["flake", "check", "path:."]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
+
+#[test]
+fn a_failing_check_ends_with_the_report() {
+    let place = Place::new();
+    flake(&place);
+    let ended = nix(&place, &["build", "path:.#failing", "--print-build-logs"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let log: Vec<&str> = ended
+        .stderr
+        .lines()
+        .filter_map(|line| line.split_once("> "))
+        .map(|(_, line)| line)
+        .collect();
+    let report = log.join("\n");
+    for part in [
+        "command `echo it was here; false' failed on machine (exit code 1)",
+        "its standard output:\n  it was here",
+    ] {
+        assert!(report.contains(part), "{}", ended.seen());
+    }
+    let last = log.iter().rev().find(|line| line.starts_with("failed: "));
+    assert!(last.is_some(), "{}", ended.seen());
+}
+
+#[test]
+fn a_check_has_its_driver_beside_it() {
+    let place = Place::new();
+    let folder = flake(&place);
+    let ended = nix(
+        &place,
+        &["build", "path:.#checks.x86_64-linux.hello.driver"],
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let mut driver = Command::new(folder.join("result/bin/nixos-test-driver"));
+    driver
+        .current_dir(place.path())
+        .env("TMPDIR", place.path().join("tmp"))
+        .env_remove("XDG_RUNTIME_DIR")
+        .args(["-o", "out"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = place.finish(driver.spawn().unwrap());
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("\npassed: hello ("),
+        "{}",
+        ended.seen()
+    );
+    assert!(place.path().join("out/console/machine.log").is_file());
+    place.assert_tidy();
+}
+
+#[test]
+fn a_flake_is_a_source_of_tests() {
+    let place = Place::new();
+    let folder = flake(&place);
+    let reference = format!("path:{}", folder.display());
+    let ended = place.run(&["list", &reference]);
+    assert_eq!(
+        ended.stdout,
+        "checks.x86_64-linux.hello (hello): machine\n",
+        "{}",
+        ended.seen()
+    );
+    let ended = place.run(&["run", &format!("{reference}#failing")]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    // The script is found in the flake's own files.
+    assert!(
+        ended.stdout.contains("/flake/flake.nix:"),
+        "{}",
+        ended.seen()
+    );
+
+    let ended = place.run(&["list", &format!("{reference}#nothing")]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    assert!(
+        ended
+            .stderr
+            .starts_with("error: there is no attribute `nothing'; there are: "),
+        "{}",
+        ended.seen()
+    );
+    let ended = place.run(&["list", "/no/such/folder#x"]);
+    assert_eq!(
+        ended.seen(),
+        "exit code: 2\n--- stdout\n--- stderr\n\
+         error: the flake /no/such/folder: No such file or directory (os error 2)\n"
+    );
+}
