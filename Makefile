@@ -32,6 +32,7 @@ bench: setup
 	target/release/snowglobe $(GUESTS)
 	benches/driver.py target/release/snowglobe
 	benches/check.py target/release/snowglobe
+	benches/eval.py target/release/snowglobe
 	benches/ready.py target/release/snowglobe
 
 build: setup

@@ -52,7 +52,7 @@ pub struct DriverCommand {
         value_name = "DIR"
     )]
     output: Option<PathBuf>,
-    /// Write the JUnit report here, too: below the output folder, unless it is absolute.
+    /// Write junit.xml here, too: below the output folder, unless it is absolute.
     #[arg(long, value_name = "FILE")]
     junit_xml: Option<PathBuf>,
     /// Accepted; machines always start anew.
@@ -276,10 +276,9 @@ fn manifest_of(
             guest: Guest::Nixos,
             snapshot_safe: false,
         };
-        let name = node.machine_name().map_or_else(
-            || script.display().to_string(),
-            |machine_name| machine_name.to_owned(),
-        );
+        let name = node
+            .machine_name()
+            .map_or_else(|| script.display().to_string(), str::to_owned);
         (name, node)
     });
     Manifest {

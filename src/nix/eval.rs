@@ -2,11 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::process::Command;
 
+use super::cache::{Cache, Question};
 use super::{Library, Nix};
 use crate::manifest::{self, Manifest};
 use crate::origin::Origin;
@@ -127,8 +129,13 @@ pub async fn evaluate(
     library: &Library,
     evaluation: &Evaluation,
 ) -> Result<Vec<Test>, EvalError> {
-    let json = instantiate(nix, library, evaluation, "manifest").await?;
-    let tests: Vec<Test> = serde_json::from_slice(&json).map_err(EvalError::BadManifest)?;
+    let are_there = |answer: &str| {
+        let tests: Result<Vec<Test>, _> = serde_json::from_str(answer);
+        // Nix's garbage collector may have been there.
+        tests.is_ok_and(|tests| tests.iter().all(|test| test.derivation.exists()))
+    };
+    let json = instantiate(nix, library, evaluation, "manifest", are_there).await?;
+    let tests: Vec<Test> = serde_json::from_str(&json).map_err(EvalError::BadManifest)?;
     for test in &tests {
         let found = test.manifest.version;
         if found != manifest::VERSION {
@@ -150,23 +157,100 @@ pub async fn list(
     library: &Library,
     evaluation: &Evaluation,
 ) -> Result<Vec<TestNames>, EvalError> {
-    let json = instantiate(nix, library, evaluation, "names").await?;
-    serde_json::from_slice(&json).map_err(EvalError::BadManifest)
+    let json = instantiate(nix, library, evaluation, "names", |_| true).await?;
+    serde_json::from_str(&json).map_err(EvalError::BadManifest)
 }
 
+/// What the library's entry gives for an evaluation, as JSON: from the cache,
+/// where what is remembered `is_valid`.
 async fn instantiate(
     nix: &Nix,
     library: &Library,
     evaluation: &Evaluation,
     want: &str,
-) -> Result<Vec<u8>, EvalError> {
+    is_valid: impl Fn(&str) -> bool,
+) -> Result<String, EvalError> {
+    let command = command(nix, library, evaluation, want)?;
+    let cache = Cache {
+        folder: library.folder().with_file_name("evaluations"),
+        own: library.folder(),
+        stand_in: evaluation.nixpkgs == Nixpkgs::Builtin,
+    };
+    let question = question(&command, evaluation);
+    if let Some(answer) = question
+        .as_ref()
+        .and_then(|question| cache.recall(question))
+        && is_valid(&answer)
+    {
+        return Ok(answer);
+    }
+    let begin = SystemTime::now();
+    let mut command = Command::from(command);
+    command.kill_on_drop(true);
+    let output = command.output().await.map_err(EvalError::NoNix)?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        if let Some(question) = question {
+            let read: Vec<PathBuf> = told.lines().filter_map(evaluated_file).collect();
+            cache.remember(question, &read, begin, &answer);
+        }
+        return Ok(answer);
+    }
+    let mut message = trim_message(&told, library.folder());
+    if evaluation.nixpkgs == Nixpkgs::Builtin && is_missing_attribute(&message) {
+        message.push_str(PACKAGE_HINT);
+    }
+    Err(EvalError::Nix(message))
+}
+
+/// What can be remembered; None where the answer may be another each time.
+fn question(command: &std::process::Command, evaluation: &Evaluation) -> Option<Question> {
+    // Nix keeps what it has fetched of flakes, and knows when it is old.
+    if matches!(evaluation.place, Place::Flake(_)) || evaluation.arguments.show_trace {
+        return None;
+    }
+    // Expressions may read anything.
+    let is_plain = |text: &str| !text.contains(['/', '<', '(', '.']) && !text.contains("builtins");
+    let expressions = &evaluation.arguments.expressions;
+    if !expressions.iter().all(|(_, text)| is_plain(text)) {
+        return None;
+    }
+    let arguments: Vec<String> = command
+        .get_args()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let includes: Vec<String> = arguments
+        .windows(2)
+        .filter(|pair| pair[0] == "-I")
+        .map(|pair| pair[1].clone())
+        .collect();
+    let mut question_arguments = arguments;
+    // A relative `-I' means another folder elsewhere.
+    question_arguments.push(std::env::current_dir().ok()?.display().to_string());
+    Question::new(question_arguments, &includes)
+}
+
+/// Nix says so of each file, where it is to say more than usual.
+fn evaluated_file(line: &str) -> Option<PathBuf> {
+    let file = line.strip_prefix("evaluating file '")?.strip_suffix('\'')?;
+    Some(PathBuf::from(file))
+}
+
+fn command(
+    nix: &Nix,
+    library: &Library,
+    evaluation: &Evaluation,
+    want: &str,
+) -> Result<std::process::Command, EvalError> {
     let attribute = match &evaluation.attribute {
         Some(path) => split_attribute(path).ok_or_else(|| EvalError::BadAttribute(path.clone()))?,
         None => Vec::new(),
     };
-    let mut command = Command::from(nix.command("nix-instantiate"));
+    let mut command = nix.command("nix-instantiate");
     command
-        .args(["--eval", "--strict", "--json", "--read-write-mode"])
+        // It tells which files it evaluates.
+        .args(["--eval", "--strict", "--json", "--read-write-mode", "-v"])
         .arg(library.entry())
         .args(["--arg", "attribute", &nix_list(&attribute)])
         .args(["--arg", "arguments", &nix_arguments(&evaluation.arguments)])
@@ -206,18 +290,7 @@ async fn instantiate(
     if evaluation.arguments.show_trace {
         command.arg("--show-trace");
     }
-    command.kill_on_drop(true);
-    let output = command.output().await.map_err(EvalError::NoNix)?;
-    if output.status.success() {
-        Ok(output.stdout)
-    } else {
-        let message = String::from_utf8_lossy(&output.stderr);
-        let mut message = trim_message(&message, library.folder());
-        if evaluation.nixpkgs == Nixpkgs::Builtin && is_missing_attribute(&message) {
-            message.push_str(PACKAGE_HINT);
-        }
-        Err(EvalError::Nix(message))
-    }
+    Ok(command)
 }
 
 /// What may help where the built-in package set was asked for what it has not.
@@ -360,7 +433,8 @@ fn is_excerpt(line: &str) -> bool {
 }
 
 fn is_noise(line: &str) -> bool {
-    line.starts_with("(use '--show-trace'")
+    evaluated_file(line).is_some()
+        || line.starts_with("(use '--show-trace'")
         || line.starts_with("warning: the group 'nixbld'")
         || line.starts_with("warning: unknown setting")
         || line.trim_start().starts_with("(stack trace truncated")

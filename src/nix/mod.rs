@@ -1,9 +1,12 @@
 //! Shells out to Nix: evaluates test files, builds what they need, reads its log.
 
 mod build;
+mod cache;
 mod eval;
 mod library;
 mod log;
+mod sources;
+mod stamp;
 
 pub use build::{BuildError, build};
 pub use eval::{Arguments, EvalError, Evaluation, Nixpkgs, Place, Test, TestNames, evaluate, list};

@@ -163,6 +163,53 @@ fn the_tutorial_is_the_pages_file() {
 }
 
 #[test]
+fn an_evaluation_is_remembered_until_something_changes() {
+    let place = Place::new();
+    // A Nix that notes each call.
+    let bin = place.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let real = std::env::var("PATH").unwrap();
+    place.write(
+        "bin/nix-instantiate",
+        "#!/bin/sh\necho called >> \"$CALLS\"\nPATH=\"${PATH#*:}\" exec nix-instantiate \"$@\"\n",
+    );
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(bin.join("nix-instantiate"), executable).unwrap();
+    let calls = place.path().join("calls");
+    let evaluate = || {
+        let mut command = place.command(&["eval", "--nixpkgs", "builtin", "test.nix"]);
+        command
+            .env("PATH", format!("{}:{real}", bin.display()))
+            .env("CALLS", &calls)
+            .env("XDG_CACHE_HOME", place.path().join("cache"));
+        let ended = place.finish(command.spawn().unwrap());
+        assert_eq!(ended.code, Some(0), "{}", ended.seen());
+        fs::read_to_string(&calls).unwrap().lines().count()
+    };
+    // What has just changed is not remembered: its time could stay the same.
+    let settle = || std::thread::sleep(std::time::Duration::from_millis(100));
+
+    place.write("motd.txt", "one");
+    place.write(
+        "test.nix",
+        r#"(import <nixpkgs> { }).nixosTest {
+          name = "remembered";
+          nodes.machine.environment.etc.motd.text = builtins.readFile ./motd.txt;
+          testScript = "";
+        }"#,
+    );
+    settle();
+    assert_eq!([evaluate(), evaluate()], [1, 1]);
+    place.write("motd.txt", "two");
+    settle();
+    assert_eq!([evaluate(), evaluate()], [2, 2]);
+    place.write("test.nix", "{ }");
+    let mut command = place.command(&["eval", "--nixpkgs", "builtin", "test.nix"]);
+    command.env("XDG_CACHE_HOME", place.path().join("cache"));
+    assert_eq!(place.finish(command.spawn().unwrap()).code, Some(2));
+}
+
+#[test]
 fn a_manifest_without_building() {
     let place = Place::new();
     let file = fixture_path("ping.nix");

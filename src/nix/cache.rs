@@ -1,0 +1,258 @@
+//! Remembers what an evaluation gave, for as long as nothing that it read has changed.
+//!
+//! Nix tells which files it evaluated. What else it read is found in the text
+//! of those that are the user's (see `sources`); the store and this program's
+//! own library never change. Where there is a doubt, nothing is remembered.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::sources::{Doubt, Input, inputs};
+use super::stamp::Stamp;
+
+/// With more files of the user's than this, as of a whole nixpkgs outside the
+/// store, looking through them would take longer than evaluating.
+const MOST_FILES: usize = 200;
+
+/// How long an answer is kept that nobody asks for again with other files.
+const KEPT: Duration = Duration::from_hours(24 * 30);
+
+/// Variables that Nix itself and nixpkgs read.
+const VARIABLES: [&str; 6] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "XDG_CONFIG_HOME",
+    "IN_NIX_SHELL",
+    "PATH",
+];
+
+/// Configuration that Nix and nixpkgs read, below the home folder.
+const CONFIGURATION: [&str; 3] = [".config/nix", ".config/nixpkgs", ".nixpkgs"];
+
+/// Where Nix looks for nixpkgs when nothing else is said.
+const CHANNELS: [&str; 2] = [
+    "/nix/var/nix/profiles/per-user/root/channels",
+    "/root/.nix-defexpr/channels",
+];
+
+/// What was asked: anything that can make another answer, but for files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// The whole command line.
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+    /// Where the names of the search path lead to.
+    search: BTreeMap<String, PathBuf>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    program: String,
+    question: Question,
+    files: Vec<(PathBuf, Stamp)>,
+    variables: Vec<(String, Option<String>)>,
+    answer: String,
+}
+
+/// The cache, for evaluations by the library in `own`.
+#[derive(Debug)]
+pub struct Cache<'a> {
+    pub folder: PathBuf,
+    pub own: &'a Path,
+    /// Whether something stands in for a nixpkgs that is fetched.
+    pub stand_in: bool,
+}
+
+impl Question {
+    /// What the command line asks in this environment; None where the search
+    /// path leads to what is not a folder here.
+    #[must_use]
+    pub fn new(arguments: Vec<String>, includes: &[String]) -> Option<Self> {
+        let environment: BTreeMap<String, String> = std::env::vars()
+            .filter(|(name, _)| name.starts_with("NIX") || VARIABLES.contains(&name.as_str()))
+            .collect();
+        let mut search = BTreeMap::new();
+        let entries = environment
+            .get("NIX_PATH")
+            .map(String::as_str)
+            .unwrap_or_default();
+        if entries.contains("://") {
+            return None;
+        }
+        for entry in includes
+            .iter()
+            .map(String::as_str)
+            .chain(entries.split(':'))
+        {
+            let (name, path) = entry.split_once('=').unwrap_or(("", entry));
+            if path.contains("://") || path.starts_with("flake:") || path.starts_with("channel:") {
+                return None;
+            }
+            if let Ok(path) = fs::canonicalize(path) {
+                search.entry(format!("{name}={entry}")).or_insert(path);
+            }
+        }
+        for channel in CHANNELS.map(|folder| Path::new(folder).join("nixpkgs")) {
+            if let Ok(path) = fs::canonicalize(&channel) {
+                search.insert(channel.display().to_string(), path);
+            }
+        }
+        Some(Self {
+            arguments,
+            environment,
+            search,
+        })
+    }
+
+    fn file_name(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.arguments.hash(&mut hasher);
+        self.environment.hash(&mut hasher);
+        format!("{:016x}.json", hasher.finish())
+    }
+}
+
+impl Cache<'_> {
+    /// What the same question was answered before, if nothing has changed since.
+    #[must_use]
+    pub fn recall(&self, question: &Question) -> Option<String> {
+        let text = fs::read(self.folder.join(question.file_name())).ok()?;
+        let entry: Entry = serde_json::from_slice(&text).ok()?;
+        let is_same = entry.program == program()
+            && entry.question == *question
+            && entry
+                .variables
+                .iter()
+                .all(|(name, value)| std::env::var(name).ok() == *value)
+            && entry
+                .files
+                .iter()
+                .all(|(path, stamp)| Stamp::of(path) == Some(*stamp));
+        is_same.then_some(entry.answer)
+    }
+
+    /// Remembers an answer that came of these Nix files since `begin`.
+    pub fn remember(&self, question: Question, read: &[PathBuf], begin: SystemTime, answer: &str) {
+        match self.entry(question, read, begin, answer) {
+            Ok(entry) => {
+                // Without a cache everything works as well.
+                if let Err(error) = self.write(&entry) {
+                    tracing::warn!("{}: {error}", self.folder.display());
+                }
+            }
+            Err(Doubt(reason)) => tracing::info!("the evaluation is not remembered: {reason}"),
+        }
+    }
+
+    fn entry(
+        &self,
+        question: Question,
+        read: &[PathBuf],
+        begin: SystemTime,
+        answer: &str,
+    ) -> Result<Entry, Doubt> {
+        let users: Vec<&PathBuf> = read.iter().filter(|file| !self.is_fixed(file)).collect();
+        if users.len() > MOST_FILES {
+            return Err(Doubt(format!("{} files outside the store", users.len())));
+        }
+        let mut paths: Vec<PathBuf> = users.iter().map(|file| (*file).clone()).collect();
+        let home = std::env::var_os("HOME")
+            .map(PathBuf::from)
+            .unwrap_or_default();
+        paths.push(PathBuf::from("/etc/nix"));
+        paths.extend(CONFIGURATION.map(|name| home.join(name)));
+        // Such as the index of the built-in guests.
+        paths.extend(
+            question
+                .search
+                .values()
+                .filter(|path| path.is_file())
+                .cloned(),
+        );
+        let mut variables = Vec::new();
+        for file in users {
+            let text = fs::read_to_string(file)
+                .map_err(|error| Doubt(format!("{}: {error}", file.display())))?;
+            for input in inputs(file, &text, self.stand_in)? {
+                match input {
+                    Input::Path(path) => paths.push(path),
+                    Input::Variable(name) => {
+                        let value = std::env::var(&name).ok();
+                        variables.push((name, value));
+                    }
+                    Input::Search(name) => self.check_search(&name, &question)?,
+                }
+            }
+        }
+        paths.sort();
+        paths.dedup();
+        let stamped = paths
+            .into_iter()
+            .filter(|path| !self.is_fixed(path))
+            .map(|path| {
+                let stamp = Stamp::of(&path)
+                    .ok_or_else(|| Doubt(format!("{} holds too much", path.display())))?;
+                if stamp.is_newer_than(begin) {
+                    return Err(Doubt(format!("{} has just changed", path.display())));
+                }
+                Ok((path, stamp))
+            });
+        Ok(Entry {
+            program: program(),
+            files: stamped.collect::<Result<_, _>>()?,
+            question,
+            variables,
+            answer: answer.to_owned(),
+        })
+    }
+
+    /// What a name of the search path leads to is read by Nix code elsewhere,
+    /// unless it never changes.
+    fn check_search(&self, name: &str, question: &Question) -> Result<(), Doubt> {
+        let changing = question.search.iter().find(|(entry, path)| {
+            let is_meant = entry.starts_with(&format!("{name}=")) || entry.starts_with('=');
+            is_meant && !self.is_fixed(path)
+        });
+        match changing {
+            Some((_, path)) => Err(Doubt(format!("<{name}> is {}", path.display()))),
+            None => Ok(()),
+        }
+    }
+
+    fn is_fixed(&self, path: &Path) -> bool {
+        path.starts_with("/nix/store") || path.starts_with(self.own)
+    }
+
+    fn write(&self, entry: &Entry) -> std::io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(&serde_json::to_vec(entry)?)?;
+        file.persist(self.folder.join(entry.question.file_name()))?;
+        self.forget_old()
+    }
+
+    fn forget_old(&self) -> std::io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let age = entry.metadata()?.modified()?.elapsed();
+            if age.is_ok_and(|age| age > KEPT) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// This program: another build may ask in another way.
+fn program() -> String {
+    let file = std::env::current_exe().ok();
+    let stamp = file.as_deref().and_then(Stamp::of);
+    format!("{stamp:?}")
+}

@@ -1,0 +1,118 @@
+//! Whether files are as they were: their sizes, inodes and times, not their content.
+
+use std::fs::Metadata;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use walkdir::WalkDir;
+
+/// A folder with more in it than this is not looked through.
+const MOST_ENTRIES: u64 = 20_000;
+
+/// A file, a folder with all in it, or what is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    entries: u64,
+    fingerprint: u64,
+    /// The latest change of any of it, in nanoseconds since 1970.
+    changed_ns: i128,
+}
+
+impl Stamp {
+    /// The stamp of what is at `path`; None for a folder with too much in it.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let mut hasher = DefaultHasher::new();
+        let (mut entries, mut changed_ns) = (0, 0);
+        // The path itself may be a link; what it leads to is meant.
+        for entry in WalkDir::new(path)
+            .follow_root_links(true)
+            .sort_by_file_name()
+        {
+            let Ok(entry) = entry else {
+                "unreadable".hash(&mut hasher);
+                continue;
+            };
+            entries += 1;
+            if entries > MOST_ENTRIES {
+                return None;
+            }
+            entry.path().hash(&mut hasher);
+            // A link's target counts, too.
+            for metadata in [entry.metadata().ok(), std::fs::metadata(entry.path()).ok()] {
+                changed_ns = changed_ns.max(hash_metadata(metadata.as_ref(), &mut hasher));
+            }
+        }
+        Some(Self {
+            entries,
+            fingerprint: hasher.finish(),
+            changed_ns,
+        })
+    }
+
+    /// Whether something changed at or after this moment, as far as the
+    /// clock of the file system tells.
+    #[must_use]
+    pub fn is_newer_than(&self, moment: SystemTime) -> bool {
+        let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+        // It ticks some hundred times a second.
+        let slack = 20_000_000;
+        self.changed_ns + slack >= i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
+    }
+}
+
+fn hash_metadata(metadata: Option<&Metadata>, hasher: &mut DefaultHasher) -> i128 {
+    let Some(metadata) = metadata else {
+        "missing".hash(hasher);
+        return 0;
+    };
+    let changed_ns =
+        i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+    (
+        metadata.dev(),
+        metadata.ino(),
+        metadata.size(),
+        metadata.mode(),
+    )
+        .hash(hasher);
+    (metadata.mtime(), metadata.mtime_nsec(), changed_ns).hash(hasher);
+    changed_ns
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_change_of_anything_below_changes_the_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let empty = Stamp::of(path);
+        fs::create_dir(path.join("sub")).unwrap();
+        let with_folder = Stamp::of(path);
+        assert_ne!(empty, with_folder);
+        fs::write(path.join("sub/file"), "a").unwrap();
+        let with_file = Stamp::of(path);
+        assert_ne!(with_folder, with_file);
+        assert_eq!(with_file, Stamp::of(path));
+        fs::write(path.join("sub/file"), "ab").unwrap();
+        assert_ne!(with_file, Stamp::of(path));
+    }
+
+    #[test]
+    fn what_is_missing_has_a_stamp_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let before = Stamp::of(&file);
+        assert_eq!(before, Stamp::of(&file));
+        let begin = SystemTime::now();
+        fs::write(&file, "").unwrap();
+        assert_ne!(before, Stamp::of(&file));
+        assert!(Stamp::of(&file).unwrap().is_newer_than(begin));
+    }
+}
