@@ -11,8 +11,13 @@
   arguments ? { },
   # "builtin", a path in a string, or null where nothing stands in for nixpkgs.
   nixpkgs ? null,
-  # "manifest" for everything, "names" where machines need not be evaluated.
+  # "manifest" for everything, "names" where machines need not be evaluated,
+  # "check" for the derivations that run the tests.
   want ? "manifest",
+  # For checks: the program's store path, where the index of the guests has
+  # none, and whether builders without KVM will do.
+  program ? null,
+  allowEmulation ? false,
 }:
 let
   load = import ./load.nix { inherit nixpkgs; };
@@ -46,6 +51,17 @@ let
     inherit path;
     value = load.follow path arguments source;
   };
+  builtinSet = import ./builtin { };
+  checkOf =
+    test:
+    (import ./. {
+      pkgs = builtinSet;
+      snowglobe = if program == null then builtinSet.snowglobe else builtins.storePath program;
+    }).mkCheck
+      {
+        inherit allowEmulation;
+        test.snowglobeTest = test;
+      };
   present =
     { path, test }:
     {
@@ -56,6 +72,8 @@ let
     // (
       if want == "names" then
         { }
+      else if want == "check" then
+        { derivation = (checkOf test).drvPath; }
       else
         let
           made = manifest.make { inherit file test; };

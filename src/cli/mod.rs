@@ -1,5 +1,6 @@
 //! The command line: which command, which display, which exit code.
 
+mod as_derivation;
 mod check;
 mod conduct;
 mod driver;

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::sync::mpsc;
 
+use super::as_derivation;
 use super::conduct::{Conduct, exit_code, interrupts};
 use super::error::{Failed, code};
 use super::source::{Prepared, Source};
 use crate::event::{Level, Verdict};
-use crate::nix::{self, Nix, Test};
+use crate::nix::{self, Check, Nix, Test};
 use crate::report::Output;
 use crate::session;
 
@@ -21,6 +22,12 @@ pub struct RunCommand {
     /// Where the output goes: consoles, events, junit.xml, saved files [default: ./result-NAME].
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Have Nix run each test as a build, on whichever of its builders; the file's derivations are those of `mkCheck`.
+    #[arg(long)]
+    as_derivation: bool,
+    /// With --as-derivation: take builders without KVM, too.
+    #[arg(long, requires = "as_derivation")]
+    allow_emulation: bool,
     #[command(flatten)]
     conduct: Conduct,
 }
@@ -38,6 +45,15 @@ impl RunCommand {
 
     async fn run_all(&self, prepared: Prepared) -> Result<ExitCode, Failed> {
         let mut interrupts = interrupts()?;
+        if self.as_derivation {
+            let folder = |check: &Check, count| self.folder(&check.name, &check.attribute, count);
+            let work = as_derivation::run(prepared, &self.conduct, self.allow_emulation, folder);
+            let code = tokio::select! {
+                code = work => code?,
+                _ = interrupts.recv() => code::INTERRUPTED,
+            };
+            return Ok(ExitCode::from(code));
+        }
         // What is wrong with the command line is told first.
         self.conduct.subtests()?;
         let work = async {
@@ -56,7 +72,7 @@ impl RunCommand {
         };
         let mut worst = code::PASSED;
         for test in &tests {
-            let folder = self.folder(test, tests.len());
+            let folder = self.folder(&test.name, &test.attribute, tests.len());
             let verdict = self
                 .run_one(&prepared.nix, test, folder, &mut interrupts)
                 .await?;
@@ -101,12 +117,16 @@ impl RunCommand {
         result
     }
 
-    fn folder(&self, test: &Test, count: usize) -> PathBuf {
-        let label = test.label();
+    fn folder(&self, name: &str, attribute: &str, count: usize) -> PathBuf {
+        let label = if attribute.is_empty() {
+            name
+        } else {
+            attribute
+        };
         match &self.output {
             Some(folder) if count == 1 => folder.clone(),
             Some(folder) => folder.join(file_name(label)),
-            None if count == 1 => PathBuf::from(format!("result-{}", file_name(&test.name))),
+            None if count == 1 => PathBuf::from(format!("result-{}", file_name(name))),
             None => PathBuf::from(format!("result-{}", file_name(label))),
         }
     }

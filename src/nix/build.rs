@@ -38,9 +38,7 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Builds `derivation` and gives the manifest it comes to. `root` becomes an
-/// indirect root: as long as it is there, Nix's garbage collector spares the
-/// result.
+/// Builds `derivation` and gives the manifest it comes to; see [`realise`].
 ///
 /// # Errors
 /// When Nix cannot be started or a build fails.
@@ -50,6 +48,26 @@ pub async fn build(
     root: &Path,
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<Manifest, BuildError> {
+    realise(nix, derivation, root, tell).await?;
+    let unreadable = |source| BuildError::Unreadable {
+        path: root.to_owned(),
+        source,
+    };
+    let text = std::fs::read(root).map_err(unreadable)?;
+    serde_json::from_slice(&text).map_err(|error| unreadable(io::Error::other(error)))
+}
+
+/// Builds `derivation`. `root` becomes an indirect root: as long as it is
+/// there, Nix's garbage collector spares the result.
+///
+/// # Errors
+/// When Nix cannot be started or a build fails.
+pub async fn realise(
+    nix: &Nix,
+    derivation: &Path,
+    root: &Path,
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<(), BuildError> {
     let mut command = nix.command("nix-store");
     child::die_with_parent(&mut command, Signal::SIGTERM);
     let mut child = Command::from(command)
@@ -83,10 +101,5 @@ pub async fn build(
     if !status.success() {
         return Err(BuildError::Failed(log.failure()));
     }
-    let unreadable = |source| BuildError::Unreadable {
-        path: root.to_owned(),
-        source,
-    };
-    let text = std::fs::read(root).map_err(unreadable)?;
-    serde_json::from_slice(&text).map_err(|error| unreadable(io::Error::other(error)))
+    Ok(())
 }

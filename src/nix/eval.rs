@@ -1,6 +1,7 @@
 //! Evaluates a test file: which tests it holds, and the manifest of each.
 
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -8,6 +9,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::process::Command;
 
+use super::CheckOptions;
 use super::cache::{Cache, Question};
 use super::{Library, Nix};
 use crate::manifest::{self, Manifest};
@@ -107,6 +109,10 @@ pub enum EvalError {
     NoNix(io::Error),
     #[error("{0}")]
     Nix(String),
+    #[error(
+        "the evaluation was ended by signal {0}: it has used up the machine's memory, or its stack by recursing without end"
+    )]
+    Killed(i32),
     #[error("`--attr {0}' is no attribute path: a quotation mark is not closed")]
     BadAttribute(String),
     #[error(
@@ -118,6 +124,26 @@ pub enum EvalError {
         manifest::VERSION
     )]
     ManifestVersion { name: String, found: u32 },
+}
+
+/// What the library's entry is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Want<'a> {
+    /// The tests' names and nodes; no machine is evaluated.
+    Names,
+    Manifest,
+    /// The derivations that run the tests.
+    Check(&'a CheckOptions),
+}
+
+impl Want<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Names => "names",
+            Self::Manifest => "manifest",
+            Self::Check(_) => "check",
+        }
+    }
 }
 
 /// All tests of the file with their manifests.
@@ -134,7 +160,7 @@ pub async fn evaluate(
         // Nix's garbage collector may have been there.
         tests.is_ok_and(|tests| tests.iter().all(|test| test.derivation.exists()))
     };
-    let json = instantiate(nix, library, evaluation, "manifest", are_there).await?;
+    let json = instantiate(nix, library, evaluation, Want::Manifest, are_there).await?;
     let tests: Vec<Test> = serde_json::from_str(&json).map_err(EvalError::BadManifest)?;
     for test in &tests {
         let found = test.manifest.version;
@@ -157,17 +183,17 @@ pub async fn list(
     library: &Library,
     evaluation: &Evaluation,
 ) -> Result<Vec<TestNames>, EvalError> {
-    let json = instantiate(nix, library, evaluation, "names", |_| true).await?;
+    let json = instantiate(nix, library, evaluation, Want::Names, |_| true).await?;
     serde_json::from_str(&json).map_err(EvalError::BadManifest)
 }
 
 /// What the library's entry gives for an evaluation, as JSON: from the cache,
 /// where what is remembered `is_valid`.
-async fn instantiate(
+pub(super) async fn instantiate(
     nix: &Nix,
     library: &Library,
     evaluation: &Evaluation,
-    want: &str,
+    want: Want<'_>,
     is_valid: impl Fn(&str) -> bool,
 ) -> Result<String, EvalError> {
     let command = command(nix, library, evaluation, want)?;
@@ -196,6 +222,9 @@ async fn instantiate(
             cache.remember(question, &read, begin, &answer);
         }
         return Ok(answer);
+    }
+    if let Some(signal) = output.status.signal() {
+        return Err(EvalError::Killed(signal));
     }
     let mut message = trim_message(&told, library.folder());
     if evaluation.nixpkgs == Nixpkgs::Builtin && is_missing_attribute(&message) {
@@ -241,7 +270,7 @@ fn command(
     nix: &Nix,
     library: &Library,
     evaluation: &Evaluation,
-    want: &str,
+    want: Want<'_>,
 ) -> Result<std::process::Command, EvalError> {
     let attribute = match &evaluation.attribute {
         Some(path) => split_attribute(path).ok_or_else(|| EvalError::BadAttribute(path.clone()))?,
@@ -254,7 +283,18 @@ fn command(
         .arg(library.entry())
         .args(["--arg", "attribute", &nix_list(&attribute)])
         .args(["--arg", "arguments", &nix_arguments(&evaluation.arguments)])
-        .args(["--argstr", "want", want]);
+        .args(["--argstr", "want", want.name()]);
+    if let Want::Check(options) = want {
+        let allow = if options.allow_emulation {
+            "true"
+        } else {
+            "false"
+        };
+        command.args(["--arg", "allowEmulation", allow]);
+        if let Some(program) = &options.program {
+            command.arg("--argstr").arg("program").arg(program);
+        }
+    }
     match &evaluation.place {
         Place::File(file) => {
             command.args(["--argstr", "file"]).arg(test_file(file)?);
@@ -437,6 +477,11 @@ fn is_noise(line: &str) -> bool {
         || line.starts_with("(use '--show-trace'")
         || line.starts_with("warning: the group 'nixbld'")
         || line.starts_with("warning: unknown setting")
+        || line.starts_with("copying '")
+        || line.starts_with("downloading '")
+        // The last try is told as the error.
+        || line.starts_with("warning: error: unable to download")
+        || line.starts_with("GC Warning")
         || line.trim_start().starts_with("(stack trace truncated")
 }
 

@@ -2,13 +2,15 @@
 
 mod build;
 mod cache;
+mod check;
 mod eval;
 mod library;
 mod log;
 mod sources;
 mod stamp;
 
-pub use build::{BuildError, build};
+pub use build::{BuildError, build, realise};
+pub use check::{Check, CheckOptions, build_log, checks};
 pub use eval::{Arguments, EvalError, Evaluation, Nixpkgs, Place, Test, TestNames, evaluate, list};
 pub use library::{Library, LibraryError};
 

@@ -194,3 +194,23 @@ fn guests_that_are_not_set_up() {
     let ended = place.finish(command.env("XDG_DATA_HOME", place.path()).spawn().unwrap());
     assert_snapshot!(ended.seen());
 }
+
+#[test]
+fn an_evaluation_without_end() {
+    let place = Place::new();
+    assert_snapshot!(run(&place, "let f = x: f (x + 1) + 1; in f 1").seen());
+}
+
+#[test]
+fn an_evaluation_that_needs_the_network() {
+    let place = Place::new();
+    let text = "import (builtins.fetchTarball \"https://host.invalid/x.tar.gz\") { }";
+    assert_snapshot!(run(&place, text).seen());
+}
+
+#[test]
+fn a_name_that_no_file_can_have() {
+    let place = Place::new();
+    let text = with_nodes("    machine.virtualisation.guest = \"tiny\";");
+    assert_snapshot!(run(&place, &text.replace("\"bad\"", "\"good and/or bad\"")).seen());
+}

@@ -157,3 +157,93 @@ fn a_flake_is_a_source_of_tests() {
          error: the flake /no/such/folder: No such file or directory (os error 2)\n"
     );
 }
+
+/// `hello.nix`, run by Nix.
+fn run_as_derivation(place: &Place, fixture: &str, arguments: &[&str]) -> Ended {
+    let all = [&["--as-derivation", "--allow-emulation"], arguments].concat();
+    place.run_fixture(fixture, &all)
+}
+
+#[test]
+fn a_test_is_run_by_nix() {
+    let place = Place::new();
+    let ended = run_as_derivation(&place, "hello.nix", &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(
+        ended.stdout.ends_with("passed: hello\n"),
+        "{}",
+        ended.seen()
+    );
+    let output = place.path().join("result-hello");
+    assert!(output.join("console/machine.log").is_file());
+    let report = std::fs::read_to_string(output.join("junit.xml")).unwrap();
+    assert!(report.contains("failures=\"0\""), "{report}");
+
+    let ended = run_as_derivation(&place, "failing.nix", &["-A", "command"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    for part in [
+        "its standard output:\n  it is broken\n",
+        "\nfailed: command (",
+    ] {
+        assert!(ended.stdout.contains(part), "{}", ended.seen());
+    }
+    assert!(place.path().join("result-command/build.log").is_file());
+
+    // No builder has what it asks for: it did not run.
+    let arguments = ["--as-derivation", "--option", "system-features", "none"];
+    let ended = place.run_fixture("reboot.nix", &arguments);
+    assert_eq!(ended.code, Some(3), "{}", ended.seen());
+    assert!(ended.stderr.contains("kvm"), "{}", ended.seen());
+}
+
+#[test]
+fn a_test_runs_on_another_builder() {
+    let place = Place::new();
+    // A derivation that this machine has never built.
+    let text = format!(
+        r#"(import <nixpkgs> {{ }}).nixosTest {{
+          name = "elsewhere";
+          nodes.machine.virtualisation.guest = "tiny";
+          testScript = ''print("{}")'';
+        }}"#,
+        place.path().display()
+    );
+    let file = place.write("test.nix", &text);
+    let second = place.path().join("second-store");
+    let builders = format!(
+        "local?root={} x86_64-linux - 1 1 nixos-test",
+        second.display()
+    );
+    let ended = place.run(&[
+        "run",
+        "--as-derivation",
+        "--allow-emulation",
+        "--nixpkgs",
+        "builtin",
+        file.to_str().unwrap(),
+        "--verbose",
+        "--option",
+        "builders",
+        &builders,
+        "--option",
+        "max-jobs",
+        "0",
+        "--option",
+        "require-sigs",
+        "false",
+    ]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("vm-test-run-elsewhere> passed: "),
+        "{}",
+        ended.seen()
+    );
+    let built = std::fs::read_dir(second.join("nix/store")).unwrap();
+    assert!(
+        built.flatten().any(|entry| entry
+            .file_name()
+            .to_string_lossy()
+            .ends_with("-vm-test-run-elsewhere")),
+        "the other store has the build"
+    );
+}
