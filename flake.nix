@@ -31,6 +31,13 @@
       overlays.default = final: _: {
         snowglobe = final.callPackage ./package.nix { };
       };
+      # nixpkgs' own tests and drivers, run by Snowglobe (nixpkgs of 2026).
+      overlays.driver =
+        final: previous:
+        self.overlays.default final previous
+        // {
+          nixos-test-driver = final.callPackage ./nix-lib/nixos-test-driver.nix { };
+        };
 
       lib = {
         # { pkgs, test, allowEmulation ? false }: a derivation that runs the test.

@@ -102,21 +102,28 @@ fn a_test_of_nixpkgs_2020_over_vde() {
 }
 
 #[test]
-fn a_test_of_a_real_nixpkgs_evaluates() {
-    let test = "a_test_of_a_real_nixpkgs_evaluates";
+fn tests_of_a_real_nixpkgs_evaluate() {
+    let test = "tests_of_a_real_nixpkgs_evaluate";
     let Ok(tree) = std::env::var("SNOWGLOBE_NIXPKGS") else {
-        return skipped(test, "SNOWGLOBE_NIXPKGS names no nixpkgs of 2019 to 2022");
+        return skipped(test, "SNOWGLOBE_NIXPKGS names no nixpkgs");
     };
     let place = Place::new();
-    let file = format!("{tree}/nixos/tests/login.nix");
-    let ended = place.run(&["eval", &file, "-I", &format!("nixpkgs={tree}")]);
-    assert!(
-        ended
-            .stdout
-            .starts_with("login: 1 machine(s), at most 3600 s\n"),
-        "{}",
-        ended.seen()
-    );
+    // One machine, several, a set of tests, and a script with helpers.
+    for (name, count) in [("login", 1), ("nginx", 1), ("ipv6", 1), ("hostname", 2)] {
+        let file = format!("{tree}/nixos/tests/{name}.nix");
+        let search = format!("nixpkgs={tree}");
+        let ended = place.run(&["eval", &file, "-I", &search, "--format", "json"]);
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.seen());
+        let manifests: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        let manifests = match manifests {
+            serde_json::Value::Array(manifests) => manifests,
+            one => vec![one],
+        };
+        assert!(manifests.len() >= count, "{name}: {}", ended.seen());
+        for manifest in &manifests {
+            assert!(!manifest["nodes"].as_object().unwrap().is_empty(), "{name}");
+        }
+    }
 }
 
 #[test]
