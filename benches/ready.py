@@ -4,9 +4,9 @@
 Usage: benches/ready.py SNOWGLOBE
 
 Runs benches/ready.nix, in which waits of Snowglobe and loops that ask once a
-second, as today's driver does, take turns on idle guests. Times are the
-guest's own clock, from the thing itself to the first command after the wait,
-less what a command costs. Prints the distributions.
+second, as today's driver does, take turns on idle guests. Times are from the
+thing itself, by the guest's clock, to the script's next statement, by the
+host's. Prints the distributions.
 """
 
 import collections

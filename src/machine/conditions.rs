@@ -166,7 +166,7 @@ impl Machine {
             return Ok(());
         }
         let attempt = combined(conditions, wanted);
-        match self.ask(&attempt, limit).await? {
+        match self.ask(&attempt, None, limit).await? {
             Asked::Reached(_) => Ok(()),
             Asked::Hopeless(status, outcome) => match pending(conditions, &outcome.output) {
                 Some(Condition::Unit(unit)) => Err(self.hopeless(unit, None, status).await),

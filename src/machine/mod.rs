@@ -10,6 +10,7 @@ mod keyboard;
 mod lifecycle;
 mod operation;
 mod sickness;
+mod signals;
 mod terminal;
 mod units;
 mod waits;

@@ -109,8 +109,10 @@ impl Machine {
             .map(|user| format!(" of user {user}"))
             .unwrap_or_default();
         let attempt = unit_attempt(unit, user);
+        // A user's manager has a socket of its own.
+        let listened = user.is_none().then_some(unit);
         self.step(format!("waiting for unit {unit}{for_user}"), async {
-            match Box::pin(self.ask(&attempt, limit)).await? {
+            match Box::pin(self.ask(&attempt, listened, limit)).await? {
                 Asked::Reached(_) => Ok(()),
                 Asked::Hopeless(status, _) => Err(self.hopeless(unit, user, status).await),
                 Asked::Overdue(_) => Err(Overdue {

@@ -1,7 +1,7 @@
 //! Waiting for something to become true in the guest.
 //!
-//! A loop in the guest asks again for a second or two at a time, and then
-//! reports. Where the guest has nothing else to do it asks often; where it is
+//! A loop in the guest asks again for some time, and then reports: where others
+//! want the shell, after two seconds. Where the guest has nothing else to do it asks often; where it is
 //! busy, as at boot, the intervals grow, so that asking does not delay what is
 //! waited for.
 
@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::commands::{Setting, in_bash, quote};
-use super::{Machine, MachineError, Overdue};
+use super::{Machine, MachineError, Overdue, signals};
 use crate::event::{CommandResult, Details};
-use crate::qemu::{Expect, Outcome};
+use crate::qemu::{Expect, NOT_YET, Outcome};
 
-/// The status by which a round in the guest says: not yet.
-const NOT_YET: i32 = 75;
+/// How long a round in the guest lasts: one that cannot be ended for others
+/// that want the shell, and one that can.
+const ROUND: Duration = Duration::from_secs(2);
+const LONG_ROUND: Duration = Duration::from_mins(1);
 
 /// Pauses between two attempts, in milliseconds: the first of a wait, the
 /// first of its later rounds, that of an idle guest, and the longest.
@@ -175,7 +177,7 @@ impl Machine {
         let asked = self
             .step(
                 format!("waiting for {what}"),
-                Box::pin(self.ask(attempt, limit)),
+                Box::pin(self.ask(attempt, None, limit)),
             )
             .await?;
         match asked {
@@ -189,17 +191,23 @@ impl Machine {
     }
 
     /// Asks in the guest, round after round, until `attempt` is true, says
-    /// that it never will be, or the time is over.
+    /// that it never will be, or the time is over. A unit that is waited for
+    /// says so itself, where it can.
     pub(super) async fn ask(
         self: &Arc<Self>,
         attempt: &str,
+        unit: Option<&str>,
         limit: Duration,
     ) -> Result<Asked, MachineError> {
         let begin = Instant::now();
         let mut pause = FIRST_PAUSE_MS;
         loop {
             let left = limit.saturating_sub(begin.elapsed());
-            let script = round_script(attempt, pause, left);
+            let round = left.min(self.longest_round().await?);
+            let script = match unit.and_then(signals::listen) {
+                Some(listen) => listening_round(attempt, &listen, round),
+                None => round_script(attempt, pause, round),
+            };
             pause = LATER_PAUSE_MS;
             let outcome = self
                 .execute(&script, Expect::Answer, Some(left + ATTEMPT_GRACE))
@@ -215,26 +223,47 @@ impl Machine {
     }
 }
 
+impl Machine {
+    async fn longest_round(self: &Arc<Self>) -> Result<Duration, MachineError> {
+        self.connect().await?;
+        let running = self.running()?;
+        let shell = self.shell(&running).await?;
+        Ok(if shell.yields() { LONG_ROUND } else { ROUND })
+    }
+}
+
 /// Bash that tries until the attempt is true, it says by a status above 69
 /// that it never will be, or the round is over.
-fn round_script(attempt: &str, pause: u32, left: Duration) -> String {
+fn round_script(attempt: &str, pause: u32, round: Duration) -> String {
+    let adapt = format!(
+        "if [ $(((a - b) * 20)) -ge $i ]; then i={IDLE_PAUSE_MS}; \
+         else i=$((i * 3 / 2)); [ $i -le {LONGEST_PAUSE_MS} ] || i={LONGEST_PAUSE_MS}; fi"
+    );
+    rounds(attempt, "", pause, &adapt, round)
+}
+
+/// The same where `listen` defines what is done between two attempts.
+fn listening_round(attempt: &str, listen: &str, round: Duration) -> String {
+    rounds(attempt, listen, signals::PAUSE_MS, ":", round)
+}
+
+fn rounds(attempt: &str, listen: &str, pause: u32, adapt: &str, round: Duration) -> String {
     // The fifth word of /proc/stat counts hundredths of a second in which the
     // processors had nothing to do: half of the pause is idle.
     // SECONDS counts whole ones: a round ends between one and two after its begin.
-    let round = left.as_secs().min(2);
+    let round = round.as_secs();
     // A pipe on which nothing comes serves for pauses: to start a process, as
     // `sleep' is, may take longer than the pause.
     format!(
         "set +eu; i={pause}; o=; exec {{never}}<> <(:); \
          end() {{ echo \"$1 $o\"; exit; }}; \
+         rest() {{ read -r -t $1 -u $never; }}; {listen}\
          while :; do {attempt}; s=$?; \
          [ $s -eq 0 ] && end 0; \
          [ $s -ge 70 ] && [ $s -lt 75 ] && end $s; \
          [ $SECONDS -ge {round} ] && end {NOT_YET}; \
          printf -v p 0.%03d $i; read -r _ _ _ _ b _ < /proc/stat; \
-         read -r -t $p -u $never; read -r _ _ _ _ a _ < /proc/stat; \
-         if [ $(((a - b) * 20)) -ge $i ]; then i={IDLE_PAUSE_MS}; \
-         else i=$((i * 3 / 2)); [ $i -le {LONGEST_PAUSE_MS} ] || i={LONGEST_PAUSE_MS}; fi; done"
+         rest $p; read -r _ _ _ _ a _ < /proc/stat; {adapt}; done"
     )
 }
 

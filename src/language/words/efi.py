@@ -130,6 +130,8 @@ def _fresh_store():
 class EfiVars:
     """The file of a machine's EFI variables."""
 
+    state_path: pathlib.Path
+
     def __init__(self, state_path, machine):
         self.state_path = pathlib.Path(state_path)
         self.machine = machine

@@ -9,6 +9,8 @@ mod guard;
 mod line;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -21,6 +23,12 @@ use crate::event::{Event, Events, Level};
 
 /// How long the guest may take to end a command.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a wait may keep the shell when others want it.
+const SHARE: Duration = Duration::from_secs(2);
+
+/// The status of an answer that says: not yet.
+pub const NOT_YET: i32 = 75;
 
 /// Why a command has no result.
 #[derive(Debug, Error)]
@@ -65,7 +73,9 @@ pub enum Expect {
     Output,
     OutputAndStatus,
     /// The command itself prints a line: a status, and an output in base64.
-    /// This comes sooner than what is read to its end.
+    /// This comes sooner than what is read to its end. Where others want the
+    /// shell and [`Shell::yields`], the command is ended after a while, and
+    /// the status is [`NOT_YET`].
     Answer,
 }
 
@@ -81,6 +91,7 @@ struct Request {
 #[derive(Debug)]
 pub struct Shell {
     requests: mpsc::Sender<Request>,
+    yields: Arc<AtomicBool>,
 }
 
 impl Shell {
@@ -97,15 +108,23 @@ impl Shell {
     ) -> Result<Self, ShellError> {
         let lines = sockets.accept().await.map_err(ShellError::Connect)?;
         let (requests, receiver) = mpsc::channel(1);
+        let yields = Arc::<AtomicBool>::default();
         let talk = Talk {
             lines,
+            yields: yields.clone(),
             machine: machine.to_owned(),
             events,
             greeted: false,
             stuck: None,
         };
         tokio::spawn(talk.run(receiver));
-        Ok(Self { requests })
+        Ok(Self { requests, yields })
+    }
+
+    /// Whether a command that answers can be ended for the sake of others.
+    #[must_use]
+    pub fn yields(&self) -> bool {
+        self.yields.load(Ordering::Relaxed)
     }
 
     /// Waits for the guest to start its shell, for the first time or after a reboot.
@@ -148,11 +167,13 @@ enum Turn {
     Answered(Result<Outcome, ShellError>),
     Overdue,
     Abandoned,
+    Yielded,
 }
 
 /// The task that talks with one guest.
 struct Talk {
     lines: Lines,
+    yields: Arc<AtomicBool>,
     machine: String,
     events: Events,
     /// Whether the guest has greeted when nobody had asked it to.
@@ -163,7 +184,15 @@ struct Talk {
 
 impl Talk {
     async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        while let Some(request) = requests.recv().await {
+        let mut next = None;
+        loop {
+            let request = match next.take() {
+                Some(request) => request,
+                None => match requests.recv().await {
+                    Some(request) => request,
+                    None => return,
+                },
+            };
             let Request {
                 command,
                 expect,
@@ -179,10 +208,12 @@ impl Talk {
                 continue;
             }
             let endable = expect != Expect::Greeting && self.lines.guard.is_some();
+            let may_yield = expect == Expect::Answer && self.yields.load(Ordering::Relaxed);
             let turn = tokio::select! {
                 outcome = self.answer(&command, expect) => Turn::Answered(outcome),
                 () = after(limit) => Turn::Overdue,
                 () = reply.closed(), if endable => Turn::Abandoned,
+                () = wanted(&mut requests, &mut next), if may_yield => Turn::Yielded,
             };
             match turn {
                 Turn::Answered(outcome) => {
@@ -203,6 +234,16 @@ impl Talk {
                 Turn::Overdue => {
                     let busy = self.end(&command).await.unwrap_or_default();
                     let _ = reply.send(Err(ShellError::Overdue { busy }));
+                }
+                Turn::Yielded => {
+                    let ended = self.end(&command).await;
+                    let _ = reply.send(match ended {
+                        Some(_) => Ok(Outcome {
+                            status: Some(NOT_YET),
+                            output: Vec::new(),
+                        }),
+                        None => Err(ShellError::Busy(command)),
+                    });
                 }
                 Turn::Abandoned => {
                     let busy = self.end(&command).await.unwrap_or_default();
@@ -296,14 +337,28 @@ impl Talk {
     /// without such ports does without.
     async fn set_up(&mut self) -> Result<(), ShellError> {
         self.lines.replies_port = None;
+        self.yields.store(false, Ordering::Relaxed);
         if self.lines.guard.is_none() {
             return Ok(());
         }
         let answer = self.exchange(&set_up_line()).await?;
         let port = String::from_utf8_lossy(&answer).trim().to_owned();
         self.lines.replies_port = (!port.is_empty()).then_some(port);
+        // The guard has found its own port by the same way.
+        let is_guarded = self.lines.replies_port.is_some();
+        self.yields.store(is_guarded, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// Ends when another request is there and the one at hand had its share of time.
+async fn wanted(requests: &mut mpsc::Receiver<Request>, next: &mut Option<Request>) {
+    let share = tokio::time::sleep(SHARE);
+    match requests.recv().await {
+        Some(request) => *next = Some(request),
+        None => std::future::pending().await,
+    }
+    share.await;
 }
 
 async fn after(limit: Option<Duration>) {
