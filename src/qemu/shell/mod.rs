@@ -24,6 +24,9 @@ use crate::event::{Event, Events, Level};
 /// How long the guest may take to end a command.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long to wait for the shell before its command is ended once more.
+const END_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long a wait may keep the shell when others want it.
 const SHARE: Duration = Duration::from_secs(2);
 
@@ -262,9 +265,18 @@ impl Talk {
     /// Has the guest end what its shell is busy with; gives what that was.
     async fn end(&mut self, command: &str) -> Option<String> {
         let ended = tokio::time::timeout(END_PATIENCE, async {
-            let busy = self.lines.end_command().await?;
-            self.lines.catch_up().await?;
-            Ok::<_, ShellError>(busy)
+            let mut busy = String::new();
+            loop {
+                let names = self.lines.end_command().await?;
+                if !names.is_empty() {
+                    busy = names;
+                }
+                // The shell may have begun with the command only then.
+                let caught_up = tokio::time::timeout(END_PAUSE, self.lines.catch_up()).await;
+                if let Ok(result) = caught_up {
+                    return result.map(|()| busy);
+                }
+            }
         });
         let busy = ended.await.ok().and_then(Result::ok);
         if busy.is_none() {
