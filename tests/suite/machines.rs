@@ -32,6 +32,11 @@ fn display() {
 }
 
 #[test]
+fn switch_root() {
+    holds("switch-root.nix");
+}
+
+#[test]
 fn windows() {
     holds("windows.nix");
 }
