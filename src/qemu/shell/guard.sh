@@ -106,12 +106,17 @@ end() {
   echo "$names" >&9
 } 2> /dev/null
 
+partial=
 while :; do
   if read -r -t 1 request <&9; then
-    [ "$request" != end ] || end
+    [ "$partial$request" != end ] || end
+    partial=
   elif [ $? -le 128 ]; then
     # The host has closed the port.
     exit
+  else
+    # The time can be over in the middle of a line.
+    partial+=$request
   fi
   if ! [ -d /proc/$shell ]; then
     cd /tmp

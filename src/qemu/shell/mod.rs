@@ -314,8 +314,10 @@ impl Talk {
         self.greeted = false;
         let sink = self.lines.sink();
         if expect == Expect::Answer {
-            // Where it ends without a word, its status is the answer.
-            let line = format!("{{ {command} || echo $?; }}{sink}\n");
+            // Where it ends without a word, its status is the answer. What it
+            // leaves behind must not hold the port for replies: only one
+            // process can have that open.
+            let line = format!("read -r a < <({command} || echo $?); echo \"$a\"{sink}\n");
             let answer = self.exchange(&line).await?;
             let (status, output) = answer.split_at(
                 answer
