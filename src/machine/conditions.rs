@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::commands::quote;
 use super::units::unit_attempt;
-use super::waits::{Asked, device, file_attempt, port_attempt};
+use super::waits::{Asked, Manner, device, file_attempt, port_attempt};
 use super::{Machine, MachineError, Overdue};
 
 /// How often the console is looked at while the guest is asked, too.
@@ -166,7 +166,7 @@ impl Machine {
             return Ok(());
         }
         let attempt = combined(conditions, wanted);
-        match self.ask(&attempt, None, limit).await? {
+        match self.ask(&attempt, Manner::Asking, limit).await? {
             Asked::Reached(_) => Ok(()),
             Asked::Hopeless(status, outcome) => match pending(conditions, &outcome.output) {
                 Some(Condition::Unit(unit)) => Err(self.hopeless(unit, None, status).await),

@@ -6,11 +6,10 @@
 //! messages are enough to be told of every change of a unit. In what comes
 //! back, strings end in NUL: they are all that is looked at.
 
-use std::fmt::Write;
-
-/// How often systemd is asked all the same, in milliseconds: a unit may have
-/// another name than the one it is called by.
-pub(super) const PAUSE_MS: u32 = 500;
+/// How often systemd is asked all the same, in milliseconds: at first, and at
+/// last. An attempt takes as long as some pauses elsewhere.
+const FIRST_PAUSE_MS: u32 = 500;
+const LONGEST_PAUSE_MS: u32 = 4000;
 
 /// Root introduces itself, and calls `Subscribe` of systemd's manager: the
 /// header of a D-Bus message (see the D-Bus specification, "Message Format")
@@ -25,72 +24,53 @@ const SUBSCRIBE: &str = concat!(
     r"\006\001s\000\030\000\000\000org.freedesktop.systemd1\000\000\000\000\000\000\000\000",
 );
 
-/// Bash that listens to systemd and defines `rest SECONDS`, which ends a round
-/// when the unit becomes active, and returns early when it fails. Where the
-/// guest has no such systemd, `rest` rests.
-pub(super) fn listen(unit: &str) -> Option<String> {
-    let path = object_path(unit)?;
-    Some(format!(
+/// Bash that listens to systemd and defines `pause`, which ends a round when
+/// the unit whose own name is `id` becomes active, and returns early when it
+/// fails. Where the guest has no such systemd, it rests.
+pub(super) fn listen() -> String {
+    format!(
         "LC_ALL=C; bus=$never; if command -v systemd-stdio-bridge > /dev/null; then \
          coproc bridge {{ systemd-stdio-bridge -p unix:path=/run/systemd/private 2> /dev/null \
          | exec grep -azE --line-buffered '/org/freedesktop/systemd1/unit/|ActiveState$|(active|failed|activating)$' 2> /dev/null; }}; \
          exec {{bus}}<&${{bridge[0]}} {{calls}}>&${{bridge[1]}}; \
          (trap '' PIPE; printf '{SUBSCRIBE}' >&$calls); fi; \
-         seen=; rest() {{ local n; for ((n = 0; n < 200; n++)); do \
-         read -r -d '' -t $1 -u $bus chunk || {{ [ $? -gt 128 ] || bus=$never; return; }}; \
+         seen=; hear() {{ local n name; seconds $1; for ((n = 0; n < 200; n++)); do \
+         read -r -d '' -t $s -u $bus chunk || {{ [ $? -gt 128 ] || bus=$never; return; }}; \
          case $seen$chunk in \
-         *{path}) seen=unit:;; \
-         */org/freedesktop/systemd1/*) seen=;; \
+         */org/freedesktop/systemd1/unit/*) {NAME}; seen=; [ \"$name\" != \"$id\" ] || seen=unit:;; \
          unit:*ActiveState) seen=state:;; \
          state:*inactive | state:*failed) seen=; return;; \
          state:*deactivating | state:*activating) seen=;; \
          state:*active) end 0;; \
-         esac; done; }}; "
-    ))
+         esac; done; }}; \
+         i={FIRST_PAUSE_MS}; pause() {{ hear $i; i=$((i * 2)); \
+         [ $i -le {LONGEST_PAUSE_MS} ] || i={LONGEST_PAUSE_MS}; }}"
+    )
 }
 
-/// systemd's D-Bus path of a unit; None for a name that systemd would change.
-fn object_path(unit: &str) -> Option<String> {
-    if unit.is_empty() || unit.contains(['/', '*', ' ']) {
-        return None;
-    }
-    let full = if unit.contains('.') {
-        unit.to_owned()
-    } else {
-        format!("{unit}.service")
-    };
-    let mut path = "/org/freedesktop/systemd1/unit/".to_owned();
-    for (position, byte) in full.bytes().enumerate() {
-        let is_plain = byte.is_ascii_alphabetic() || byte.is_ascii_digit() && position > 0;
-        if is_plain {
-            path.push(char::from(byte));
-        } else {
-            let _ = write!(path, "_{byte:02x}");
-        }
-    }
-    Some(path)
-}
+/// Bash that sets `name` to the unit whose D-Bus path ends `chunk`: there, all
+/// but letters and digits is `_` and two hexadecimal digits.
+const NAME: &str = r#"name=${chunk##*/}; printf -v name %b "${name//_/\\x}""#;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn units_have_a_path() {
-        let path = |unit| object_path(unit).unwrap();
-        assert_eq!(
-            path("late"),
-            "/org/freedesktop/systemd1/unit/late_2eservice"
-        );
-        assert_eq!(
-            path("multi-user.target"),
-            "/org/freedesktop/systemd1/unit/multi_2duser_2etarget"
-        );
-        assert_eq!(
-            path("9p.mount"),
-            "/org/freedesktop/systemd1/unit/_39p_2emount"
-        );
-        assert_eq!(object_path("/dev/vda"), None);
+    fn units_are_known_by_their_path() {
+        for (path, unit) in [
+            ("late_2eservice", "late.service"),
+            ("multi_2duser_2etarget", "multi-user.target"),
+            ("_39p_2emount", "9p.mount"),
+        ] {
+            let script =
+                format!("chunk=/org/freedesktop/systemd1/unit/{path}; {NAME}; printf %s \"$name\"");
+            let output = std::process::Command::new("bash")
+                .args(["-c", &script])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), unit);
+        }
     }
 
     /// The header's own numbers: its fields are as long as it says, and the

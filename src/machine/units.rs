@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commands::quote;
-use super::waits::Asked;
+use super::waits::{Asked, Manner};
 use super::{Machine, MachineError, Overdue};
 use crate::event::{Details, UnitState};
 use crate::qemu::Expect;
@@ -110,9 +110,12 @@ impl Machine {
             .unwrap_or_default();
         let attempt = unit_attempt(unit, user);
         // A user's manager has a socket of its own.
-        let listened = user.is_none().then_some(unit);
+        let manner = match user {
+            None => Manner::Listening,
+            Some(_) => Manner::Asking,
+        };
         self.step(format!("waiting for unit {unit}{for_user}"), async {
-            match Box::pin(self.ask(&attempt, listened, limit)).await? {
+            match Box::pin(self.ask(&attempt, manner, limit)).await? {
                 Asked::Reached(_) => Ok(()),
                 Asked::Hopeless(status, _) => Err(self.hopeless(unit, user, status).await),
                 Asked::Overdue(_) => Err(Overdue {
@@ -212,20 +215,20 @@ impl Machine {
 }
 
 /// Bash that is true when the unit is active, and says by its status when it
-/// never will be.
+/// never will be. Sets `id` to the unit's own name.
 pub(super) fn unit_attempt(unit: &str, user: Option<&str>) -> String {
     let ask = systemctl_line(
-        &format!("show --property=ActiveState {}", quote(unit)),
+        &format!("show --property=Id,ActiveState {}", quote(unit)),
         user,
     );
     let jobs = systemctl_line("list-jobs --full 2>&1", user);
     format!(
-        "( s=$({ask}); case $s in \
-         ActiveState=active) exit 0;; \
-         ActiveState=failed) exit {FAILED};; \
-         ActiveState=inactive) {jobs} | grep -q 'No jobs' || exit 1; \
-         [ \"$({ask})\" = ActiveState=inactive ] && exit {INACTIVE}; exit 1;; \
-         *) exit 1;; esac )"
+        "{{ s=$({ask}); id=${{s#*Id=}}; id=${{id%%$'\\n'*}}; case $s in \
+         *ActiveState=active*) ;; \
+         *ActiveState=failed*) (exit {FAILED});; \
+         *ActiveState=inactive*) {jobs} | grep -q 'No jobs' \
+         && [[ $({ask}) = *ActiveState=inactive* ]] && (exit {INACTIVE});; \
+         *) false;; esac; }}"
     )
 }
 

@@ -1,9 +1,9 @@
 //! Waiting for something to become true in the guest.
 //!
 //! A loop in the guest asks again for some time, and then reports: where others
-//! want the shell, after two seconds. Where the guest has nothing else to do it asks often; where it is
-//! busy, as at boot, the intervals grow, so that asking does not delay what is
-//! waited for.
+//! want the shell, after two seconds. Where the guest has nothing else to do it
+//! asks often; where it is busy, as at boot, the intervals grow, so that asking
+//! does not delay what is waited for.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +33,15 @@ const ATTEMPT_GRACE: Duration = Duration::from_secs(1);
 pub enum SocketKind {
     Stream,
     Datagram,
+}
+
+/// How it is known when to ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Time has passed.
+    Asking,
+    /// systemd says that the attempt's unit has changed (see [`signals`]).
+    Listening,
 }
 
 /// How asking in the guest ended, and the last attempt.
@@ -177,7 +186,7 @@ impl Machine {
         let asked = self
             .step(
                 format!("waiting for {what}"),
-                Box::pin(self.ask(attempt, None, limit)),
+                Box::pin(self.ask(attempt, Manner::Asking, limit)),
             )
             .await?;
         match asked {
@@ -191,12 +200,11 @@ impl Machine {
     }
 
     /// Asks in the guest, round after round, until `attempt` is true, says
-    /// that it never will be, or the time is over. A unit that is waited for
-    /// says so itself, where it can.
+    /// that it never will be, or the time is over.
     pub(super) async fn ask(
         self: &Arc<Self>,
         attempt: &str,
-        unit: Option<&str>,
+        manner: Manner,
         limit: Duration,
     ) -> Result<Asked, MachineError> {
         let begin = Instant::now();
@@ -204,9 +212,9 @@ impl Machine {
         loop {
             let left = limit.saturating_sub(begin.elapsed());
             let round = left.min(self.longest_round().await?);
-            let script = match unit.and_then(signals::listen) {
-                Some(listen) => listening_round(attempt, &listen, round),
-                None => round_script(attempt, pause, round),
+            let script = match manner {
+                Manner::Asking => round_script(attempt, pause, round),
+                Manner::Listening => rounds(attempt, &signals::listen(), round),
             };
             pause = LATER_PAUSE_MS;
             let outcome = self
@@ -221,9 +229,7 @@ impl Machine {
             }
         }
     }
-}
 
-impl Machine {
     async fn longest_round(self: &Arc<Self>) -> Result<Duration, MachineError> {
         self.connect().await?;
         let running = self.running()?;
@@ -232,38 +238,37 @@ impl Machine {
     }
 }
 
-/// Bash that tries until the attempt is true, it says by a status above 69
-/// that it never will be, or the round is over.
-fn round_script(attempt: &str, pause: u32, round: Duration) -> String {
-    let adapt = format!(
-        "if [ $(((a - b) * 20)) -ge $i ]; then i={IDLE_PAUSE_MS}; \
-         else i=$((i * 3 / 2)); [ $i -le {LONGEST_PAUSE_MS} ] || i={LONGEST_PAUSE_MS}; fi"
-    );
-    rounds(attempt, "", pause, &adapt, round)
-}
-
-/// The same where `listen` defines what is done between two attempts.
-fn listening_round(attempt: &str, listen: &str, round: Duration) -> String {
-    rounds(attempt, listen, signals::PAUSE_MS, ":", round)
-}
-
-fn rounds(attempt: &str, listen: &str, pause: u32, adapt: &str, round: Duration) -> String {
+/// Bash that asks more often where the guest has nothing else to do.
+fn round_script(attempt: &str, first_pause: u32, round: Duration) -> String {
     // The fifth word of /proc/stat counts hundredths of a second in which the
     // processors had nothing to do: half of the pause is idle.
-    // SECONDS counts whole ones: a round ends between one and two after its begin.
+    let pause = format!(
+        "i={first_pause}; pause() {{ \
+         read -r _ _ _ _ b _ < /proc/stat; rest $i; read -r _ _ _ _ a _ < /proc/stat; \
+         if [ $(((a - b) * 20)) -ge $i ]; then i={IDLE_PAUSE_MS}; \
+         else i=$((i * 3 / 2)); [ $i -le {LONGEST_PAUSE_MS} ] || i={LONGEST_PAUSE_MS}; fi; }}"
+    );
+    rounds(attempt, &pause, round)
+}
+
+/// Bash that tries until the attempt is true, it says by a status above 69
+/// that it never will be, or the round is over; writes that and `o` to the file
+/// it is given. `pause` defines what is done between two attempts: a function
+/// of this name, which may use `rest MILLISECONDS`, or `end 0`.
+fn rounds(attempt: &str, pause: &str, round: Duration) -> String {
     let round = round.as_secs();
-    // A pipe on which nothing comes serves for pauses: to start a process, as
-    // `sleep' is, may take longer than the pause.
+    // A pipe on which nothing comes serves for rests: to start a process, as
+    // `sleep' is, may take longer than the rest.
     format!(
-        "set +eu; i={pause}; o=; exec {{never}}<> <(:); \
-         end() {{ echo \"$1 $o\"; exit; }}; \
-         rest() {{ read -r -t $1 -u $never; }}; {listen}\
+        "set +eu; answer=$1; o=; exec {{never}}<> <(:); \
+         end() {{ echo \"$1 $o\" > \"$answer\"; exit; }}; \
+         seconds() {{ printf -v s %d.%03d $(($1 / 1000)) $(($1 % 1000)); }}; \
+         rest() {{ seconds $1; read -r -t $s -u $never; }}; {pause}; \
          while :; do {attempt}; s=$?; \
          [ $s -eq 0 ] && end 0; \
          [ $s -ge 70 ] && [ $s -lt 75 ] && end $s; \
          [ $SECONDS -ge {round} ] && end {NOT_YET}; \
-         printf -v p 0.%03d $i; read -r _ _ _ _ b _ < /proc/stat; \
-         rest $p; read -r _ _ _ _ a _ < /proc/stat; {adapt}; done"
+         pause; done"
     )
 }
 
@@ -311,7 +316,10 @@ mod tests {
 
     /// What a round answers.
     fn run(script: &str) -> String {
-        let output = Command::new("bash").arg("-c").arg(script).output().unwrap();
+        let output = Command::new("bash")
+            .args(["-c", script, "bash", "/dev/stdout"])
+            .output()
+            .unwrap();
         assert!(output.status.success());
         String::from_utf8_lossy(&output.stdout).into_owned()
     }

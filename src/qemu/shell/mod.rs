@@ -30,6 +30,9 @@ const END_PAUSE: Duration = Duration::from_secs(1);
 /// How long a wait may keep the shell when others want it.
 const SHARE: Duration = Duration::from_secs(2);
 
+/// What the guest's shell says when a command that answers has ended.
+const ENDED: &str = "ended";
+
 /// The status of an answer that says: not yet.
 pub const NOT_YET: i32 = 75;
 
@@ -75,10 +78,11 @@ pub enum Expect {
     Raw,
     Output,
     OutputAndStatus,
-    /// The command itself prints a line: a status, and an output in base64.
-    /// This comes sooner than what is read to its end. Where others want the
-    /// shell and [`Shell::yields`], the command is ended after a while, and
-    /// the status is [`NOT_YET`].
+    /// The command itself writes a line, a status and an output in base64, to
+    /// the file that it is given as an argument more. This comes sooner than
+    /// what is read to its end. Where others want the shell and
+    /// [`Shell::yields`], the command is ended after a while, and the status
+    /// is [`NOT_YET`].
     Answer,
 }
 
@@ -119,6 +123,7 @@ impl Shell {
             events,
             greeted: false,
             stuck: None,
+            is_ending: false,
         };
         tokio::spawn(talk.run(receiver));
         Ok(Self { requests, yields })
@@ -183,6 +188,8 @@ struct Talk {
     greeted: bool,
     /// The command that cannot be ended.
     stuck: Option<String>,
+    /// Whether a command has answered, and its end is still to come.
+    is_ending: bool,
 }
 
 impl Talk {
@@ -279,6 +286,7 @@ impl Talk {
             }
         });
         let busy = ended.await.ok().and_then(Result::ok);
+        self.is_ending = false;
         if busy.is_none() {
             self.stuck = Some(command.to_owned());
         }
@@ -314,21 +322,7 @@ impl Talk {
         self.greeted = false;
         let sink = self.lines.sink();
         if expect == Expect::Answer {
-            // Where it ends without a word, its status is the answer. What it
-            // leaves behind must not hold the port for replies: only one
-            // process can have that open.
-            let line = format!("read -r a < <({command} || echo $?); echo \"$a\"{sink}\n");
-            let answer = self.exchange(&line).await?;
-            let (status, output) = answer.split_at(
-                answer
-                    .iter()
-                    .position(|byte| *byte == b' ')
-                    .unwrap_or(answer.len()),
-            );
-            return Ok(Outcome {
-                status: Some(parse_status(status)?),
-                output: parse_output(output)?,
-            });
+            return self.ask(command).await;
         }
         let line = format!("{command} | (base64 -w 0; echo){sink}\n");
         let output = parse_output(&self.exchange(&line).await?)?;
@@ -341,9 +335,35 @@ impl Talk {
         Ok(Outcome { status, output })
     }
 
+    /// Has the shell run a command that answers by itself. The command opens
+    /// the port for replies only to answer: only one process can have it
+    /// open, and what the command leaves behind must not hold it.
+    async fn ask(&mut self, command: &str) -> Result<Outcome, ShellError> {
+        let port = self.lines.replies_port.as_deref().unwrap_or("/dev/stdout");
+        let line = format!("{command} bash {port}; echo {ENDED} $? > {port}\n");
+        let answer = self.exchange(&line).await?;
+        // Where it ends without a word, its status is the answer.
+        let (status, output) = match answer.strip_prefix(ENDED.as_bytes()) {
+            Some(status) => (status, [].as_slice()),
+            None => {
+                self.is_ending = true;
+                let end = answer.iter().position(|byte| *byte == b' ');
+                answer.split_at(end.unwrap_or(answer.len()))
+            }
+        };
+        Ok(Outcome {
+            status: Some(parse_status(status)?),
+            output: parse_output(output)?,
+        })
+    }
+
     /// Has the shell run a line that is answered by one.
     async fn exchange(&mut self, line: &str) -> Result<Vec<u8>, ShellError> {
         self.lines.terminal.write(line.as_bytes()).await?;
+        if self.is_ending {
+            self.lines.reply().await?;
+            self.is_ending = false;
+        }
         self.lines.reply().await
     }
 
@@ -351,6 +371,7 @@ impl Talk {
     /// without such ports does without.
     async fn set_up(&mut self) -> Result<(), ShellError> {
         self.lines.replies_port = None;
+        self.is_ending = false;
         self.yields.store(false, Ordering::Relaxed);
         if self.lines.guard.is_none() {
             return Ok(());
