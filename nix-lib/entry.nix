@@ -14,6 +14,8 @@
   # "manifest" for everything, "names" where machines need not be evaluated,
   # "check" for the derivations that run the tests.
   want ? "manifest",
+  # Whether tests are taken as they are for runs by hand.
+  interactive ? false,
   # For checks: the program's store path, where the index of the guests has
   # none, and whether builders without KVM will do.
   program ? null,
@@ -64,6 +66,9 @@ let
       };
   present =
     { path, test }:
+    presentAs path (if interactive then test.interactive or test else test);
+  presentAs =
+    path: test:
     {
       attribute = builtins.concatStringsSep "." path;
       name = test.name;

@@ -91,9 +91,16 @@ pub enum Event {
     SubtestSkipped {
         name: String,
     },
-    /// From now on consoles are shown, or not.
+    /// From now on consoles are shown, or not: one machine's, or all.
     ConsolesShown {
+        machine: Option<String>,
         shown: bool,
+    },
+    /// Somebody can type what is to be done next.
+    Prompting,
+    /// What was typed has failed; the session goes on.
+    CallFailed {
+        failure: Box<Failure>,
     },
     /// The user's terminal is lent to a machine, or back.
     TerminalLent {
@@ -141,6 +148,8 @@ pub enum Verdict {
     /// The machinery failed, not the test.
     Broken,
     Interrupted,
+    /// None: somebody was at a prompt, and has left.
+    Left,
 }
 
 /// A subtest that has run.

@@ -9,6 +9,7 @@ use super::source::Prepared;
 use crate::guest;
 use crate::nix::{self, BuildError, Check, CheckOptions, Nix};
 use crate::report::Output;
+use crate::script::Manner;
 
 /// Where Nix keeps everything.
 const STORE: &str = "/nix/store";
@@ -61,7 +62,7 @@ async fn run_one(nix: &Nix, conduct: &Conduct, check: &Check, folder: &Path) -> 
     let output = Output::create(folder, &check.name)?;
     let folder = output.folder().to_owned();
     let root = folder.join("result");
-    let telling = conduct.tell(output)?;
+    let telling = conduct.tell(output, &Manner::Script)?;
     let tell = |event| telling.events.tell(event);
     let built = nix::realise(nix, &check.derivation, &root, &tell).await;
     telling.end();

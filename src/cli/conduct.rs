@@ -1,7 +1,7 @@
 //! How a built test is run and told: what `run` and `driver` share.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -13,14 +13,18 @@ use tokio::sync::mpsc;
 use super::check::surroundings;
 use super::error::{Failed, code};
 use super::findings::{count, show, stops};
-use crate::event::{Events, Verdict};
+use crate::event::{Events, Level, Verdict};
 use crate::language::check::{Parts, Severity, check};
 use crate::manifest::Manifest;
+use crate::nix::{Nix, Test};
 use crate::origin::Origin;
 use crate::qemu::AcceleratorChoice;
-use crate::report::{Colours, Detail, JsonDisplay, Output, PlainDisplay, Report, TerminalDisplay};
-use crate::script::{AfterFailure, Subtests};
-use crate::{report, session};
+use crate::report::{
+    Above, Colours, Detail, JsonDisplay, Output, PlainDisplay, Report, TerminalDisplay,
+};
+use crate::script::{AfterFailure, Manner, Subtests};
+use crate::session::Wish;
+use crate::{nix, report, session};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -128,13 +132,53 @@ impl Conduct {
     ///
     /// # Errors
     /// When there is no thread for that.
-    pub fn tell(&self, output: Output) -> std::io::Result<Telling> {
+    pub fn tell(&self, output: Output, manner: &Manner) -> std::io::Result<Telling> {
+        let above = match manner {
+            Manner::Prompt(above) | Manner::PromptOnFailure(above) => above.clone(),
+            Manner::Script | Manner::Errand | Manner::ShellOnFailure => Above::default(),
+        };
         let (sender, receiver) = channel();
-        let reports = report::spawn(receiver, vec![self.display(), Box::new(output)])?;
+        let reports = report::spawn(receiver, vec![self.display(above), Box::new(output)])?;
         Ok(Telling {
             events: Events::new(sender),
             reports,
         })
+    }
+
+    /// Builds an evaluated test and runs it; its output goes to `folder`.
+    ///
+    /// # Errors
+    /// When it does not build, or could not be begun.
+    pub async fn build_and_run(
+        &self,
+        nix: &Nix,
+        test: &Test,
+        plan: Plan,
+        folder: &Path,
+        interrupts: &mut mpsc::UnboundedReceiver<Wish>,
+    ) -> Result<Verdict, Failed> {
+        let output = Output::create(folder, &test.name)?;
+        let (root, output_folder) = (output.root(), output.folder().to_owned());
+        let telling = self.tell(output, &plan.manner)?;
+        let events = &telling.events;
+        let tell = |event| events.tell(event);
+        let built = tokio::select! {
+            built = nix::build(nix, &test.derivation, &root, &tell) => Some(built),
+            _ = interrupts.recv() => None,
+        };
+        let result = match built {
+            None => {
+                events.note(Level::Warning, "interrupted while building");
+                Ok(Verdict::Interrupted)
+            }
+            Some(Err(error)) => Err(error.into()),
+            Some(Ok(manifest)) => {
+                self.run(&manifest, plan, output_folder, events, interrupts)
+                    .await
+            }
+        };
+        telling.end();
+        result
     }
 
     /// Runs a built test to its end.
@@ -144,15 +188,16 @@ impl Conduct {
     pub async fn run(
         &self,
         manifest: &Manifest,
-        origin: Origin,
+        Plan { origin, manner }: Plan,
         output_folder: PathBuf,
         events: &Events,
-        interrupts: &mut mpsc::UnboundedReceiver<()>,
+        interrupts: &mut mpsc::UnboundedReceiver<Wish>,
     ) -> Result<Verdict, Failed> {
         let limit = self.global_timeout.unwrap_or(manifest.global_timeout_s);
         let accelerator = AcceleratorChoice::detect();
         let options = session::Options {
             origin: Arc::new(origin),
+            manner,
             subtests: self.subtests()?,
             output_folder,
             global_timeout: Duration::from_secs(limit),
@@ -165,7 +210,7 @@ impl Conduct {
         Ok(session::run(manifest, &options, events, interrupts).await?)
     }
 
-    fn display(&self) -> Box<dyn Report> {
+    fn display(&self, above: Above) -> Box<dyn Report> {
         let detail = if self.verbose {
             Detail::Everything
         } else {
@@ -174,10 +219,29 @@ impl Conduct {
         let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         match self.format {
             Format::Json => Box::new(JsonDisplay),
-            Format::Human if terminal => Box::new(TerminalDisplay::new(detail)),
+            Format::Human if terminal => Box::new(TerminalDisplay::new(detail, above)),
             Format::Human | Format::Plain => Box::new(PlainDisplay::new(detail)),
         }
     }
+}
+
+/// What is run on a test's machines.
+#[derive(Debug)]
+pub struct Plan {
+    pub origin: Origin,
+    pub manner: Manner,
+}
+
+/// Does what a command does. A thread that a script left may be inside a call:
+/// the process ends without waiting for it.
+///
+/// # Errors
+/// Those of the work, and where the system has no threads to give.
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let result = runtime.block_on(work);
+    std::mem::forget(runtime);
+    result
 }
 
 /// A run that is being told of.
@@ -195,15 +259,19 @@ impl Telling {
     }
 }
 
-/// Ctrl-C and SIGTERM, as messages.
-pub fn interrupts() -> std::io::Result<mpsc::UnboundedReceiver<()>> {
+/// Ctrl-C and SIGTERM, as messages; so is the end of the terminal.
+pub fn interrupts() -> std::io::Result<mpsc::UnboundedReceiver<Wish>> {
     let (sender, receiver) = mpsc::unbounded_channel();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+    for (kind, wish) in [
+        (SignalKind::interrupt(), Wish::Interrupt),
+        (SignalKind::terminate(), Wish::Terminate),
+        (SignalKind::hangup(), Wish::Terminate),
+    ] {
         let mut signals = signal(kind)?;
         let sender = sender.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                let _ = sender.send(());
+                let _ = sender.send(wish);
             }
         });
     }
@@ -221,7 +289,7 @@ pub fn wait_for(reports: &std::thread::JoinHandle<()>) {
 
 pub fn exit_code(verdict: Verdict) -> u8 {
     match verdict {
-        Verdict::Passed => code::PASSED,
+        Verdict::Passed | Verdict::Left => code::PASSED,
         Verdict::Failed => code::TEST_FAILED,
         Verdict::Broken => code::MACHINERY_FAILED,
         Verdict::Interrupted => code::INTERRUPTED,

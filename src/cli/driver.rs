@@ -15,13 +15,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::check::read_script;
-use super::conduct::{Conduct, exit_code, interrupts};
+use super::conduct::{Conduct, Plan, block_on, exit_code, interrupts};
 use super::error::Failed;
 use super::source::read_json;
 use crate::event::Level;
 use crate::manifest::{self, Guest, Manifest, Node, Source};
 use crate::origin::Origin;
-use crate::report::Output;
+use crate::report::{Above, Output};
+use crate::script::Manner;
 use crate::session;
 
 /// What nixpkgs' driver grants a test that says nothing.
@@ -58,7 +59,7 @@ pub struct DriverCommand {
     /// Accepted; machines always start anew.
     #[arg(short = 'K', long, alias = "keep-vm-state")]
     keep_machine_state: bool,
-    /// Not supported yet.
+    /// Open a prompt instead of running the script.
     #[arg(short = 'I', long, overrides_with = "_no_interactive")]
     interactive: bool,
     #[arg(long = "no-interactive", hide = true)]
@@ -100,25 +101,24 @@ struct Subject {
 
 impl DriverCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        if self.interactive {
-            return Err(Failed::Usage(
-                "interactive runs are not supported yet: leave --interactive out".to_owned(),
-            ));
-        }
         self.conduct.subtests()?;
         let Subject { manifest, origin } = self.subject()?;
-        session::preflight(&manifest)?;
         self.conduct.check(&manifest.name, &origin, &manifest)?;
+        session::preflight(&manifest)?;
         let folder = match &self.output {
             Some(folder) => folder.clone(),
             None => env::current_dir()?,
         };
         let output = Output::beside(&folder, &manifest.name)?;
-        let runtime = tokio::runtime::Runtime::new()?;
-        let verdict = runtime.block_on(async {
+        let manner = if self.interactive {
+            Manner::Prompt(Above::default())
+        } else {
+            Manner::Script
+        };
+        let verdict = block_on(async {
             let mut interrupts = interrupts()?;
             let output_folder = output.folder().to_owned();
-            let telling = self.conduct.tell(output)?;
+            let telling = self.conduct.tell(output, &manner)?;
             for word in self.without_effect() {
                 let text = format!("{word} has no effect on this driver");
                 telling.events.note(Level::Warning, text);
@@ -127,7 +127,7 @@ impl DriverCommand {
                 .conduct
                 .run(
                     &manifest,
-                    origin,
+                    Plan { origin, manner },
                     output_folder,
                     &telling.events,
                     &mut interrupts,
@@ -135,10 +135,7 @@ impl DriverCommand {
                 .await;
             telling.end();
             verdict
-        });
-        // A thread that the script left is not waited for.
-        std::mem::forget(runtime);
-        let verdict = verdict?;
+        })?;
         if let Some(file) = &self.junit_xml {
             let target = folder.join(file);
             std::fs::copy(folder.join("junit.xml"), &target).map_err(|error| {

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::check::read_script;
-use super::conduct::{exit_code, interrupts, wait_for};
+use super::conduct::{block_on, exit_code, interrupts, wait_for};
 use super::error::Failed;
 use super::source::read_json;
 use crate::event::{Event, Events, Record};
@@ -75,8 +75,7 @@ impl MockRunCommand {
             },
             limit: Duration::from_secs(self.timeout),
         };
-        let runtime = tokio::runtime::Runtime::new()?;
-        let result = runtime.block_on(async {
+        block_on(async {
             let (sender, receiver) = channel();
             let events = Events::new(sender);
             let reports = report::spawn(receiver, vec![Box::new(CallDisplay)])?;
@@ -88,9 +87,6 @@ impl MockRunCommand {
                 eprintln!("{}: {}", failure.kind, failure.message);
             }
             Ok(ExitCode::from(exit_code(verdict)))
-        });
-        // A thread that the script left is not waited for.
-        std::mem::forget(runtime);
-        result
+        })
     }
 }

@@ -8,6 +8,7 @@ mod error;
 mod eval;
 mod findings;
 mod guest;
+mod interactive;
 mod mock_run;
 mod run;
 mod source;
@@ -35,6 +36,10 @@ struct Cli {
 enum Command {
     /// Evaluate, build and run a file's tests.
     Run(run::RunCommand),
+    /// Open a prompt in the test language, with a test's machines.
+    Repl(interactive::ReplCommand),
+    /// Start a test's machine and open a shell on it.
+    Shell(interactive::ShellCommand),
     /// Run a built test, taking the command line of nixpkgs' own test driver.
     Driver(driver::DriverCommand),
     /// Check the scripts of a file's tests, without building or booting anything.
@@ -87,6 +92,8 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failed> {
     match cli.command {
         Command::Run(command) => command.run(),
+        Command::Repl(command) => command.run(),
+        Command::Shell(command) => command.run(),
         Command::Driver(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Stubs(command) => command.run(),

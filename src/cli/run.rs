@@ -3,17 +3,28 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
-use tokio::sync::mpsc;
+use clap::{Args, ValueEnum};
 
 use super::as_derivation;
-use super::conduct::{Conduct, exit_code, interrupts};
+use super::conduct::{Conduct, Plan, block_on, exit_code, interrupts};
 use super::error::{Failed, code};
 use super::source::{Prepared, Source};
-use crate::event::{Level, Verdict};
-use crate::nix::{self, Check, Nix, Test};
-use crate::report::Output;
+use crate::event::Verdict;
+use crate::nix::{self, Check};
+use crate::report::Above;
+use crate::script::Manner;
 use crate::session;
+
+/// What follows on a failed script, while its machines still run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnFailure {
+    /// The machines are stopped.
+    Stop,
+    /// A prompt among the script's names.
+    Repl,
+    /// A shell on the machine that the failure is about.
+    Shell,
+}
 
 #[derive(Debug, Args)]
 pub struct RunCommand {
@@ -28,6 +39,9 @@ pub struct RunCommand {
     /// With --as-derivation: take builders without KVM, too.
     #[arg(long, requires = "as_derivation")]
     allow_emulation: bool,
+    /// What follows on a failed script, while its machines still run.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnFailure::Stop, conflicts_with = "as_derivation")]
+    on_failure: OnFailure,
     #[command(flatten)]
     conduct: Conduct,
 }
@@ -35,12 +49,7 @@ pub struct RunCommand {
 impl RunCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
         let prepared = self.source.prepare()?;
-        let runtime = tokio::runtime::Runtime::new()?;
-        let result = runtime.block_on(self.run_all(prepared));
-        // A thread that a script left may be inside a call: the process ends
-        // without waiting for it.
-        std::mem::forget(runtime);
-        result
+        block_on(self.run_all(prepared))
     }
 
     async fn run_all(&self, prepared: Prepared) -> Result<ExitCode, Failed> {
@@ -73,8 +82,13 @@ impl RunCommand {
         let mut worst = code::PASSED;
         for test in &tests {
             let folder = self.folder(&test.name, &test.attribute, tests.len());
+            let plan = Plan {
+                origin: test.origin(),
+                manner: self.manner(),
+            };
             let verdict = self
-                .run_one(&prepared.nix, test, folder, &mut interrupts)
+                .conduct
+                .build_and_run(&prepared.nix, test, plan, &folder, &mut interrupts)
                 .await?;
             let code = exit_code(verdict);
             worst = worst.max(code);
@@ -85,36 +99,12 @@ impl RunCommand {
         Ok(ExitCode::from(worst))
     }
 
-    async fn run_one(
-        &self,
-        nix: &Nix,
-        test: &Test,
-        folder: PathBuf,
-        interrupts: &mut mpsc::UnboundedReceiver<()>,
-    ) -> Result<Verdict, Failed> {
-        let output = Output::create(&folder, &test.name)?;
-        let (root, output_folder) = (output.root(), output.folder().to_owned());
-        let telling = self.conduct.tell(output)?;
-        let events = &telling.events;
-        let tell = |event| events.tell(event);
-        let built = tokio::select! {
-            built = nix::build(nix, &test.derivation, &root, &tell) => Some(built),
-            _ = interrupts.recv() => None,
-        };
-        let result = match built {
-            None => {
-                events.note(Level::Warning, "interrupted while building");
-                Ok(Verdict::Interrupted)
-            }
-            Some(Err(error)) => Err(error.into()),
-            Some(Ok(manifest)) => {
-                self.conduct
-                    .run(&manifest, test.origin(), output_folder, events, interrupts)
-                    .await
-            }
-        };
-        telling.end();
-        result
+    fn manner(&self) -> Manner {
+        match self.on_failure {
+            OnFailure::Stop => Manner::Script,
+            OnFailure::Repl => Manner::PromptOnFailure(Above::default()),
+            OnFailure::Shell => Manner::ShellOnFailure,
+        }
     }
 
     fn folder(&self, name: &str, attribute: &str, count: usize) -> PathBuf {
@@ -133,7 +123,7 @@ impl RunCommand {
 }
 
 /// A test's name as the name of a file.
-fn file_name(name: &str) -> String {
+pub fn file_name(name: &str) -> String {
     name.chars()
         .map(|c| {
             if c == '/' || c.is_whitespace() || c.is_control() {

@@ -132,6 +132,8 @@ pub(super) enum Want<'a> {
     /// The tests' names and nodes; no machine is evaluated.
     Names,
     Manifest,
+    /// The same with what the tests set for runs by hand.
+    Interactive,
     /// The derivations that run the tests.
     Check(&'a CheckOptions),
 }
@@ -140,7 +142,7 @@ impl Want<'_> {
     fn name(self) -> &'static str {
         match self {
             Self::Names => "names",
-            Self::Manifest => "manifest",
+            Self::Manifest | Self::Interactive => "manifest",
             Self::Check(_) => "check",
         }
     }
@@ -155,12 +157,33 @@ pub async fn evaluate(
     library: &Library,
     evaluation: &Evaluation,
 ) -> Result<Vec<Test>, EvalError> {
+    manifests(nix, library, evaluation, Want::Manifest).await
+}
+
+/// All tests of the file, with what they set for runs by hand.
+///
+/// # Errors
+/// As for [`evaluate`].
+pub async fn evaluate_interactive(
+    nix: &Nix,
+    library: &Library,
+    evaluation: &Evaluation,
+) -> Result<Vec<Test>, EvalError> {
+    manifests(nix, library, evaluation, Want::Interactive).await
+}
+
+async fn manifests(
+    nix: &Nix,
+    library: &Library,
+    evaluation: &Evaluation,
+    want: Want<'_>,
+) -> Result<Vec<Test>, EvalError> {
     let are_there = |answer: &str| {
         let tests: Result<Vec<Test>, _> = serde_json::from_str(answer);
         // Nix's garbage collector may have been there.
         tests.is_ok_and(|tests| tests.iter().all(|test| test.derivation.exists()))
     };
-    let json = instantiate(nix, library, evaluation, Want::Manifest, are_there).await?;
+    let json = instantiate(nix, library, evaluation, want, are_there).await?;
     let tests: Vec<Test> = serde_json::from_str(&json).map_err(EvalError::BadManifest)?;
     for test in &tests {
         let found = test.manifest.version;
@@ -284,6 +307,9 @@ fn command(
         .args(["--arg", "attribute", &nix_list(&attribute)])
         .args(["--arg", "arguments", &nix_arguments(&evaluation.arguments)])
         .args(["--argstr", "want", want.name()]);
+    if matches!(want, Want::Interactive) {
+        command.args(["--arg", "interactive", "true"]);
+    }
     if let Want::Check(options) = want {
         let allow = if options.allow_emulation {
             "true"

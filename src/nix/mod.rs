@@ -11,7 +11,10 @@ mod stamp;
 
 pub use build::{BuildError, build, realise};
 pub use check::{Check, CheckOptions, build_log, checks};
-pub use eval::{Arguments, EvalError, Evaluation, Nixpkgs, Place, Test, TestNames, evaluate, list};
+pub use eval::{
+    Arguments, EvalError, Evaluation, Nixpkgs, Place, Test, TestNames, evaluate,
+    evaluate_interactive, list,
+};
 pub use library::{Library, LibraryError};
 
 use std::path::Path;

@@ -67,6 +67,7 @@ fn status(whole: &Whole<'_>) -> TestCaseStatus {
             "interrupted",
             "the run was interrupted",
         ),
+        Verdict::Left => TestCaseStatus::skipped(),
     }
 }
 

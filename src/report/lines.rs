@@ -2,13 +2,13 @@
 
 use console::{Style, style};
 
-use super::Detail;
+use super::View;
 use super::failures::explain;
 use crate::event::{Event, Level, Subtest, Verdict};
 
 /// The lines for an event, none where it is not worth one.
-pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
-    let everything = detail == Detail::Everything;
+pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
+    let everything = view.shows_everything();
     match event {
         Event::BuildLog { derivation, line } if everything => {
             vec![format!("{}> {line}", short_name(derivation))]
@@ -19,11 +19,7 @@ pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
             accelerator,
             timeout_scale,
         } => {
-            let scale = if (timeout_scale - 1.0).abs() < f64::EPSILON {
-                String::new()
-            } else {
-                format!("; deadlines that the script does not give: times {timeout_scale}")
-            };
+            let scale = scale(*timeout_scale);
             vec![format!(
                 "{} {} with {} ({accelerator}{scale})",
                 style("running").bold(),
@@ -38,7 +34,7 @@ pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
         Event::MachineStopped { machine, status } if everything => {
             vec![on(machine, &format!("stopped ({status})"))]
         }
-        Event::Console { machine, line } if detail != Detail::Normal => {
+        Event::Console { machine, line } if view.shows_console(machine) => {
             vec![format!("{} {}", style(format!("{machine} #")).dim(), line)]
         }
         Event::StepStarted { machine, text, .. } => match machine {
@@ -82,6 +78,7 @@ pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
         Event::SubtestSkipped { name } if everything => {
             vec![format!("subtest skipped: {name}")]
         }
+        Event::CallFailed { failure } => explain(failure),
         Event::FileSaved { path } => vec![format!("saved {}", path.display())],
         Event::TestFinished {
             test,
@@ -95,6 +92,7 @@ pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
             lines.extend(durations(subtests));
             lines.push(format!("output in {}", output.display()));
             let (word, look) = match verdict {
+                Verdict::Left => ("left:", Style::new()),
                 Verdict::Passed => ("passed:", Style::new().green()),
                 Verdict::Failed => ("failed:", Style::new().red()),
                 Verdict::Broken => ("broken:", Style::new().red()),
@@ -107,6 +105,15 @@ pub fn lines(event: &Event, detail: Detail) -> Vec<String> {
             lines
         }
         _ => Vec::new(),
+    }
+}
+
+/// By how much deadlines grow, where they do.
+fn scale(factor: f64) -> String {
+    if (factor - 1.0).abs() < f64::EPSILON {
+        String::new()
+    } else {
+        format!("; deadlines that the script does not give: times {factor}")
     }
 }
 

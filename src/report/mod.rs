@@ -1,5 +1,6 @@
 //! What becomes of events: lines for people, files for later, a stream for programs.
 
+mod above;
 mod drawing;
 mod failures;
 mod json;
@@ -9,11 +10,13 @@ mod output;
 mod plain;
 mod terminal;
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 
 use crate::event::{Event, Record};
 
+pub use above::Above;
 pub use drawing::{Colours, Kind, Remark, draw};
 pub use json::JsonDisplay;
 pub use output::{Output, OutputError};
@@ -24,20 +27,56 @@ pub use terminal::TerminalDisplay;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     Normal,
-    /// The consoles too.
-    Consoles,
     /// The consoles and the builds' logs too.
     Everything,
 }
 
-impl Detail {
-    /// What is shown after an event: scripts turn consoles on and off.
-    fn after(self, event: &Event) -> Self {
-        match (self, event) {
-            (Self::Normal, Event::ConsolesShown { shown: true }) => Self::Consoles,
-            (Self::Consoles, Event::ConsolesShown { shown: false }) => Self::Normal,
-            _ => self,
+/// What is shown at a time: scripts turn consoles on and off.
+#[derive(Debug)]
+struct View {
+    detail: Detail,
+    consoles: bool,
+    /// Machines whose consoles are shown, whatever is of the others.
+    followed: BTreeSet<String>,
+}
+
+impl View {
+    fn new(detail: Detail) -> Self {
+        Self {
+            detail,
+            consoles: false,
+            followed: BTreeSet::new(),
         }
+    }
+
+    fn follow(&mut self, event: &Event) {
+        match event {
+            Event::ConsolesShown {
+                machine: None,
+                shown,
+            } => self.consoles = *shown,
+            Event::ConsolesShown {
+                machine: Some(machine),
+                shown: true,
+            } => {
+                self.followed.insert(machine.clone());
+            }
+            Event::ConsolesShown {
+                machine: Some(machine),
+                shown: false,
+            } => {
+                self.followed.remove(machine);
+            }
+            _ => {}
+        }
+    }
+
+    fn shows_everything(&self) -> bool {
+        self.detail == Detail::Everything
+    }
+
+    fn shows_console(&self, machine: &str) -> bool {
+        self.shows_everything() || self.consoles || self.followed.contains(machine)
     }
 }
 

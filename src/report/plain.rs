@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 
 use super::lines::{lines, short_name};
-use super::{Detail, Report};
+use super::{Detail, Report, View};
 use crate::event::{Event, Record};
 
 /// Writes to standard output.
 #[derive(Debug)]
 pub struct PlainDisplay {
-    detail: Detail,
+    view: View,
     done: u64,
     expected: u64,
 }
@@ -18,7 +18,7 @@ impl PlainDisplay {
     #[must_use]
     pub fn new(detail: Detail) -> Self {
         Self {
-            detail,
+            view: View::new(detail),
             done: 0,
             expected: 0,
         }
@@ -27,7 +27,7 @@ impl PlainDisplay {
 
 impl Report for PlainDisplay {
     fn take(&mut self, record: &Record) {
-        self.detail = self.detail.after(&record.event);
+        self.view.follow(&record.event);
         let lines = match &record.event {
             Event::BuildProgress { done, expected } => {
                 (self.done, self.expected) = (*done, *expected);
@@ -39,7 +39,7 @@ impl Report for PlainDisplay {
                 self.done,
                 self.expected
             )],
-            event => lines(event, self.detail),
+            event => lines(event, &self.view),
         };
         let mut output = io::stdout().lock();
         for line in lines {

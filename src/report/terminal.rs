@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lines::{lines, short_name};
-use super::{Detail, Report};
+use super::{Above, Detail, Report, View};
 use crate::event::{Event, Record};
 
 const TICK: Duration = Duration::from_millis(120);
@@ -14,7 +14,10 @@ const TICK: Duration = Duration::from_millis(120);
 /// Draws on standard error, below the lines that stay.
 #[derive(Debug)]
 pub struct TerminalDisplay {
-    detail: Detail,
+    view: View,
+    above: Above,
+    /// Bars and what somebody types would be in each other's way.
+    prompting: bool,
     bars: MultiProgress,
     build: Option<ProgressBar>,
     building: Vec<String>,
@@ -25,9 +28,11 @@ pub struct TerminalDisplay {
 
 impl TerminalDisplay {
     #[must_use]
-    pub fn new(detail: Detail) -> Self {
+    pub fn new(detail: Detail, above: Above) -> Self {
         Self {
-            detail,
+            view: View::new(detail),
+            above,
+            prompting: false,
             bars: MultiProgress::new(),
             build: None,
             building: Vec::new(),
@@ -122,6 +127,10 @@ impl TerminalDisplay {
                 ProgressDrawTarget::stderr()
             }),
             Event::TestStarted { .. } | Event::TestFinished { .. } => self.clear(),
+            Event::Prompting => {
+                self.clear();
+                self.prompting = true;
+            }
             _ => {}
         }
     }
@@ -129,14 +138,20 @@ impl TerminalDisplay {
 
 impl Report for TerminalDisplay {
     fn take(&mut self, record: &Record) {
-        self.detail = self.detail.after(&record.event);
-        self.draw(&record.event);
+        self.view.follow(&record.event);
+        if !self.prompting {
+            self.draw(&record.event);
+        }
         // The bars show steps while they last.
-        if matches!(record.event, Event::StepStarted { .. }) && self.detail != Detail::Everything {
+        let in_bar = matches!(record.event, Event::StepStarted { .. }) && !self.prompting;
+        if in_bar && !self.view.shows_everything() {
             return;
         }
-        for line in lines(&record.event, self.detail) {
-            self.bars.suspend(|| println!("{line}"));
+        for line in lines(&record.event, &self.view) {
+            self.bars.suspend(|| self.above.print(&line));
+        }
+        if record.event == Event::Prompting {
+            self.above.reach_prompt();
         }
     }
 }

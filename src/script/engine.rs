@@ -19,29 +19,45 @@ use rustpython_vm::{
 };
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::alarms::Alarms;
 use super::failure::describe;
 use super::host::Host;
 use super::interrupt::Interrupter;
 use super::native::{PythonPackages, State, install, is_prelude_exception};
+use super::prompt::{converse, remember_terminal};
 use super::selection::{holders, make_skippable};
+use super::sources::SCRIPT_NAME;
 use super::values::to_json;
-use crate::event::Failure;
+use crate::event::{Event, Failure};
 use crate::language::Words;
 use crate::origin::Origin;
-
-/// What tracebacks call the script.
-pub(super) const SCRIPT_NAME: &str = "testScript";
+use crate::report::Above;
 
 /// Python's recursion is the stack's here: room for deep ones.
 const STACK_BYTES: usize = 256 << 20;
+
+/// Who says what is done.
+#[derive(Debug, Clone, Default)]
+pub enum Manner {
+    #[default]
+    Script,
+    /// A script that is no test: its end is no verdict.
+    Errand,
+    /// The script, and somebody at a prompt where it has failed.
+    PromptOnFailure(Above),
+    /// Somebody at a prompt, who can run the script.
+    Prompt(Above),
+    /// The script, and where it has failed a shell on a machine.
+    ShellOnFailure,
+}
 
 /// A script and what it brings.
 #[derive(Debug, Clone)]
 pub struct Script {
     pub origin: Arc<Origin>,
+    pub manner: Manner,
     pub python_packages: PythonPackages,
     /// Words that are executed after the usual ones.
     pub further_words: &'static [Words],
@@ -55,6 +71,8 @@ pub struct Script {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ended {
     Passed,
+    /// Somebody was at a prompt instead, and has left.
+    Left,
     Failed(Box<Failure>),
     /// By an interrupt from outside, at the place that this tells.
     Interrupted(Box<Failure>),
@@ -64,6 +82,8 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Engine {
     pub interrupter: Interrupter,
+    /// Whether somebody is at a prompt.
+    pub prompting: watch::Receiver<bool>,
     pub ended: oneshot::Receiver<Ended>,
 }
 
@@ -81,24 +101,24 @@ impl Engine {
             .name("script".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let ended = run(script, host, handle, |interrupter| {
-                    let _ = tell_ready.send(interrupter);
+                let ended = run(script, host, handle, |state| {
+                    let _ =
+                        tell_ready.send((state.interrupter.clone(), state.prompting.subscribe()));
                 });
                 let _ = tell_ended.send(ended);
             })?;
-        let interrupter = ready
+        let (interrupter, prompting) = ready
             .await
             .map_err(|_| std::io::Error::other("the script engine did not start"))?;
-        Ok(Self { interrupter, ended })
+        Ok(Self {
+            interrupter,
+            prompting,
+            ended,
+        })
     }
 }
 
-fn run(
-    script: Script,
-    host: Arc<Host>,
-    handle: Handle,
-    tell_ready: impl FnOnce(Interrupter),
-) -> Ended {
+fn run(script: Script, host: Arc<Host>, handle: Handle, tell_ready: impl FnOnce(&State)) -> Ended {
     let begun_as = process::id();
     let (sender, receiver) = user_signal_channel();
     let interpreter = InterpreterBuilder::new()
@@ -108,10 +128,10 @@ fn run(
         .interpreter();
     let alarms = Arc::new(Alarms::default());
     let interrupter = Interrupter::for_this_thread(sender, alarms.clone());
-    tell_ready(interrupter.clone());
     let state = Arc::new(State::new(script, host, handle, alarms, interrupter));
+    tell_ready(&state);
     let ended = interpreter.enter(|vm| match prepare(vm, &state) {
-        Ok(scope) => execute(vm, scope, &state),
+        Ok(scope) => execute(vm, &scope, &state),
         Err(exception) => ended_by(vm, &exception, &state),
     });
     if process::id() != begun_as {
@@ -150,12 +170,56 @@ fn prepare(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<Scope> {
     Ok(scope)
 }
 
-fn execute(vm: &VirtualMachine, scope: Scope, state: &Arc<State>) -> Ended {
+fn execute(vm: &VirtualMachine, scope: &Scope, state: &Arc<State>) -> Ended {
     let code = match compile(vm, state) {
         Ok(code) => code,
         Err(exception) => return ended_by(vm, &exception, state),
     };
     state.keep_compiled(code.clone(), scope.clone());
+    if let Manner::Prompt(above) = &state.script.manner {
+        prompt(vm, scope, state, above);
+        return Ended::Left;
+    }
+    let ended = run_whole(vm, code, scope.clone(), state);
+    if let (Manner::Errand, Ended::Passed) = (&state.script.manner, &ended) {
+        return Ended::Left;
+    }
+    if let Ended::Failed(failure) = &ended {
+        stay(vm, scope, state, failure);
+    }
+    ended
+}
+
+/// Leaves the machines to somebody who looks why it failed, where that is wanted.
+fn stay(vm: &VirtualMachine, scope: &Scope, state: &Arc<State>, failure: &Failure) {
+    if matches!(state.script.manner, Manner::Script | Manner::Errand) {
+        return;
+    }
+    state.tell(Event::CallFailed {
+        failure: Box::new(failure.clone()),
+    });
+    match (&state.script.manner, state.host()) {
+        (Manner::PromptOnFailure(above), _) => prompt(vm, scope, state, above),
+        (Manner::ShellOnFailure, Some(host)) => by_hand(state, || {
+            vm.allow_threads(|| state.handle.block_on(host.lend_shell(failure)));
+        }),
+        _ => {}
+    }
+}
+
+fn prompt(vm: &VirtualMachine, scope: &Scope, state: &State, above: &Above) {
+    by_hand(state, || converse(vm, scope, state, above));
+}
+
+/// Does what somebody at the terminal decides the end of.
+fn by_hand(state: &State, work: impl FnOnce()) {
+    remember_terminal();
+    state.prompting.send_replace(true);
+    work();
+    state.prompting.send_replace(false);
+}
+
+fn run_whole(vm: &VirtualMachine, code: PyRef<PyCode>, scope: Scope, state: &Arc<State>) -> Ended {
     match state
         .interrupter
         .while_armed(|| vm.run_code_obj(code, scope))
@@ -187,12 +251,12 @@ fn compile(vm: &VirtualMachine, state: &State) -> PyResult<PyRef<PyCode>> {
 
 fn ended_by(vm: &VirtualMachine, exception: &PyBaseExceptionRef, state: &State) -> Ended {
     if is_prelude_exception(vm, exception, "Interrupted") {
-        return Ended::Interrupted(Box::new(describe(vm, exception, &state.script.origin)));
+        return Ended::Interrupted(Box::new(describe(vm, exception, &state.sources)));
     }
     if exception.fast_isinstance(vm.ctx.exceptions.system_exit) && exits_well(vm, exception) {
         return Ended::Passed;
     }
-    Ended::Failed(Box::new(describe(vm, exception, &state.script.origin)))
+    Ended::Failed(Box::new(describe(vm, exception, &state.sources)))
 }
 
 /// As Python takes it: no code, and the code 0, mean success.

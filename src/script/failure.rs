@@ -4,10 +4,11 @@ use regex_lite::Regex;
 use rustpython_vm::builtins::{PyBaseExceptionRef, PyTraceback};
 use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 
-use super::engine::SCRIPT_NAME;
+use super::sources::Sources;
 use super::values::to_json;
 use crate::event::{Cause, Details, Failure, Frame};
 use crate::origin::Origin;
+use std::sync::Arc;
 
 /// How many exceptions back the details of one are looked for.
 const DEEPEST: usize = 8;
@@ -16,8 +17,9 @@ const DEEPEST: usize = 8;
 const MOST_VARIABLES: usize = 10;
 const LONGEST_VALUE: usize = 200;
 
-/// One call of the script, with the bytes of it that were at work.
+/// One call of the script or of what was typed, with the bytes of it that were at work.
 struct Entry {
+    origin: Arc<Origin>,
     function: String,
     frame: PyObjectRef,
     range: std::ops::Range<usize>,
@@ -28,24 +30,24 @@ struct Entry {
 pub(super) fn describe(
     vm: &VirtualMachine,
     exception: &PyBaseExceptionRef,
-    origin: &Origin,
+    sources: &Sources,
 ) -> Failure {
     let entries = exception
         .__traceback__()
-        .map(|traceback| entries(&traceback, origin))
+        .map(|traceback| entries(&traceback, sources))
         .unwrap_or_default();
     let statement = entries
         .last()
-        .map(|entry| origin.excerpt(entry.range.clone()))
-        .or_else(|| syntax_error(vm, exception, origin));
+        .map(|entry| entry.origin.excerpt(entry.range.clone()))
+        .or_else(|| syntax_error(vm, exception, sources));
     Failure {
         kind: kind(exception),
-        message: message(vm, exception, &entries, origin),
+        message: message(vm, exception, &entries),
         statement,
-        causes: causes(vm, exception, origin),
-        variables: variables(vm, exception, &entries, origin),
+        causes: causes(vm, exception, sources),
+        variables: variables(vm, exception, &entries),
         details: details(vm, exception, DEEPEST).unwrap_or_default(),
-        traceback: entries.iter().map(|entry| frame(entry, origin)).collect(),
+        traceback: entries.iter().map(frame).collect(),
         ..Failure::default()
     }
 }
@@ -58,13 +60,12 @@ fn kind(exception: &PyBaseExceptionRef) -> String {
     }
 }
 
-fn entries(traceback: &PyRef<PyTraceback>, origin: &Origin) -> Vec<Entry> {
-    let of_script = |entry: &PyRef<_>| is_script(entry);
+fn entries(traceback: &PyRef<PyTraceback>, sources: &Sources) -> Vec<Entry> {
     traceback
         .iter()
-        .filter(of_script)
-        .map(|entry| {
+        .filter_map(|entry| {
             let code = entry.frame.iframe().code();
+            let origin = sources.find(code.source_path().as_str())?;
             // The instruction's number is in bytes, and each has two.
             let instruction = usize::try_from(entry.lasti).unwrap_or_default() / 2;
             let span = code.locations.get(instruction);
@@ -76,21 +77,19 @@ fn entries(traceback: &PyRef<PyTraceback>, origin: &Origin) -> Vec<Entry> {
                         ..origin.offset(to.line.get(), to.character_offset.get())
                 },
             );
-            Entry {
+            Some(Entry {
+                origin,
                 function: code.qualname.as_str().to_owned(),
                 frame: entry.frame.clone().into(),
                 range,
                 line,
-            }
+            })
         })
         .collect()
 }
 
-fn is_script(entry: &PyRef<PyTraceback>) -> bool {
-    entry.frame.iframe().code().source_path().as_str() == SCRIPT_NAME
-}
-
-fn frame(entry: &Entry, origin: &Origin) -> Frame {
+fn frame(entry: &Entry) -> Frame {
+    let origin = &entry.origin;
     let source = origin.script().lines().nth(entry.line.saturating_sub(1));
     let excerpt = origin.excerpt(entry.range.clone());
     Frame {
@@ -103,12 +102,7 @@ fn frame(entry: &Entry, origin: &Origin) -> Frame {
 }
 
 /// The exception's own words, or those that say what an empty one means.
-fn message(
-    vm: &VirtualMachine,
-    exception: &PyBaseExceptionRef,
-    entries: &[Entry],
-    origin: &Origin,
-) -> String {
+fn message(vm: &VirtualMachine, exception: &PyBaseExceptionRef, entries: &[Entry]) -> String {
     let kind = exception.class().name().to_string();
     if kind == "_Cancelled" {
         return "this was going on".to_owned();
@@ -126,7 +120,8 @@ fn message(
     }
     match entries.last() {
         Some(entry) if text.is_empty() && kind == "AssertionError" => {
-            let asserted = origin.script().get(entry.range.clone()).unwrap_or_default();
+            let asserted = entry.origin.script().get(entry.range.clone());
+            let asserted = asserted.unwrap_or_default();
             format!("this is not true: {asserted}")
         }
         _ => text,
@@ -134,18 +129,18 @@ fn message(
 }
 
 /// The exceptions that this one came from, as far as Python would tell of them.
-fn causes(vm: &VirtualMachine, exception: &PyBaseExceptionRef, origin: &Origin) -> Vec<Cause> {
+fn causes(vm: &VirtualMachine, exception: &PyBaseExceptionRef, sources: &Sources) -> Vec<Cause> {
     let mut causes = Vec::new();
     let mut current = exception.clone();
     while let Some(cause) = cause(vm, &current).filter(|_| causes.len() < DEEPEST) {
         let entries = cause
             .__traceback__()
-            .map(|traceback| entries(&traceback, origin));
+            .map(|traceback| entries(&traceback, sources));
         let entries = entries.unwrap_or_default();
         causes.push(Cause {
             kind: kind(&cause),
-            message: message(vm, &cause, &entries, origin),
-            at: entries.last().map(|entry| frame(entry, origin)),
+            message: message(vm, &cause, &entries),
+            at: entries.last().map(frame),
         });
         current = cause;
     }
@@ -167,13 +162,13 @@ fn variables(
     vm: &VirtualMachine,
     exception: &PyBaseExceptionRef,
     entries: &[Entry],
-    origin: &Origin,
 ) -> Vec<(String, String)> {
     let asserted = exception.class().name().to_string() == "AssertionError";
     let Some(entry) = entries.last().filter(|_| asserted) else {
         return Vec::new();
     };
-    let text = origin.script().get(entry.range.clone()).unwrap_or_default();
+    let text = entry.origin.script().get(entry.range.clone());
+    let text = text.unwrap_or_default();
     let name = Regex::new(r"(\.?)\b([A-Za-z_]\w*)").expect("it is a pattern");
     let mut found: Vec<(String, String)> = Vec::new();
     for part in name.captures_iter(text) {
@@ -207,7 +202,7 @@ fn value(vm: &VirtualMachine, frame: &PyObjectRef, name: &str) -> Option<String>
 fn syntax_error(
     vm: &VirtualMachine,
     exception: &PyBaseExceptionRef,
-    origin: &Origin,
+    sources: &Sources,
 ) -> Option<crate::event::Excerpt> {
     if !exception.fast_isinstance(vm.ctx.exceptions.syntax_error) {
         return None;
@@ -216,6 +211,8 @@ fn syntax_error(
         let value = exception.as_object().get_attr(name, vm).ok()?;
         usize::try_from(to_json(&value, vm).ok()?.as_u64()?).ok()
     };
+    let file = exception.as_object().get_attr("filename", vm).ok()?;
+    let origin = sources.find(&file.str(vm).ok()?.to_string_lossy())?;
     let begin = origin.offset(number("lineno")?, number("offset")?);
     Some(origin.excerpt(begin..begin + 1))
 }

@@ -72,6 +72,7 @@ enum DriverOperation {
         r#final: bool,
     },
     ShowConsoles {
+        machine: Option<String>,
         shown: bool,
     },
     Note {
@@ -212,12 +213,7 @@ impl Host {
             let operation = parse(call)?;
             return self.drive(operation).await;
         }
-        let machine = lock(&self.machines).get(target).cloned();
-        let machine = machine.ok_or_else(|| CallError {
-            class: "MachineError",
-            message: format!("there is no machine {target}"),
-            details: None,
-        })?;
+        let machine = self.named(target)?;
         let operation: Operation = parse(call)?;
         Box::pin(machine.perform(operation))
             .await
@@ -228,6 +224,38 @@ impl Host {
                 })),
                 ..CallError::from(error)
             })
+    }
+
+    /// A machine, by its node's name or its own.
+    fn named(&self, name: &str) -> Result<Arc<Machine>, CallError> {
+        let machines = lock(&self.machines);
+        let found = machines
+            .get(name)
+            .or_else(|| machines.values().find(|machine| machine.name() == name));
+        found.cloned().ok_or_else(|| CallError {
+            class: "MachineError",
+            message: format!("there is no machine {name}"),
+            details: None,
+        })
+    }
+
+    /// Lends the user's terminal to a shell on the machine that a failure is
+    /// about, or on any that runs.
+    pub(super) async fn lend_shell(&self, failure: &Failure) {
+        let machines = self.machines();
+        let concerned = failure.details.machine.as_deref();
+        let machine = machines
+            .values()
+            .filter(|machine| machine.is_up())
+            .max_by_key(|machine| Some(machine.name()) == concerned);
+        let Some(machine) = machine else {
+            let text = "there is no shell to be had: no machine runs";
+            self.events.note(Level::Warning, text);
+            return;
+        };
+        if let Err(error) = Box::pin(machine.shell_interact(None)).await {
+            self.events.note(Level::Error, error.to_string());
+        }
     }
 
     async fn drive(&self, operation: DriverOperation) -> Result<Value, CallError> {
@@ -262,8 +290,12 @@ impl Host {
                 };
                 return Ok(json!(self.finish_subtest(outcome, failure).await));
             }
-            DriverOperation::ShowConsoles { shown } => {
-                self.events.tell(Event::ConsolesShown { shown });
+            DriverOperation::ShowConsoles { machine, shown } => {
+                let machine = machine.map(|name| self.named(&name)).transpose()?;
+                self.events.tell(Event::ConsolesShown {
+                    machine: machine.map(|machine| machine.name().to_owned()),
+                    shown,
+                });
             }
             DriverOperation::Note {
                 machine,

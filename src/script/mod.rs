@@ -7,13 +7,16 @@ mod host;
 mod interrupt;
 mod native;
 mod packages;
+mod prompt;
 mod selection;
+mod sources;
 mod subtests;
 mod values;
 
-pub use engine::{Ended, Engine, Script};
+pub use engine::{Ended, Engine, Manner, Script};
 pub use host::{Folders, Host, MachineFactory, Subtests};
 pub use interrupt::Interrupter;
 pub use native::PythonPackages;
 pub use packages::python_packages;
+pub use prompt::restore_terminal;
 pub use subtests::AfterFailure;

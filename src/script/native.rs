@@ -13,6 +13,7 @@ use rustpython_vm::scope::Scope as Globals;
 use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::alarms::{self, Alarm, Alarms, Scope};
@@ -20,8 +21,9 @@ use super::engine::Script;
 use super::failure::describe;
 use super::host::{CallError, Host};
 use super::interrupt::Interrupter;
+use super::sources::Sources;
 use super::values::{from_json, to_json};
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::language::check::implied_modules;
 use crate::language::{Vocabulary, WORDS};
 use crate::manifest::python_name;
@@ -34,6 +36,9 @@ pub(super) struct State {
     /// Gone when the script is over: the functions stay as long as the program.
     host: Mutex<Option<Arc<Host>>>,
     pub script: Script,
+    pub sources: Sources,
+    /// Whether somebody is at a prompt.
+    pub prompting: watch::Sender<bool>,
     pub handle: Handle,
     pub alarms: Arc<Alarms>,
     pub interrupter: Interrupter,
@@ -53,6 +58,8 @@ impl State {
     ) -> Self {
         Self {
             host: Mutex::new(Some(host)),
+            sources: Sources::new(script.origin.clone()),
+            prompting: watch::Sender::default(),
             script,
             handle,
             alarms,
@@ -76,10 +83,18 @@ impl State {
         *lock(&self.compiled) = Some((code, globals));
     }
 
-    fn tell_output(&self, text: String) {
+    pub fn tell(&self, event: Event) {
         if let Some(host) = self.host() {
-            host.events.tell(Event::Output { text });
+            host.events.tell(event);
         }
+    }
+
+    pub fn note(&self, level: Level, text: String) {
+        self.tell(Event::Note {
+            machine: None,
+            level,
+            text,
+        });
     }
 
     /// `print` writes in pieces: they are told line by line.
@@ -88,14 +103,16 @@ impl State {
         partial.push_str(text);
         while let Some(end) = partial.find('\n') {
             let line: String = partial.drain(..=end).collect();
-            self.tell_output(line.trim_end_matches('\n').to_owned());
+            let text = line.trim_end_matches('\n').to_owned();
+            self.tell(Event::Output { text });
         }
     }
 
     pub fn print_rest(&self) {
         let mut partial = lock(&self.partial);
         if !partial.is_empty() {
-            self.tell_output(std::mem::take(&mut partial));
+            let text = std::mem::take(&mut *partial);
+            self.tell(Event::Output { text });
         }
     }
 }
@@ -152,7 +169,7 @@ fn native_module(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<PyRef<PyMo
     function!("describe", move |exception: PyBaseExceptionRef,
                                 vm: &VirtualMachine|
           -> PyResult {
-        let failure = describe(vm, &exception, &shared.script.origin);
+        let failure = describe(vm, &exception, &shared.sources);
         let failure = serde_json::to_value(failure).unwrap_or_default();
         from_json(failure, vm)
     });

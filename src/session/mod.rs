@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::event::{Details, Event, Events, Failure, Verdict, round};
+use crate::event::{Details, Event, Events, Failure, Level, Verdict, round};
 use crate::language::MOCK_WORDS;
 use crate::machine::{Machine, Surroundings};
 use crate::manifest::Manifest;
@@ -20,7 +20,8 @@ use crate::network::Network;
 use crate::origin::Origin;
 use crate::qemu::{AcceleratorChoice, Alarm, Trouble, on_path};
 use crate::script::{
-    Ended, Engine, Folders, Host, MachineFactory, Script, Subtests, python_packages,
+    Ended, Engine, Folders, Host, MachineFactory, Manner, Script, Subtests, python_packages,
+    restore_terminal,
 };
 
 pub use scratch::{JANITOR, Scratch, tidy_up_after_parent};
@@ -57,12 +58,21 @@ pub enum SessionError {
 #[derive(Debug, Clone)]
 pub struct Options {
     pub origin: Arc<Origin>,
+    pub manner: Manner,
     pub subtests: Subtests,
     pub output_folder: PathBuf,
     pub global_timeout: Duration,
     /// By how much deadlines grow that the script does not give.
     pub timeout_scale: f64,
     pub accelerator: AcceleratorChoice,
+}
+
+/// A wish to end, from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Ctrl-C: at a prompt it is the call that is to end, not the session.
+    Interrupt,
+    Terminate,
 }
 
 /// What ends a script early.
@@ -105,7 +115,7 @@ pub async fn run(
     manifest: &Manifest,
     options: &Options,
     events: &Events,
-    interrupts: &mut mpsc::UnboundedReceiver<()>,
+    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
 ) -> Result<Verdict, SessionError> {
     preflight(manifest)?;
     let scratch = Scratch::create().map_err(SessionError::Scratch)?;
@@ -143,11 +153,11 @@ pub async fn run(
     )
     .await;
     let script_s = begin.elapsed().as_secs_f64();
-    events.note(
-        crate::event::Level::Info,
-        format!("test script finished in {script_s:.2}s"),
-    );
     let (mut verdict, failure) = judge(ended, cut);
+    if verdict != Verdict::Left {
+        let text = format!("test script finished in {script_s:.2}s");
+        events.note(Level::Info, text);
+    }
     let (subtests, mut failures) = host.finished();
     if let Some(failure) = failure {
         failures.push(host.complete(failure).await);
@@ -159,6 +169,7 @@ pub async fn run(
         verdict = Verdict::Failed;
     }
     stop(&host.machines(), events).await;
+    restore_terminal();
     drop(host);
     drop(networks);
     drop(scratch);
@@ -176,6 +187,7 @@ pub async fn run(
 fn script(manifest: &Manifest, options: &Options) -> Script {
     Script {
         origin: options.origin.clone(),
+        manner: options.manner.clone(),
         python_packages: python_packages(&manifest.python_packages),
         further_words: &[],
         timeout_scale: options.timeout_scale,
@@ -191,7 +203,7 @@ pub async fn mock_run(
     origin: Arc<Origin>,
     mock: Mock,
     events: &Events,
-    interrupts: &mut mpsc::UnboundedReceiver<()>,
+    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
 ) -> Result<(Verdict, Option<Failure>), SessionError> {
     let folder = tempfile::tempdir().map_err(SessionError::Scratch)?;
     let (alarm, mut alarms) = mpsc::unbounded_channel();
@@ -230,6 +242,7 @@ pub async fn mock_run(
     );
     let script = Script {
         origin,
+        manner: Manner::Script,
         python_packages: python_packages(&[]),
         further_words: &MOCK_WORDS,
         timeout_scale: 1.0,
@@ -257,28 +270,47 @@ async fn supervise(
     engine: Engine,
     limit: Duration,
     events: &Events,
-    interrupts: &mut mpsc::UnboundedReceiver<()>,
+    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
     alarms: &mut mpsc::UnboundedReceiver<(String, Trouble)>,
 ) -> (Option<Ended>, Option<Cut>) {
     let Engine {
         interrupter,
+        mut prompting,
         mut ended,
     } = engine;
-    let cut = tokio::select! {
-        biased;
-        // The script has the first word: what it says tells more.
-        result = &mut ended => {
-            let trouble = alarms.try_recv().ok();
-            return (result.ok(), trouble.map(Cut::from));
-        }
-        Some(trouble) = alarms.recv() => {
-            if let Ok(result) = tokio::time::timeout(TROUBLE_GRACE, &mut ended).await {
-                return (result.ok(), Some(Cut::from(trouble)));
+    let timeout = tokio::time::sleep(limit);
+    tokio::pin!(timeout);
+    let cut = loop {
+        let by_hand = *prompting.borrow_and_update();
+        tokio::select! {
+            biased;
+            // The script has the first word: what it says tells more.
+            result = &mut ended => {
+                let trouble = alarms.try_recv().ok();
+                return (result.ok(), trouble.map(Cut::from));
             }
-            Cut::from(trouble)
+            Ok(()) = prompting.changed() => {}
+            Some((machine, trouble)) = alarms.recv() => {
+                if by_hand {
+                    events.note(Level::Warning, describe_trouble(&machine, &trouble).1);
+                    continue;
+                }
+                let cut = Cut::Trouble { machine, trouble };
+                if let Ok(result) = tokio::time::timeout(TROUBLE_GRACE, &mut ended).await {
+                    return (result.ok(), Some(cut));
+                }
+                break cut;
+            }
+            () = &mut timeout, if !by_hand => {
+                break Cut::Timeout { limit, steps: events.open_steps() };
+            }
+            wish = interrupts.recv() => {
+                if !(by_hand && wish == Some(Wish::Interrupt)) {
+                    break Cut::Interrupt;
+                }
+                interrupter.interrupt("interrupted").await;
+            }
         }
-        () = tokio::time::sleep(limit) => Cut::Timeout { limit, steps: events.open_steps() },
-        _ = interrupts.recv() => Cut::Interrupt,
     };
     let reason = match &cut {
         Cut::Timeout { .. } => "the test took too long",
@@ -286,11 +318,15 @@ async fn supervise(
         Cut::Trouble { .. } => "a machine is in trouble",
     };
     events.note(
-        crate::event::Level::Warning,
+        Level::Warning,
         format!("{reason}: ending the script (once more: at once)"),
     );
     let ending = async {
         interrupter.interrupt(reason).await;
+        // It ends the call, and there would be the next prompt.
+        if *prompting.borrow() {
+            return None;
+        }
         (&mut ended).await.ok()
     };
     let result = tokio::select! {
@@ -302,6 +338,7 @@ async fn supervise(
 
 fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<Failure>) {
     match (cut, ended) {
+        (_, Some(Ended::Left)) => (Verdict::Left, None),
         (Some(Cut::Interrupt), _) => (Verdict::Interrupted, None),
         (Some(Cut::Trouble { machine, trouble }), ended) => in_trouble(&machine, &trouble, ended),
         (Some(Cut::Timeout { limit, steps }), ended) => {
@@ -334,24 +371,27 @@ fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<Failure>) {
     }
 }
 
+fn describe_trouble(machine: &str, trouble: &Trouble) -> (&'static str, String) {
+    match trouble {
+        Trouble::Sick(sickness) => (
+            "MachineSick",
+            format!("machine {machine} is sick: {sickness}"),
+        ),
+        Trouble::Died(exit) => ("MachineDied", format!("machine {machine} has died {exit}")),
+    }
+}
+
 /// A machine in trouble ends the test, whatever the script has made of it.
 fn in_trouble(
     machine: &str,
     trouble: &Trouble,
     ended: Option<Ended>,
 ) -> (Verdict, Option<Failure>) {
-    let (verdict, kind, message) = match trouble {
-        Trouble::Sick(sickness) => (
-            Verdict::Failed,
-            "MachineSick",
-            format!("machine {machine} is sick: {sickness}"),
-        ),
-        Trouble::Died(exit) => (
-            Verdict::Broken,
-            "MachineDied",
-            format!("machine {machine} has died {exit}"),
-        ),
+    let verdict = match trouble {
+        Trouble::Sick(_) => Verdict::Failed,
+        Trouble::Died(_) => Verdict::Broken,
     };
+    let (kind, message) = describe_trouble(machine, trouble);
     let failure = match ended {
         // What failed because of it tells more.
         Some(Ended::Failed(failure)) => *failure,
@@ -364,7 +404,7 @@ fn in_trouble(
             },
             ..*at
         },
-        Some(Ended::Passed) | None => failure(kind, message),
+        Some(Ended::Passed | Ended::Left) | None => failure(kind, message),
     };
     (verdict, Some(failure))
 }
@@ -379,7 +419,7 @@ fn failure(kind: &str, message: String) -> Failure {
 
 async fn stop(machines: &BTreeMap<String, Arc<Machine>>, events: &Events) {
     let begin = Instant::now();
-    let info = |text: String| events.note(crate::event::Level::Info, text);
+    let info = |text: String| events.note(Level::Info, text);
     info("cleaning up".to_owned());
     for machine in machines.values() {
         if let Some(pid) = machine.pid().filter(|_| machine.is_up()) {

@@ -203,6 +203,7 @@ impl Pty {
         let line = shlex::try_join(words.map(|word| word.to_str().unwrap())).unwrap();
         let mut script = where_it_runs("script", command);
         script
+            .env("TERM", "xterm")
             .args(["--quiet", "--return", "--flush", "--command"])
             .args([&line, "/dev/null"])
             .stdin(Stdio::piped())

@@ -6,6 +6,7 @@ mod checks;
 mod driver;
 mod flakes;
 mod harness;
+mod interactive;
 mod interrupts;
 mod language;
 mod machines;

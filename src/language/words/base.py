@@ -129,7 +129,12 @@ class Log:
 
     def print_serial_logs(self, enable: bool) -> None:
         """Show the consoles of the machines, or not."""
-        _drive("show_consoles", shown=bool(enable))
+        _drive("show_consoles", machine=None, shown=bool(enable))
+
+    @_own
+    def follow(self, machine: str | Machine, enable: bool = True) -> None:
+        """Show the console of a machine from now on, or no longer."""
+        _drive("show_consoles", machine=getattr(machine, "name", machine), shown=bool(enable))
 
 
 def _message(message, args):

@@ -343,13 +343,12 @@ impl Talk {
         let line = format!("{command} bash {port}; echo {ENDED} $? > {port}\n");
         let answer = self.exchange(&line).await?;
         // Where it ends without a word, its status is the answer.
-        let (status, output) = match answer.strip_prefix(ENDED.as_bytes()) {
-            Some(status) => (status, [].as_slice()),
-            None => {
-                self.is_ending = true;
-                let end = answer.iter().position(|byte| *byte == b' ');
-                answer.split_at(end.unwrap_or(answer.len()))
-            }
+        let (status, output) = if let Some(status) = answer.strip_prefix(ENDED.as_bytes()) {
+            (status, [].as_slice())
+        } else {
+            self.is_ending = true;
+            let end = answer.iter().position(|byte| *byte == b' ');
+            answer.split_at(end.unwrap_or(answer.len()))
         };
         Ok(Outcome {
             status: Some(parse_status(status)?),

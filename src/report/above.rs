@@ -1,0 +1,69 @@
+//! Lines that appear while somebody types: above the line that is being typed.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+type Print = dyn Fn(&str) + Send;
+
+/// Standard output, until there is a prompt. Clones lead to the same place.
+#[derive(Clone, Default)]
+pub struct Above(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    reached: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Prints a line above what is being typed, as long as somebody may type.
+    print: Option<Box<Print>>,
+    /// How many prompts the display has heard of.
+    prompts: u64,
+}
+
+impl Above {
+    /// Does `read`; lines that appear meanwhile are handed to `print`.
+    pub fn while_reading<T>(
+        &self,
+        print: impl Fn(&str) + Send + 'static,
+        read: impl FnOnce() -> T,
+    ) -> T {
+        self.lock().print = Some(Box::new(print));
+        let result = read();
+        self.lock().print = None;
+        result
+    }
+
+    /// Waits until everything is shown that came before the prompt of this
+    /// number, from 1, but no longer than `limit`.
+    pub fn wait_for_prompt(&self, number: u64, limit: Duration) {
+        let waits = |state: &mut State| state.prompts < number;
+        let _shown = self.0.reached.wait_timeout_while(self.lock(), limit, waits);
+    }
+
+    /// The display has shown everything before the next prompt.
+    pub(super) fn reach_prompt(&self) {
+        self.lock().prompts += 1;
+        self.0.reached.notify_all();
+    }
+
+    pub(super) fn print(&self, line: &str) {
+        match &self.lock().print {
+            Some(print) => print(line),
+            None => println!("{line}"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Above {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Above").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,173 @@
+//! Machines for somebody at a terminal: the prompt, and shells.
+
+use std::process::Stdio;
+
+use crate::harness::{Ended, Place, Pty, fixture_path, without_terminal};
+
+/// The command line for a fixture with the built-in guests.
+fn on_fixture<'a>(command: &'a str, file: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&[command, "--nixpkgs", "builtin", file], more].concat()
+}
+
+/// A session in which `text` is all that is typed; there is no terminal.
+fn typed(place: &Place, text: &str) -> Ended {
+    let file = place.write("typed", text);
+    let fixture = fixture_path("hello.nix");
+    let arguments = on_fixture("repl", fixture.to_str().unwrap(), &[]);
+    let mut command = place.command(&arguments);
+    command.stdin(Stdio::from(std::fs::File::open(file).unwrap()));
+    place.finish(command.spawn().unwrap())
+}
+
+#[test]
+fn a_session() {
+    let place = Place::new();
+    let ended = typed(
+        &place,
+        r#"x = 6 * 7
+x
+if x:
+    print("a block")
+
+def f():
+    nothing()
+
+f()
+1 +
+machine.succeed("exit 3")
+machine.succed("true")
+test_script()
+exit()
+"#,
+    );
+    insta::assert_snapshot!(ended.seen());
+    place.assert_tidy();
+}
+
+#[test]
+fn the_prompt_on_a_terminal() {
+    let place = Place::new();
+    let fixture = fixture_path("hello.nix");
+    let arguments = on_fixture("repl", fixture.to_str().unwrap(), &[]);
+    let mut command = place.command(&arguments);
+    command.env("XDG_STATE_HOME", place.path());
+    let mut user = Pty::spawn(&mut command);
+    user.wait_for(">>> ");
+    // Names and methods are completed.
+    user.type_in("mach\t.succ\t('echo an''swer')\n");
+    user.wait_for("'answer\\n'");
+    user.wait_for(">>> ");
+    // Ctrl-C ends the call, not the session.
+    user.type_in("machine.succeed('sleep 1000')\n");
+    user.wait_for("must succeed: sleep 1000");
+    user.type_in("\x03");
+    user.wait_for("interrupted");
+    user.wait_for(">>> ");
+    // A console is shown where somebody asks for it.
+    user.type_in("log.follow('machine')\n");
+    user.wait_for(">>> ");
+    user.type_in("machine.succeed('echo from-the-guest > /dev/ttyS0')\n");
+    user.wait_for("machine # from-the-guest");
+    user.wait_for(">>> ");
+    // Also while a line is being typed, which is drawn anew.
+    user.type_in("_ = machine.background('sleep 2; echo later > /dev/ttyS0')\n");
+    user.wait_for(">>> ");
+    user.type_in("6 * ");
+    user.wait_for("machine # later");
+    user.wait_for(">>> 6 * ");
+    user.type_in("7\n");
+    user.wait_for("42");
+    user.wait_for(">>> ");
+    user.type_in("machine.shell_interact()\n");
+    user.wait_for("# ");
+    user.type_in("echo in-$((20 + 3))\n");
+    user.wait_for("in-23");
+    user.type_in("\x1d");
+    user.wait_for(">>> ");
+    // What was typed can be typed again: the third one back.
+    user.type_in("\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\n");
+    user.wait_for("'answer\\n'");
+    user.wait_for(">>> ");
+    user.type_in("\x04");
+    user.wait_for("left: hello");
+    assert_eq!(user.end(), Some(0));
+    place.assert_tidy();
+}
+
+#[test]
+fn a_prompt_where_a_test_has_failed() {
+    let place = Place::new();
+    let file = fixture_path("failing.nix");
+    let more = ["-A", "command", "--on-failure", "repl"];
+    let arguments = on_fixture("run", file.to_str().unwrap(), &more);
+    let mut user = Pty::spawn(&mut place.command(&arguments));
+    user.wait_for("failed here");
+    user.wait_for(">>> ");
+    user.type_in("machine.succeed('echo still-$((20 + 3))')\n");
+    user.wait_for("'still-23\\n'");
+    user.wait_for(">>> ");
+    user.type_in("\x04");
+    user.wait_for("failed:");
+    assert_eq!(user.end(), Some(1));
+    place.assert_tidy();
+}
+
+#[test]
+fn a_shell_where_a_test_has_failed() {
+    let place = Place::new();
+    let file = fixture_path("failing.nix");
+    let more = ["-A", "command", "--on-failure", "shell"];
+    let arguments = on_fixture("run", file.to_str().unwrap(), &more);
+    let mut user = Pty::spawn(&mut place.command(&arguments));
+    user.wait_for("failed here");
+    user.wait_for("# ");
+    user.type_in("echo still-$((20 + 3))\n");
+    user.wait_for("still-23");
+    user.type_in("\x1d");
+    user.wait_for("failed:");
+    assert_eq!(user.end(), Some(1));
+    place.assert_tidy();
+}
+
+#[test]
+fn a_shell_on_a_node() {
+    let place = Place::new();
+    let file = fixture_path("ping.nix");
+    let file = file.to_str().unwrap();
+    let mut user = Pty::spawn(&mut place.command(&on_fixture("shell", file, &["alice", "--all"])));
+    user.wait_for("# ");
+    user.type_in("until ping -c 1 bob; do sleep 1; done\n");
+    user.wait_for(" packets received");
+    user.type_in("exit\n");
+    user.wait_for("left: ping");
+    assert_eq!(user.end(), Some(0));
+
+    let printer = on_fixture("shell", file, &["printer"]);
+    let mut user = Pty::spawn(&mut place.command(&printer));
+    user.wait_for("there is no node printer: the test ping has alice, bob, carol");
+    assert_eq!(user.end(), Some(2));
+    let ended = place.finish(without_terminal(&mut place.command(&printer)));
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    assert!(
+        ended.stderr.contains("a shell needs a terminal"),
+        "{}",
+        ended.seen()
+    );
+    place.assert_tidy();
+}
+
+#[test]
+fn a_session_that_is_told_to_end() {
+    let place = Place::new();
+    let fixture = fixture_path("hello.nix");
+    let arguments = on_fixture("repl", fixture.to_str().unwrap(), &[]);
+    let mut user = Pty::spawn(&mut place.command(&arguments));
+    user.wait_for(">>> ");
+    user.type_in("machine.connect()\n");
+    user.wait_for("ready after");
+    user.wait_for(">>> ");
+    user.type_in("import os; os.kill(os.getpid(), 15)\n");
+    user.wait_for("interrupted: hello");
+    assert_eq!(user.end(), Some(130));
+    place.assert_tidy();
+}
