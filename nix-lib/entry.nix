@@ -53,6 +53,9 @@ let
     inherit path;
     value = load.follow path arguments source;
   };
+  # Only what nixpkgs makes has another form for runs by hand.
+  asWanted =
+    found: if interactive then found // { test = found.test.interactive or found.test; } else found;
   builtinSet = import ./builtin { };
   checkOf =
     test:
@@ -66,9 +69,6 @@ let
       };
   present =
     { path, test }:
-    presentAs path (if interactive then test.interactive or test else test);
-  presentAs =
-    path: test:
     {
       attribute = builtins.concatStringsSep "." path;
       name = test.name;
@@ -89,4 +89,4 @@ let
         }
     );
 in
-map present tests
+map (found: present (asWanted found)) tests

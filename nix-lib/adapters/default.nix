@@ -113,13 +113,11 @@ let
     { path, value }:
     let
       tests = search path value;
-      incomplete = isModule value && !(value ? imports);
+      isOnlyModule = isModule value && !(value ? imports) && adapterFor value == null;
     in
-    if incomplete && adapterFor value == null && !(value ? testScript) then
+    if isOnlyModule && !(value ? testScript) then
       fail "${show path} has no testScript"
-    else if
-      incomplete && adapterFor value == null && !(value ? nodes || value ? machine || value ? containers)
-    then
+    else if isOnlyModule && !(value ? nodes || value ? machine || value ? containers) then
       fail "${show path} has no nodes: a test needs at least one machine"
     else if tests == [ ] then
       fail "${show path} is ${describe value}: ${accepted}"

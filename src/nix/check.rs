@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::eval::{Want, instantiate};
+use super::eval::{Answer, Want, instantiate};
 use super::{BuildError, EvalError, Evaluation, Library, Nix};
 
 /// How a derivation that runs a test is made.
@@ -24,6 +24,12 @@ pub struct Check {
     pub derivation: PathBuf,
 }
 
+impl Answer for Check {
+    fn derivation(&self) -> Option<&Path> {
+        Some(&self.derivation)
+    }
+}
+
 /// The derivations that run a file's tests.
 ///
 /// # Errors
@@ -34,12 +40,7 @@ pub async fn checks(
     evaluation: &Evaluation,
     options: &CheckOptions,
 ) -> Result<Vec<Check>, EvalError> {
-    let is_there = |answer: &str| {
-        let checks: Result<Vec<Check>, _> = serde_json::from_str(answer);
-        checks.is_ok_and(|checks| checks.iter().all(|check| check.derivation.exists()))
-    };
-    let json = instantiate(nix, library, evaluation, Want::Check(options), is_there).await?;
-    serde_json::from_str(&json).map_err(EvalError::BadManifest)
+    instantiate(nix, library, evaluation, Want::Check(options)).await
 }
 
 /// What the last build of a derivation has said; nothing where it had none.

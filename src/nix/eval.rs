@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::process::Command;
 
 use super::CheckOptions;
 use super::cache::{Cache, Question};
+use super::message::{evaluated_file, trim_message};
 use super::{Library, Nix};
 use crate::manifest::{self, Manifest};
 use crate::origin::Origin;
@@ -178,13 +180,7 @@ async fn manifests(
     evaluation: &Evaluation,
     want: Want<'_>,
 ) -> Result<Vec<Test>, EvalError> {
-    let are_there = |answer: &str| {
-        let tests: Result<Vec<Test>, _> = serde_json::from_str(answer);
-        // Nix's garbage collector may have been there.
-        tests.is_ok_and(|tests| tests.iter().all(|test| test.derivation.exists()))
-    };
-    let json = instantiate(nix, library, evaluation, want, are_there).await?;
-    let tests: Vec<Test> = serde_json::from_str(&json).map_err(EvalError::BadManifest)?;
+    let tests: Vec<Test> = instantiate(nix, library, evaluation, want).await?;
     for test in &tests {
         let found = test.manifest.version;
         if found != manifest::VERSION {
@@ -206,19 +202,35 @@ pub async fn list(
     library: &Library,
     evaluation: &Evaluation,
 ) -> Result<Vec<TestNames>, EvalError> {
-    let json = instantiate(nix, library, evaluation, Want::Names, |_| true).await?;
-    serde_json::from_str(&json).map_err(EvalError::BadManifest)
+    instantiate(nix, library, evaluation, Want::Names).await
 }
 
-/// What the library's entry gives for an evaluation, as JSON: from the cache,
-/// where what is remembered `is_valid`.
-pub(super) async fn instantiate(
+/// What the library's entry gives for each test.
+pub(super) trait Answer: DeserializeOwned {
+    /// What the evaluation has put into the store for it.
+    fn derivation(&self) -> Option<&Path>;
+}
+
+impl Answer for Test {
+    fn derivation(&self) -> Option<&Path> {
+        Some(&self.derivation)
+    }
+}
+
+impl Answer for TestNames {
+    fn derivation(&self) -> Option<&Path> {
+        None
+    }
+}
+
+/// What the library's entry gives for an evaluation: from the cache, where
+/// what is remembered is still in the store.
+pub(super) async fn instantiate<T: Answer>(
     nix: &Nix,
     library: &Library,
     evaluation: &Evaluation,
     want: Want<'_>,
-    is_valid: impl Fn(&str) -> bool,
-) -> Result<String, EvalError> {
+) -> Result<Vec<T>, EvalError> {
     let command = command(nix, library, evaluation, want)?;
     let cache = Cache {
         folder: library.folder().with_file_name("evaluations"),
@@ -226,12 +238,15 @@ pub(super) async fn instantiate(
         stand_in: evaluation.nixpkgs == Nixpkgs::Builtin,
     };
     let question = question(&command, evaluation);
-    if let Some(answer) = question
+    let remembered = question
         .as_ref()
         .and_then(|question| cache.recall(question))
-        && is_valid(&answer)
+        .and_then(|answer| serde_json::from_str::<Vec<T>>(&answer).ok());
+    // Nix's garbage collector may have been there.
+    if let Some(items) = remembered
+        && items.iter().filter_map(T::derivation).all(Path::exists)
     {
-        return Ok(answer);
+        return Ok(items);
     }
     let begin = SystemTime::now();
     let mut command = Command::from(command);
@@ -239,12 +254,12 @@ pub(super) async fn instantiate(
     let output = command.output().await.map_err(EvalError::NoNix)?;
     let told = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
-        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        let answer = String::from_utf8_lossy(&output.stdout);
         if let Some(question) = question {
             let read: Vec<PathBuf> = told.lines().filter_map(evaluated_file).collect();
             cache.remember(question, &read, begin, &answer);
         }
-        return Ok(answer);
+        return serde_json::from_str(&answer).map_err(EvalError::BadManifest);
     }
     if let Some(signal) = output.status.signal() {
         return Err(EvalError::Killed(signal));
@@ -268,7 +283,7 @@ fn question(command: &std::process::Command, evaluation: &Evaluation) -> Option<
     if !expressions.iter().all(|(_, text)| is_plain(text)) {
         return None;
     }
-    let arguments: Vec<String> = command
+    let mut arguments: Vec<String> = command
         .get_args()
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
@@ -277,16 +292,9 @@ fn question(command: &std::process::Command, evaluation: &Evaluation) -> Option<
         .filter(|pair| pair[0] == "-I")
         .map(|pair| pair[1].clone())
         .collect();
-    let mut question_arguments = arguments;
     // A relative `-I' means another folder elsewhere.
-    question_arguments.push(std::env::current_dir().ok()?.display().to_string());
-    Question::new(question_arguments, &includes)
-}
-
-/// Nix says so of each file, where it is to say more than usual.
-fn evaluated_file(line: &str) -> Option<PathBuf> {
-    let file = line.strip_prefix("evaluating file '")?.strip_suffix('\'')?;
-    Some(PathBuf::from(file))
+    arguments.push(std::env::current_dir().ok()?.display().to_string());
+    Question::new(arguments, &includes)
 }
 
 fn command(
@@ -439,78 +447,6 @@ fn nix_arguments(arguments: &Arguments) -> String {
     )
 }
 
-/// Nix's message without what only concerns this program: where in its own
-/// library the evaluation was, the word that marks its own messages, and
-/// warnings about the machine's set-up. Before 2.20 the steps that led to an
-/// error follow it, since then they go before it.
-fn trim_message(message: &str, library: &Path) -> String {
-    let own = library.to_string_lossy();
-    let mut items: Vec<Vec<&str>> = vec![Vec::new()];
-    for line in message.lines().filter(|line| !is_noise(line)) {
-        if is_step(line) || line.trim_start().starts_with("error:") {
-            items.push(Vec::new());
-        }
-        if let Some(item) = items.last_mut() {
-            item.push(line);
-        }
-    }
-    let kept: Vec<String> = items
-        .iter()
-        .filter_map(|item| trim_item(item, &own))
-        .collect();
-    kept.join("\n\n")
-        .replace("error: snowglobe: ", "error: ")
-        .trim()
-        .trim_start_matches("error: ")
-        .to_owned()
-}
-
-/// An error, or a step that led to one, without where it was in the library;
-/// None where nothing is left.
-fn trim_item(item: &[&str], own: &str) -> Option<String> {
-    let is_own = |line: &str| line.contains(own);
-    if item.first().is_some_and(|line| is_step(line)) && item.iter().any(|line| is_own(line)) {
-        return None;
-    }
-    let mut hiding = false;
-    let mut kept = Vec::new();
-    for line in item {
-        // It shows the source that the line before it names.
-        hiding = is_own(line) || hiding && is_excerpt(line);
-        if !hiding {
-            kept.push(*line);
-        }
-    }
-    let text = kept.join("\n").trim().to_owned();
-    (text != "error:" && !text.is_empty()).then_some(text)
-}
-
-/// A line such as `… while evaluating the attribute 'x'`.
-fn is_step(line: &str) -> bool {
-    line.trim_start().starts_with('…')
-}
-
-/// A line such as `   12|   foo = bar;`, the marks below one, or an empty one.
-fn is_excerpt(line: &str) -> bool {
-    let rest = line
-        .trim_start()
-        .trim_start_matches(|c: char| c.is_ascii_digit());
-    rest.trim_start().starts_with('|') || rest.is_empty()
-}
-
-fn is_noise(line: &str) -> bool {
-    evaluated_file(line).is_some()
-        || line.starts_with("(use '--show-trace'")
-        || line.starts_with("warning: the group 'nixbld'")
-        || line.starts_with("warning: unknown setting")
-        || line.starts_with("copying '")
-        || line.starts_with("downloading '")
-        // The last try is told as the error.
-        || line.starts_with("warning: error: unable to download")
-        || line.starts_with("GC Warning")
-        || line.trim_start().starts_with("(stack trace truncated")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -528,32 +464,5 @@ mod tests {
     #[test]
     fn strings_reach_nix_as_they_are() {
         assert_eq!(nix_string(r#"a"b\c${d}"#), r#""a\"b\\c\${d}""#);
-    }
-
-    #[test]
-    fn messages_lose_what_is_ours() {
-        let message = "error: snowglobe: there is no attribute `x'\n\n       at /cache/lib/load.nix:7:1:\n\n            7|   throw\n             |   ^\n(use '--show-trace' to show detailed location information)\n";
-        assert_eq!(
-            trim_message(message, Path::new("/cache/lib")),
-            "there is no attribute `x'"
-        );
-    }
-
-    #[test]
-    fn steps_before_an_error_are_trimmed_as_those_after_it() {
-        let message = "error:\n       … while calling the 'map' builtin\n         at /cache/lib/default.nix:41:1:\n           40| in\n           41| map present tests\n             | ^\n\n       … while evaluating the option `nodes'\n         at /home/t.nix:3:5:\n            3|   x\n             |   ^\n\n       (stack trace truncated; use '--show-trace' to show the full, detailed trace)\n\n       error: there is no attribute `x'\n";
-        assert_eq!(
-            trim_message(message, Path::new("/cache/lib")),
-            "… while evaluating the option `nodes'\n         at /home/t.nix:3:5:\n            3|   x\n             |   ^\n\nerror: there is no attribute `x'"
-        );
-    }
-
-    #[test]
-    fn messages_keep_what_is_the_users() {
-        let message = "error: syntax error, unexpected '}'\n\n       at /home/t.nix:3:5:\n\n            2|   a = 1\n            3| }\n             | ^\n";
-        let trimmed = trim_message(message, Path::new("/cache/lib"));
-        assert!(trimmed.starts_with("syntax error"), "{trimmed}");
-        assert!(trimmed.contains("/home/t.nix:3:5"), "{trimmed}");
-        assert!(trimmed.contains("3| }"), "{trimmed}");
     }
 }

@@ -6,6 +6,7 @@ mod check;
 mod eval;
 mod library;
 mod log;
+mod message;
 mod sources;
 mod stamp;
 

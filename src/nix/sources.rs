@@ -55,55 +55,97 @@ const NEVER: [&str; 5] = [
 /// # Errors
 /// When there is a doubt.
 pub fn inputs(file: &Path, text: &str, stand_in: bool) -> Result<Vec<Input>, Doubt> {
-    let folder = file.parent().unwrap_or(Path::new("/"));
     let root = rnix::Root::parse(text).tree();
-    let mut found = Vec::new();
-    let mut reads_computed = None;
-    let mut has_absolute_strings = false;
+    let mut reading = Reading {
+        file,
+        folder: file.parent().unwrap_or(Path::new("/")),
+        stand_in,
+        found: Vec::new(),
+        reads_computed: None,
+        has_absolute_strings: false,
+    };
     for node in root.syntax().descendants() {
+        reading.visit(node)?;
+    }
+    match &reading.reads_computed {
+        // The path may be made of one of the strings.
+        Some(name) if reading.has_absolute_strings => Err(reading.doubt(name)),
+        _ => Ok(reading.found),
+    }
+}
+
+/// What was seen of a file.
+struct Reading<'a> {
+    file: &'a Path,
+    folder: &'a Path,
+    stand_in: bool,
+    found: Vec<Input>,
+    /// The function that reads a path which is not written down.
+    reads_computed: Option<String>,
+    has_absolute_strings: bool,
+}
+
+impl Reading<'_> {
+    fn doubt(&self, name: &str) -> Doubt {
+        Doubt(format!("{} uses {name}", self.file.display()))
+    }
+
+    fn visit(&mut self, node: rnix::SyntaxNode) -> Result<(), Doubt> {
         if let Some(path) = ast::Path::cast(node.clone()) {
-            found.push(path_input(&path, folder)?);
+            self.found.push(path_input(&path, self.folder)?);
         } else if let Some(string) = ast::Str::cast(node.clone()) {
-            if let Some(path) = absolute(&string) {
-                // `"/x"' after a path is a part of another one, mostly.
-                let top: PathBuf = path.iter().take(2).collect();
-                has_absolute_strings |= top.exists();
-                if path.is_file() {
-                    found.push(Input::Path(path));
-                }
-            }
+            self.visit_string(&string);
         } else if let Some(name) = ast::Ident::cast(node).and_then(|name| name.ident_token()) {
-            let argument = argument_of(&name);
-            let name = name.text();
-            if NEVER.contains(&name) {
-                return Err(Doubt(format!("{} uses {name}", file.display())));
-            } else if name == "getEnv" {
-                match argument.and_then(|argument| literal(&argument)) {
-                    Some(variable) => found.push(Input::Variable(variable)),
-                    None => return Err(Doubt(format!("{} uses getEnv", file.display()))),
-                }
-            } else if matches!(name, "fetchTarball" | "fetchGit" | "fetchurl") {
-                let is_fixed = argument.is_some_and(|argument| is_fixed(&argument, stand_in));
-                if !is_fixed {
-                    return Err(Doubt(format!("{} uses {name}", file.display())));
-                }
-            } else if READERS.contains(&name)
-                && argument.is_none_or(|argument| !ast::Path::can_cast(argument.syntax().kind()))
-            {
-                reads_computed = Some(name.to_owned());
-            }
+            self.visit_name(&name)?;
+        }
+        Ok(())
+    }
+
+    fn visit_string(&mut self, string: &ast::Str) {
+        let Some(path) = absolute(string) else {
+            return;
+        };
+        // `"/x"' after a path is a part of another one, mostly.
+        let top: PathBuf = path.iter().take(2).collect();
+        self.has_absolute_strings |= top.exists();
+        if path.is_file() {
+            self.found.push(Input::Path(path));
         }
     }
-    match reads_computed {
-        // The path may be made of one of the strings.
-        Some(name) if has_absolute_strings => Err(Doubt(format!("{} uses {name}", file.display()))),
-        _ => Ok(found),
+
+    fn visit_name(&mut self, name: &rnix::SyntaxToken) -> Result<(), Doubt> {
+        let argument = argument_of(name);
+        match name.text() {
+            never if NEVER.contains(&never) => return Err(self.doubt(never)),
+            "getEnv" => {
+                let variable = argument.as_ref().and_then(literal);
+                let variable = variable.ok_or_else(|| self.doubt("getEnv"))?;
+                self.found.push(Input::Variable(variable));
+            }
+            fetch @ ("fetchTarball" | "fetchGit" | "fetchurl")
+                if !argument
+                    .as_ref()
+                    .is_some_and(|argument| is_fixed(argument, self.stand_in)) =>
+            {
+                return Err(self.doubt(fetch));
+            }
+            reader if READERS.contains(&reader) && !argument.as_ref().is_some_and(is_path) => {
+                self.reads_computed = Some(reader.to_owned());
+            }
+            _ => {}
+        }
+        Ok(())
     }
+}
+
+fn is_path(expression: &Expr) -> bool {
+    ast::Path::can_cast(expression.syntax().kind())
 }
 
 /// A path literal: up to what is computed in it.
 fn path_input(path: &ast::Path, folder: &Path) -> Result<Input, Doubt> {
-    let Some(InterpolPart::Literal(content)) = path.parts().into_iter().next() else {
+    let parts = path.parts();
+    let Some(InterpolPart::Literal(content)) = parts.first() else {
         return Ok(Input::Path(folder.to_owned()));
     };
     let text = content.text();
@@ -112,7 +154,7 @@ fn path_input(path: &ast::Path, folder: &Path) -> Result<Input, Doubt> {
         let name = name.split('/').next().unwrap_or(name);
         return Ok(Input::Search(name.to_owned()));
     }
-    let is_whole = path.parts().len() == 1;
+    let is_whole = parts.len() == 1;
     let text = match text.rfind('/') {
         Some(end) if !is_whole => &text[..=end],
         _ => text,

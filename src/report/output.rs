@@ -47,12 +47,8 @@ impl Output {
     /// # Errors
     /// When it cannot be written, or holds what is not ours.
     pub fn create(folder: &Path, test: &str) -> Result<Self, OutputError> {
-        let unwritable = |source| OutputError::Unwritable {
-            path: folder.to_owned(),
-            source,
-        };
-        fs::create_dir_all(folder).map_err(unwritable)?;
-        let folder = &folder.canonicalize().map_err(unwritable)?;
+        let folder = &made(folder)?;
+        let unwritable = |source| unwritable(folder, source);
         let entries: Vec<PathBuf> = fs::read_dir(folder)
             .and_then(|entries| {
                 entries
@@ -76,12 +72,8 @@ impl Output {
     /// # Errors
     /// When it cannot be written, or holds other files of the same names.
     pub fn beside(folder: &Path, test: &str) -> Result<Self, OutputError> {
-        let unwritable = |source| OutputError::Unwritable {
-            path: folder.to_owned(),
-            source,
-        };
-        fs::create_dir_all(folder).map_err(unwritable)?;
-        let folder = &folder.canonicalize().map_err(unwritable)?;
+        let folder = &made(folder)?;
+        let unwritable = |source| unwritable(folder, source);
         let is_ours = folder.join(EVENTS).is_file();
         for name in [CONSOLE, JUNIT] {
             let path = folder.join(name);
@@ -170,6 +162,20 @@ impl Report for Output {
                 self.folder.display()
             );
         }
+    }
+}
+
+/// The folder's own path, made where it was not there.
+fn made(folder: &Path) -> Result<PathBuf, OutputError> {
+    fs::create_dir_all(folder)
+        .and_then(|()| folder.canonicalize())
+        .map_err(|source| unwritable(folder, source))
+}
+
+fn unwritable(folder: &Path, source: io::Error) -> OutputError {
+    OutputError::Unwritable {
+        path: folder.to_owned(),
+        source,
     }
 }
 
