@@ -14,6 +14,7 @@ mod run;
 mod source;
 mod stubs;
 mod types;
+mod watch;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ struct Cli {
 enum Command {
     /// Evaluate, build and run a file's tests.
     Run(run::RunCommand),
+    /// Run a file's tests again at each change of it, of what it imports and of its script.
+    Watch(watch::WatchCommand),
     /// Open a prompt in the test language, with a test's machines.
     Repl(interactive::ReplCommand),
     /// Start a test's machine and open a shell on it.
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failed> {
     match cli.command {
         Command::Run(command) => command.run(),
+        Command::Watch(command) => command.run(),
         Command::Repl(command) => command.run(),
         Command::Shell(command) => command.run(),
         Command::Driver(command) => command.run(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use tokio::sync::mpsc;
 
 use super::as_derivation;
 use super::conduct::{Conduct, Plan, block_on, exit_code, interrupts};
@@ -13,7 +14,7 @@ use crate::event::Verdict;
 use crate::nix::{self, Check};
 use crate::report::Above;
 use crate::script::Manner;
-use crate::session;
+use crate::session::{self, Wish};
 
 /// What follows on a failed script, while its machines still run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,12 +49,23 @@ pub struct RunCommand {
 
 impl RunCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let prepared = self.source.prepare()?;
-        block_on(self.run_all(prepared))
+        let prepared = self.prepare()?;
+        block_on(async {
+            let code = self.run_all(prepared, &mut interrupts()?).await?;
+            Ok(ExitCode::from(code))
+        })
     }
 
-    async fn run_all(&self, prepared: Prepared) -> Result<ExitCode, Failed> {
-        let mut interrupts = interrupts()?;
+    pub fn prepare(&self) -> Result<Prepared, Failed> {
+        self.source.prepare()
+    }
+
+    /// Runs all tests of the file; gives the exit code.
+    pub async fn run_all(
+        &self,
+        prepared: Prepared,
+        interrupts: &mut mpsc::UnboundedReceiver<Wish>,
+    ) -> Result<u8, Failed> {
         if self.as_derivation {
             let folder = |check: &Check, count| self.folder(&check.name, &check.attribute, count);
             let work = as_derivation::run(prepared, &self.conduct, self.allow_emulation, folder);
@@ -61,7 +73,7 @@ impl RunCommand {
                 code = work => code?,
                 _ = interrupts.recv() => code::INTERRUPTED,
             };
-            return Ok(ExitCode::from(code));
+            return Ok(code);
         }
         // What is wrong with the command line is told first.
         self.conduct.subtests()?;
@@ -77,7 +89,7 @@ impl RunCommand {
         };
         let tests = tokio::select! {
             tests = work => tests?,
-            _ = interrupts.recv() => return Ok(ExitCode::from(code::INTERRUPTED)),
+            _ = interrupts.recv() => return Ok(code::INTERRUPTED),
         };
         let mut worst = code::PASSED;
         for test in &tests {
@@ -88,7 +100,7 @@ impl RunCommand {
             };
             let verdict = self
                 .conduct
-                .build_and_run(&prepared.nix, test, plan, &folder, &mut interrupts)
+                .build_and_run(&prepared.nix, test, plan, &folder, interrupts)
                 .await?;
             let code = exit_code(verdict);
             worst = worst.max(code);
@@ -96,7 +108,7 @@ impl RunCommand {
                 break;
             }
         }
-        Ok(ExitCode::from(worst))
+        Ok(worst)
     }
 
     fn manner(&self) -> Manner {

@@ -381,7 +381,7 @@ fn is_missing_attribute(message: &str) -> bool {
 
 /// The file of a flake, where it is on this machine: scripts are looked for
 /// in it and in what it imports.
-fn flake_file(reference: &str) -> PathBuf {
+pub(super) fn flake_file(reference: &str) -> PathBuf {
     let address = ["path:", "git+file://"]
         .iter()
         .find_map(|scheme| reference.strip_prefix(scheme))
@@ -391,7 +391,7 @@ fn flake_file(reference: &str) -> PathBuf {
 }
 
 /// The file itself, or the `default.nix` of a folder; absolute.
-fn test_file(path: &Path) -> Result<PathBuf, EvalError> {
+pub(super) fn test_file(path: &Path) -> Result<PathBuf, EvalError> {
     let file = if path.is_dir() {
         path.join("default.nix")
     } else {

@@ -4,6 +4,7 @@ mod build;
 mod cache;
 mod check;
 mod eval;
+mod imports;
 mod library;
 mod log;
 mod message;
@@ -16,6 +17,7 @@ pub use eval::{
     Arguments, EvalError, Evaluation, Nixpkgs, Place, Test, TestNames, evaluate,
     evaluate_interactive, list,
 };
+pub use imports::imports;
 pub use library::{Library, LibraryError};
 
 use std::path::Path;

@@ -55,16 +55,8 @@ const NEVER: [&str; 5] = [
 /// # Errors
 /// When there is a doubt.
 pub fn inputs(file: &Path, text: &str, stand_in: bool) -> Result<Vec<Input>, Doubt> {
-    let root = rnix::Root::parse(text).tree();
-    let mut reading = Reading {
-        file,
-        folder: file.parent().unwrap_or(Path::new("/")),
-        stand_in,
-        found: Vec::new(),
-        reads_computed: None,
-        has_absolute_strings: false,
-    };
-    for node in root.syntax().descendants() {
+    let mut reading = Reading::of(file, stand_in);
+    for node in rnix::Root::parse(text).tree().syntax().descendants() {
         reading.visit(node)?;
     }
     match &reading.reads_computed {
@@ -72,6 +64,21 @@ pub fn inputs(file: &Path, text: &str, stand_in: bool) -> Result<Vec<Input>, Dou
         Some(name) if reading.has_absolute_strings => Err(reading.doubt(name)),
         _ => Ok(reading.found),
     }
+}
+
+/// The paths that the text of the Nix file at `file` names, whatever else it
+/// may read.
+pub fn paths(file: &Path, text: &str) -> Vec<PathBuf> {
+    let mut reading = Reading::of(file, true);
+    for node in rnix::Root::parse(text).tree().syntax().descendants() {
+        // A doubt is about what is not named.
+        let _ = reading.visit(node);
+    }
+    let path = |input| match input {
+        Input::Path(path) => Some(path),
+        Input::Variable(_) | Input::Search(_) => None,
+    };
+    reading.found.into_iter().filter_map(path).collect()
 }
 
 /// What was seen of a file.
@@ -85,7 +92,18 @@ struct Reading<'a> {
     has_absolute_strings: bool,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn of(file: &'a Path, stand_in: bool) -> Self {
+        Self {
+            file,
+            folder: file.parent().unwrap_or(Path::new("/")),
+            stand_in,
+            found: Vec::new(),
+            reads_computed: None,
+            has_absolute_strings: false,
+        }
+    }
+
     fn doubt(&self, name: &str) -> Doubt {
         Doubt(format!("{} uses {name}", self.file.display()))
     }

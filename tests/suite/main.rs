@@ -13,3 +13,4 @@ mod machines;
 mod mock;
 mod runs;
 mod scripts;
+mod watch;
