@@ -359,9 +359,8 @@ impl Talk {
     /// Has the shell run a line that is answered by one.
     async fn exchange(&mut self, line: &str) -> Result<Vec<u8>, ShellError> {
         self.lines.terminal.write(line.as_bytes()).await?;
-        if self.is_ending {
+        if std::mem::take(&mut self.is_ending) {
             self.lines.reply().await?;
-            self.is_ending = false;
         }
         self.lines.reply().await
     }
@@ -370,7 +369,7 @@ impl Talk {
     /// without such ports does without.
     async fn set_up(&mut self) -> Result<(), ShellError> {
         self.lines.replies_port = None;
-        self.is_ending = false;
+        let is_ending = std::mem::take(&mut self.is_ending);
         self.yields.store(false, Ordering::Relaxed);
         if self.lines.guard.is_none() {
             return Ok(());
@@ -381,6 +380,10 @@ impl Talk {
         // The guard has found its own port by the same way.
         let is_guarded = self.lines.replies_port.is_some();
         self.yields.store(is_guarded, Ordering::Relaxed);
+        if is_ending {
+            // The shell before this one may have said so: it has not been read.
+            self.lines.catch_up().await?;
+        }
         Ok(())
     }
 }
