@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::long_output::{cut, is_long};
 pub use super::subtests::Subtests;
 use super::subtests::{Outcome, Running};
 use crate::event::{ConsoleTail, Details, Event, Events, Failure, Level, Subtest};
@@ -16,10 +17,6 @@ use crate::machine::{Machine, MachineError, OnReboot, Operation, TAIL_LINES};
 
 /// How long a picture of a display may take.
 const PICTURE_LIMIT: Duration = Duration::from_secs(5);
-
-/// Output beyond this many bytes or lines is cut in the middle; the whole is saved.
-const LONGEST_OUTPUT: usize = 4000;
-const MOST_LINES: usize = 40;
 
 /// Everything a script can reach.
 #[derive(Debug)]
@@ -184,7 +181,7 @@ impl Host {
                 ("stdout", &mut result.stdout),
                 ("stderr", &mut result.stderr),
             ] {
-                if text.len() > LONGEST_OUTPUT || text.lines().count() > MOST_LINES {
+                if is_long(text) {
                     let path = self
                         .output_folder
                         .join(format!("failed-command{number}.{name}"));
@@ -413,42 +410,6 @@ fn names(message: &str, machine: &str) -> bool {
         .any(|word| word == machine)
 }
 
-/// Long output without its middle: whole lines where they are short enough.
-fn cut(text: &str, whole: &str) -> String {
-    let head: String = part(text.split_inclusive('\n')).into_iter().collect();
-    let mut tail = part(text[head.len()..].split_inclusive('\n').rev());
-    tail.reverse();
-    let (head, tail) = if head.is_empty() || tail.is_empty() {
-        let middle = floor(text, LONGEST_OUTPUT / 2);
-        let end = floor(text, text.len() - LONGEST_OUTPUT / 2);
-        (format!("{}\n", &text[..middle]), text[end..].to_owned())
-    } else {
-        (head, tail.concat())
-    };
-    let left_out = text.len().saturating_sub(head.len() + tail.len());
-    format!("{head}[… {left_out} bytes; the whole is in {whole} …]\n{tail}")
-}
-
-/// As many lines as half of what is shown may have.
-fn part<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut bytes = 0;
-    lines
-        .take(MOST_LINES / 2)
-        .take_while(|line| {
-            bytes += line.len();
-            bytes <= LONGEST_OUTPUT / 2
-        })
-        .collect()
-}
-
-/// The last character boundary up to `index`.
-fn floor(text: &str, index: usize) -> usize {
-    (0..=index)
-        .rev()
-        .find(|index| text.is_char_boundary(*index))
-        .unwrap_or(0)
-}
-
 impl CallError {
     /// The work ended in a way that nobody planned.
     pub(super) fn broken(error: &tokio::task::JoinError) -> Self {
@@ -498,28 +459,5 @@ mod tests {
             Some("web-1".into())
         );
         assert_eq!(name_in("qemu-system-x86_64 -m 384"), None);
-    }
-
-    #[test]
-    fn long_output_is_cut_in_the_middle() {
-        let text = format!("begin{}é{}end", "x".repeat(1994), "y".repeat(5000));
-        let cut = cut(&text, "FILE");
-        assert!(cut.starts_with("begin") && cut.ends_with("end"), "{cut}");
-        assert!(cut.contains("the whole is in FILE") && cut.len() < LONGEST_OUTPUT + 100);
-    }
-
-    #[test]
-    fn many_lines_are_cut_between_them() {
-        let lines: Vec<String> = (1..=100).map(|number| format!("line {number}")).collect();
-        let text = lines.join("\n") + "\n";
-        let cut = super::cut(&text, "FILE");
-        assert!(
-            cut.starts_with("line 1\n") && cut.ends_with("line 100\n"),
-            "{cut}"
-        );
-        assert!(
-            cut.contains("\nline 20\n[… ") && cut.contains(" …]\nline 81\n"),
-            "{cut}"
-        );
     }
 }

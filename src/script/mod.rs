@@ -5,6 +5,7 @@ mod engine;
 mod failure;
 mod host;
 mod interrupt;
+mod long_output;
 mod native;
 mod packages;
 mod prompt;

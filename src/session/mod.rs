@@ -1,6 +1,7 @@
 //! One running test: its machines, networks, script, clock and output.
 
 mod scratch;
+mod supervision;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,28 +13,24 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::event::{Details, Event, Events, Failure, Level, Verdict, round};
+use crate::event::{Event, Events, Failure, Level, Verdict, round};
 use crate::language::MOCK_WORDS;
 use crate::machine::{Machine, Surroundings};
 use crate::manifest::Manifest;
 use crate::network::Network;
 use crate::origin::Origin;
-use crate::qemu::{AcceleratorChoice, Alarm, Trouble, on_path};
+use crate::qemu::{AcceleratorChoice, Alarm, on_path};
 use crate::script::{
-    Ended, Engine, Folders, Host, MachineFactory, Manner, Script, Subtests, python_packages,
+    Engine, Folders, Host, MachineFactory, Manner, Script, Subtests, python_packages,
     restore_terminal,
 };
 
+use supervision::{judge, supervise};
+
 pub use scratch::{JANITOR, Scratch, tidy_up_after_parent};
+pub use supervision::Wish;
 
 const QEMU: &str = "qemu-system-x86_64";
-
-/// How long a script that was interrupted may take to clean up after itself.
-const SCRIPT_GRACE: Duration = Duration::from_secs(10);
-
-/// How long a script has to end by itself when a machine is in trouble: what
-/// it asks of the machine fails at once.
-const TROUBLE_GRACE: Duration = Duration::from_millis(500);
 
 /// Why a test could not be run.
 #[derive(Debug, Error)]
@@ -65,27 +62,6 @@ pub struct Options {
     /// By how much deadlines grow that the script does not give.
     pub timeout_scale: f64,
     pub accelerator: AcceleratorChoice,
-}
-
-/// A wish to end, from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// Ctrl-C: at a prompt it is the call that is to end, not the session.
-    Interrupt,
-    Terminate,
-}
-
-/// What ends a script early.
-enum Cut {
-    Timeout { limit: Duration, steps: Vec<String> },
-    Interrupt,
-    Trouble { machine: String, trouble: Trouble },
-}
-
-impl From<(String, Trouble)> for Cut {
-    fn from((machine, trouble): (String, Trouble)) -> Self {
-        Self::Trouble { machine, trouble }
-    }
 }
 
 /// Whether the machine has what the test's machines need.
@@ -263,158 +239,6 @@ pub struct Mock {
     /// By method, or by machine, method and first argument.
     pub answers: serde_json::Value,
     pub limit: Duration,
-}
-
-/// Waits for the script's end, and brings it about where something demands it.
-async fn supervise(
-    engine: Engine,
-    limit: Duration,
-    events: &Events,
-    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
-    alarms: &mut mpsc::UnboundedReceiver<(String, Trouble)>,
-) -> (Option<Ended>, Option<Cut>) {
-    let Engine {
-        interrupter,
-        mut prompting,
-        mut ended,
-    } = engine;
-    let timeout = tokio::time::sleep(limit);
-    tokio::pin!(timeout);
-    let cut = loop {
-        let by_hand = *prompting.borrow_and_update();
-        tokio::select! {
-            biased;
-            // The script has the first word: what it says tells more.
-            result = &mut ended => {
-                let trouble = alarms.try_recv().ok();
-                return (result.ok(), trouble.map(Cut::from));
-            }
-            Ok(()) = prompting.changed() => {}
-            Some((machine, trouble)) = alarms.recv() => {
-                if by_hand {
-                    events.note(Level::Warning, describe_trouble(&machine, &trouble).1);
-                    continue;
-                }
-                let cut = Cut::Trouble { machine, trouble };
-                if let Ok(result) = tokio::time::timeout(TROUBLE_GRACE, &mut ended).await {
-                    return (result.ok(), Some(cut));
-                }
-                break cut;
-            }
-            () = &mut timeout, if !by_hand => {
-                break Cut::Timeout { limit, steps: events.open_steps() };
-            }
-            wish = interrupts.recv() => {
-                if !(by_hand && wish == Some(Wish::Interrupt)) {
-                    break Cut::Interrupt;
-                }
-                interrupter.interrupt("interrupted").await;
-            }
-        }
-    };
-    let reason = match &cut {
-        Cut::Timeout { .. } => "the test took too long",
-        Cut::Interrupt => "the run was interrupted",
-        Cut::Trouble { .. } => "a machine is in trouble",
-    };
-    events.note(
-        Level::Warning,
-        format!("{reason}: ending the script (once more: at once)"),
-    );
-    let ending = async {
-        interrupter.interrupt(reason).await;
-        // It ends the call, and there would be the next prompt.
-        if *prompting.borrow() {
-            return None;
-        }
-        (&mut ended).await.ok()
-    };
-    let result = tokio::select! {
-        result = tokio::time::timeout(SCRIPT_GRACE, ending) => result.ok().flatten(),
-        _ = interrupts.recv() => None,
-    };
-    (result, Some(cut))
-}
-
-fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<Failure>) {
-    match (cut, ended) {
-        (_, Some(Ended::Left)) => (Verdict::Left, None),
-        (Some(Cut::Interrupt), _) => (Verdict::Interrupted, None),
-        (Some(Cut::Trouble { machine, trouble }), ended) => in_trouble(&machine, &trouble, ended),
-        (Some(Cut::Timeout { limit, steps }), ended) => {
-            let doing = if steps.is_empty() {
-                "no machine was being waited for".to_owned()
-            } else {
-                format!("it was at: {}", steps.join("; "))
-            };
-            let message = format!(
-                "the test took longer than {} s; {doing}",
-                limit.as_secs_f64()
-            );
-            let at = match ended {
-                Some(Ended::Interrupted(at)) => *at,
-                _ => Failure::default(),
-            };
-            let failure = Failure {
-                kind: "GlobalTimeout".to_owned(),
-                message,
-                ..at
-            };
-            (Verdict::Failed, Some(failure))
-        }
-        (None, Some(Ended::Passed)) => (Verdict::Passed, None),
-        (None, Some(Ended::Failed(failure))) => (Verdict::Failed, Some(*failure)),
-        (None, Some(Ended::Interrupted(_)) | None) => {
-            let message = "the script engine stopped without a result".to_owned();
-            (Verdict::Broken, Some(failure("EngineError", message)))
-        }
-    }
-}
-
-fn describe_trouble(machine: &str, trouble: &Trouble) -> (&'static str, String) {
-    match trouble {
-        Trouble::Sick(sickness) => (
-            "MachineSick",
-            format!("machine {machine} is sick: {sickness}"),
-        ),
-        Trouble::Died(exit) => ("MachineDied", format!("machine {machine} has died {exit}")),
-    }
-}
-
-/// A machine in trouble ends the test, whatever the script has made of it.
-fn in_trouble(
-    machine: &str,
-    trouble: &Trouble,
-    ended: Option<Ended>,
-) -> (Verdict, Option<Failure>) {
-    let verdict = match trouble {
-        Trouble::Sick(_) => Verdict::Failed,
-        Trouble::Died(_) => Verdict::Broken,
-    };
-    let (kind, message) = describe_trouble(machine, trouble);
-    let failure = match ended {
-        // What failed because of it tells more.
-        Some(Ended::Failed(failure)) => *failure,
-        Some(Ended::Interrupted(at)) => Failure {
-            kind: kind.to_owned(),
-            message,
-            details: Details {
-                machine: Some(machine.to_owned()),
-                ..at.details
-            },
-            ..*at
-        },
-        Some(Ended::Passed | Ended::Left) | None => failure(kind, message),
-    };
-    (verdict, Some(failure))
-}
-
-fn failure(kind: &str, message: String) -> Failure {
-    Failure {
-        kind: kind.to_owned(),
-        message,
-        ..Failure::default()
-    }
 }
 
 async fn stop(machines: &BTreeMap<String, Arc<Machine>>, events: &Events) {
