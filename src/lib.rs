@@ -5,6 +5,7 @@
 mod child;
 pub mod cli;
 pub mod event;
+mod folders;
 pub mod guest;
 pub mod language;
 pub mod machine;

@@ -1,4 +1,4 @@
-//! How a built test is run and told: what `run` and `driver` share.
+//! How a test is built, run and told: what `run`, `repl`, `shell` and `driver` share.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

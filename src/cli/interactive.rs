@@ -7,10 +7,10 @@ use clap::Args;
 
 use super::conduct::{Conduct, Plan, block_on, exit_code, interrupts};
 use super::error::{Failed, code};
-use super::run::file_name;
+use super::run::default_folder;
 use super::source::Source;
 use crate::manifest::{Manifest, python_name};
-use crate::nix::{self, Test};
+use crate::nix::{self, Form, Test};
 use crate::origin::Origin;
 use crate::report::Above;
 use crate::script::Manner;
@@ -98,12 +98,12 @@ impl ShellCommand {
 impl Options {
     /// Builds the file's only test and runs what `choose` makes of it.
     fn run(&self, choose: impl Fn(&Test) -> Result<Plan, Failed>) -> Result<ExitCode, Failed> {
-        let prepared = self.source.prepare()?;
+        let mut prepared = self.source.prepare()?;
+        prepared.evaluation.form = Form::ByHand;
         self.conduct.subtests()?;
         block_on(async {
             let mut interrupts = interrupts()?;
-            let work =
-                nix::evaluate_interactive(&prepared.nix, &prepared.library, &prepared.evaluation);
+            let work = nix::evaluate(&prepared.nix, &prepared.library, &prepared.evaluation);
             let tests = tokio::select! {
                 tests = work => tests?,
                 _ = interrupts.recv() => return Ok(ExitCode::from(code::INTERRUPTED)),
@@ -116,7 +116,7 @@ impl Options {
             session::preflight(&test.manifest)?;
             let folder = match &self.output {
                 Some(folder) => folder.clone(),
-                None => PathBuf::from(format!("result-{}", file_name(&test.name))),
+                None => default_folder(&test.name),
             };
             let verdict = self
                 .conduct

@@ -128,14 +128,19 @@ impl RunCommand {
         match &self.output {
             Some(folder) if count == 1 => folder.clone(),
             Some(folder) => folder.join(file_name(label)),
-            None if count == 1 => PathBuf::from(format!("result-{}", file_name(name))),
-            None => PathBuf::from(format!("result-{}", file_name(label))),
+            None if count == 1 => default_folder(name),
+            None => default_folder(label),
         }
     }
 }
 
+/// Where a test's output goes, where nothing else is said.
+pub fn default_folder(label: &str) -> PathBuf {
+    PathBuf::from(format!("result-{}", file_name(label)))
+}
+
 /// A test's name as the name of a file.
-pub fn file_name(name: &str) -> String {
+fn file_name(name: &str) -> String {
     name.chars()
         .map(|c| {
             if c == '/' || c.is_whitespace() || c.is_control() {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::error::Failed;
 use crate::guest;
-use crate::nix::{Arguments, Evaluation, Library, Nix, Nixpkgs, Place};
+use crate::nix::{Arguments, Evaluation, Form, Library, Nix, Nixpkgs, Place};
 
 #[derive(Debug, Args)]
 pub struct Source {
@@ -69,6 +69,7 @@ impl Source {
                     includes: self.includes.clone(),
                     show_trace: self.show_trace,
                 },
+                form: Form::default(),
                 nixpkgs,
                 guest_index: index.exists().then_some(index),
             },

@@ -12,6 +12,7 @@ use thiserror::Error as ThisError;
 use super::apt::{self, Package};
 use super::index::{Index, StoreFile, Stored, Wanted, closure, units};
 use super::npm;
+use crate::folders;
 use crate::nix::Nix;
 
 const INDEX_VERSION: u32 = 1;
@@ -55,12 +56,8 @@ impl Error {
 /// # Errors
 /// When the environment names no home.
 pub fn index_path() -> Result<PathBuf, Error> {
-    let data = std::env::var_os("XDG_DATA_HOME")
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")))
-        .ok_or(Error::NoHome)?;
-    Ok(data.join("snowglobe/guest-index.json"))
+    let data = folders::own(folders::Kind::Data).ok_or(Error::NoHome)?;
+    Ok(data.join("guest-index.json"))
 }
 
 /// Whether everything that `wanted_json` and `requested` name is in the store already.

@@ -47,6 +47,15 @@ pub enum Place {
     Flake(String),
 }
 
+/// For whom the tests are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    #[default]
+    Script,
+    /// With what a test sets for runs by hand.
+    ByHand,
+}
+
 /// One evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
@@ -54,6 +63,7 @@ pub struct Evaluation {
     /// `-A`, or what follows the `#` of a flake, as the user wrote it.
     pub attribute: Option<String>,
     pub arguments: Arguments,
+    pub form: Form,
     pub nixpkgs: Nixpkgs,
     /// The index of the built-in guests, where they are set up.
     pub guest_index: Option<PathBuf>,
@@ -134,8 +144,6 @@ pub(super) enum Want<'a> {
     /// The tests' names and nodes; no machine is evaluated.
     Names,
     Manifest,
-    /// The same with what the tests set for runs by hand.
-    Interactive,
     /// The derivations that run the tests.
     Check(&'a CheckOptions),
 }
@@ -144,7 +152,7 @@ impl Want<'_> {
     fn name(self) -> &'static str {
         match self {
             Self::Names => "names",
-            Self::Manifest | Self::Interactive => "manifest",
+            Self::Manifest => "manifest",
             Self::Check(_) => "check",
         }
     }
@@ -159,28 +167,7 @@ pub async fn evaluate(
     library: &Library,
     evaluation: &Evaluation,
 ) -> Result<Vec<Test>, EvalError> {
-    manifests(nix, library, evaluation, Want::Manifest).await
-}
-
-/// All tests of the file, with what they set for runs by hand.
-///
-/// # Errors
-/// As for [`evaluate`].
-pub async fn evaluate_interactive(
-    nix: &Nix,
-    library: &Library,
-    evaluation: &Evaluation,
-) -> Result<Vec<Test>, EvalError> {
-    manifests(nix, library, evaluation, Want::Interactive).await
-}
-
-async fn manifests(
-    nix: &Nix,
-    library: &Library,
-    evaluation: &Evaluation,
-    want: Want<'_>,
-) -> Result<Vec<Test>, EvalError> {
-    let tests: Vec<Test> = instantiate(nix, library, evaluation, want).await?;
+    let tests: Vec<Test> = instantiate(nix, library, evaluation, Want::Manifest).await?;
     for test in &tests {
         let found = test.manifest.version;
         if found != manifest::VERSION {
@@ -315,7 +302,7 @@ fn command(
         .args(["--arg", "attribute", &nix_list(&attribute)])
         .args(["--arg", "arguments", &nix_arguments(&evaluation.arguments)])
         .args(["--argstr", "want", want.name()]);
-    if matches!(want, Want::Interactive) {
+    if evaluation.form == Form::ByHand {
         command.args(["--arg", "interactive", "true"]);
     }
     if let Want::Check(options) = want {

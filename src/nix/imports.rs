@@ -55,7 +55,7 @@ fn plain(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use crate::nix::{Arguments, Nixpkgs};
+    use crate::nix::{Arguments, Form, Nixpkgs};
 
     use super::*;
 
@@ -75,6 +75,7 @@ mod tests {
             place: Place::File(root.join("test.nix")),
             attribute: None,
             arguments: Arguments::default(),
+            form: Form::default(),
             nixpkgs: Nixpkgs::Builtin,
             guest_index: None,
         };

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use include_dir::{Dir, DirEntry, include_dir};
 use thiserror::Error;
 
+use crate::folders;
+
 static SOURCE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/nix-lib");
 
 /// Why the library cannot be laid out.
@@ -33,12 +35,7 @@ impl Library {
     /// # Errors
     /// When there is no cache folder or it cannot be written.
     pub fn unpack() -> Result<Self, LibraryError> {
-        let cache = std::env::var_os("XDG_CACHE_HOME")
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-            .ok_or(LibraryError::NoHome)?
-            .join("snowglobe");
+        let cache = folders::own(folders::Kind::Cache).ok_or(LibraryError::NoHome)?;
         let folder = cache.join(format!("nix-lib-{:016x}", fingerprint(&SOURCE)));
         if !folder.exists() {
             write_whole(&cache, &folder).map_err(|source| LibraryError::File {

@@ -14,8 +14,7 @@ mod stamp;
 pub use build::{BuildError, build, realise};
 pub use check::{Check, CheckOptions, build_log, checks};
 pub use eval::{
-    Arguments, EvalError, Evaluation, Nixpkgs, Place, Test, TestNames, evaluate,
-    evaluate_interactive, list,
+    Arguments, EvalError, Evaluation, Form, Nixpkgs, Place, Test, TestNames, evaluate, list,
 };
 pub use imports::imports;
 pub use library::{Library, LibraryError};

@@ -105,8 +105,8 @@ impl Origin {
 
 /// The lines around a range of a text.
 fn excerpt(file: Option<&Path>, text: &str, range: &Range<usize>) -> Excerpt {
-    let start = floor(text, range.start.min(text.len()));
-    let end = floor(text, range.end.clamp(start, text.len())).max(start);
+    let start = text.floor_char_boundary(range.start);
+    let end = text.floor_char_boundary(range.end).max(start);
     let first = line_of(text, start);
     let (mut last, mut end) = (line_of(text, end), end);
     if last - first >= LONGEST_SPAN {
@@ -141,14 +141,6 @@ fn position(text: &str, offset: usize) -> Position {
         line: line_of(text, offset) + 1,
         column: text[begin..offset].chars().count() + 1,
     }
-}
-
-/// The last character boundary up to `index`.
-fn floor(text: &str, index: usize) -> usize {
-    (0..=index)
-        .rev()
-        .find(|index| text.is_char_boundary(*index))
-        .unwrap_or(0)
 }
 
 #[cfg(test)]

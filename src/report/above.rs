@@ -20,8 +20,9 @@ struct Shared {
 struct State {
     /// Prints a line above what is being typed, as long as somebody may type.
     print: Option<Box<Print>>,
-    /// How many prompts the display has heard of.
-    prompts: u64,
+    /// How many prompts the display has heard of; None where no display
+    /// looks after what is typed.
+    prompts: Option<u64>,
 }
 
 impl Above {
@@ -40,13 +41,20 @@ impl Above {
     /// Waits until everything is shown that came before the prompt of this
     /// number, from 1, but no longer than `limit`.
     pub fn wait_for_prompt(&self, number: u64, limit: Duration) {
-        let waits = |state: &mut State| state.prompts < number;
+        let waits = |state: &mut State| state.prompts.is_some_and(|prompts| prompts < number);
         let _shown = self.0.reached.wait_timeout_while(self.lock(), limit, waits);
+    }
+
+    /// A display shows its lines here, and tells of each prompt that it reaches.
+    pub(super) fn attend(&self) {
+        self.lock().prompts = Some(0);
     }
 
     /// The display has shown everything before the next prompt.
     pub(super) fn reach_prompt(&self) {
-        self.lock().prompts += 1;
+        if let Some(prompts) = &mut self.lock().prompts {
+            *prompts += 1;
+        }
         self.0.reached.notify_all();
     }
 

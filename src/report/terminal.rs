@@ -29,6 +29,7 @@ pub struct TerminalDisplay {
 impl TerminalDisplay {
     #[must_use]
     pub fn new(detail: Detail, above: Above) -> Self {
+        above.attend();
         Self {
             view: View::new(detail),
             above,

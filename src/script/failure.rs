@@ -1,5 +1,7 @@
 //! From Python's exceptions to what a report needs of them.
 
+use std::sync::Arc;
+
 use regex_lite::Regex;
 use rustpython_vm::builtins::{PyBaseExceptionRef, PyTraceback};
 use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
@@ -8,7 +10,6 @@ use super::sources::Sources;
 use super::values::to_json;
 use crate::event::{Cause, Details, Failure, Frame};
 use crate::origin::Origin;
-use std::sync::Arc;
 
 /// How many exceptions back the details of one are looked for.
 const DEEPEST: usize = 8;
@@ -24,6 +25,14 @@ struct Entry {
     frame: PyObjectRef,
     range: std::ops::Range<usize>,
     line: usize,
+}
+
+impl Entry {
+    /// What was at work.
+    fn text(&self) -> &str {
+        let range = self.range.clone();
+        self.origin.script().get(range).unwrap_or_default()
+    }
 }
 
 /// What a script raised, told with the places of it that it came through.
@@ -120,9 +129,7 @@ fn message(vm: &VirtualMachine, exception: &PyBaseExceptionRef, entries: &[Entry
     }
     match entries.last() {
         Some(entry) if text.is_empty() && kind == "AssertionError" => {
-            let asserted = entry.origin.script().get(entry.range.clone());
-            let asserted = asserted.unwrap_or_default();
-            format!("this is not true: {asserted}")
+            format!("this is not true: {}", entry.text())
         }
         _ => text,
     }
@@ -167,11 +174,9 @@ fn variables(
     let Some(entry) = entries.last().filter(|_| asserted) else {
         return Vec::new();
     };
-    let text = entry.origin.script().get(entry.range.clone());
-    let text = text.unwrap_or_default();
     let name = Regex::new(r"(\.?)\b([A-Za-z_]\w*)").expect("it is a pattern");
     let mut found: Vec<(String, String)> = Vec::new();
-    for part in name.captures_iter(text) {
+    for part in name.captures_iter(entry.text()) {
         let known = found.iter().any(|(name, _)| *name == part[2]);
         if part[1].is_empty() && !known && found.len() < MOST_VARIABLES {
             let value = value(vm, &entry.frame, &part[2]);

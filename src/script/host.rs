@@ -229,11 +229,9 @@ impl Host {
         let found = machines
             .get(name)
             .or_else(|| machines.values().find(|machine| machine.name() == name));
-        found.cloned().ok_or_else(|| CallError {
-            class: "MachineError",
-            message: format!("there is no machine {name}"),
-            details: None,
-        })
+        found
+            .cloned()
+            .ok_or_else(|| CallError::machinery(format!("there is no machine {name}")))
     }
 
     /// Lends the user's terminal to a shell on the machine that a failure is
@@ -413,9 +411,13 @@ fn names(message: &str, machine: &str) -> bool {
 impl CallError {
     /// The work ended in a way that nobody planned.
     pub(super) fn broken(error: &tokio::task::JoinError) -> Self {
+        Self::machinery(format!("this is a fault in snowglobe: {error}"))
+    }
+
+    fn machinery(message: String) -> Self {
         Self {
             class: "MachineError",
-            message: format!("this is a fault in snowglobe: {error}"),
+            message,
             details: None,
         }
     }
@@ -437,11 +439,8 @@ impl From<MachineError> for CallError {
 }
 
 fn parse<T: for<'a> Deserialize<'a>>(call: Value) -> Result<T, CallError> {
-    serde_json::from_value(call).map_err(|error| CallError {
-        class: "MachineError",
-        message: format!("an argument is of the wrong kind: {error}"),
-        details: None,
-    })
+    serde_json::from_value(call)
+        .map_err(|error| CallError::machinery(format!("an argument is of the wrong kind: {error}")))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -15,8 +15,8 @@ pub(super) fn cut(text: &str, whole: &str) -> String {
     let mut tail = part(text[head.len()..].split_inclusive('\n').rev());
     tail.reverse();
     let (head, tail) = if head.is_empty() || tail.is_empty() {
-        let middle = floor(text, LONGEST_OUTPUT / 2);
-        let end = floor(text, text.len() - LONGEST_OUTPUT / 2);
+        let middle = text.floor_char_boundary(LONGEST_OUTPUT / 2);
+        let end = text.floor_char_boundary(text.len() - LONGEST_OUTPUT / 2);
         (format!("{}\n", &text[..middle]), text[end..].to_owned())
     } else {
         (head, tail.concat())
@@ -35,14 +35,6 @@ fn part<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
             bytes <= LONGEST_OUTPUT / 2
         })
         .collect()
-}
-
-/// The last character boundary up to `index`.
-fn floor(text: &str, index: usize) -> usize {
-    (0..=index)
-        .rev()
-        .find(|index| text.is_char_boundary(*index))
-        .unwrap_or(0)
 }
 
 #[cfg(test)]

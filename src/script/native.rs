@@ -89,12 +89,10 @@ impl State {
         }
     }
 
-    pub fn note(&self, level: Level, text: String) {
-        self.tell(Event::Note {
-            machine: None,
-            level,
-            text,
-        });
+    pub fn note(&self, level: Level, text: &str) {
+        if let Some(host) = self.host() {
+            host.events.note(level, text);
+        }
     }
 
     /// `print` writes in pieces: they are told line by line.

@@ -1,7 +1,7 @@
 //! A prompt in the test language: reads what is typed, runs it among the script's names, tells what came of it.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use super::failure::describe;
 use super::native::{State, is_prelude_exception};
 use super::values::to_json;
 use crate::event::{Event, Level};
+use crate::folders;
 use crate::report::Above;
 
 const PROMPT: &str = ">>> ";
@@ -42,7 +43,7 @@ pub(super) fn converse(vm: &VirtualMachine, scope: &Scope, state: &State, above:
     let mut editor = match open(vm, scope) {
         Ok(editor) => editor,
         Err(error) => {
-            state.note(Level::Error, format!("there is no prompt: {error}"));
+            state.note(Level::Error, &format!("there is no prompt: {error}"));
             return;
         }
     };
@@ -51,12 +52,9 @@ pub(super) fn converse(vm: &VirtualMachine, scope: &Scope, state: &State, above:
         // The first session has none.
         let _ = editor.load_history(file);
     }
-    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     for number in 1.. {
         state.tell(Event::Prompting);
-        if is_terminal {
-            above.wait_for_prompt(number, PATIENCE);
-        }
+        above.wait_for_prompt(number, PATIENCE);
         let typed = Typed::default();
         if let Some(names) = editor.helper_mut() {
             names.typed = typed.clone();
@@ -67,7 +65,7 @@ pub(super) fn converse(vm: &VirtualMachine, scope: &Scope, state: &State, above:
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => break,
             Err(error) => {
-                state.note(Level::Error, format!("nothing can be read: {error}"));
+                state.note(Level::Error, &format!("nothing can be read: {error}"));
                 break;
             }
         };
@@ -128,7 +126,7 @@ fn run(vm: &VirtualMachine, scope: &Scope, state: &State, text: &str) -> Next {
 
 fn tell(vm: &VirtualMachine, state: &State, exception: &PyBaseExceptionRef) {
     if is_prelude_exception(vm, exception, "Interrupted") {
-        state.note(Level::Warning, "interrupted".to_owned());
+        state.note(Level::Warning, "interrupted");
         return;
     }
     let failure = Box::new(describe(vm, exception, &state.sources));
@@ -155,11 +153,7 @@ fn open<'vm>(
 
 /// `$XDG_STATE_HOME/snowglobe/history`, its folder made; None where there is no home.
 fn history_file() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME")
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")))?
-        .join("snowglobe");
+    let state = folders::own(folders::Kind::State)?;
     std::fs::create_dir_all(&state).ok()?;
     Some(state.join("history"))
 }

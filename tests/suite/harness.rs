@@ -201,6 +201,8 @@ impl Pty {
     pub fn spawn(command: &mut Command) -> Self {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let line = shlex::try_join(words.map(|word| word.to_str().unwrap())).unwrap();
+        // A shell that stays would tell of a Ctrl-C by its own exit code.
+        let line = format!("exec {line}");
         let mut script = where_it_runs("script", command);
         script
             .env("TERM", "xterm")

@@ -84,7 +84,7 @@ fn the_prompt_on_a_terminal() {
     user.wait_for("in-23");
     user.type_in("\x1d");
     user.wait_for(">>> ");
-    // What was typed can be typed again: the third one back.
+    // What was typed can be had again: the first of seven.
     user.type_in("\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\n");
     user.wait_for("'answer\\n'");
     user.wait_for(">>> ");
@@ -94,39 +94,44 @@ fn the_prompt_on_a_terminal() {
     place.assert_tidy();
 }
 
-#[test]
-fn a_prompt_where_a_test_has_failed() {
-    let place = Place::new();
+/// Somebody at the terminal of a run that has failed, and goes on as wanted.
+fn after_failure(place: &Place, how: &str) -> Pty {
     let file = fixture_path("failing.nix");
-    let more = ["-A", "command", "--on-failure", "repl"];
+    let more = ["-A", "command", "--on-failure", how];
     let arguments = on_fixture("run", file.to_str().unwrap(), &more);
     let mut user = Pty::spawn(&mut place.command(&arguments));
     user.wait_for("failed here");
-    user.wait_for(">>> ");
-    user.type_in("machine.succeed('echo still-$((20 + 3))')\n");
-    user.wait_for("'still-23\\n'");
-    user.wait_for(">>> ");
-    user.type_in("\x04");
+    user
+}
+
+/// What was done by hand does not change the verdict.
+fn fails_at_last(place: &Place, mut user: Pty) {
     user.wait_for("failed:");
     assert_eq!(user.end(), Some(1));
     place.assert_tidy();
 }
 
 #[test]
+fn a_prompt_where_a_test_has_failed() {
+    let place = Place::new();
+    let mut user = after_failure(&place, "repl");
+    user.wait_for(">>> ");
+    user.type_in("machine.succeed('echo still-$((20 + 3))')\n");
+    user.wait_for("'still-23\\n'");
+    user.wait_for(">>> ");
+    user.type_in("\x04");
+    fails_at_last(&place, user);
+}
+
+#[test]
 fn a_shell_where_a_test_has_failed() {
     let place = Place::new();
-    let file = fixture_path("failing.nix");
-    let more = ["-A", "command", "--on-failure", "shell"];
-    let arguments = on_fixture("run", file.to_str().unwrap(), &more);
-    let mut user = Pty::spawn(&mut place.command(&arguments));
-    user.wait_for("failed here");
+    let mut user = after_failure(&place, "shell");
     user.wait_for("# ");
     user.type_in("echo still-$((20 + 3))\n");
     user.wait_for("still-23");
     user.type_in("\x1d");
-    user.wait_for("failed:");
-    assert_eq!(user.end(), Some(1));
-    place.assert_tidy();
+    fails_at_last(&place, user);
 }
 
 #[test]

@@ -10,11 +10,7 @@ pub fn offset(source: &str, line: usize, column: usize) -> usize {
             .nth(newline)
             .map_or(source.len(), |(position, _)| position + 1),
     };
-    let mut offset = (begin + column.saturating_sub(1)).min(source.len());
-    while !source.is_char_boundary(offset) {
-        offset -= 1;
-    }
-    offset
+    source.floor_char_boundary(begin + column.saturating_sub(1))
 }
 
 /// The same, with a column in characters.
