@@ -31,6 +31,7 @@ bench: setup
 	$(CARGO) build $(FLAGS) --release
 	target/release/snowglobe $(GUESTS)
 	benches/driver.py target/release/snowglobe
+	benches/again.py target/release/snowglobe
 	benches/check.py target/release/snowglobe
 	benches/eval.py target/release/snowglobe
 	benches/ready.py target/release/snowglobe

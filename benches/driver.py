@@ -84,7 +84,7 @@ def main():
         figures = {"snowglobe": [], "driver": []}
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            run = [snowglobe, "run", "--nixpkgs", "builtin", ROOT / "fixtures" / f"{fixture}.nix", "-o", "result"]
+            run = [snowglobe, "run", "--nixpkgs", "builtin", ROOT / "fixtures" / f"{fixture}.nix", "-o", "result", "--cold"]
             # Once for what has to be built.
             measure(run, folder)
             manifest = json.loads((folder / "result/manifest.json").read_text())
@@ -114,4 +114,5 @@ def report(fixture, figures):
         )
 
 
-main()
+if __name__ == "__main__":
+    main()

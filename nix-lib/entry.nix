@@ -16,6 +16,8 @@
   want ? "manifest",
   # Whether tests are taken as they are for runs by hand.
   interactive ? false,
+  # Whether machines are to be such that their state can be saved.
+  snapshotSafe ? false,
   # For checks: the program's store path, where the index of the guests has
   # none, and whether builders without KVM will do.
   program ? null,
@@ -23,7 +25,7 @@
 }:
 let
   load = import ./load.nix { inherit nixpkgs; };
-  adapters = import ./adapters { inherit nixpkgs; };
+  adapters = import ./adapters { inherit nixpkgs snapshotSafe; };
   manifest = import ./manifest.nix;
 
   # As Nix does, a flake's attribute is looked for among its checks and

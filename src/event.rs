@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,13 @@ pub enum Event {
     BuildProgress {
         done: u64,
         expected: u64,
+    },
+    /// Where a run begins: the first thing that is told of it.
+    Begun {
+        /// None where the machines boot.
+        checkpoint: Option<Restored>,
+        /// Why it is cold, where that is worth telling.
+        reason: Option<String>,
     },
     /// A test begins to run; everything it needs is built.
     TestStarted {
@@ -113,6 +120,11 @@ pub enum Event {
         method: String,
         arguments: serde_json::Value,
     },
+    /// The machines were saved as they are.
+    CheckpointTaken {
+        name: String,
+        duration_s: f64,
+    },
     /// A file was put into the output folder.
     FileSaved {
         path: PathBuf,
@@ -128,6 +140,16 @@ pub enum Event {
         subtests: Vec<Subtest>,
         output: PathBuf,
     },
+}
+
+/// A checkpoint that a run goes on from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    pub name: String,
+    /// Seconds since it was taken.
+    pub age_s: u64,
+    /// Machines that boot, as they are others than then.
+    pub booting: Vec<String>,
 }
 
 /// How loud a note is.
@@ -279,6 +301,8 @@ pub struct Events {
     start: Instant,
     sender: Sender<Record>,
     steps: Arc<Mutex<BTreeMap<u64, String>>>,
+    /// What is told later, where something else is to be told first.
+    held: Arc<Mutex<Option<Vec<Record>>>>,
 }
 
 impl Events {
@@ -288,13 +312,43 @@ impl Events {
             start: Instant::now(),
             sender,
             steps: Arc::default(),
+            held: Arc::default(),
         }
+    }
+
+    /// Keeps what is told until [`Events::release`].
+    pub fn hold(&self) {
+        lock(&self.held).get_or_insert_default();
+    }
+
+    /// Tells this, and then all that was held; nothing where nothing is.
+    pub fn release(&self, first: Event) {
+        let mut held = lock(&self.held);
+        let Some(records) = held.take() else { return };
+        let first = Record {
+            time_s: records
+                .first()
+                .map_or_else(|| self.time_s(), |first| first.time_s),
+            event: first,
+        };
+        for record in std::iter::once(first).chain(records) {
+            let _ = self.sender.send(record);
+        }
+    }
+
+    /// Forgets what was held.
+    pub fn forget(&self) {
+        lock(&self.held).take();
+    }
+
+    fn time_s(&self) -> f64 {
+        round(self.start.elapsed().as_secs_f64())
     }
 
     /// What is going on: the steps that have begun and not ended.
     #[must_use]
     pub fn open_steps(&self) -> Vec<String> {
-        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let steps = lock(&self.steps);
         steps.values().cloned().collect()
     }
 
@@ -302,14 +356,17 @@ impl Events {
     pub fn tell(&self, event: Event) {
         self.note_step(&event);
         let record = Record {
-            time_s: round(self.start.elapsed().as_secs_f64()),
+            time_s: self.time_s(),
             event,
         };
-        let _ = self.sender.send(record);
+        match lock(&self.held).as_mut() {
+            Some(held) => held.push(record),
+            None => drop(self.sender.send(record)),
+        }
     }
 
     fn note_step(&self, event: &Event) {
-        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut steps = lock(&self.steps);
         match event {
             Event::StepStarted { id, machine, text } => {
                 let text = match machine {
@@ -333,6 +390,10 @@ impl Events {
             text: text.into(),
         });
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Milliseconds are enough for people and keep the stream short.

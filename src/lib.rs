@@ -2,6 +2,7 @@
 //! them under QEMU on private networks, and runs the test's script against
 //! them. See `docs/src/architecture.md` for the way data flows.
 
+pub mod checkpoint;
 mod child;
 pub mod cli;
 pub mod event;

@@ -23,7 +23,7 @@ use crate::report::{
     Above, Colours, Detail, JsonDisplay, Output, PlainDisplay, Report, TerminalDisplay,
 };
 use crate::script::{AfterFailure, Manner, Subtests};
-use crate::session::Wish;
+use crate::session::{Begun, Outcome, Past, Wish};
 use crate::{nix, report, session};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -156,7 +156,7 @@ impl Conduct {
         plan: Plan,
         folder: &Path,
         interrupts: &mut mpsc::UnboundedReceiver<Wish>,
-    ) -> Result<Verdict, Failed> {
+    ) -> Result<Outcome, Failed> {
         let output = Output::create(folder, &test.name)?;
         let (root, output_folder) = (output.root(), output.folder().to_owned());
         let telling = self.tell(output, &plan.manner)?;
@@ -169,7 +169,10 @@ impl Conduct {
         let result = match built {
             None => {
                 events.note(Level::Warning, "interrupted while building");
-                Ok(Verdict::Interrupted)
+                Ok(Outcome {
+                    verdict: Verdict::Interrupted,
+                    begun: Begun::Cold,
+                })
             }
             Some(Err(error)) => Err(error.into()),
             Some(Ok(manifest)) => {
@@ -188,11 +191,15 @@ impl Conduct {
     pub async fn run(
         &self,
         manifest: &Manifest,
-        Plan { origin, manner }: Plan,
+        Plan {
+            origin,
+            manner,
+            past,
+        }: Plan,
         output_folder: PathBuf,
         events: &Events,
         interrupts: &mut mpsc::UnboundedReceiver<Wish>,
-    ) -> Result<Verdict, Failed> {
+    ) -> Result<Outcome, Failed> {
         let limit = self.global_timeout.unwrap_or(manifest.global_timeout_s);
         let accelerator = AcceleratorChoice::detect();
         let options = session::Options {
@@ -206,6 +213,7 @@ impl Conduct {
                 TimeoutScale::By(factor) => factor,
             },
             accelerator,
+            past,
         };
         Ok(session::run(manifest, &options, events, interrupts).await?)
     }
@@ -230,6 +238,7 @@ impl Conduct {
 pub struct Plan {
     pub origin: Origin,
     pub manner: Manner,
+    pub past: Past,
 }
 
 /// Does what a command does. A thread that a script left may be inside a call:

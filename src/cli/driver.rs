@@ -23,7 +23,7 @@ use crate::manifest::{self, Guest, Manifest, Node, Source};
 use crate::origin::Origin;
 use crate::report::{Above, Output};
 use crate::script::Manner;
-use crate::session;
+use crate::session::{self, Past};
 
 /// What nixpkgs' driver grants a test that says nothing.
 const DEFAULT_TIMEOUT_S: u64 = 3600;
@@ -115,7 +115,7 @@ impl DriverCommand {
         } else {
             Manner::Script
         };
-        let verdict = block_on(async {
+        let outcome = block_on(async {
             let mut interrupts = interrupts()?;
             let output_folder = output.folder().to_owned();
             let telling = self.conduct.tell(output, &manner)?;
@@ -123,18 +123,22 @@ impl DriverCommand {
                 let text = format!("{word} has no effect on this driver");
                 telling.events.note(Level::Warning, text);
             }
-            let verdict = self
+            let outcome = self
                 .conduct
                 .run(
                     &manifest,
-                    Plan { origin, manner },
+                    Plan {
+                        origin,
+                        manner,
+                        past: Past::Unspoken,
+                    },
                     output_folder,
                     &telling.events,
                     &mut interrupts,
                 )
                 .await;
             telling.end();
-            verdict
+            outcome
         })?;
         if let Some(file) = &self.junit_xml {
             let target = folder.join(file);
@@ -142,7 +146,7 @@ impl DriverCommand {
                 Failed::Usage(format!("--junit-xml: {}: {error}", target.display()))
             })?;
         }
-        Ok(ExitCode::from(exit_code(verdict)))
+        Ok(ExitCode::from(exit_code(outcome.verdict)))
     }
 
     /// What was asked for and changes nothing.

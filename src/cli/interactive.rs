@@ -14,7 +14,7 @@ use crate::nix::{self, Form, Test};
 use crate::origin::Origin;
 use crate::report::Above;
 use crate::script::Manner;
-use crate::session;
+use crate::session::{self, Past};
 
 /// What both commands take.
 #[derive(Debug, Args)]
@@ -54,6 +54,7 @@ impl ReplCommand {
             Ok(Plan {
                 origin: test.origin(),
                 manner: Manner::Prompt(Above::default()),
+                past: Past::Unspoken,
             })
         })
     }
@@ -73,6 +74,7 @@ impl ShellCommand {
             Ok(Plan {
                 origin: Origin::of_text(script),
                 manner: Manner::Errand,
+                past: Past::Unspoken,
             })
         })
     }
@@ -118,11 +120,11 @@ impl Options {
                 Some(folder) => folder.clone(),
                 None => default_folder(&test.name),
             };
-            let verdict = self
+            let outcome = self
                 .conduct
                 .build_and_run(&prepared.nix, test, plan, &folder, &mut interrupts)
                 .await?;
-            Ok(ExitCode::from(exit_code(verdict)))
+            Ok(ExitCode::from(exit_code(outcome.verdict)))
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: which command, which display, which exit code.
 
 mod as_derivation;
+mod cache;
 mod check;
 mod conduct;
 mod driver;
@@ -51,6 +52,8 @@ enum Command {
     Eval(eval::EvalCommand),
     /// Print a file's tests and their nodes.
     List(eval::ListCommand),
+    /// Print what is kept of earlier runs, or remove it.
+    Cache(cache::CacheCommand),
     /// Set up the built-in guests.
     #[command(subcommand)]
     Guest(guest::GuestCommand),
@@ -104,6 +107,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
         Command::MockRun(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::List(command) => command.run(),
+        Command::Cache(command) => command.run(),
         Command::Guest(command) => command.run(),
         Command::Completions { shell } => {
             let mut command = Cli::command();

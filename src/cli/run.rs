@@ -14,7 +14,7 @@ use crate::event::Verdict;
 use crate::nix::{self, Check};
 use crate::report::Above;
 use crate::script::Manner;
-use crate::session::{self, Wish};
+use crate::session::{self, Begun, Past, Wish};
 
 /// What follows on a failed script, while its machines still run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,7 +44,31 @@ pub struct RunCommand {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnFailure::Stop, conflicts_with = "as_derivation")]
     on_failure: OnFailure,
     #[command(flatten)]
+    past: PastOptions,
+    #[command(flatten)]
     conduct: Conduct,
+}
+
+/// What earlier runs may be used for.
+#[derive(Debug, Args)]
+struct PastOptions {
+    /// Boot the machines, whatever is known from earlier runs, and keep nothing for later ones; so it is where the variable CI is set.
+    #[arg(long)]
+    cold: bool,
+    /// After a run that began at a checkpoint, run the test cold, too: its verdict counts.
+    #[arg(long, conflicts_with_all = ["cold", "as_derivation"])]
+    verify: bool,
+}
+
+impl PastOptions {
+    fn past(&self) -> Past {
+        let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+        if self.cold || in_ci {
+            Past::Ignored
+        } else {
+            Past::Used
+        }
+    }
 }
 
 impl RunCommand {
@@ -94,16 +118,40 @@ impl RunCommand {
         let mut worst = code::PASSED;
         for test in &tests {
             let folder = self.folder(&test.name, &test.attribute, tests.len());
-            let plan = Plan {
+            let plan = |past| Plan {
                 origin: test.origin(),
                 manner: self.manner(),
+                past,
             };
-            let verdict = self
+            let outcome = self
                 .conduct
-                .build_and_run(&prepared.nix, test, plan, &folder, interrupts)
+                .build_and_run(
+                    &prepared.nix,
+                    test,
+                    plan(self.past.past()),
+                    &folder,
+                    interrupts,
+                )
                 .await?;
-            let code = exit_code(verdict);
-            worst = worst.max(code);
+            let mut verdict = outcome.verdict;
+            if self.past.verify
+                && outcome.begun == Begun::FromCheckpoint
+                && verdict != Verdict::Interrupted
+            {
+                let cold = self
+                    .conduct
+                    .build_and_run(
+                        &prepared.nix,
+                        test,
+                        plan(Past::Ignored),
+                        &folder,
+                        interrupts,
+                    )
+                    .await?;
+                println!("{}", verified(verdict, cold.verdict));
+                verdict = cold.verdict;
+            }
+            worst = worst.max(exit_code(verdict));
             if verdict == Verdict::Interrupted {
                 break;
             }
@@ -131,6 +179,29 @@ impl RunCommand {
             None if count == 1 => default_folder(name),
             None => default_folder(label),
         }
+    }
+}
+
+/// What a cold run says of the verdict of one that began at a checkpoint.
+fn verified(warm: Verdict, cold: Verdict) -> String {
+    if warm == cold {
+        "verified: the cold run has the same verdict".to_owned()
+    } else {
+        format!(
+            "not verified: {} from the checkpoint, {} cold",
+            word(warm),
+            word(cold)
+        )
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Failed => "failed",
+        Verdict::Broken => "broken",
+        Verdict::Interrupted => "interrupted",
+        Verdict::Left => "left",
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::error::Failed;
 use crate::guest;
-use crate::nix::{Arguments, Evaluation, Form, Library, Nix, Nixpkgs, Place};
+use crate::nix::{Arguments, Evaluation, Form, Library, Machines, Nix, Nixpkgs, Place};
 
 #[derive(Debug, Args)]
 pub struct Source {
@@ -33,6 +33,9 @@ pub struct Source {
     /// What stands in for nixpkgs: a path, or `builtin` for the built-in guests.
     #[arg(long, value_name = "PATH|builtin")]
     nixpkgs: Option<PathBuf>,
+    /// Give NixOS machines a store of their own and no folders of the host, so that their state can be saved (tests of nixpkgs since 2023).
+    #[arg(long)]
+    snapshot_safe: bool,
 }
 
 /// Nix, its library, and what to evaluate.
@@ -70,6 +73,11 @@ impl Source {
                     show_trace: self.show_trace,
                 },
                 form: Form::default(),
+                machines: if self.snapshot_safe {
+                    Machines::SnapshotSafe
+                } else {
+                    Machines::AsTheyAre
+                },
                 nixpkgs,
                 guest_index: index.exists().then_some(index),
             },

@@ -18,7 +18,7 @@ pub struct Words {
 
 /// The words' Python, in the order in which it is executed: what scripts can
 /// say is what is defined here, and its signatures are the table.
-pub const WORDS: [Words; 5] = [
+pub const WORDS: [Words; 6] = [
     Words {
         name: "snowglobe_engine",
         source: include_str!("words/engine.py"),
@@ -26,6 +26,10 @@ pub const WORDS: [Words; 5] = [
     Words {
         name: "snowglobe_base",
         source: include_str!("words/base.py"),
+    },
+    Words {
+        name: "snowglobe_record",
+        source: include_str!("words/record.py"),
     },
     Words {
         name: "snowglobe_efi",

@@ -1,9 +1,13 @@
 //! Files between host and guest, through the folder that all guests share.
 
 use std::fs;
-use std::io;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+
+use walkdir::WalkDir;
 
 use super::commands::quote;
 use super::{Machine, MachineError};
@@ -11,7 +15,12 @@ use crate::event::Event;
 use crate::qemu::Expect;
 
 /// Where guests mount the shared folder.
-const SHARED_IN_GUEST: &str = "/tmp/shared";
+pub(super) const SHARED_IN_GUEST: &str = "/tmp/shared";
+
+/// Mounts it again (as in nix-lib's first stage).
+pub(super) fn mount() -> String {
+    format!("mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 shared {SHARED_IN_GUEST}")
+}
 
 impl Machine {
     /// Copies a file or folder of the host into the guest.
@@ -30,7 +39,8 @@ impl Machine {
             let staged = exchange.path().join(&name);
             copy(source, &staged).map_err(|error| at(source, error))?;
             let command = format!(
-                "mkdir -p -- \"$(dirname -- {target})\" && cp -r -- {staged} {target}",
+                "{have} && mkdir -p -- \"$(dirname -- {target})\" && cp -r -- {staged} {target}",
+                have = have(&exchange),
                 target = quote(target),
                 staged = quote(&in_guest(&exchange, &name)),
             );
@@ -57,7 +67,8 @@ impl Machine {
             let exchange = self.exchange()?;
             let name = name_of(Path::new(source)).map_err(|error| at(Path::new(source), error))?;
             let command = format!(
-                "cp -r -- {} {}",
+                "{} && cp -r -- {} {}",
+                have(&exchange),
                 quote(source),
                 quote(&in_guest(&exchange, &name))
             );
@@ -111,6 +122,45 @@ impl Machine {
             output.trim()
         )))
     }
+}
+
+/// Stands for a file or folder with all that is in it.
+pub(super) fn fingerprint(source: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for entry in WalkDir::new(source)
+        .follow_root_links(true)
+        .sort_by_file_name()
+    {
+        let Ok(entry) = entry else {
+            "unreadable".hash(&mut hasher);
+            continue;
+        };
+        entry.path().hash(&mut hasher);
+        if let Ok(metadata) = entry.metadata() {
+            metadata.permissions().mode().hash(&mut hasher);
+        }
+        if entry.path_is_symlink() {
+            fs::read_link(entry.path()).ok().hash(&mut hasher);
+        } else if entry.file_type().is_file() {
+            hash_content(entry.path(), &mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+fn hash_content(path: &Path, hasher: &mut DefaultHasher) {
+    let mut buffer = vec![0; 1 << 16];
+    if let Ok(mut file) = fs::File::open(path) {
+        while let Ok(length @ 1..) = file.read(&mut buffer) {
+            hasher.write(&buffer[..length]);
+        }
+    }
+}
+
+/// Sees to it that the guest has the folder: checkpoints unmount it.
+fn have(exchange: &tempfile::TempDir) -> String {
+    let folder = in_guest(exchange, "");
+    format!("{{ [ -e {} ] || {}; }}", quote(&folder), mount())
 }
 
 fn in_guest(exchange: &tempfile::TempDir, name: &str) -> String {

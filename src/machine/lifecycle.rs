@@ -2,36 +2,57 @@
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::task::JoinHandle;
 
 use super::{Machine, MachineError};
 use crate::event::{Event, round};
 use crate::qemu::{
-    Accelerator, Exit, Expect, Launch, Link, PATIENCE, Process, Protocol, Qmp, QmpError, Shell,
-    ShellError, ShellSockets, Sickness, Trouble,
+    Accelerator, Exit, Expect, GuestSide, Launch, Link, PATIENCE, Process, Protocol, Qmp, QmpError,
+    Shell, ShellError, ShellSockets, Sickness, Trouble,
 };
 
 /// How long the console is read on after QEMU has ended.
 const CONSOLE_GRACE: Duration = Duration::from_secs(2);
 
 /// What QEMU does when the guest reboots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnReboot {
     /// It ends, as where a reboot is a failure.
     End,
     Continue,
 }
 
+/// How a machine is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    pub on_reboot: OnReboot,
+    /// Sicknesses that do not end the test.
+    pub allowed: Vec<String>,
+}
+
+/// What a guest does first.
+#[derive(Debug, Clone)]
+pub(super) enum Beginning {
+    Boots,
+    /// It goes on as it was saved, when it is told to.
+    Saved(GuestSide),
+}
+
 /// One run of QEMU.
 #[derive(Debug)]
 pub(super) struct Running {
     pub process: Arc<Process>,
+    start: Start,
+    guest: GuestSide,
     started: Instant,
     monitor_socket: PathBuf,
     monitor: OnceCell<Qmp>,
@@ -48,12 +69,31 @@ pub(super) struct Running {
 }
 
 impl Running {
+    pub fn start(&self) -> &Start {
+        &self.start
+    }
+
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Takes note that the guest's shell answers.
+    pub async fn set_connected(&self) {
+        *self.connected.lock().await = true;
+    }
+
     pub async fn protocol(&self) -> Result<&Protocol, QmpError> {
         let socket = self.monitor_socket.with_file_name(SCRIPTS_MONITOR);
         self.protocol
             .get_or_try_init(|| Protocol::connect(&socket))
             .await
     }
+}
+
+/// Where the console of a machine is saved.
+#[must_use]
+pub fn console_log(output_folder: &Path, machine: &str) -> PathBuf {
+    output_folder.join("console").join(format!("{machine}.log"))
 }
 
 /// The socket of the monitor that scripts speak with.
@@ -70,22 +110,39 @@ impl Machine {
         on_reboot: OnReboot,
         allowed: &[String],
     ) -> Result<(), MachineError> {
+        let start = Start {
+            on_reboot,
+            allowed: allowed.to_owned(),
+        };
+        self.begin(start, Beginning::Boots).await
+    }
+
+    /// Starts QEMU, unless it runs already.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        start: Start,
+        beginning: Beginning,
+    ) -> Result<(), MachineError> {
         let _starting = self.starting.lock().await;
         if self.is_up() {
             return Ok(());
         }
         self.health
-            .begin(allowed)
+            .begin(&start.allowed)
             .map_err(|error| self.unable(format!("cannot watch for that: {error}")))?;
         let machine = self.clone();
         // QEMU dies with the thread that starts it: one of the runtime's own,
         // never a thread of the script.
-        tokio::spawn(async move { machine.launch(on_reboot) })
+        tokio::spawn(async move { machine.launch(start, beginning) })
             .await
             .map_err(|error| self.unable(format!("could not be started: {error}")))?
     }
 
-    fn launch(&self, on_reboot: OnReboot) -> Result<(), MachineError> {
+    pub(super) fn console_log(&self) -> PathBuf {
+        console_log(&self.surroundings.output_folder, &self.name)
+    }
+
+    fn launch(&self, start: Start, beginning: Beginning) -> Result<(), MachineError> {
         let folder = &self.surroundings.state_folder;
         let file_error = |source| MachineError::File {
             path: folder.clone(),
@@ -96,7 +153,7 @@ impl Machine {
         let launch = Launch {
             script: self.node.start_script.clone(),
             folder: folder.clone(),
-            environment: self.environment(on_reboot),
+            environment: self.environment(start.on_reboot, &beginning),
         };
         let (process, output) = Process::start(&launch)?;
         let events = self.surroundings.events.clone();
@@ -104,11 +161,7 @@ impl Machine {
             machine: self.name.clone(),
             pid: process.pid(),
         });
-        let log = self
-            .surroundings
-            .output_folder
-            .join("console")
-            .join(format!("{}.log", self.name));
+        let log = self.console_log();
         let console = self.console.clone();
         let name = self.name.clone();
         let watched = process.clone();
@@ -139,6 +192,11 @@ impl Machine {
         });
         let running = Running {
             process,
+            start,
+            guest: match beginning {
+                Beginning::Boots => GuestSide::Boots,
+                Beginning::Saved(guest) => guest,
+            },
             started: Instant::now(),
             monitor_socket,
             monitor: OnceCell::new(),
@@ -162,7 +220,7 @@ impl Machine {
     }
 
     /// What run scripts read, as the contract in the manual tells.
-    fn environment(&self, on_reboot: OnReboot) -> Vec<(String, OsString)> {
+    fn environment(&self, on_reboot: OnReboot, beginning: &Beginning) -> Vec<(String, OsString)> {
         let here = &self.surroundings;
         let mut options = vec![
             "-qmp unix:qmp,server=on,wait=off",
@@ -174,6 +232,14 @@ impl Machine {
         options.extend(shell.iter().map(String::as_str));
         if on_reboot == OnReboot::End {
             options.push("-no-reboot");
+        }
+        if self.node.snapshot_safe {
+            // Tells the kernel that it was restored: its random numbers are
+            // to be others than those of the last time.
+            options.push("-device vmgenid,guid=auto");
+        }
+        if matches!(beginning, Beginning::Saved(_)) {
+            options.push("-incoming defer");
         }
         if here.accelerator == Accelerator::Tcg {
             // A run script of NixOS would take the first that opens.
@@ -256,7 +322,10 @@ impl Machine {
         self.guard(running, async {
             running
                 .shell
-                .get_or_try_init(|| Shell::accept(&running.shell_sockets, &self.name, events))
+                .get_or_try_init(|| {
+                    let guest = running.guest.clone();
+                    Shell::accept(&running.shell_sockets, &self.name, guest, events)
+                })
                 .await
                 .map_err(MachineError::from)
         })

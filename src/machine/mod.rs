@@ -11,6 +11,7 @@ mod lifecycle;
 mod operation;
 mod sickness;
 mod signals;
+mod snapshot;
 mod terminal;
 mod units;
 mod waits;
@@ -31,9 +32,10 @@ use crate::qemu::{
 };
 
 pub use commands::Setting;
-pub use lifecycle::OnReboot;
 use lifecycle::Running;
+pub use lifecycle::{OnReboot, Start, console_log};
 pub use operation::Operation;
+pub use snapshot::{Clock, Resting, Saved};
 
 /// How many of a console's last lines go into messages.
 pub const TAIL_LINES: usize = 20;

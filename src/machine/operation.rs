@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::commands::Setting;
 use super::conditions::{Condition, Wanted};
+use super::files::fingerprint;
 use super::waits::SocketKind;
 use super::{Machine, MachineError, OnReboot};
 use crate::ocr::Picture;
@@ -177,6 +178,82 @@ pub enum Operation {
     MonitorCommand {
         command: String,
     },
+}
+
+impl Operation {
+    /// Whether its result can stand for it in a later run, and whether doing
+    /// it again brings the guest to the same state: it is about the guest
+    /// alone, and not about QEMU, a file of the host's, the console's text
+    /// (which has times in it) or somebody at the terminal.
+    #[must_use]
+    pub fn is_repeatable(&self) -> bool {
+        use Operation as Op;
+        match self {
+            Op::Start { .. }
+            | Op::FailOnConsoleText { .. }
+            | Op::Connect {}
+            | Op::Disconnect {}
+            | Op::IsUp {}
+            | Op::IsConnected {}
+            | Op::Execute { .. }
+            | Op::Succeed { .. }
+            | Op::Fail { .. }
+            | Op::WaitUntilSucceeds { .. }
+            | Op::WaitUntilFails { .. }
+            | Op::WaitForUnit { .. }
+            | Op::UnitInfo { .. }
+            | Op::UnitProperty { .. }
+            | Op::Systemctl { .. }
+            | Op::WaitForFile { .. }
+            | Op::WaitForOpenPort { .. }
+            | Op::WaitForClosedPort { .. }
+            | Op::WaitForConditions { .. }
+            | Op::WaitForUnixSocket { .. }
+            | Op::StartBackground { .. }
+            | Op::WaitForBackground { .. }
+            | Op::SendConsole { .. }
+            | Op::Sleep { .. }
+            | Op::Shutdown {}
+            | Op::Crash {}
+            | Op::Reboot {}
+            | Op::WaitForShutdown {}
+            | Op::CopyFromHost { .. }
+            | Op::SendKey { .. } => true,
+            Op::BeginExpectation { .. }
+            | Op::WasSeen { .. }
+            | Op::EndExpectation { .. }
+            | Op::Pid {}
+            | Op::SendShell { .. }
+            | Op::ConsoleText { .. }
+            | Op::WaitForConsole { .. }
+            | Op::CopyFromMachine { .. }
+            | Op::Screenshot { .. }
+            | Op::SetNetworks { .. }
+            | Op::ScreenText { .. }
+            | Op::QmpSend { .. }
+            | Op::QmpEvent { .. }
+            | Op::QmpEventCount {}
+            | Op::ShellInteract { .. }
+            | Op::ConsoleInteract {}
+            | Op::MonitorCommand { .. } => false,
+        }
+    }
+
+    /// Whether it is this program that remembers it, and no guest.
+    #[must_use]
+    pub fn is_remembered_here(&self) -> bool {
+        matches!(self, Self::FailOnConsoleText { .. })
+    }
+
+    /// Stands for the files of the host that it takes, as they are now; None
+    /// where it takes none.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<u64> {
+        match self {
+            Self::CopyFromHost { source, .. } => Some(fingerprint(source)),
+            _ => None,
+        }
+    }
 }
 
 impl Machine {

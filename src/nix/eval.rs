@@ -56,6 +56,15 @@ pub enum Form {
     ByHand,
 }
 
+/// What is wanted of the machines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Machines {
+    #[default]
+    AsTheyAre,
+    /// Such that their state can be saved, where the test can be extended.
+    SnapshotSafe,
+}
+
 /// One evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
@@ -64,6 +73,7 @@ pub struct Evaluation {
     pub attribute: Option<String>,
     pub arguments: Arguments,
     pub form: Form,
+    pub machines: Machines,
     pub nixpkgs: Nixpkgs,
     /// The index of the built-in guests, where they are set up.
     pub guest_index: Option<PathBuf>,
@@ -304,6 +314,9 @@ fn command(
         .args(["--argstr", "want", want.name()]);
     if evaluation.form == Form::ByHand {
         command.args(["--arg", "interactive", "true"]);
+    }
+    if evaluation.machines == Machines::SnapshotSafe {
+        command.args(["--arg", "snapshotSafe", "true"]);
     }
     if let Want::Check(options) = want {
         let allow = if options.allow_emulation {

@@ -55,7 +55,7 @@ fn plain(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use crate::nix::{Arguments, Form, Nixpkgs};
+    use crate::nix::{Arguments, Form, Machines, Nixpkgs};
 
     use super::*;
 
@@ -76,6 +76,7 @@ mod tests {
             attribute: None,
             arguments: Arguments::default(),
             form: Form::default(),
+            machines: Machines::default(),
             nixpkgs: Nixpkgs::Builtin,
             guest_index: None,
         };

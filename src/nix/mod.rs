@@ -14,7 +14,8 @@ mod stamp;
 pub use build::{BuildError, build, realise};
 pub use check::{Check, CheckOptions, build_log, checks};
 pub use eval::{
-    Arguments, EvalError, Evaluation, Form, Nixpkgs, Place, Test, TestNames, evaluate, list,
+    Arguments, EvalError, Evaluation, Form, Machines, Nixpkgs, Place, Test, TestNames, evaluate,
+    list,
 };
 pub use imports::imports;
 pub use library::{Library, LibraryError};

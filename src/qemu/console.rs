@@ -70,6 +70,18 @@ impl Console {
         Ok(())
     }
 
+    /// Begins with what was said before, in memory and in `file`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn recall(&self, text: &str, file: &Path) -> io::Result<()> {
+        let mut file = open(file).await?;
+        file.write_all(text.as_bytes()).await?;
+        file.flush().await?;
+        self.append(text.as_bytes());
+        Ok(())
+    }
+
     /// Everything from byte `position` on.
     #[must_use]
     pub fn since(&self, position: usize) -> String {

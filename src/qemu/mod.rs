@@ -15,5 +15,6 @@ pub use process::{Exit, Launch, PATIENCE, Process, ProcessError, on_path};
 pub use protocol::Protocol;
 pub use qmp::{Key, Link, Qmp, QmpError};
 pub use shell::{
-    Expect, NOT_YET, Outcome, Shell, ShellError, ShellSockets, TERMINAL_DEVICE, TERMINAL_SOCKET,
+    Expect, GuestSide, NOT_YET, Outcome, Shell, ShellError, ShellSockets, TERMINAL_DEVICE,
+    TERMINAL_SOCKET,
 };

@@ -16,6 +16,12 @@ use tokio::task::JoinHandle;
 /// How often to look whether QEMU has made the socket.
 const SOCKET_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often to ask how far saving and loading are.
+const MIGRATION_PAUSE: Duration = Duration::from_millis(5);
+
+/// The most that QEMU takes: a paused guest does not notice.
+const LONGEST_DOWNTIME_MS: u64 = 2_000_000;
+
 /// Why the monitor did not do what it was asked.
 #[derive(Debug, Error)]
 pub enum QmpError {
@@ -139,6 +145,98 @@ impl Qmp {
             format: Some(qmp::ImageFormat::png),
         };
         self.execute("screendump", request).await.map(drop)
+    }
+
+    /// Stops the guest's processors.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub async fn pause(&self) -> Result<(), QmpError> {
+        self.execute("stop", qmp::stop {}).await.map(drop)
+    }
+
+    /// Lets the guest go on.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub async fn resume(&self) -> Result<(), QmpError> {
+        self.execute("cont", qmp::cont {}).await.map(drop)
+    }
+
+    /// Writes a paused guest's memory and devices to a file.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or a device cannot be saved.
+    pub async fn save(&self, file: &Path) -> Result<(), QmpError> {
+        // Nothing runs meanwhile that could be slowed down.
+        let limits = qmp::MigrateSetParameters {
+            max_bandwidth: Some(u64::MAX >> 16),
+            downtime_limit: Some(LONGEST_DOWNTIME_MS),
+            ..Default::default()
+        };
+        self.execute(
+            "migrate-set-parameters",
+            qmp::migrate_set_parameters(limits),
+        )
+        .await?;
+        let request = qmp::migrate {
+            channels: None,
+            detach: None,
+            resume: None,
+            uri: Some(self.uri(file, "cat >").await?),
+        };
+        self.execute("migrate", request).await?;
+        loop {
+            let info = self.execute("query-migrate", qmp::query_migrate {}).await?;
+            match info.status {
+                Some(qmp::MigrationStatus::completed) => return Ok(()),
+                Some(qmp::MigrationStatus::failed | qmp::MigrationStatus::cancelled) => {
+                    return Err(QmpError::Answer {
+                        command: "migrate".to_owned(),
+                        reason: info.error_desc.unwrap_or_else(|| "it failed".to_owned()),
+                    });
+                }
+                _ => tokio::time::sleep(MIGRATION_PAUSE).await,
+            }
+        }
+    }
+
+    /// Reads what [`Qmp::save`] has written, in a QEMU that was started with
+    /// `-incoming defer`. The guest is paused then.
+    ///
+    /// # Errors
+    /// When QEMU ends over it, as where the file is another machine's.
+    pub async fn load(&self, file: &Path) -> Result<(), QmpError> {
+        let request = qmp::migrate_incoming {
+            channels: None,
+            exit_on_error: None,
+            uri: Some(self.uri(file, "cat <").await?),
+        };
+        self.execute("migrate-incoming", request).await?;
+        loop {
+            let state = self.execute("query-status", qmp::query_status {}).await?;
+            if state.status != qmp::RunState::inmigrate {
+                return Ok(());
+            }
+            tokio::time::sleep(MIGRATION_PAUSE).await;
+        }
+    }
+
+    /// QEMU reads and writes files by itself since 8.2, before with a shell's help.
+    async fn uri(&self, file: &Path, by_shell: &str) -> Result<String, QmpError> {
+        let version = self
+            .execute("query-version", qmp::query_version {})
+            .await?
+            .qemu;
+        let file = file.to_string_lossy();
+        if (version.major, version.minor) >= (8, 2) {
+            return Ok(format!("file:{file}"));
+        }
+        let quoted = shlex::try_quote(&file).map_err(|error| QmpError::Answer {
+            command: "migrate".to_owned(),
+            reason: format!("{file}: {error}"),
+        })?;
+        Ok(format!("exec:{by_shell} {quoted}"))
     }
 
     async fn execute<C: qmp::QmpCommand>(&self, name: &str, command: C) -> Result<C::Ok, QmpError> {

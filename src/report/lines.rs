@@ -4,7 +4,7 @@ use console::{Style, style};
 
 use super::View;
 use super::failures::explain;
-use crate::event::{Event, Level, Subtest, Verdict};
+use crate::event::{Event, Level, Restored, Subtest, Verdict};
 
 /// The lines for an event, none where it is not worth one.
 pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
@@ -12,6 +12,10 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
     match event {
         Event::BuildLog { derivation, line } if everything => {
             vec![format!("{}> {line}", short_name(derivation))]
+        }
+        Event::Begun { checkpoint, reason } => vec![begun(checkpoint.as_ref(), reason.as_deref())],
+        Event::CheckpointTaken { name, duration_s } if everything => {
+            vec![format!("checkpoint {name:?} ({duration_s:.2} s)")]
         }
         Event::TestStarted {
             test,
@@ -91,13 +95,7 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             let mut lines: Vec<String> = failures.iter().flat_map(explain).collect();
             lines.extend(durations(subtests));
             lines.push(format!("output in {}", output.display()));
-            let (word, look) = match verdict {
-                Verdict::Left => ("left:", Style::new()),
-                Verdict::Passed => ("passed:", Style::new().green()),
-                Verdict::Failed => ("failed:", Style::new().red()),
-                Verdict::Broken => ("broken:", Style::new().red()),
-                Verdict::Interrupted => ("interrupted:", Style::new().yellow()),
-            };
+            let (word, look) = headline(*verdict);
             lines.push(format!(
                 "{} {test} ({duration_s:.1} s)",
                 look.bold().apply_to(word)
@@ -105,6 +103,46 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             lines
         }
         _ => Vec::new(),
+    }
+}
+
+fn headline(verdict: Verdict) -> (&'static str, Style) {
+    match verdict {
+        Verdict::Left => ("left:", Style::new()),
+        Verdict::Passed => ("passed:", Style::new().green()),
+        Verdict::Failed => ("failed:", Style::new().red()),
+        Verdict::Broken => ("broken:", Style::new().red()),
+        Verdict::Interrupted => ("interrupted:", Style::new().yellow()),
+    }
+}
+
+/// Where a run begins.
+fn begun(checkpoint: Option<&Restored>, reason: Option<&str>) -> String {
+    match (checkpoint, reason) {
+        (Some(checkpoint), _) => {
+            let booting = match checkpoint.booting.as_slice() {
+                [] => String::new(),
+                nodes => format!("; booting anew: {}", nodes.join(", ")),
+            };
+            format!(
+                "from checkpoint {:?} (recorded {} ago){booting}",
+                checkpoint.name,
+                age(checkpoint.age_s)
+            )
+        }
+        (None, Some(reason)) => format!("cold: {reason}"),
+        (None, None) => "cold".to_owned(),
+    }
+}
+
+/// A length of time in its largest unit.
+#[must_use]
+pub fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86400 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86400),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::event::{Event, Record};
 pub use above::Above;
 pub use drawing::{Colours, Kind, Remark, draw};
 pub use json::JsonDisplay;
+pub use lines::age;
 pub use output::{Output, OutputError};
 pub use plain::PlainDisplay;
 pub use terminal::TerminalDisplay;

@@ -181,6 +181,7 @@ fn execute(vm: &VirtualMachine, scope: &Scope, state: &Arc<State>) -> Ended {
         return Ended::Left;
     }
     let ended = run_whole(vm, code, scope.clone(), state);
+    settle(vm, state, &ended);
     if let (Manner::Errand, Ended::Passed) = (&state.script.manner, &ended) {
         return Ended::Left;
     }
@@ -188,6 +189,24 @@ fn execute(vm: &VirtualMachine, scope: &Scope, state: &Arc<State>) -> Ended {
         stay(vm, scope, state, failure);
     }
     ended
+}
+
+/// Where the calls were answered from an earlier run, the machines have not
+/// been asked yet whether they still are.
+fn settle(vm: &VirtualMachine, state: &State, ended: &Ended) {
+    if matches!(ended, Ended::Interrupted(_)) {
+        return;
+    }
+    let Some(host) = state.host() else { return };
+    let mut watch = state.alarms.watch();
+    vm.allow_threads(|| {
+        state.handle.block_on(async {
+            tokio::select! {
+                () = host.settle() => {}
+                _ = watch.alarm() => {}
+            }
+        });
+    });
 }
 
 /// Leaves the machines to somebody who looks why it failed, where that is wanted.

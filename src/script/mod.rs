@@ -9,9 +9,11 @@ mod long_output;
 mod native;
 mod packages;
 mod prompt;
+mod repeat;
 mod selection;
 mod sources;
 mod subtests;
+mod tape;
 mod values;
 
 pub use engine::{Ended, Engine, Manner, Script};
@@ -21,3 +23,4 @@ pub use native::PythonPackages;
 pub use packages::python_packages;
 pub use prompt::restore_terminal;
 pub use subtests::AfterFailure;
+pub use tape::{Restart, Tape};

@@ -22,6 +22,7 @@ use super::failure::describe;
 use super::host::{CallError, Host};
 use super::interrupt::Interrupter;
 use super::sources::Sources;
+use super::tape::Caller;
 use super::values::{from_json, to_json};
 use crate::event::{Event, Level};
 use crate::language::check::implied_modules;
@@ -240,6 +241,7 @@ fn describe_session(script: &Script, host: &Host) -> Value {
         "python_packages": script.python_packages,
         "answers": script.answers,
         "timeout_scale": script.timeout_scale,
+        "remembers": host.tape.remembers(),
         "modules": implied_modules(script.origin.script(), Vocabulary::standard()),
     })
 }
@@ -292,10 +294,14 @@ fn call(
     let mut watch = state.alarms.watch();
     vm.check_signals()?;
     let target = target.to_string_lossy().into_owned();
+    let caller = match pause {
+        None if state.interrupter.is_this_thread() => Caller::Script,
+        _ => Caller::Beside,
+    };
     let mut work = Work(
         state
             .handle
-            .spawn(async move { host.call(&target, arguments).await }),
+            .spawn(async move { host.call(&target, arguments, caller).await }),
     );
     loop {
         let step = vm.allow_threads(|| {

@@ -1,5 +1,6 @@
 //! One running test: its machines, networks, script, clock and output.
 
+mod past;
 mod scratch;
 mod supervision;
 
@@ -15,18 +16,20 @@ use tokio::sync::mpsc;
 
 use crate::event::{Event, Events, Failure, Level, Verdict, round};
 use crate::language::MOCK_WORDS;
-use crate::machine::{Machine, Surroundings};
-use crate::manifest::Manifest;
+use crate::machine::{Machine, Surroundings, console_log};
+use crate::manifest::{Manifest, Node};
 use crate::network::Network;
 use crate::origin::Origin;
 use crate::qemu::{AcceleratorChoice, Alarm, on_path};
 use crate::script::{
-    Engine, Folders, Host, MachineFactory, Manner, Script, Subtests, python_packages,
-    restore_terminal,
+    Engine, Folders, Host, MachineFactory, Manner, Restart, Script, Subtests, Tape,
+    python_packages, restore_terminal,
 };
 
-use supervision::{judge, supervise};
+use past::{Beginning, tell_late};
+use supervision::{Alarms, Cut, judge, supervise};
 
+pub use past::Past;
 pub use scratch::{JANITOR, Scratch, tidy_up_after_parent};
 pub use supervision::Wish;
 
@@ -62,6 +65,27 @@ pub struct Options {
     /// By how much deadlines grow that the script does not give.
     pub timeout_scale: f64,
     pub accelerator: AcceleratorChoice,
+    pub past: Past,
+}
+
+/// How a run ended, and where it had begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    pub begun: Begun,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    Cold,
+    FromCheckpoint,
+}
+
+/// One try at a run.
+enum Attempt {
+    Ended(Verdict),
+    /// It could not go on from an earlier one.
+    Again(Restart),
 }
 
 /// Whether the machine has what the test's machines need.
@@ -92,13 +116,53 @@ pub async fn run(
     options: &Options,
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<Wish>,
-) -> Result<Verdict, SessionError> {
+) -> Result<Outcome, SessionError> {
     preflight(manifest)?;
+    let mut beginning = Beginning::of(options.past, manifest, &options.accelerator);
+    loop {
+        match attempt(manifest, options, &beginning, events, interrupts).await? {
+            Attempt::Ended(verdict) => {
+                let begun = match beginning {
+                    Beginning::Repeated(..) => Begun::FromCheckpoint,
+                    _ => Begun::Cold,
+                };
+                return Ok(Outcome { verdict, begun });
+            }
+            Attempt::Again(restart) => {
+                // What was not told yet is told by the next one.
+                events.forget();
+                if let Some(reason) = restart.reason {
+                    events.note(Level::Warning, format!("{reason}: once more, cold"));
+                }
+                forget_consoles(manifest, &options.output_folder);
+                beginning = beginning.cold();
+            }
+        }
+    }
+}
+
+/// They are those of machines that the test has not been run on.
+fn forget_consoles(manifest: &Manifest, output_folder: &Path) {
+    for name in manifest.nodes.values().filter_map(Node::machine_name) {
+        // None is there before the first line.
+        let _ = std::fs::remove_file(console_log(output_folder, name));
+    }
+}
+
+async fn attempt(
+    manifest: &Manifest,
+    options: &Options,
+    beginning: &Beginning,
+    events: &Events,
+    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
+) -> Result<Attempt, SessionError> {
     let scratch = Scratch::create().map_err(SessionError::Scratch)?;
     let networks = open_networks(manifest, scratch.path())?;
-    let (alarm, mut alarms) = mpsc::unbounded_channel();
+    let (alarm, troubles) = mpsc::unbounded_channel();
+    let (restart, restarts) = mpsc::unbounded_channel();
     let shared = around(options, events, Alarm(alarm), &scratch, &networks);
     let machines = make_machines(manifest, &shared, &scratch)?;
+    beginning.tell(events);
     events.tell(Event::TestStarted {
         test: manifest.name.clone(),
         nodes: manifest.nodes.keys().cloned().collect(),
@@ -115,6 +179,7 @@ pub async fn run(
         },
         factory(shared, &scratch),
         options.subtests.clone(),
+        beginning.tape(restart),
     ));
     let begin = Instant::now();
     let engine = Engine::start(script(manifest, options), host.clone())
@@ -125,9 +190,14 @@ pub async fn run(
         options.global_timeout,
         events,
         interrupts,
-        &mut alarms,
+        Alarms { troubles, restarts },
     )
     .await;
+    if let Some(Cut::Restart(restart)) = cut {
+        stop(&host.machines(), events).await;
+        return Ok(Attempt::Again(restart));
+    }
+    tell_late(events);
     let script_s = begin.elapsed().as_secs_f64();
     let (mut verdict, failure) = judge(ended, cut);
     if verdict != Verdict::Left {
@@ -144,6 +214,7 @@ pub async fn run(
     if verdict == Verdict::Passed && !failures.is_empty() {
         verdict = Verdict::Failed;
     }
+    host.keep_record().await;
     stop(&host.machines(), events).await;
     restore_terminal();
     drop(host);
@@ -157,7 +228,7 @@ pub async fn run(
         subtests,
         output: options.output_folder.clone(),
     });
-    Ok(verdict)
+    Ok(Attempt::Ended(verdict))
 }
 
 fn script(manifest: &Manifest, options: &Options) -> Script {
@@ -182,7 +253,8 @@ pub async fn mock_run(
     interrupts: &mut mpsc::UnboundedReceiver<Wish>,
 ) -> Result<(Verdict, Option<Failure>), SessionError> {
     let folder = tempfile::tempdir().map_err(SessionError::Scratch)?;
-    let (alarm, mut alarms) = mpsc::unbounded_channel();
+    let (alarm, troubles) = mpsc::unbounded_channel();
+    let (_, restarts) = mpsc::unbounded_channel();
     let surroundings = Surroundings {
         events: events.clone(),
         alarm: Alarm(alarm),
@@ -215,6 +287,7 @@ pub async fn mock_run(
         folders,
         factory,
         Subtests::default(),
+        Tape::none(),
     );
     let script = Script {
         origin,
@@ -227,7 +300,14 @@ pub async fn mock_run(
     let engine = Engine::start(script, Arc::new(host))
         .await
         .map_err(SessionError::Engine)?;
-    let (ended, cut) = supervise(engine, mock.limit, events, interrupts, &mut alarms).await;
+    let (ended, cut) = supervise(
+        engine,
+        mock.limit,
+        events,
+        interrupts,
+        Alarms { troubles, restarts },
+    )
+    .await;
     Ok(judge(ended, cut))
 }
 

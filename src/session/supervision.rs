@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::event::{Details, Events, Failure, Level, Verdict};
 use crate::qemu::Trouble;
-use crate::script::{Ended, Engine};
+use crate::script::{Ended, Engine, Restart};
 
 /// How long a script that was interrupted may take to clean up after itself.
 const SCRIPT_GRACE: Duration = Duration::from_secs(10);
@@ -26,9 +26,23 @@ pub enum Wish {
 /// What ends a script early.
 #[derive(Debug)]
 pub(super) enum Cut {
-    Timeout { limit: Duration, steps: Vec<String> },
+    Timeout {
+        limit: Duration,
+        steps: Vec<String>,
+    },
     Interrupt,
-    Trouble { machine: String, trouble: Trouble },
+    Trouble {
+        machine: String,
+        trouble: Trouble,
+    },
+    /// What is repeated is not as it was: the run begins again.
+    Restart(Restart),
+}
+
+/// What is told by those who look after the machines.
+pub(super) struct Alarms {
+    pub troubles: mpsc::UnboundedReceiver<(String, Trouble)>,
+    pub restarts: mpsc::UnboundedReceiver<Restart>,
 }
 
 impl From<(String, Trouble)> for Cut {
@@ -43,7 +57,7 @@ pub(super) async fn supervise(
     limit: Duration,
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<Wish>,
-    alarms: &mut mpsc::UnboundedReceiver<(String, Trouble)>,
+    mut alarms: Alarms,
 ) -> (Option<Ended>, Option<Cut>) {
     let Engine {
         interrupter,
@@ -56,22 +70,25 @@ pub(super) async fn supervise(
         let by_hand = *prompting.borrow_and_update();
         tokio::select! {
             biased;
+            Some(restart) = alarms.restarts.recv() => break Cut::Restart(restart),
             // The script has the first word: what it says tells more.
             result = &mut ended => {
-                let trouble = alarms.try_recv().ok();
+                let trouble = alarms.troubles.try_recv().ok();
                 return (result.ok(), trouble.map(Cut::from));
             }
             Ok(()) = prompting.changed() => {}
-            Some((machine, trouble)) = alarms.recv() => {
+            Some((machine, trouble)) = alarms.troubles.recv() => {
                 if by_hand {
                     events.note(Level::Warning, describe_trouble(&machine, &trouble).1);
                     continue;
                 }
                 let cut = Cut::Trouble { machine, trouble };
-                if let Ok(result) = tokio::time::timeout(TROUBLE_GRACE, &mut ended).await {
-                    return (result.ok(), Some(cut));
+                tokio::select! {
+                    biased;
+                    Some(restart) = alarms.restarts.recv() => break Cut::Restart(restart),
+                    result = &mut ended => return (result.ok(), Some(cut)),
+                    () = tokio::time::sleep(TROUBLE_GRACE) => break cut,
                 }
-                break cut;
             }
             () = &mut timeout, if !by_hand => {
                 break Cut::Timeout { limit, steps: events.open_steps() };
@@ -88,11 +105,14 @@ pub(super) async fn supervise(
         Cut::Timeout { .. } => "the test took too long",
         Cut::Interrupt => "the run was interrupted",
         Cut::Trouble { .. } => "a machine is in trouble",
+        Cut::Restart(_) => "the run begins again",
     };
-    events.note(
-        Level::Warning,
-        format!("{reason}: ending the script (once more: at once)"),
-    );
+    if !matches!(cut, Cut::Restart(_)) {
+        events.note(
+            Level::Warning,
+            format!("{reason}: ending the script (once more: at once)"),
+        );
+    }
     let ending = async {
         interrupter.interrupt(reason).await;
         // It ends the call, and there would be the next prompt.
@@ -111,7 +131,8 @@ pub(super) async fn supervise(
 pub(super) fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<Failure>) {
     match (cut, ended) {
         (_, Some(Ended::Left)) => (Verdict::Left, None),
-        (Some(Cut::Interrupt), _) => (Verdict::Interrupted, None),
+        // Where it begins again, another run has the verdict.
+        (Some(Cut::Interrupt | Cut::Restart(_)), _) => (Verdict::Interrupted, None),
         (Some(Cut::Trouble { machine, trouble }), ended) => in_trouble(&machine, &trouble, ended),
         (Some(Cut::Timeout { limit, steps }), ended) => {
             let doing = if steps.is_empty() {

@@ -2,6 +2,7 @@
 //! exactly what is printed.
 
 mod bad_input;
+mod checkpoints;
 mod checks;
 mod driver;
 mod flakes;

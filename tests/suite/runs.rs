@@ -53,7 +53,7 @@ fn events_are_a_json_object_a_line() {
         .map(|event| event["event"].as_str().unwrap().to_owned())
         .filter(|name| !name.starts_with("build") && name != "console")
         .collect();
-    assert_eq!(names.first().map(String::as_str), Some("test_started"));
+    assert_eq!(names[..2], ["begun", "test_started"]);
     assert_eq!(names.last().map(String::as_str), Some("test_finished"));
     let file = fs::read_to_string(place.path().join("result-hello/events.jsonl")).unwrap();
     assert_eq!(file.lines().count(), ended.stdout.lines().count());

@@ -92,6 +92,12 @@ def _drive(operation, **arguments):
     return _snowglobe.call("", operation, arguments, None, None)
 
 
+def _go_outside():
+    """Says that what follows has to do with more than the machines."""
+    if _snowglobe.session["remembers"]:
+        _drive("go_outside")
+
+
 class Log:
     """Says things to whoever watches the run."""
 

@@ -46,6 +46,8 @@ def _interruptible_waits():
     slice_seconds = 0.05
     raw_lock = _thread.allocate_lock
     raw_join = threading.Thread.join
+    # What scripts read may come from a record.
+    monotonic = time.monotonic
 
     class Lock:
         def __init__(self):
@@ -61,8 +63,8 @@ def _interruptible_waits():
                 return True
             if timeout < 0:
                 raise ValueError("timeout value must be a non-negative number")
-            end = time.monotonic() + timeout
-            while (left := end - time.monotonic()) > 0:
+            end = monotonic() + timeout
+            while (left := end - monotonic()) > 0:
                 if self._lock.acquire(True, min(slice_seconds, left)):
                     return True
             return False
@@ -83,11 +85,11 @@ def _interruptible_waits():
             self._lock.release()
 
     def join(self, timeout=None):
-        end = None if timeout is None else time.monotonic() + max(timeout, 0)
+        end = None if timeout is None else monotonic() + max(timeout, 0)
         while True:
-            left = slice_seconds if end is None else min(slice_seconds, max(end - time.monotonic(), 0))
+            left = slice_seconds if end is None else min(slice_seconds, max(end - monotonic(), 0))
             raw_join(self, left)
-            if not self.is_alive() or (end is not None and time.monotonic() >= end):
+            if not self.is_alive() or (end is not None and monotonic() >= end):
                 return
 
     threading.Lock = threading._allocate_lock = Lock

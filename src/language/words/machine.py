@@ -16,8 +16,6 @@ class Machine:
     """A virtual machine of the test."""
 
     name: str
-    state_dir: pathlib.Path
-    shared_dir: pathlib.Path
     out_dir: pathlib.Path
     logger: Log
 
@@ -26,8 +24,7 @@ class Machine:
         self._console_position = 0
         self._next_event = 0
         self.name = name
-        self.state_dir = pathlib.Path(state_dir)
-        self.shared_dir = pathlib.Path(_snowglobe.session["shared_dir"])
+        self._state_dir = pathlib.Path(state_dir)
         self.out_dir = pathlib.Path(_snowglobe.session["out_dir"])
         self.logger = log
 
@@ -36,6 +33,18 @@ class Machine:
 
     def _call(self, operation, **arguments):
         return _call(self._node, operation, arguments)
+
+    @property
+    def state_dir(self) -> pathlib.Path:
+        """The machine's own folder on the host."""
+        _go_outside()
+        return self._state_dir
+
+    @property
+    def shared_dir(self) -> pathlib.Path:
+        """The folder of the host that all guests see as /tmp/shared."""
+        _go_outside()
+        return pathlib.Path(_snowglobe.session["shared_dir"])
 
     # ── life ────────────────────────────────────────────────────────────────
     @property

@@ -232,6 +232,8 @@ def polling_condition(
 def deadline(seconds: Duration) -> Iterator[None]:
     """Fail unless the statements inside are done in this time."""
     limit = _seconds(seconds)
+    # Its time would go on while machines are restored.
+    _go_outside()
     before = _snowglobe.scopes()
     scope = _snowglobe.begin_deadline(float(limit))
     _snowglobe.enter_scopes([*before, scope])
@@ -279,6 +281,12 @@ def parallel(*functions: Callable[[], Any]) -> list[Any]:
     if failures:
         raise failures[0]
     return results
+
+
+@_own
+def checkpoint(name: str = "checkpoint", *, keep_time: bool = False) -> None:
+    """Have a later run begin here, where the script is the same until then. keep_time leaves the guests' clocks as they are."""
+    _drive("checkpoint", name=str(name), keep_time=bool(keep_time))
 
 
 def serial_stdout_on() -> None:

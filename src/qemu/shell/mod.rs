@@ -9,12 +9,10 @@ mod guard;
 mod line;
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::guard::set_up_line;
 use self::line::Lines;
@@ -74,6 +72,8 @@ pub enum Expect {
     /// The guest's shell starts anew; nothing is sent.
     Greeting,
     Nothing,
+    /// The shell answers, and nothing is left of earlier commands; none is sent.
+    Rest,
     /// The command's characters are bytes to be sent as they are.
     Raw,
     Output,
@@ -98,7 +98,16 @@ struct Request {
 #[derive(Debug)]
 pub struct Shell {
     requests: mpsc::Sender<Request>,
-    yields: Arc<AtomicBool>,
+    replies_port: watch::Receiver<Option<String>>,
+}
+
+/// How the guest's side of the shell is to be found.
+#[derive(Debug, Clone)]
+pub enum GuestSide {
+    /// It will greet when it has booted.
+    Boots,
+    /// It was saved at rest, with this port for replies.
+    Saved { replies_port: Option<String> },
 }
 
 impl Shell {
@@ -111,28 +120,50 @@ impl Shell {
     pub async fn accept(
         sockets: &ShellSockets,
         machine: &str,
+        guest: GuestSide,
         events: Events,
     ) -> Result<Self, ShellError> {
-        let lines = sockets.accept().await.map_err(ShellError::Connect)?;
+        let mut lines = sockets.accept().await.map_err(ShellError::Connect)?;
         let (requests, receiver) = mpsc::channel(1);
-        let yields = Arc::<AtomicBool>::default();
+        let greeted = matches!(guest, GuestSide::Saved { .. });
+        if let GuestSide::Saved { replies_port } = guest {
+            lines.replies_port = replies_port;
+        }
+        let (known, replies_port) = watch::channel(lines.replies_port.clone());
         let talk = Talk {
             lines,
-            yields: yields.clone(),
+            known,
             machine: machine.to_owned(),
             events,
-            greeted: false,
+            greeted,
             stuck: None,
             is_ending: false,
         };
         tokio::spawn(talk.run(receiver));
-        Ok(Self { requests, yields })
+        Ok(Self {
+            requests,
+            replies_port,
+        })
     }
 
     /// Whether a command that answers can be ended for the sake of others.
     #[must_use]
     pub fn yields(&self) -> bool {
-        self.yields.load(Ordering::Relaxed)
+        self.replies_port.borrow().is_some()
+    }
+
+    /// The guest's port for replies, where there is one.
+    #[must_use]
+    pub fn replies_port(&self) -> Option<String> {
+        self.replies_port.borrow().clone()
+    }
+
+    /// Waits until the shell answers and has nothing left to say.
+    ///
+    /// # Errors
+    /// When the guest goes away, or does not within `limit`.
+    pub async fn rest(&self, limit: Duration) -> Result<(), ShellError> {
+        self.run("", Expect::Rest, Some(limit)).await.map(drop)
     }
 
     /// Waits for the guest to start its shell, for the first time or after a reboot.
@@ -181,7 +212,8 @@ enum Turn {
 /// The task that talks with one guest.
 struct Talk {
     lines: Lines,
-    yields: Arc<AtomicBool>,
+    /// Tells of the port for replies.
+    known: watch::Sender<Option<String>>,
     machine: String,
     events: Events,
     /// Whether the guest has greeted when nobody had asked it to.
@@ -218,7 +250,7 @@ impl Talk {
                 continue;
             }
             let endable = expect != Expect::Greeting && self.lines.guard.is_some();
-            let may_yield = expect == Expect::Answer && self.yields.load(Ordering::Relaxed);
+            let may_yield = expect == Expect::Answer && self.lines.replies_port.is_some();
             let turn = tokio::select! {
                 outcome = self.answer(&command, expect) => Turn::Answered(outcome),
                 () = after(limit) => Turn::Overdue,
@@ -302,6 +334,11 @@ impl Talk {
                 }
                 return Ok(Outcome::default());
             }
+            Expect::Rest => {
+                self.lines.catch_up().await?;
+                self.is_ending = false;
+                return Ok(Outcome::default());
+            }
             Expect::Nothing => {
                 // It must not take the lines that follow for its own input.
                 let line = format!("{command} < /dev/null > /dev/null 2>&1\n");
@@ -369,8 +406,8 @@ impl Talk {
     /// without such ports does without.
     async fn set_up(&mut self) -> Result<(), ShellError> {
         self.lines.replies_port = None;
+        self.known.send_replace(None);
         let is_ending = std::mem::take(&mut self.is_ending);
-        self.yields.store(false, Ordering::Relaxed);
         if self.lines.guard.is_none() {
             return Ok(());
         }
@@ -378,8 +415,7 @@ impl Talk {
         let port = String::from_utf8_lossy(&answer).trim().to_owned();
         self.lines.replies_port = (!port.is_empty()).then_some(port);
         // The guard has found its own port by the same way.
-        let is_guarded = self.lines.replies_port.is_some();
-        self.yields.store(is_guarded, Ordering::Relaxed);
+        self.known.send_replace(self.lines.replies_port.clone());
         if is_ending {
             // The shell before this one may have said so: it has not been read.
             self.lines.catch_up().await?;
@@ -457,7 +493,7 @@ mod tests {
             heard
         });
         let (sender, _) = std::sync::mpsc::channel();
-        let shell = Shell::accept(&sockets, "m", Events::new(sender))
+        let shell = Shell::accept(&sockets, "m", GuestSide::Boots, Events::new(sender))
             .await
             .unwrap();
         shell.greeting().await.unwrap();

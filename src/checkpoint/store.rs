@@ -1,0 +1,513 @@
+//! Where checkpoints are kept: a slot for each test, all slots within a bound.
+//!
+//! A slot is a folder with `record.json` and a folder for each checkpoint.
+//! Both are written whole and then renamed: what `record.json` does not name
+//! was left half-written, or is another program's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use thiserror::Error;
+use walkdir::WalkDir;
+
+use super::{Checkpoint, Entry, Memory};
+use crate::folders;
+
+/// How large all checkpoints together may become, unless something else is said.
+const BOUND_BYTES: u64 = 10 << 30;
+
+/// The variable that says something else, in GiB.
+const BOUND_VARIABLE: &str = "SNOWGLOBE_CHECKPOINTS_GIB";
+
+/// The form of what is written; others are not read.
+const VERSION: u32 = 1;
+
+const RECORD: &str = "record.json";
+const ABOUT: &str = "about.json";
+const LOCK: &str = "lock";
+
+/// Why a slot cannot be had.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    #[error("another run of this test has its checkpoints")]
+    Busy,
+    #[error("its checkpoints cannot be kept in {path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+}
+
+/// What must be the same for a checkpoint to be of any use.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    pub test: String,
+    /// The test's file: others may have a test of this name.
+    pub file: PathBuf,
+    pub nodes: Vec<String>,
+    pub vlans: Vec<u32>,
+    /// What QEMU says of its version.
+    pub qemu: String,
+    pub accelerator: String,
+    /// Arguments from the environment.
+    pub options: BTreeMap<String, String>,
+    /// The version of this program.
+    pub program: String,
+}
+
+/// The machines' run scripts, by their nodes. Where one has changed, the
+/// others can be restored all the same.
+pub type Machines = BTreeMap<String, PathBuf>;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    version: u32,
+    key: Key,
+    machines: Machines,
+    entries: Vec<Entry>,
+    /// Folders of checkpoints.
+    checkpoints: Vec<String>,
+}
+
+/// All slots of a user.
+#[derive(Debug, Clone)]
+pub struct Store {
+    folder: PathBuf,
+    bound_bytes: u64,
+}
+
+/// What a slot holds, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    pub test: String,
+    pub checkpoints: usize,
+    pub bytes: u64,
+    pub used: SystemTime,
+}
+
+/// The checkpoints of one test, for one run at a time.
+#[derive(Debug)]
+pub struct Slot {
+    store: Store,
+    folder: PathBuf,
+    key: Key,
+    machines: Machines,
+    _lock: Flock<File>,
+}
+
+impl Store {
+    /// The user's, in the cache folder; None where there is no home.
+    #[must_use]
+    pub fn own() -> Option<Self> {
+        let folder = folders::own(folders::Kind::Cache)?.join("checkpoints");
+        let said = std::env::var(BOUND_VARIABLE).ok();
+        let gibibytes = said.and_then(|text| text.parse::<u64>().ok());
+        Some(Self {
+            folder,
+            bound_bytes: gibibytes.map_or(BOUND_BYTES, |count| count << 30),
+        })
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    #[must_use]
+    pub fn bound_bytes(&self) -> u64 {
+        self.bound_bytes
+    }
+
+    /// Takes the slot of a test.
+    ///
+    /// # Errors
+    /// When another run has it, or it cannot be written.
+    pub fn open(&self, key: Key, machines: Machines) -> Result<Slot, StoreError> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let folder = self.folder.join(format!("{:016x}", hasher.finish()));
+        let failed = |source| StoreError::File {
+            path: folder.clone(),
+            source,
+        };
+        private(&folder).map_err(failed)?;
+        let lock = File::create(folder.join(LOCK)).map_err(failed)?;
+        let lock =
+            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| StoreError::Busy)?;
+        Ok(Slot {
+            store: self.clone(),
+            folder,
+            key,
+            machines,
+            _lock: lock,
+        })
+    }
+
+    /// What there is, the last used first.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn summaries(&self) -> io::Result<Vec<Summary>> {
+        let mut summaries: Vec<Summary> = self
+            .slots()?
+            .into_iter()
+            .map(|folder| {
+                let record = read_record(&folder);
+                Summary {
+                    test: record.as_ref().map_or_else(
+                        || "(half-written)".to_owned(),
+                        |record| record.key.test.clone(),
+                    ),
+                    checkpoints: record.map_or(0, |record| record.checkpoints.len()),
+                    bytes: size(&folder),
+                    used: used(&folder),
+                }
+            })
+            .collect();
+        summaries.sort_by_key(|summary| std::cmp::Reverse(summary.used));
+        Ok(summaries)
+    }
+
+    /// Removes all but what runs have now; gives how much that was, in bytes.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn clear(&self) -> io::Result<u64> {
+        self.slots()?.iter().map(|folder| remove(folder)).sum()
+    }
+
+    fn slots(&self) -> io::Result<Vec<PathBuf>> {
+        match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+            Ok(entries) => entries
+                .map(|entry| Ok(entry?.path()))
+                .filter(|path| path.as_ref().map_or(true, |path| path.is_dir()))
+                .collect(),
+        }
+    }
+
+    /// Removes the slots that were used least recently, but for `own`, until
+    /// all are within the bound.
+    fn shrink(&self, own: &Path) -> io::Result<()> {
+        let mut slots: Vec<(SystemTime, PathBuf, u64)> = self
+            .slots()?
+            .into_iter()
+            .map(|folder| (used(&folder), size(&folder), folder))
+            .map(|(used, bytes, folder)| (used, folder, bytes))
+            .collect();
+        slots.sort();
+        let mut total: u64 = slots.iter().map(|slot| slot.2).sum();
+        for (_, folder, _) in slots.iter().filter(|slot| slot.1 != own) {
+            if total <= self.bound_bytes {
+                break;
+            }
+            total -= remove(folder)?;
+        }
+        Ok(())
+    }
+}
+
+impl Slot {
+    /// What is remembered of the last run; nothing where it is not whole, or
+    /// of something else. What is left of runs that were cut off is removed.
+    #[must_use]
+    pub fn read(&self) -> Memory {
+        let memory = self.read_whole().unwrap_or_default();
+        let known: Vec<&str> = memory
+            .checkpoints
+            .iter()
+            .map(|checkpoint| checkpoint.folder.as_str())
+            .collect();
+        self.remove_others(&known);
+        memory
+    }
+
+    fn read_whole(&self) -> Option<Memory> {
+        let record = read_record(&self.folder)?;
+        if record.key != self.key {
+            return None;
+        }
+        let checkpoints = record
+            .checkpoints
+            .iter()
+            .filter_map(|name| self.read_checkpoint(name))
+            .filter(|checkpoint| checkpoint.position <= record.entries.len())
+            .collect();
+        let changed: BTreeSet<String> = self
+            .machines
+            .iter()
+            .filter(|(node, script)| record.machines.get(*node) != Some(script))
+            .map(|(node, _)| node.clone())
+            .collect();
+        (changed.len() < self.machines.len()).then_some(Memory {
+            entries: record.entries,
+            checkpoints,
+            changed,
+        })
+    }
+
+    fn read_checkpoint(&self, name: &str) -> Option<Checkpoint> {
+        let folder = self.folder.join(name);
+        let file = File::open(folder.join(ABOUT)).ok()?;
+        let checkpoint: Checkpoint = serde_json::from_reader(BufReader::new(file)).ok()?;
+        let is_whole = checkpoint.folder == name
+            && checkpoint.files.iter().all(|(path, bytes)| {
+                fs::metadata(folder.join(path)).is_ok_and(|found| found.len() == *bytes)
+            });
+        is_whole.then_some(checkpoint)
+    }
+
+    /// A folder for a checkpoint, which goes away unless it is kept.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn begin(&self) -> io::Result<TempDir> {
+        tempfile::Builder::new()
+            .prefix(".new-")
+            .tempdir_in(&self.folder)
+    }
+
+    /// Where the files of a checkpoint are.
+    #[must_use]
+    pub fn folder_of(&self, checkpoint: &Checkpoint) -> PathBuf {
+        self.folder.join(&checkpoint.folder)
+    }
+
+    /// Keeps what was saved in a folder of [`Slot::begin`]'s.
+    ///
+    /// # Errors
+    /// When it cannot be written, or would be too much.
+    pub fn keep(&self, folder: TempDir, checkpoint: &mut Checkpoint) -> io::Result<()> {
+        checkpoint.files = files(folder.path())?;
+        let bytes: u64 = checkpoint.files.values().sum();
+        if size(&self.folder) > self.store.bound_bytes {
+            return Err(io::Error::other(format!(
+                "with {} MiB more, the checkpoints of this test alone are over the bound ({BOUND_VARIABLE})",
+                bytes >> 20
+            )));
+        }
+        let name = folder.path().file_name().unwrap_or_default();
+        let name = name.to_string_lossy();
+        name.trim_start_matches(".new-")
+            .clone_into(&mut checkpoint.folder);
+        write_json(&folder.path().join(ABOUT), checkpoint)?;
+        let to = self.folder_of(checkpoint);
+        fs::rename(folder.keep(), to)
+    }
+
+    /// Remembers this for the next run, and nothing else.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, memory: Memory) -> io::Result<()> {
+        let record = Record {
+            version: VERSION,
+            key: self.key.clone(),
+            machines: self.machines.clone(),
+            entries: memory.entries,
+            checkpoints: memory
+                .checkpoints
+                .into_iter()
+                .map(|checkpoint| checkpoint.folder)
+                .collect(),
+        };
+        write_json(&self.folder.join(RECORD), &record)?;
+        let known: Vec<&str> = record.checkpoints.iter().map(String::as_str).collect();
+        self.remove_others(&known);
+        self.store.shrink(&self.folder)
+    }
+
+    fn remove_others(&self, known: &[&str]) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.path().is_dir()) {
+            if !known.iter().any(|name| entry.file_name() == *name) {
+                // It takes room until the next time.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+fn read_record(folder: &Path) -> Option<Record> {
+    let file = File::open(folder.join(RECORD)).ok()?;
+    let record: Record = serde_json::from_reader(BufReader::new(file)).ok()?;
+    (record.version == VERSION).then_some(record)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut writer = BufWriter::new(&mut file);
+    serde_json::to_writer(&mut writer, value)?;
+    writer.flush()?;
+    drop(writer);
+    file.persist(path)?;
+    Ok(())
+}
+
+/// When a slot was last written.
+fn used(folder: &Path) -> SystemTime {
+    fs::metadata(folder.join(RECORD))
+        .and_then(|metadata| metadata.modified())
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// The sizes of the files in a folder, by their paths there.
+fn files(folder: &Path) -> io::Result<BTreeMap<String, u64>> {
+    let mut sizes = BTreeMap::new();
+    for entry in WalkDir::new(folder) {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            let path = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+            let bytes = entry.metadata().map_err(io::Error::from)?.len();
+            sizes.insert(path.to_string_lossy().into_owned(), bytes);
+        }
+    }
+    Ok(sizes)
+}
+
+fn size(folder: &Path) -> u64 {
+    files(folder).map_or(0, |files| files.values().sum())
+}
+
+/// Removes a slot, unless a run has it; gives its size in bytes.
+fn remove(folder: &Path) -> io::Result<u64> {
+    let lock = File::create(folder.join(LOCK))?;
+    let Ok(_lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else {
+        return Ok(0);
+    };
+    let bytes = size(folder);
+    fs::remove_dir_all(folder)?;
+    Ok(bytes)
+}
+
+fn private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::checkpoint;
+    use super::*;
+
+    fn key(test: &str) -> Key {
+        Key {
+            test: test.to_owned(),
+            file: PathBuf::new(),
+            nodes: Vec::new(),
+            vlans: Vec::new(),
+            qemu: String::new(),
+            accelerator: String::new(),
+            options: BTreeMap::new(),
+            program: String::new(),
+        }
+    }
+
+    fn machines(script: &str) -> Machines {
+        let scripts = [("server", script), ("client", "c")];
+        scripts
+            .map(|(node, script)| (node.to_owned(), PathBuf::from(script)))
+            .into()
+    }
+
+    fn store(folder: &TempDir, bound_bytes: u64) -> Store {
+        Store {
+            folder: folder.path().join("checkpoints"),
+            bound_bytes,
+        }
+    }
+
+    /// Remembers a checkpoint of so many bytes.
+    fn remember(slot: &Slot, bytes: usize) -> Memory {
+        let folder = slot.begin().unwrap();
+        fs::write(folder.path().join("memory"), vec![0; bytes]).unwrap();
+        let mut checkpoint = checkpoint(0, 1.0);
+        slot.keep(folder, &mut checkpoint).unwrap();
+        let memory = Memory {
+            checkpoints: vec![checkpoint],
+            ..Memory::default()
+        };
+        slot.write(memory.clone()).unwrap();
+        memory
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = store(&folder, 1 << 20)
+            .open(key("a"), machines("a"))
+            .unwrap();
+        let memory = remember(&slot, 100);
+        assert_eq!(slot.read(), memory);
+        assert!(matches!(
+            store(&folder, 1 << 20).open(key("a"), machines("a")),
+            Err(StoreError::Busy)
+        ));
+    }
+
+    #[test]
+    fn what_is_not_whole_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = store(&folder, 1 << 20)
+            .open(key("a"), machines("a"))
+            .unwrap();
+        let memory = remember(&slot, 100);
+        let of_it = slot.folder_of(&memory.checkpoints[0]);
+        fs::write(of_it.join("memory"), "short").unwrap();
+        let left = slot.begin().unwrap().keep();
+        assert_eq!(slot.read(), Memory::default());
+        assert!(!left.exists() && !of_it.exists());
+    }
+
+    #[test]
+    fn a_slot_of_something_else_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut slot = store(&folder, 1 << 20)
+            .open(key("a"), machines("a"))
+            .unwrap();
+        remember(&slot, 100);
+        slot.key = key("b");
+        assert_eq!(slot.read(), Memory::default());
+    }
+
+    #[test]
+    fn machines_that_have_changed_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut slot = store(&folder, 1 << 20)
+            .open(key("a"), machines("a"))
+            .unwrap();
+        remember(&slot, 100);
+        slot.machines = machines("b");
+        assert_eq!(slot.read().changed, BTreeSet::from(["server".to_owned()]));
+        slot.machines = BTreeMap::from([("other".to_owned(), PathBuf::new())]);
+        assert_eq!(slot.read(), Memory::default());
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder, 4500);
+        for test in ["a", "b", "c"] {
+            let slot = store.open(key(test), machines("a")).unwrap();
+            remember(&slot, 1200);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let tests: Vec<String> = store
+            .summaries()
+            .unwrap()
+            .into_iter()
+            .map(|summary| summary.test)
+            .collect();
+        assert_eq!(tests, ["c", "b"]);
+        assert!(store.clear().unwrap() > 2400);
+        assert!(store.summaries().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,335 @@
+//! Saving a machine as it runs, and starting one as it was saved.
+//!
+//! A guest's shared folder is unmounted for that, as QEMU saves no guest that
+//! has a folder of the host mounted over 9p; what needs it mounts it again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use walkdir::WalkDir;
+
+use super::files::{SHARED_IN_GUEST, at, mount};
+use super::lifecycle::{Beginning, Start};
+use super::{Machine, MachineError};
+use crate::event::{Event, round};
+use crate::qemu::{Expect, GuestSide};
+
+/// How long a guest may take to answer before and after it is saved.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Names in a machine's folder of what was saved.
+const MEMORY: &str = "memory";
+const DISKS: &str = "disks";
+
+/// What a guest says that has let its shared folder go, and one that has other
+/// folders of the host.
+const UNMOUNTED: i32 = 10;
+const STILL_MOUNTED: i32 = 11;
+
+/// Prints where folders of the host are mounted.
+const MOUNTED: &str =
+    "while read -r _ where kind _; do if [ $kind = 9p ]; then echo $where; fi; done < /proc/mounts";
+
+/// What is known of a saved machine beside its memory and disks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Saved {
+    /// None where the machine was off.
+    running: Option<SavedRun>,
+    /// Everything on its console so far.
+    console: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedRun {
+    start: Start,
+    replies_port: Option<String>,
+    shares_folder: bool,
+}
+
+impl Saved {
+    /// How the machine was started; None where it was off.
+    #[must_use]
+    pub fn start(&self) -> Option<&Start> {
+        self.running.as_ref().map(|run| &run.start)
+    }
+}
+
+/// Whether a restored guest's clock is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clock {
+    FromHost,
+    AsSaved,
+}
+
+/// A machine whose guest is ready to be saved.
+#[derive(Debug)]
+pub struct Resting {
+    machine: Arc<Machine>,
+    /// Whether its shared folder was mounted; None where the machine is off.
+    shares_folder: Option<bool>,
+}
+
+impl Machine {
+    /// Has the guest let go of what cannot be saved.
+    ///
+    /// # Errors
+    /// When something in it is mounted over 9p and in use, which is named.
+    pub async fn rest(self: &Arc<Self>) -> Result<Resting, MachineError> {
+        let machine = self.clone();
+        if !self.is_up() {
+            return Ok(Resting {
+                machine,
+                shares_folder: None,
+            });
+        }
+        let status = self.tend(&let_go()).await?;
+        let resting = Resting {
+            machine,
+            shares_folder: Some(status == UNMOUNTED),
+        };
+        if status != STILL_MOUNTED {
+            return Ok(resting);
+        }
+        let mounted = self.execute(MOUNTED, Expect::Output, None).await?;
+        let mounted = String::from_utf8_lossy(&mounted.output).into_owned();
+        Err(self.unable(format!(
+            "cannot be saved: it has {} mounted over 9p",
+            mounted.split_whitespace().collect::<Vec<_>>().join(", ")
+        )))
+    }
+
+    /// Has the guest's own shell do something that is not the script's, which
+    /// costs less than a process for it; gives its status.
+    async fn tend(self: &Arc<Self>, work: &str) -> Result<i32, MachineError> {
+        self.connect().await?;
+        let running = self.running()?;
+        let shell = self.shell(&running).await?;
+        let command = format!("tend() {{ {work}; echo $? > $2; }}; tend");
+        let outcome = self
+            .guard(&running, async {
+                Ok(shell.run(&command, Expect::Answer, Some(PATIENCE)).await?)
+            })
+            .await?;
+        Ok(outcome.status.unwrap_or_default())
+    }
+
+    async fn tend_well(self: &Arc<Self>, work: &str) -> Result<(), MachineError> {
+        match self.tend(work).await? {
+            0 => Ok(()),
+            status => Err(self.unable(format!(
+                "cannot go on after it was saved: `{work}' fails (exit code {status})"
+            ))),
+        }
+    }
+
+    /// Whether somebody else than this program can look for the shared folder.
+    fn is_folder_seen(&self) -> bool {
+        let script = &self.surroundings.script;
+        script.contains(SHARED_IN_GUEST) || script.contains("shared_dir")
+    }
+
+    /// Starts the machine as it was saved in `folder`, and leaves it paused.
+    ///
+    /// # Errors
+    /// When a file is missing, or QEMU does not take what is saved.
+    pub async fn load(self: &Arc<Self>, saved: &Saved, folder: &Path) -> Result<(), MachineError> {
+        self.console
+            .recall(&saved.console, &self.console_log())
+            .await
+            .map_err(|source| at(&self.console_log(), source))?;
+        let disks = folder.join(DISKS);
+        copy_files(&disks, &self.surroundings.state_folder).map_err(|source| at(&disks, source))?;
+        let Some(run) = &saved.running else {
+            return Ok(());
+        };
+        let beginning = Beginning::Saved(GuestSide::Saved {
+            replies_port: run.replies_port.clone(),
+        });
+        self.begin(run.start.clone(), beginning).await?;
+        let running = self.running()?;
+        let monitor = self.monitor(&running).await?;
+        self.guard(&running, async {
+            Ok(monitor.load(&folder.join(MEMORY)).await?)
+        })
+        .await
+    }
+
+    /// Lets a machine that was loaded go on.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn go_on(&self) -> Result<(), MachineError> {
+        if !self.is_up() {
+            return Ok(());
+        }
+        let running = self.running()?;
+        let monitor = self.monitor(&running).await?;
+        self.guard(&running, async { Ok(monitor.resume().await?) })
+            .await
+    }
+
+    /// Finds the shell of a guest that goes on, and makes it see the present.
+    ///
+    /// # Errors
+    /// When the guest does not answer.
+    pub async fn greet(self: &Arc<Self>, saved: &Saved, clock: Clock) -> Result<(), MachineError> {
+        let Some(run) = &saved.running else {
+            return Ok(());
+        };
+        let running = self.running()?;
+        let shell = self.shell(&running).await?;
+        self.guard(&running, async { Ok(shell.rest(PATIENCE).await?) })
+            .await?;
+        running.set_connected().await;
+        let mut commands = Vec::new();
+        if clock == Clock::FromHost {
+            commands.push(set_clock());
+        }
+        if run.shares_folder && self.is_folder_seen() {
+            commands.push(mount());
+        }
+        if !commands.is_empty() {
+            self.tend_well(&commands.join("; ")).await?;
+        }
+        self.surroundings.events.tell(Event::MachineReady {
+            machine: self.name().to_owned(),
+            after_s: round(running.age().as_secs_f64()),
+        });
+        Ok(())
+    }
+}
+
+impl Resting {
+    /// Stops the guest's processors.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub async fn pause(&self) -> Result<(), MachineError> {
+        if self.shares_folder.is_none() {
+            return Ok(());
+        }
+        let running = self.machine.running()?;
+        let monitor = self.machine.monitor(&running).await?;
+        self.machine
+            .guard(&running, async { Ok(monitor.pause().await?) })
+            .await
+    }
+
+    /// Writes a paused machine to `folder`, which is made.
+    ///
+    /// # Errors
+    /// When there is no room, or QEMU cannot save a device.
+    pub async fn save(&self, folder: &Path) -> Result<Saved, MachineError> {
+        let machine = &self.machine;
+        let disks = folder.join(DISKS);
+        copy_files(&machine.surroundings.state_folder, &disks)
+            .map_err(|source| at(&disks, source))?;
+        let console = machine.console.since(0);
+        let Some(shares_folder) = self.shares_folder else {
+            return Ok(Saved {
+                running: None,
+                console,
+            });
+        };
+        let running = machine.running()?;
+        let monitor = machine.monitor(&running).await?;
+        let replies_port = machine.shell(&running).await?.replies_port();
+        machine
+            .guard(&running, async {
+                Ok(monitor.save(&folder.join(MEMORY)).await?)
+            })
+            .await?;
+        Ok(Saved {
+            running: Some(SavedRun {
+                start: running.start().clone(),
+                replies_port,
+                shares_folder,
+            }),
+            console,
+        })
+    }
+
+    /// Lets the guest go on as before.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn resume(&self) -> Result<(), MachineError> {
+        self.machine.go_on().await
+    }
+
+    /// Gives the guest back what it had let go of.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn wake(&self) -> Result<(), MachineError> {
+        if self.shares_folder == Some(true) && self.machine.is_folder_seen() {
+            self.machine.tend_well(&mount()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Unmounts the shared folder, and looks whether there are others.
+fn let_go() -> String {
+    format!(
+        "( status=0; \
+         while read -r _ where kind _; do \
+         if [ $kind = 9p ]; then \
+         if [ $where = {SHARED_IN_GUEST} ] && umount $where 2> /dev/null; \
+         then status={UNMOUNTED}; else exit {STILL_MOUNTED}; fi; fi; \
+         done < /proc/mounts; exit $status )"
+    )
+}
+
+/// Not every `date` takes parts of a second.
+fn set_clock() -> String {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let seconds = now.as_secs();
+    format!(
+        "date -u -s @{seconds}.{:03} > /dev/null 2>&1 || date -u -s @{seconds} > /dev/null",
+        now.subsec_millis()
+    )
+}
+
+/// Copies the files below a folder, not its sockets, into another, which is made.
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in WalkDir::new(from) {
+        let entry = entry.map_err(io::Error::from)?;
+        let relative: PathBuf = entry
+            .path()
+            .strip_prefix(from)
+            .unwrap_or(entry.path())
+            .into();
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(to.join(relative))?;
+        } else if entry.file_type().is_file() {
+            fs::copy(entry.path(), to.join(relative))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_copied_and_sockets_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir_all(from.join("below")).unwrap();
+        fs::write(from.join("below/disk"), "bytes").unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(from.join("qmp")).unwrap();
+        copy_files(&from, &to).unwrap();
+        assert_eq!(fs::read(to.join("below/disk")).unwrap(), b"bytes");
+        assert!(!to.join("qmp").exists());
+    }
+}

@@ -1,0 +1,334 @@
+//! What is known of a run's calls: it records them, and answers those of the next run.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use serde_json::Value;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::AbortHandle;
+
+use crate::checkpoint::{Call, Checkpoint, Entry, Kind, Memory, Slot};
+use crate::machine::Clock;
+
+/// How much of a cold run may go into checkpoints.
+const SHARE: f64 = 0.05;
+
+/// How long a first checkpoint is taken to last, in seconds for each machine.
+const GUESSED_COST_S: f64 = 0.15;
+
+/// How many of its own checkpoints a record holds.
+const MOST_AUTOMATIC: usize = 8;
+
+/// A record that grows beyond this is ended: it is read as a whole.
+const MOST_BYTES: usize = 16 << 20;
+
+/// Who calls: only what the script itself does comes in the same order each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    Script,
+    /// A thread of the script's, or a condition that is watched.
+    Beside,
+}
+
+/// The run is to begin again, cold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// None where nothing was lost by trying.
+    pub reason: Option<String>,
+}
+
+/// The calls of a run.
+#[derive(Debug)]
+pub struct Tape {
+    pub(super) mode: Arc<Mutex<Mode>>,
+    pub(super) restarts: mpsc::UnboundedSender<Restart>,
+    /// By how much the clock that only goes forward is off, so that it goes on
+    /// from the record's last reading. In nanoseconds.
+    pub(super) shift_ns: AtomicI64,
+    /// Restores the machines.
+    task: std::sync::Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Mode {
+    /// Calls are made and forgotten.
+    Plain,
+    Recording(Recorder),
+    /// Calls are answered; there is no machine.
+    Replaying(Player),
+    /// The run begins again; this one is over.
+    Gone,
+}
+
+impl Tape {
+    /// Remembers nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        let (restarts, _) = mpsc::unbounded_channel();
+        Self::new(Mode::Plain, restarts)
+    }
+
+    /// Records a run from its beginning.
+    #[must_use]
+    pub fn recording(slot: Arc<Slot>) -> Self {
+        let (restarts, _) = mpsc::unbounded_channel();
+        Self::new(
+            Mode::Recording(Recorder::new(slot, Memory::default(), None)),
+            restarts,
+        )
+    }
+
+    /// Answers calls from `memory` as long as they are the same. Where it
+    /// cannot go on it says so.
+    #[must_use]
+    pub fn replaying(
+        slot: Arc<Slot>,
+        memory: Memory,
+        restarts: mpsc::UnboundedSender<Restart>,
+    ) -> Self {
+        let player = Player {
+            slot,
+            memory,
+            position: 0,
+        };
+        Self::new(Mode::Replaying(player), restarts)
+    }
+
+    fn new(mode: Mode, restarts: mpsc::UnboundedSender<Restart>) -> Self {
+        Self {
+            mode: Arc::new(Mutex::new(mode)),
+            restarts,
+            shift_ns: AtomicI64::default(),
+            task: std::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) fn keep_task(&self, task: AbortHandle) {
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
+    pub(super) fn end_task(&self) {
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+
+    /// Whether anything is recorded or answered.
+    pub(super) fn remembers(&self) -> bool {
+        self.mode
+            .try_lock()
+            .map_or(true, |mode| !matches!(*mode, Mode::Plain))
+    }
+
+    /// Takes note of what a call gave that was to be recorded.
+    pub(super) async fn took(&self, call: Call, result: Option<&Value>) {
+        if let Mode::Recording(recorder) = &mut *self.mode.lock().await {
+            recorder.took(call, result);
+        }
+    }
+
+    /// A subtest begins: a good moment for a checkpoint.
+    pub(super) async fn entered(&self, subtest: &str) {
+        if let Mode::Recording(recorder) = &mut *self.mode.lock().await {
+            recorder.subtest = Some(subtest.to_owned());
+        }
+    }
+}
+
+/// Answers from a record.
+#[derive(Debug)]
+pub(super) struct Player {
+    pub slot: Arc<Slot>,
+    pub memory: Memory,
+    pub position: usize,
+}
+
+impl Player {
+    /// What the record says, where the call is the next one in it.
+    pub fn answer(&mut self, call: &Call) -> Option<Value> {
+        let entry = self.memory.entries.get(self.position)?;
+        // Only who has asked them knows what other machines say.
+        let is_changed = self.memory.changed.contains(&call.target)
+            || (!self.memory.changed.is_empty() && call.call["operation"] == "join_all");
+        if is_changed || entry.call != *call {
+            return None;
+        }
+        self.position += 1;
+        Some(entry.result.clone())
+    }
+}
+
+/// Records a run's calls, and says when a checkpoint is due.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    slot: Arc<Slot>,
+    memory: Memory,
+    /// Whether the calls still come in an order that will be the same again.
+    open: bool,
+    /// Whether the machines can be saved.
+    saves: bool,
+    /// A call is being made.
+    pending: bool,
+    bytes: usize,
+    clock: RunClock,
+    /// The subtest that has begun since the last checkpoint.
+    subtest: Option<String>,
+}
+
+/// The time of a run as if it had been cold, in seconds.
+#[derive(Debug)]
+struct RunClock {
+    since: Instant,
+    before_s: f64,
+    spent_s: f64,
+    last_checkpoint_s: f64,
+    cost_s: Option<f64>,
+}
+
+impl RunClock {
+    fn now_s(&self) -> f64 {
+        self.before_s + self.since.elapsed().as_secs_f64()
+    }
+}
+
+/// What a checkpoint that is due is to be called.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Subtest(String),
+    Booted,
+    /// Before a call.
+    Call,
+}
+
+impl Recorder {
+    /// Goes on after what is in `memory`, whose machines are at `last`.
+    pub fn new(slot: Arc<Slot>, memory: Memory, last: Option<&Checkpoint>) -> Self {
+        let clock = RunClock {
+            since: Instant::now(),
+            before_s: last.map_or(0.0, |last| last.elapsed_s),
+            spent_s: last.map_or(0.0, |last| last.spent_s),
+            last_checkpoint_s: last.map_or(0.0, |last| last.elapsed_s),
+            cost_s: None,
+        };
+        Self {
+            slot,
+            memory,
+            open: true,
+            saves: true,
+            pending: false,
+            bytes: 0,
+            clock,
+            subtest: None,
+        }
+    }
+
+    pub fn slot(&self) -> Arc<Slot> {
+        self.slot.clone()
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// What comes from here on will not be the same again.
+    pub fn close(&mut self) {
+        self.open = false;
+    }
+
+    /// It has failed once, and would again.
+    pub fn save_no_more(&mut self) {
+        self.saves = false;
+    }
+
+    /// A call is about to be made; false where another one still is.
+    pub fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.pending, true)
+    }
+
+    fn took(&mut self, call: Call, result: Option<&Value>) {
+        self.pending = false;
+        // A record never answers with an error: the machines are asked again.
+        let Some(result) = result else {
+            return self.close();
+        };
+        self.bytes += result.as_str().map_or(64, str::len);
+        if self.bytes > MOST_BYTES {
+            return self.close();
+        }
+        self.memory.entries.push(Entry {
+            call,
+            result: result.clone(),
+        });
+    }
+
+    /// Whether a checkpoint is due before the next call, with so many machines up.
+    pub fn due(&self, machines: u32) -> Option<Due> {
+        let now = self.clock.now_s();
+        let cost = self
+            .clock
+            .cost_s
+            .unwrap_or(GUESSED_COST_S * f64::from(machines));
+        let since = now - self.clock.last_checkpoint_s;
+        let affordable = self.clock.spent_s + cost <= SHARE * now;
+        let last = self.memory.checkpoints.last();
+        let needless = last.is_some_and(|last| last.position == self.memory.entries.len());
+        if machines == 0 || !self.saves || !affordable || needless {
+            return None;
+        }
+        match &self.subtest {
+            Some(name) if since > cost => Some(Due::Subtest(name.clone())),
+            _ if last.is_none() => Some(Due::Booted),
+            _ if since > 2.0 * cost => Some(Due::Call),
+            _ => None,
+        }
+    }
+
+    /// A checkpoint that is to be filled in.
+    pub fn plan(&self, name: &str, kind: Kind) -> Checkpoint {
+        Checkpoint {
+            folder: String::new(),
+            name: name.to_owned(),
+            kind,
+            position: self.memory.entries.len(),
+            taken: SystemTime::now(),
+            elapsed_s: self.clock.now_s(),
+            spent_s: self.clock.spent_s,
+            clock: Clock::FromHost,
+            machines: BTreeMap::new(),
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// Takes note of time that went by without one.
+    pub fn spent(&mut self, seconds: f64) {
+        self.clock.spent_s += seconds;
+    }
+
+    /// Takes note of a checkpoint, and of how long it took.
+    pub fn saved(&mut self, mut checkpoint: Checkpoint, cost_s: f64) {
+        self.subtest = None;
+        self.clock.cost_s = Some(cost_s);
+        self.clock.spent_s += cost_s;
+        self.clock.last_checkpoint_s = self.clock.now_s();
+        checkpoint.spent_s = self.clock.spent_s;
+        self.memory.checkpoints.push(checkpoint);
+        let automatic = self.memory.checkpoints.iter();
+        let automatic = automatic.filter(|checkpoint| checkpoint.kind == Kind::Automatic);
+        if automatic.count() > MOST_AUTOMATIC
+            && let Some(number) = self.memory.least_needed()
+        {
+            self.memory.checkpoints.remove(number);
+        }
+    }
+
+    pub fn into_memory(self) -> (Arc<Slot>, Memory) {
+        (self.slot, self.memory)
+    }
+}

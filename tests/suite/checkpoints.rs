@@ -1,0 +1,315 @@
+//! Runs that begin where an earlier one was.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
+
+use regex_lite::Regex;
+
+use crate::harness::{Ended, Place, fixture_path};
+
+/// A place whose runs know of each other.
+struct Again {
+    place: Place,
+}
+
+impl Again {
+    fn new() -> Self {
+        Self {
+            place: Place::new(),
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.place.command(arguments);
+        command
+            .env_remove("CI")
+            .env("XDG_CACHE_HOME", self.place.path().join("cache"));
+        command
+    }
+
+    /// Runs the test with the options.
+    fn run(&self, options: &[&str]) -> Ended {
+        let arguments = [&["run", "--nixpkgs", "builtin", "test.nix"], options].concat();
+        self.finish(&arguments)
+    }
+
+    fn finish(&self, arguments: &[&str]) -> Ended {
+        let child = self.command(arguments).spawn().unwrap();
+        let mut ended = self.place.finish(child);
+        let age = Regex::new(r"recorded \d+ (s|min) ago").unwrap();
+        ended.stdout = age.replace_all(&ended.stdout, "recorded [AGE] ago").into();
+        ended
+    }
+
+    /// A test of one tiny machine with this script.
+    fn write(&self, script: &str) {
+        self.place.write("script.py", script);
+        self.place.write(
+            "test.nix",
+            r#"
+              (import <nixpkgs> { }).nixosTest {
+                name = "again";
+                nodes.machine.virtualisation.guest = "tiny";
+                testScript = builtins.readFile ./script.py;
+              }
+            "#,
+        );
+    }
+
+    /// What was saved of memories.
+    fn memories(&self) -> Vec<PathBuf> {
+        let below = |folder: PathBuf| {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect::<Vec<_>>()
+        };
+        let slots = below(self.place.path().join("cache/snowglobe/checkpoints"));
+        let checkpoints = slots.into_iter().flat_map(below);
+        checkpoints
+            .flat_map(below)
+            .map(|machine| machine.join("memory"))
+            .filter(|memory| memory.is_file())
+            .collect()
+    }
+}
+
+fn first_line(ended: &Ended) -> &str {
+    ended.stdout.lines().next().unwrap_or_default()
+}
+
+const SCRIPT: &str = r#"
+import random, time
+
+start_all()
+machine.succeed("echo kept > /tmp/kept")
+print("drawn", random.random(), time.time())
+checkpoint("here")
+print(machine.succeed("cat /tmp/kept").strip())
+print("the first end")
+"#;
+
+#[test]
+fn a_run_after_an_edit() {
+    let again = Again::new();
+    again.write(SCRIPT);
+    let first = again.run(&[]);
+    insta::assert_snapshot!("first_run", comparable(&first));
+    again.write(&SCRIPT.replace("the first end", "another end"));
+    let second = again.run(&[]);
+    insta::assert_snapshot!("second_run", comparable(&second));
+    // Clocks and random numbers are those that the script has seen.
+    let drawn = |ended: &Ended| {
+        let mut lines = ended.stdout.lines();
+        lines
+            .find(|line| line.starts_with("drawn"))
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(drawn(&first), drawn(&second));
+    let verified = again.run(&["--verify"]);
+    assert_eq!(verified.code, Some(0));
+    assert_eq!(
+        first_line(&verified),
+        "from checkpoint \"here\" (recorded [AGE] ago)"
+    );
+    let last = verified.stdout.lines().last();
+    assert_eq!(last, Some("verified: the cold run has the same verdict"));
+
+    assert_eq!(first_line(&again.run(&["--cold"])), "cold");
+    // Where nothing of it is the same, nothing is lost by trying.
+    again.write(&SCRIPT.replace("kept", "other"));
+    let other = again.run(&[]);
+    assert_eq!((first_line(&other), other.code), ("cold", Some(0)));
+    assert_eq!(other.stderr, "");
+    again.place.assert_tidy();
+}
+
+/// What was seen of a run, without what a script draws, what time it is, and
+/// which of two machines that are restored side by side is the first.
+fn comparable(ended: &Ended) -> String {
+    let replacements = [
+        (r"(?m)^drawn .*$", "drawn [DRAWS]"),
+        (r"\b\d{10}\b", "[TIME]"),
+        (r"(?m)^(client|server): (started|ready after .*)\n", ""),
+    ];
+    replacements
+        .iter()
+        .fold(ended.seen(), |text, (pattern, replacement)| {
+            let pattern = Regex::new(pattern).unwrap();
+            pattern.replace_all(&text, *replacement).into_owned()
+        })
+}
+
+#[test]
+fn nothing_is_lost_over_a_checkpoint() {
+    let again = Again::new();
+    let fixture = |name| fs::read_to_string(fixture_path(name)).unwrap();
+    again.place.write("test.nix", &fixture("checkpoint.nix"));
+    let script = fixture("checkpoint.py");
+    again.place.write("checkpoint.py", &script);
+    insta::assert_snapshot!("cold_with_a_checkpoint", comparable(&again.run(&[])));
+    // What follows on the checkpoint is another thing, and is asked of the machines.
+    let edited = script.replace("echo after", "echo long after");
+    again.place.write("checkpoint.py", &edited);
+    insta::assert_snapshot!("from_the_checkpoint", comparable(&again.run(&[])));
+    again.place.assert_tidy();
+}
+
+#[test]
+fn a_result_that_differs() {
+    let again = Again::new();
+    again.write(
+        r#"
+start_all()
+machine.connect()
+checkpoint("here")
+machine.succeed("cat /proc/sys/kernel/random/uuid")
+"#,
+    );
+    assert_eq!(again.run(&[]).code, Some(0));
+    let second = again.run(&[]);
+    assert_eq!(second.code, Some(0));
+    assert_eq!(
+        first_line(&second),
+        "from checkpoint \"here\" (recorded [AGE] ago)"
+    );
+    // It also shows that no random number comes twice.
+    let warning = "machine.succeed gives another result than in the run before";
+    assert!(second.stdout.contains(warning), "{}", second.seen());
+    assert!(second.stdout.contains("\ncold\n"), "{}", second.seen());
+    again.place.assert_tidy();
+}
+
+#[test]
+fn checkpoints_that_are_damaged() {
+    let again = Again::new();
+    again.write(SCRIPT);
+    again.run(&[]);
+    let memories = again.memories();
+    assert!(!memories.is_empty());
+    for memory in &memories {
+        let length = fs::metadata(memory).unwrap().len();
+        fs::write(memory, vec![7; usize::try_from(length).unwrap()]).unwrap();
+    }
+    let garbage = again.run(&[]);
+    assert_eq!(garbage.code, Some(0), "{}", garbage.seen());
+    assert!(
+        garbage
+            .stdout
+            .contains("the checkpoint \"here\" cannot be restored"),
+        "{}",
+        garbage.seen()
+    );
+    for memory in again.memories() {
+        File::create(memory).unwrap().set_len(100).unwrap();
+    }
+    let short = again.run(&[]);
+    assert_eq!((first_line(&short), short.code), ("cold", Some(0)));
+    again.place.assert_tidy();
+}
+
+#[test]
+fn what_is_outside_ends_a_record() {
+    let again = Again::new();
+    again.write(
+        r#"
+import subprocess
+start_all()
+machine.connect()
+checkpoint("here")
+subprocess.run(["touch", "was-here"])
+machine.succeed("true")
+"#,
+    );
+    again.run(&[]);
+    fs::remove_file(again.place.path().join("was-here")).unwrap();
+    let second = again.run(&[]);
+    assert_eq!(
+        first_line(&second),
+        "from checkpoint \"here\" (recorded [AGE] ago)"
+    );
+    assert_eq!(second.code, Some(0));
+    assert!(again.place.path().join("was-here").exists());
+    again.place.assert_tidy();
+}
+
+#[test]
+fn a_failure_is_found_again() {
+    let again = Again::new();
+    again.write(
+        r#"
+start_all()
+machine.connect()
+checkpoint("here")
+machine.succeed("echo no >&2; exit 3")
+"#,
+    );
+    assert_eq!(again.run(&[]).code, Some(1));
+    let second = again.run(&[]);
+    insta::assert_snapshot!("failed_again", second.seen());
+    again.place.assert_tidy();
+}
+
+#[test]
+fn the_cache_is_listed_and_cleared() {
+    let again = Again::new();
+    again.write(SCRIPT);
+    again.run(&[]);
+    let listed = again.finish(&["cache"]);
+    let lines: Vec<&str> = listed.stdout.lines().collect();
+    assert!(lines[0].starts_with("again: 1 checkpoint, ") && lines[0].contains("MiB, used "));
+    assert!(lines[1].ends_with("of at most 10.00 GiB in [DIR]/cache/snowglobe/checkpoints"));
+    let cleared = again.finish(&["cache", "clear"]);
+    assert!(
+        cleared.stdout.ends_with("MiB removed\n"),
+        "{}",
+        cleared.seen()
+    );
+    assert_eq!(again.memories(), Vec::<PathBuf>::new());
+    assert_eq!(first_line(&again.run(&[])), "cold");
+}
+
+#[test]
+fn only_machines_that_have_changed_boot() {
+    let again = Again::new();
+    let test = r#"
+      (import <nixpkgs> { }).nixosTest {
+        name = "again";
+        nodes.client.virtualisation.guest = "tiny";
+        nodes.server = {
+          virtualisation.guest = "tiny";
+          environment.etc.version.text = "VERSION";
+        };
+        testScript = ''
+          start_all()
+          client.succeed("echo kept > /tmp/kept")
+          print(server.succeed("cat /etc/version").strip())
+          checkpoint("both")
+          print(client.succeed("cat /tmp/kept; ping -c 1 server > /dev/null").strip())
+        '';
+      }
+    "#;
+    again
+        .place
+        .write("test.nix", &test.replace("VERSION", "first"));
+    assert_eq!(first_line(&again.run(&[])), "cold");
+    again
+        .place
+        .write("test.nix", &test.replace("VERSION", "second"));
+    insta::assert_snapshot!("one_machine_boots", comparable(&again.run(&[])));
+    again.place.assert_tidy();
+}
+
+#[test]
+fn nodes_that_cannot_be_saved_are_named() {
+    let again = Again::new();
+    let legacy = fixture_path("legacy.nix");
+    let arguments = ["run", "--nixpkgs", "builtin", legacy.to_str().unwrap()];
+    let ended = again.finish(&arguments);
+    assert!(first_line(&ended).starts_with("cold: "), "{}", ended.seen());
+    assert!(
+        first_line(&ended).ends_with("cannot be saved: folders of the host are mounted over 9p"),
+        "{}",
+        ended.seen()
+    );
+}
