@@ -6,7 +6,7 @@ use std::process::Command;
 
 use regex_lite::Regex;
 
-use crate::harness::{Ended, Place, fixture_path};
+use crate::harness::{Ended, Place, fixture_path, signal};
 
 /// A place whose runs know of each other.
 struct Again {
@@ -298,6 +298,74 @@ fn only_machines_that_have_changed_boot() {
         .write("test.nix", &test.replace("VERSION", "second"));
     insta::assert_snapshot!("one_machine_boots", comparable(&again.run(&[])));
     again.place.assert_tidy();
+}
+
+#[test]
+fn watching_begins_again_from_there() {
+    let again = Again::new();
+    again.write(SCRIPT);
+    let mut command = again.command(&["watch", "--nixpkgs", "builtin", "test.nix"]);
+    command.stdout(File::create(again.place.path().join("shown")).unwrap());
+    let child = command.spawn().unwrap();
+    let pid = child.id();
+    again.place.wait_for_text("shown", "watching 2 files: ");
+    again.write(&SCRIPT.replace("the first end", "another end"));
+    again
+        .place
+        .wait_for_text("shown", "from checkpoint \"here\"");
+    again.place.wait_for_text("shown", "another end");
+    signal(pid, "INT");
+    assert_eq!(again.place.finish(child).code, Some(130));
+    again.place.assert_tidy();
+}
+
+/// The form of what nixpkgs' runTest gives; without a nixpkgs, of no use.
+const FORM_OF_RUN_TEST: &str = r#"
+  let
+    make = safe: rec {
+      inherit (config) nodes;
+      extend = { modules }: make (modules != [ ]);
+      config = {
+        name = "form";
+        globalTimeout = 10;
+        enableOCR = false;
+        skipLint = false;
+        testScriptString = "";
+        hostPkgs = {
+          stdenv.hostPlatform.system = "x86_64-linux";
+          stdenv.shell = "/bin/sh";
+          python3Packages = { };
+        };
+        interactive = config;
+        nodes.machine = {
+          system.name = "machine";
+          system.build.vm = derivation {
+            name = "vm";
+            system = "x86_64-linux";
+            builder = "/bin/sh";
+          };
+          virtualisation = {
+            vlans = [ 1 ];
+            memorySize = 384;
+            useNixStoreImage = safe;
+            sharedDirectories = if safe then { } else { store = 1; };
+          };
+        };
+      };
+    };
+  in
+  make false
+"#;
+
+#[test]
+fn machines_of_nixos_can_be_made_safe() {
+    let again = Again::new();
+    again.place.write("test.nix", FORM_OF_RUN_TEST);
+    for (options, safe) in [(&[][..], "false"), (&["--snapshot-safe"][..], "true")] {
+        let ended = again.finish(&[&["eval", "test.nix", "--format", "json"], options].concat());
+        let told = format!("\"snapshot_safe\": {safe}");
+        assert!(ended.stdout.contains(&told), "{}", ended.seen());
+    }
 }
 
 #[test]
