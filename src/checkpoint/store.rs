@@ -44,7 +44,7 @@ pub enum StoreError {
 }
 
 /// What must be the same for a checkpoint to be of any use.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     pub test: String,
@@ -109,10 +109,16 @@ impl Store {
         let folder = folders::own(folders::Kind::Cache)?.join("checkpoints");
         let said = std::env::var(BOUND_VARIABLE).ok();
         let gibibytes = said.and_then(|text| text.parse::<u64>().ok());
-        Some(Self {
+        let bound_bytes = gibibytes.map_or(BOUND_BYTES, |count| count << 30);
+        Some(Self::in_folder(folder, bound_bytes))
+    }
+
+    #[must_use]
+    pub fn in_folder(folder: PathBuf, bound_bytes: u64) -> Self {
+        Self {
             folder,
-            bound_bytes: gibibytes.map_or(BOUND_BYTES, |count| count << 30),
-        })
+            bound_bytes,
+        }
     }
 
     #[must_use]
@@ -401,13 +407,7 @@ mod tests {
     fn key(test: &str) -> Key {
         Key {
             test: test.to_owned(),
-            file: PathBuf::new(),
-            nodes: Vec::new(),
-            vlans: Vec::new(),
-            qemu: String::new(),
-            accelerator: String::new(),
-            options: BTreeMap::new(),
-            program: String::new(),
+            ..Key::default()
         }
     }
 
@@ -419,10 +419,7 @@ mod tests {
     }
 
     fn store(folder: &TempDir, bound_bytes: u64) -> Store {
-        Store {
-            folder: folder.path().join("checkpoints"),
-            bound_bytes,
-        }
+        Store::in_folder(folder.path().join("checkpoints"), bound_bytes)
     }
 
     /// Remembers a checkpoint of so many bytes.

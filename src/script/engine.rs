@@ -217,6 +217,9 @@ fn stay(vm: &VirtualMachine, scope: &Scope, state: &Arc<State>, failure: &Failur
     state.tell(Event::CallFailed {
         failure: Box::new(failure.clone()),
     });
+    if let Some(host) = state.host() {
+        state.handle.block_on(host.end_record());
+    }
     match (&state.script.manner, state.host()) {
         (Manner::PromptOnFailure(above), _) => prompt(vm, scope, state, above),
         (Manner::ShellOnFailure, Some(host)) => by_hand(state, || {

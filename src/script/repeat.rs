@@ -268,6 +268,13 @@ impl Host {
         }
     }
 
+    /// What comes now is not the script's.
+    pub(super) async fn end_record(&self) {
+        if let Mode::Recording(recorder) = &mut *self.tape.mode.lock().await {
+            recorder.close();
+        }
+    }
+
     /// Ends what a script that is over has left, and keeps the record for the
     /// next run.
     pub async fn keep_record(&self) {

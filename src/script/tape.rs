@@ -258,7 +258,7 @@ impl Recorder {
         let Some(result) = result else {
             return self.close();
         };
-        self.bytes += result.as_str().map_or(64, str::len);
+        self.bytes += call.call.to_string().len() + result.to_string().len();
         if self.bytes > MOST_BYTES {
             return self.close();
         }
@@ -330,5 +330,125 @@ impl Recorder {
 
     pub fn into_memory(self) -> (Arc<Slot>, Memory) {
         (self.slot, self.memory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::checkpoint::{Key, Store};
+
+    fn slot(folder: &tempfile::TempDir) -> Arc<Slot> {
+        let store = Store::in_folder(folder.path().join("checkpoints"), 1 << 20);
+        Arc::new(store.open(Key::default(), BTreeMap::new()).unwrap())
+    }
+
+    fn call(target: &str, command: &str) -> Call {
+        Call {
+            target: target.to_owned(),
+            call: json!({"operation": "succeed", "commands": [command]}),
+            files: None,
+        }
+    }
+
+    /// What is remembered of these calls, each with its own text as the result.
+    fn memory(calls: &[(&str, &str)]) -> Memory {
+        let entries = calls.iter().map(|(target, command)| Entry {
+            call: call(target, command),
+            result: json!(command),
+        });
+        Memory {
+            entries: entries.collect(),
+            ..Memory::default()
+        }
+    }
+
+    #[test]
+    fn calls_are_answered_until_one_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut player = Player {
+            slot: slot(&folder),
+            memory: memory(&[("a", "one"), ("a", "two"), ("b", "three")]),
+            position: 0,
+        };
+        assert_eq!(player.answer(&call("a", "one")), Some(json!("one")));
+        assert_eq!(player.answer(&call("a", "other")), None);
+        assert_eq!(player.answer(&call("a", "two")), Some(json!("two")));
+        player.memory.changed.insert("b".to_owned());
+        assert_eq!(player.answer(&call("b", "three")), None);
+        assert_eq!(player.position, 2);
+    }
+
+    #[test]
+    fn files_of_the_host_are_part_of_a_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut player = Player {
+            slot: slot(&folder),
+            memory: memory(&[("a", "copy")]),
+            position: 0,
+        };
+        player.memory.entries[0].call.files = Some(1);
+        let with = |files| Call {
+            files: Some(files),
+            ..call("a", "copy")
+        };
+        assert_eq!(player.answer(&with(2)), None);
+        assert_eq!(player.answer(&with(1)), Some(json!("copy")));
+    }
+
+    #[test]
+    fn checkpoints_take_their_share_of_the_time_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::new(slot(&folder), memory(&[("a", "one")]), None);
+        recorder.clock.before_s = 1.0;
+        assert_eq!(recorder.due(1), None);
+        recorder.clock.before_s = 10.0;
+        assert_eq!(recorder.due(1), Some(Due::Booted));
+        assert_eq!(recorder.due(0), None);
+        recorder.saved(recorder.plan("booted", Kind::Automatic), 0.4);
+        // Nothing was asked since.
+        recorder.clock.before_s = 30.0;
+        assert_eq!(recorder.due(1), None);
+        recorder.took(call("a", "two"), Some(&json!("two")));
+        assert_eq!(recorder.due(1), Some(Due::Call));
+        recorder.subtest = Some("login".to_owned());
+        assert_eq!(recorder.due(1), Some(Due::Subtest("login".to_owned())));
+        recorder.spent(1.0);
+        assert_eq!(recorder.due(1), None);
+    }
+
+    #[test]
+    fn a_failed_call_ends_the_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::new(slot(&folder), Memory::default(), None);
+        recorder.took(call("a", "one"), Some(&json!("one")));
+        assert!(recorder.is_open());
+        recorder.took(call("a", "two"), None);
+        assert!(!recorder.is_open());
+        assert_eq!(recorder.into_memory().1.entries.len(), 1);
+    }
+
+    #[test]
+    fn the_most_checkpoints_are_kept_that_are_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::new(slot(&folder), Memory::default(), None);
+        for number in 0..=MOST_AUTOMATIC {
+            let elapsed_s = [0.0, 10.0, 11.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0][number];
+            let checkpoint = Checkpoint {
+                elapsed_s,
+                ..recorder.plan("", Kind::Automatic)
+            };
+            recorder.saved(checkpoint, 0.1);
+        }
+        let (_, memory) = recorder.into_memory();
+        assert_eq!(memory.checkpoints.len(), MOST_AUTOMATIC);
+        let elapsed: Vec<String> = memory
+            .checkpoints
+            .iter()
+            .map(|kept| kept.elapsed_s.to_string())
+            .collect();
+        assert_eq!(elapsed, ["0", "10", "20", "30", "40", "50", "60", "70"]);
     }
 }

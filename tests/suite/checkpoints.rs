@@ -247,6 +247,20 @@ machine.succeed("echo no >&2; exit 3")
     assert_eq!(again.run(&[]).code, Some(1));
     let second = again.run(&[]);
     insta::assert_snapshot!("failed_again", second.seen());
+    // Where all calls are known, the machines are asked all the same.
+    again.write(
+        r#"
+start_all()
+machine.connect()
+checkpoint("here")
+assert machine.succeed("echo no") == "yes\n"
+"#,
+    );
+    assert_eq!(again.run(&[]).code, Some(1));
+    let third = again.run(&[]);
+    assert_eq!(third.code, Some(1));
+    let asked = "machine: must succeed: echo no\n";
+    assert!(third.stdout.contains(asked), "{}", third.seen());
     again.place.assert_tidy();
 }
 
