@@ -1,22 +1,21 @@
 //! What a script's words lead to: the machines, and the stream of events.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::long_output::{cut, is_long};
+use super::request::{DriverOperation, Request};
 pub use super::subtests::Subtests;
 use super::subtests::{Outcome, Running};
 use super::tape::Tape;
 use crate::event::{ConsoleTail, Details, Event, Events, Failure, Level, Subtest};
-use crate::machine::{Clock, Machine, MachineError, OnReboot, Operation, TAIL_LINES};
+use crate::machine::{Machine, MachineError, OnReboot, TAIL_LINES};
 
 /// How long a picture of a display may take.
 const PICTURE_LIMIT: Duration = Duration::from_secs(5);
@@ -52,161 +51,6 @@ impl std::fmt::Debug for MachineFactory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MachineFactory")
     }
-}
-
-/// What a call asks for.
-#[derive(Debug)]
-pub(super) enum Request {
-    Driver(DriverOperation),
-    Machine(Arc<Machine>, Operation),
-}
-
-/// What is asked of the driver itself.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum DriverOperation {
-    StartAll {},
-    JoinAll {},
-    CreateMachine {
-        command: String,
-        name: Option<String>,
-    },
-    SubtestStarted {
-        name: String,
-    },
-    SubtestFinished {
-        failure: Option<Box<Failure>>,
-        /// Whether the script ends with it, whatever else is wanted.
-        r#final: bool,
-    },
-    ShowConsoles {
-        machine: Option<String>,
-        shown: bool,
-    },
-    Note {
-        machine: Option<String>,
-        level: Level,
-        text: String,
-    },
-    /// Something that is another each time.
-    Read {
-        what: Reading,
-    },
-    Sleep {
-        seconds: f64,
-    },
-    Checkpoint {
-        name: String,
-        keep_time: bool,
-    },
-    /// The script turns to something that is none of its machines.
-    GoOutside {},
-    /// A call that is only written down.
-    Called {
-        machine: String,
-        method: String,
-        arguments: Value,
-    },
-}
-
-/// What a script can read that is another each time.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Reading {
-    TimeNs,
-    MonotonicNs,
-    /// Sixteen bytes, in hexadecimal digits.
-    Random,
-}
-
-impl Request {
-    /// Whether it is about the run itself, and neither recorded nor answered.
-    pub fn is_told_only(&self) -> bool {
-        use DriverOperation as Op;
-        matches!(
-            self,
-            Self::Driver(
-                Op::SubtestStarted { .. }
-                    | Op::SubtestFinished { .. }
-                    | Op::ShowConsoles { .. }
-                    | Op::Note { .. }
-                    | Op::Called { .. }
-            )
-        )
-    }
-
-    /// The subtest that begins with it.
-    pub fn subtest(&self) -> Option<&str> {
-        match self {
-            Self::Driver(DriverOperation::SubtestStarted { name }) => Some(name),
-            _ => None,
-        }
-    }
-
-    /// Whether its result can stand for it in a later run.
-    pub fn is_repeatable(&self) -> bool {
-        use DriverOperation as Op;
-        match self {
-            Self::Machine(_, operation) => operation.is_repeatable(),
-            Self::Driver(operation) => {
-                !matches!(operation, Op::CreateMachine { .. } | Op::GoOutside {})
-            }
-        }
-    }
-
-    pub fn is_of_machine(&self) -> bool {
-        matches!(self, Self::Machine(..))
-    }
-
-    /// Whether it reads what is another each time.
-    pub fn is_reading(&self) -> bool {
-        matches!(self, Self::Driver(DriverOperation::Read { .. }))
-    }
-
-    pub fn is_remembered_here(&self) -> bool {
-        matches!(self, Self::Machine(_, operation) if operation.is_remembered_here())
-    }
-
-    pub fn fingerprint(&self) -> Option<u64> {
-        match self {
-            Self::Machine(_, operation) => operation.fingerprint(),
-            Self::Driver(_) => None,
-        }
-    }
-
-    /// The name of the checkpoint that it asks for.
-    pub fn checkpoint(&self) -> Option<(String, Clock)> {
-        match self {
-            Self::Driver(DriverOperation::Checkpoint { name, keep_time }) => {
-                let clock = if *keep_time {
-                    Clock::AsSaved
-                } else {
-                    Clock::FromHost
-                };
-                Some((name.clone(), clock))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The clock that only goes forward, as Python's `time.monotonic_ns`.
-pub(super) fn monotonic_ns() -> i64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec * 1_000_000_000 + now.tv_nsec
-}
-
-/// Sixteen bytes that nobody can know before, in hexadecimal digits.
-fn random() -> String {
-    let mut bytes = [0; 16];
-    // Without a source of them the clock has to do.
-    if File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut bytes))
-        .is_err()
-    {
-        bytes[..8].copy_from_slice(&monotonic_ns().to_le_bytes());
-    }
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 /// Why a call did not come to its end, as the script is to see it.
@@ -384,19 +228,6 @@ impl Host {
         }
     }
 
-    fn read(&self, what: &Reading) -> Value {
-        match what {
-            Reading::TimeNs => {
-                let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-                json!(i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
-            }
-            Reading::MonotonicNs => {
-                json!(monotonic_ns() + self.tape.shift_ns.load(Ordering::Relaxed))
-            }
-            Reading::Random => json!(random()),
-        }
-    }
-
     async fn drive(&self, operation: DriverOperation) -> Result<Value, CallError> {
         match operation {
             DriverOperation::StartAll {} => {
@@ -447,7 +278,9 @@ impl Host {
                     text,
                 });
             }
-            DriverOperation::Read { what } => return Ok(self.read(&what)),
+            DriverOperation::Read { what } => {
+                return Ok(what.now(self.tape.shift_ns.load(Ordering::Relaxed)));
+            }
             DriverOperation::Sleep { seconds } => {
                 let duration = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX / 4);
                 tokio::time::sleep(duration).await;

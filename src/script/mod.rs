@@ -10,6 +10,7 @@ mod native;
 mod packages;
 mod prompt;
 mod repeat;
+mod request;
 mod selection;
 mod sources;
 mod subtests;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::OwnedMutexGuard;
 
-use super::host::{CallError, Host, Request, monotonic_ns};
+use super::host::{CallError, Host};
+use super::request::{Request, monotonic_ns};
 use super::tape::{Caller, Due, Mode, Player, Recorder, Restart};
 use crate::checkpoint::{self, Call, Checkpoint, Entry, Kind};
 use crate::event::{Event, Level, Restored, round};

@@ -209,6 +209,27 @@ fn checkpoints_that_are_damaged() {
 }
 
 #[test]
+fn clocks_may_be_left_as_they_are() {
+    let again = Again::new();
+    let script = r#"
+import time
+start_all()
+machine.connect()
+checkpoint("here", keep_time=True)
+then = int(machine.succeed("date +%s"))
+late = time.time() - then
+print("late" if late > 4 else "in time")
+"#;
+    again.write(script);
+    let first = again.run(&[]);
+    assert!(first.stdout.contains("\nin time\n"), "{}", first.seen());
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    again.write(&script.replace("date +%s", "date -u +%s"));
+    let second = again.run(&[]);
+    assert!(second.stdout.contains("\nlate\n"), "{}", second.seen());
+}
+
+#[test]
 fn what_is_outside_ends_a_record() {
     let again = Again::new();
     again.write(
