@@ -124,13 +124,17 @@ fn a_run_after_an_edit() {
     again.place.assert_tidy();
 }
 
-/// What was seen of a run, without what a script draws, what time it is, and
-/// which of two machines that are restored side by side is the first.
+/// What was seen of a run, without what a script draws, what time it is, which
+/// of two machines that are restored side by side is the first, and when they
+/// are waited for: before a call, too, where a checkpoint can be afforded.
 fn comparable(ended: &Ended) -> String {
     let replacements = [
         (r"(?m)^drawn .*$", "drawn [DRAWS]"),
         (r"\b\d{10}\b", "[TIME]"),
-        (r"(?m)^(client|server): (started|ready after .*)\n", ""),
+        (
+            r"(?m)^(client|server): (started|ready after .*|waiting for the guest .*)\n",
+            "",
+        ),
     ];
     replacements
         .iter()
