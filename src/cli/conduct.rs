@@ -15,6 +15,7 @@ use super::error::{Failed, code};
 use super::findings::{count, show, stops};
 use crate::event::{Events, Level, Verdict};
 use crate::language::check::{Parts, Severity, check};
+use crate::machine::Lifetime;
 use crate::manifest::Manifest;
 use crate::nix::{Nix, Test};
 use crate::origin::Origin;
@@ -195,6 +196,7 @@ impl Conduct {
             origin,
             manner,
             past,
+            states,
         }: Plan,
         output_folder: PathBuf,
         events: &Events,
@@ -214,6 +216,7 @@ impl Conduct {
             },
             accelerator,
             past,
+            states,
         };
         Ok(session::run(manifest, &options, events, interrupts).await?)
     }
@@ -239,6 +242,7 @@ pub struct Plan {
     pub origin: Origin,
     pub manner: Manner,
     pub past: Past,
+    pub states: Lifetime,
 }
 
 /// Does what a command does. A thread that a script left may be inside a call:

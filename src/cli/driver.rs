@@ -19,6 +19,7 @@ use super::conduct::{Conduct, Plan, block_on, exit_code, interrupts};
 use super::error::Failed;
 use super::source::read_json;
 use crate::event::Level;
+use crate::machine::Lifetime;
 use crate::manifest::{self, Guest, Manifest, Node, Source};
 use crate::origin::Origin;
 use crate::report::{Above, Output};
@@ -56,7 +57,7 @@ pub struct DriverCommand {
     /// Write junit.xml here, too: below the output folder, unless it is absolute.
     #[arg(long, value_name = "FILE")]
     junit_xml: Option<PathBuf>,
-    /// Accepted; machines always start anew.
+    /// Begin with the disks that the last such run has left, and leave them to the next: `vm-state-NAME` in `$XDG_RUNTIME_DIR` or the temporary folder.
     #[arg(short = 'K', long, alias = "keep-vm-state")]
     keep_machine_state: bool,
     /// Open a prompt instead of running the script.
@@ -131,6 +132,7 @@ impl DriverCommand {
                         origin,
                         manner,
                         past: Past::Unspoken,
+                        states: self.states(),
                     },
                     output_folder,
                     &telling.events,
@@ -149,11 +151,18 @@ impl DriverCommand {
         Ok(ExitCode::from(exit_code(outcome.verdict)))
     }
 
+    fn states(&self) -> Lifetime {
+        if self.keep_machine_state {
+            Lifetime::Beyond
+        } else {
+            Lifetime::Run
+        }
+    }
+
     /// What was asked for and changes nothing.
     fn without_effect(&self) -> Vec<&'static str> {
         let log_file = env::var_os("LOGFILE").is_some_and(|file| file != "/dev/null");
         [
-            (self.keep_machine_state, "--keep-machine-state"),
             (self.debug_hook_attach.is_some(), "--debug-hook-attach"),
             (self.dump_vsocks.is_some(), "--dump-vsocks"),
             (log_file, "LOGFILE (see events.jsonl and junit.xml)"),

@@ -9,6 +9,7 @@ use super::conduct::{Conduct, Plan, block_on, exit_code, interrupts};
 use super::error::{Failed, code};
 use super::run::default_folder;
 use super::source::Source;
+use crate::machine::Lifetime;
 use crate::manifest::{Manifest, python_name};
 use crate::nix::{self, Form, Test};
 use crate::origin::Origin;
@@ -55,6 +56,7 @@ impl ReplCommand {
                 origin: test.origin(),
                 manner: Manner::Prompt(Above::default()),
                 past: Past::Unspoken,
+                states: Lifetime::Run,
             })
         })
     }
@@ -75,6 +77,7 @@ impl ShellCommand {
                 origin: Origin::of_text(script),
                 manner: Manner::Errand,
                 past: Past::Unspoken,
+                states: Lifetime::Run,
             })
         })
     }

@@ -11,6 +11,7 @@ use super::conduct::{Conduct, Plan, block_on, exit_code, interrupts};
 use super::error::{Failed, code};
 use super::source::{Prepared, Source};
 use crate::event::Verdict;
+use crate::machine::Lifetime;
 use crate::nix::{self, Check};
 use crate::report::Above;
 use crate::script::Manner;
@@ -122,6 +123,7 @@ impl RunCommand {
                 origin: test.origin(),
                 manner: self.manner(),
                 past,
+                states: Lifetime::Run,
             };
             let outcome = self
                 .conduct

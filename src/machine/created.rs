@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Machine, MachineError, Surroundings};
+use super::{Lifetime, Machine, MachineError, Surroundings};
 use crate::manifest::{Guest, Node};
 
 impl Machine {
@@ -39,6 +39,7 @@ impl Machine {
         };
         let surroundings = Surroundings {
             state_folder,
+            state_lifetime: Lifetime::Run,
             ..surroundings
         };
         Ok(Arc::new(Self::new(name, &node, surroundings)))

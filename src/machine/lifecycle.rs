@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::task::JoinHandle;
 
-use super::{Machine, MachineError};
+use super::{Lifetime, Machine, MachineError};
 use crate::event::{Event, round};
 use crate::qemu::{
     Accelerator, Exit, Expect, GuestSide, Launch, Link, PATIENCE, Process, Protocol, Qmp, QmpError,
@@ -454,7 +454,10 @@ impl Machine {
     /// saved; for the end of a run.
     pub async fn release(&self) -> Option<Exit> {
         let running = self.current()?;
-        let exit = running.process.kill().await;
+        let exit = match self.surroundings.state_lifetime {
+            Lifetime::Run => running.process.kill().await,
+            Lifetime::Beyond => running.process.terminate().await,
+        };
         if let Some(epilogue) = running.epilogue.lock().await.take() {
             let _ = epilogue.await;
         }

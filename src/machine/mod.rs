@@ -139,6 +139,15 @@ fn because(panic: Option<&str>) -> String {
     panic.map(|line| format!(": {line}")).unwrap_or_default()
 }
 
+/// How long what a machine has written is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lifetime {
+    #[default]
+    Run,
+    /// For a later run.
+    Beyond,
+}
+
 /// What a machine needs to know of its surroundings.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
@@ -149,6 +158,7 @@ pub struct Surroundings {
     pub accelerator: Accelerator,
     /// Private folder for the machine's sockets and disks.
     pub state_folder: PathBuf,
+    pub state_lifetime: Lifetime,
     /// Mounted in all guests.
     pub shared_folder: PathBuf,
     pub output_folder: PathBuf,

@@ -156,6 +156,16 @@ impl Process {
         self.ended().await
     }
 
+    /// Ends it when it has written out what it holds of its disks; at once
+    /// where that takes too long.
+    pub async fn terminate(&self) -> Exit {
+        self.signal(Signal::SIGTERM);
+        match tokio::time::timeout(PATIENCE, self.ended()).await {
+            Ok(exit) => exit,
+            Err(_) => self.kill().await,
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         if self.exit().is_some() {
             return;

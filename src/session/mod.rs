@@ -1,5 +1,6 @@
 //! One running test: its machines, networks, script, clock and output.
 
+mod kept;
 mod past;
 mod scratch;
 mod supervision;
@@ -16,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::event::{Event, Events, Failure, Level, Verdict, round};
 use crate::language::MOCK_WORDS;
-use crate::machine::{Machine, Surroundings, console_log};
+use crate::machine::{Lifetime, Machine, Surroundings, console_log};
 use crate::manifest::{Manifest, Node};
 use crate::network::Network;
 use crate::origin::Origin;
@@ -26,6 +27,7 @@ use crate::script::{
     python_packages, restore_terminal,
 };
 
+use kept::Kept;
 use past::{Beginning, tell_late};
 use supervision::{Alarms, Cut, judge, supervise};
 
@@ -50,6 +52,8 @@ pub enum SessionError {
         "the test's container `{0}' cannot be run: containers (systemd-nspawn) are not supported yet"
     )]
     Container(String),
+    #[error("the kept state of a machine, {folder}, cannot be used: {source}")]
+    Kept { folder: PathBuf, source: io::Error },
     #[error("the run script {0} is not named run-NAME-vm")]
     StartScript(PathBuf),
 }
@@ -66,6 +70,7 @@ pub struct Options {
     pub timeout_scale: f64,
     pub accelerator: AcceleratorChoice,
     pub past: Past,
+    pub states: Lifetime,
 }
 
 /// How a run ended, and where it had begun.
@@ -161,7 +166,11 @@ async fn attempt(
     let (alarm, troubles) = mpsc::unbounded_channel();
     let (restart, restarts) = mpsc::unbounded_channel();
     let shared = around(options, events, Alarm(alarm), &scratch, &networks);
-    let machines = make_machines(manifest, &shared, &scratch)?;
+    let mut kept = Kept::default();
+    let machines = make_machines(manifest, &shared, |name| match options.states {
+        Lifetime::Run => scratch.machine(name).map_err(SessionError::Scratch),
+        Lifetime::Beyond => kept.machine(&scratch::base(), name),
+    })?;
     beginning.tell(events);
     events.tell(Event::TestStarted {
         test: manifest.name.clone(),
@@ -220,6 +229,7 @@ async fn attempt(
     drop(host);
     drop(networks);
     drop(scratch);
+    drop(kept);
     events.tell(Event::TestFinished {
         test: manifest.name.clone(),
         verdict,
@@ -261,6 +271,7 @@ pub async fn mock_run(
         script: origin.script().into(),
         accelerator: AcceleratorChoice::detect().accelerator,
         state_folder: folder.path().to_owned(),
+        state_lifetime: Lifetime::Run,
         shared_folder: folder.path().to_owned(),
         output_folder: folder.path().to_owned(),
         network_environment: Vec::new(),
@@ -350,7 +361,7 @@ fn open_networks(manifest: &Manifest, folder: &Path) -> Result<Vec<Network>, Ses
 fn make_machines(
     manifest: &Manifest,
     shared: &Surroundings,
-    scratch: &Scratch,
+    mut state_folder: impl FnMut(&str) -> Result<PathBuf, SessionError>,
 ) -> Result<BTreeMap<String, Arc<Machine>>, SessionError> {
     manifest
         .nodes
@@ -359,9 +370,8 @@ fn make_machines(
             let name = node
                 .machine_name()
                 .ok_or_else(|| SessionError::StartScript(node.start_script.clone()))?;
-            let state_folder = scratch.machine(name).map_err(SessionError::Scratch)?;
             let surroundings = Surroundings {
-                state_folder,
+                state_folder: state_folder(name)?,
                 ..shared.clone()
             };
             let machine = Machine::new(name, node, surroundings);
@@ -384,6 +394,7 @@ fn around(
         script: options.origin.script().into(),
         accelerator: options.accelerator.accelerator,
         state_folder: PathBuf::new(),
+        state_lifetime: options.states,
         shared_folder: scratch.shared(),
         output_folder: options.output_folder.clone(),
         network_environment: network_environment(networks),

@@ -87,7 +87,8 @@ fn private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(folder)
 }
 
-fn base() -> PathBuf {
+/// Where folders of runs are: short, so that sockets in them have a name.
+pub(super) fn base() -> PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     runtime
         .into_iter()

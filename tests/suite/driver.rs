@@ -1,12 +1,11 @@
 //! `snowglobe driver`: the command lines and environments of nixpkgs' drivers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::harness::{Ended, Place, fixture_path};
 
-/// Builds the machine of `hello.nix`; gives its start script.
-fn start_script(place: &Place) -> PathBuf {
-    let file = fixture_path("hello.nix");
+/// Builds the machine of a test; gives its start script.
+fn start_script(place: &Place, file: &Path) -> PathBuf {
     let file = file.to_str().unwrap();
     let ended = place.run(&["run", "--nixpkgs", "builtin", file, "-o", "built"]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
@@ -36,7 +35,7 @@ fn passed(ended: &Ended, name: &str) {
 #[test]
 fn three_generations_of_command_lines() {
     let place = Place::new();
-    let start = start_script(&place);
+    let start = start_script(&place, &fixture_path("hello.nix"));
     let start = start.to_str().unwrap();
     let text = "machine.succeed('true')\nprint('the script ran')\n";
     let script = place.write("greeting.py", text);
@@ -62,7 +61,7 @@ fn three_generations_of_command_lines() {
     assert!(place.path().join("out/console/machine.log").is_file());
 
     // The same, by variables, as nixpkgs' wrapper sets them; in a folder with other files.
-    let mut command = place.command(&["driver", "-K"]);
+    let mut command = place.command(&["driver", "--dump-vsocks", "1"]);
     command
         .env("startScripts", start)
         .env("vlans", "1 2")
@@ -74,7 +73,7 @@ fn three_generations_of_command_lines() {
     assert!(
         ended
             .stdout
-            .contains("warning: --keep-machine-state has no effect"),
+            .contains("warning: --dump-vsocks has no effect"),
         "{}",
         ended.seen()
     );
@@ -112,6 +111,39 @@ fn three_generations_of_command_lines() {
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     assert!(ended.stdout.contains("left: "), "{}", ended.seen());
     assert!(!ended.stdout.contains("started"), "{}", ended.seen());
+    place.assert_tidy();
+}
+
+#[test]
+fn disks_are_kept_for_the_next_run() {
+    let place = Place::new();
+    let file = place.write(
+        "disk.nix",
+        r#"(import <nixpkgs> { }).nixosTest {
+            name = "disk";
+            nodes.machine.virtualisation = { guest = "tiny"; emptyDiskImages = [ 16 ]; };
+            testScript = "pass";
+        }"#,
+    );
+    let start = start_script(&place, &file);
+    let text = r#"seen = machine.succeed("head -c 5 /dev/vdb | tr -d '\\0'")
+print(f'the disk holds {seen!r}')
+machine.succeed('printf first > /dev/vdb; sync')
+"#;
+    let script = place.write("disk.py", text);
+    let run = |option: &[&str]| {
+        let arguments = ["driver", "--start-scripts", start.to_str().unwrap()];
+        let script = ["--", script.to_str().unwrap()];
+        let ended = place.run(&[&arguments, option, &script].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.seen());
+        ended.stdout
+    };
+    assert!(run(&["-K"]).contains("the disk holds ''"));
+    assert!(run(&["-K"]).contains("the disk holds 'first'"));
+    assert!(run(&[]).contains("the disk holds ''"));
+    let state = place.path().join("tmp/vm-state-machine");
+    assert!(state.is_dir());
+    std::fs::remove_dir_all(state).unwrap();
     place.assert_tidy();
 }
 
