@@ -30,7 +30,7 @@ pub enum GuestCommand {
 
 impl GuestCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let nix = Nix::new(&[]);
+        let nix = Nix::new(&[], |remarks| eprint!("{remarks}"));
         let (packages, if_needed) = match self {
             Self::Fetch {
                 packages,

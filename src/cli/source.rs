@@ -61,7 +61,7 @@ impl Source {
         let index = guest::index_path()?;
         let (place, attribute) = self.place()?;
         Ok(Prepared {
-            nix: Nix::new(&pairs(&self.options)),
+            nix: Nix::new(&pairs(&self.options), |remarks| eprint!("{remarks}")),
             library: Library::unpack()?,
             evaluation: Evaluation {
                 place,

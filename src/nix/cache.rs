@@ -52,13 +52,21 @@ pub struct Question {
     search: BTreeMap<String, PathBuf>,
 }
 
+/// What Nix said to it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Said {
+    pub answer: String,
+    /// Warnings and traces of the Nix code.
+    pub remarks: String,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     program: String,
     question: Question,
     files: Vec<(PathBuf, Stamp)>,
     variables: Vec<(String, Option<String>)>,
-    answer: String,
+    said: Said,
 }
 
 /// The cache, for evaluations by the library in `own`.
@@ -122,7 +130,7 @@ impl Question {
 impl Cache<'_> {
     /// What the same question was answered before, if nothing has changed since.
     #[must_use]
-    pub fn recall(&self, question: &Question) -> Option<String> {
+    pub fn recall(&self, question: &Question) -> Option<Said> {
         let text = fs::read(self.folder.join(question.file_name())).ok()?;
         let entry: Entry = serde_json::from_slice(&text).ok()?;
         let is_same = entry.program == program()
@@ -135,12 +143,12 @@ impl Cache<'_> {
                 .files
                 .iter()
                 .all(|(path, stamp)| Stamp::of(path) == Some(*stamp));
-        is_same.then_some(entry.answer)
+        is_same.then_some(entry.said)
     }
 
     /// Remembers an answer that came of these Nix files since `begin`.
-    pub fn remember(&self, question: Question, read: &[PathBuf], begin: SystemTime, answer: &str) {
-        match self.entry(question, read, begin, answer) {
+    pub fn remember(&self, question: Question, read: &[PathBuf], begin: SystemTime, said: Said) {
+        match self.entry(question, read, begin, said) {
             Ok(entry) => {
                 // Without a cache everything works as well.
                 if let Err(error) = self.write(&entry) {
@@ -156,7 +164,7 @@ impl Cache<'_> {
         question: Question,
         read: &[PathBuf],
         begin: SystemTime,
-        answer: &str,
+        said: Said,
     ) -> Result<Entry, Doubt> {
         let users: Vec<&PathBuf> = read.iter().filter(|file| !self.is_fixed(file)).collect();
         if users.len() > MOST_FILES {
@@ -209,7 +217,7 @@ impl Cache<'_> {
             files: stamped.collect::<Result<_, _>>()?,
             question,
             variables,
-            answer: answer.to_owned(),
+            said,
         })
     }
 

@@ -11,8 +11,8 @@ use thiserror::Error;
 use tokio::process::Command;
 
 use super::CheckOptions;
-use super::cache::{Cache, Question};
-use super::message::{evaluated_file, trim_message};
+use super::cache::{Cache, Question, Said};
+use super::message::{evaluated_file, split_remarks, trim_message};
 use super::{Library, Nix};
 use crate::manifest::{self, Manifest};
 use crate::origin::Origin;
@@ -238,25 +238,28 @@ pub(super) async fn instantiate<T: Answer>(
     let remembered = question
         .as_ref()
         .and_then(|question| cache.recall(question))
-        .and_then(|answer| serde_json::from_str::<Vec<T>>(&answer).ok());
+        .and_then(|said| Some((serde_json::from_str::<Vec<T>>(&said.answer).ok()?, said)));
     // Nix's garbage collector may have been there.
-    if let Some(items) = remembered
+    if let Some((items, said)) = remembered
         && items.iter().filter_map(T::derivation).all(Path::exists)
     {
+        nix.tell(&said.remarks);
         return Ok(items);
     }
     let begin = SystemTime::now();
     let mut command = Command::from(command);
     command.kill_on_drop(true);
     let output = command.output().await.map_err(EvalError::NoNix)?;
-    let told = String::from_utf8_lossy(&output.stderr);
+    let (remarks, told) = split_remarks(&String::from_utf8_lossy(&output.stderr));
+    nix.tell(&remarks);
     if output.status.success() {
-        let answer = String::from_utf8_lossy(&output.stdout);
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        let items = serde_json::from_str(&answer).map_err(EvalError::BadManifest)?;
         if let Some(question) = question {
             let read: Vec<PathBuf> = told.lines().filter_map(evaluated_file).collect();
-            cache.remember(question, &read, begin, &answer);
+            cache.remember(question, &read, begin, Said { answer, remarks });
         }
-        return serde_json::from_str(&answer).map_err(EvalError::BadManifest);
+        return Ok(items);
     }
     if let Some(signal) = output.status.signal() {
         return Err(EvalError::Killed(signal));

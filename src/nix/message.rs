@@ -1,4 +1,5 @@
-//! What Nix prints beside an answer: the files that it reads, and errors without what only concerns this program.
+//! What Nix prints beside an answer: the files that it reads, what the Nix code
+//! remarks, and errors without what only concerns this program.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +7,29 @@ use std::path::{Path, PathBuf};
 pub(super) fn evaluated_file(line: &str) -> Option<PathBuf> {
     let file = line.strip_prefix("evaluating file '")?.strip_suffix('\'')?;
     Some(PathBuf::from(file))
+}
+
+/// What the Nix code itself says while it is evaluated (`builtins.trace`,
+/// `lib.warn`), as Nix prints it; and the rest of the message.
+pub(super) fn split_remarks(message: &str) -> (String, String) {
+    let (mut remarks, mut rest) = (String::new(), String::new());
+    // The error is the last that is said, and may quote anything.
+    let (mut remarking, mut failed) = (false, false);
+    for line in message.lines() {
+        failed |= line.starts_with("error:");
+        remarking = !failed && !is_noise(line) && (is_remark(line) || remarking);
+        let part = if remarking { &mut remarks } else { &mut rest };
+        part.push_str(line);
+        part.push('\n');
+    }
+    (remarks, rest)
+}
+
+/// A line that begins a remark; further lines may belong to it.
+fn is_remark(line: &str) -> bool {
+    ["trace: ", "warning: ", "evaluation warning: "]
+        .iter()
+        .any(|mark| line.starts_with(mark))
 }
 
 /// Nix's message without what only concerns this program: where in its own
@@ -73,6 +97,7 @@ fn is_noise(line: &str) -> bool {
         || line.starts_with("warning: the group 'nixbld'")
         || line.starts_with("warning: unknown setting")
         || line.starts_with("copying '")
+        || line.starts_with("building '")
         || line.starts_with("downloading '")
         // The last try is told as the error.
         || line.starts_with("warning: error: unable to download")
@@ -99,6 +124,17 @@ mod tests {
         assert_eq!(
             trim_message(message, Path::new("/cache/lib")),
             "… while evaluating the option `nodes'\n         at /home/t.nix:3:5:\n            3|   x\n             |   ^\n\nerror: there is no attribute `x'"
+        );
+    }
+
+    #[test]
+    fn remarks_are_told_apart_from_files_and_errors() {
+        let message = "evaluating file '/home/t.nix'\ntrace: one\n  more\nevaluating file '/a.nix'\nwarning: unknown setting 'x'\nevaluation warning: two\nerror: three\ntrace: four\n";
+        let (remarks, rest) = split_remarks(message);
+        assert_eq!(remarks, "trace: one\n  more\nevaluation warning: two\n");
+        assert_eq!(
+            trim_message(&rest, Path::new("/cache/lib")),
+            "three\ntrace: four"
         );
     }
 

@@ -29,12 +29,15 @@ use ::nix::unistd::{Group, geteuid};
 #[derive(Debug, Clone)]
 pub struct Nix {
     options: Vec<String>,
+    tell: fn(&str),
 }
 
 impl Nix {
     /// Adapts to the machine, and passes `options` (`--option NAME VALUE`) on.
+    /// What evaluations remark besides their answers (warnings, traces), whole
+    /// lines, goes to `tell`.
     #[must_use]
-    pub fn new(options: &[(String, String)]) -> Self {
+    pub fn new(options: &[(String, String)], tell: fn(&str)) -> Self {
         let mut all = Vec::new();
         if builds_without_accounts() {
             all.extend(["--option", "build-users-group", ""].map(str::to_owned));
@@ -42,7 +45,13 @@ impl Nix {
         for (name, value) in options {
             all.extend(["--option".to_owned(), name.clone(), value.clone()]);
         }
-        Self { options: all }
+        Self { options: all, tell }
+    }
+
+    fn tell(&self, remarks: &str) {
+        if !remarks.is_empty() {
+            (self.tell)(remarks);
+        }
     }
 
     /// One of Nix's programs, ready for further arguments.

@@ -217,6 +217,35 @@ fn an_evaluation_is_remembered_until_something_changes() {
 }
 
 #[test]
+fn what_the_nix_code_remarks_is_told() {
+    let place = Place::new();
+    let remark = "builtins.trace \"the first line\\nthe second\"";
+    let told = |rest: &str| {
+        place.write("test.nix", &format!("{remark} ({rest})"));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let mut command = place.command(&["list", "--nixpkgs", "builtin", "test.nix"]);
+        command.env("XDG_CACHE_HOME", place.path().join("cache"));
+        let mut again = place.command(&["list", "--nixpkgs", "builtin", "test.nix"]);
+        again.env("XDG_CACHE_HOME", place.path().join("cache"));
+        let seen = place.finish(command.spawn().unwrap()).seen();
+        assert_eq!(seen, place.finish(again.spawn().unwrap()).seen());
+        seen
+    };
+    assert_eq!(
+        told("{ name = \"remarks\"; nodes.machine = { }; testScript = \"\"; }"),
+        "exit code: 0\n--- stdout\nremarks: machine\n--- stderr\ntrace: the first line\nthe second\n"
+    );
+    let failed = told("throw \"no such thing\"");
+    assert!(
+        failed.starts_with(
+            "exit code: 2\n--- stdout\n--- stderr\ntrace: the first line\nthe second\n\
+             error: no such thing\n"
+        ),
+        "{failed}"
+    );
+}
+
+#[test]
 fn a_manifest_without_building() {
     let place = Place::new();
     let file = fixture_path("ping.nix");
