@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::error::{Failed, code};
 use super::findings::{count, locate, show, stops};
-use super::source::{Prepared, Source};
+use super::source::{Prepared, Source, on_this_thread};
 use super::types::{self, TypeCheck};
 use super::write_stdout;
 use crate::language::check::{Finding, Parts, Surroundings, Wanted, check};
@@ -128,8 +128,7 @@ fn of_tests(source: &Source) -> Result<Vec<Subject>, Failed> {
         library,
         evaluation,
     } = source.prepare()?;
-    let tests =
-        tokio::runtime::Runtime::new()?.block_on(nix::evaluate(&nix, &library, &evaluation))?;
+    let tests = on_this_thread(nix::evaluate(&nix, &library, &evaluation))?;
     Ok(tests.iter().map(Subject::of_test).collect())
 }
 

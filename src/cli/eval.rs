@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::error::Failed;
-use super::source::{Prepared, Source};
+use super::source::{Prepared, Source, on_this_thread};
 use super::write_stdout;
 use crate::manifest::Manifest;
 use crate::nix::{self, TestNames};
@@ -45,8 +45,7 @@ impl EvalCommand {
             library,
             evaluation,
         } = self.options.source.prepare()?;
-        let tests =
-            tokio::runtime::Runtime::new()?.block_on(nix::evaluate(&nix, &library, &evaluation))?;
+        let tests = on_this_thread(nix::evaluate(&nix, &library, &evaluation))?;
         let manifests: Vec<&Manifest> = tests.iter().map(|test| &test.manifest).collect();
         let text = match self.options.format {
             // One test is the usual case: it need not be taken out of a list.
@@ -66,8 +65,7 @@ impl ListCommand {
             library,
             evaluation,
         } = self.options.source.prepare()?;
-        let tests =
-            tokio::runtime::Runtime::new()?.block_on(nix::list(&nix, &library, &evaluation))?;
+        let tests = on_this_thread(nix::list(&nix, &library, &evaluation))?;
         let text = match self.options.format {
             Format::Json => json(&tests),
             Format::Human => tests

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::error::Failed;
 use crate::guest;
-use crate::nix::{Arguments, Evaluation, Form, Library, Machines, Nix, Nixpkgs, Place};
+use crate::nix::{Arguments, EvalError, Evaluation, Form, Library, Machines, Nix, Nixpkgs, Place};
 
 #[derive(Debug, Args)]
 pub struct Source {
@@ -43,6 +43,15 @@ pub struct Prepared {
     pub nix: Nix,
     pub library: Library,
     pub evaluation: Evaluation,
+}
+
+/// Waits for Nix where nothing else is to be done meanwhile: threads would
+/// take a part of the time of a short evaluation.
+pub fn on_this_thread<T>(work: impl Future<Output = Result<T, EvalError>>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(work)?)
 }
 
 impl Source {
