@@ -90,5 +90,13 @@ let
           derivation = made.package.drvPath;
         }
     );
+  # Nix does not say which of several tests an error comes from: what is traced
+  # last before it does (src/nix/message.rs).
+  mark =
+    { path, ... }:
+    if builtins.length tests > 1 then
+      builtins.trace "snowglobe: evaluating ${builtins.concatStringsSep "." path}"
+    else
+      value: value;
 in
-map (found: present (asWanted found)) tests
+map (found: mark found (present (asWanted found))) tests

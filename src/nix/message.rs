@@ -9,6 +9,25 @@ pub(super) fn evaluated_file(line: &str) -> Option<PathBuf> {
     Some(PathBuf::from(file))
 }
 
+/// The test that is evaluated from this line on, where a file has several.
+fn evaluated_test(line: &str) -> Option<&str> {
+    line.strip_prefix("trace: snowglobe: evaluating ")
+}
+
+/// An error of the evaluation, with the test that it comes from where the file
+/// has several.
+pub(super) fn describe_error(message: &str, library: &Path) -> String {
+    let reason = trim_message(message, library);
+    match message.lines().rev().find_map(evaluated_test) {
+        None => reason,
+        // Steps that led to the error stand on lines of their own.
+        Some(test) if is_step(&reason) => {
+            format!("the test `{test}' does not evaluate:\n\n{reason}")
+        }
+        Some(test) => format!("the test `{test}' does not evaluate: {reason}"),
+    }
+}
+
 /// What the Nix code itself says while it is evaluated (`builtins.trace`,
 /// `lib.warn`), as Nix prints it; and the rest of the message.
 pub(super) fn split_remarks(message: &str) -> (String, String) {
@@ -36,7 +55,7 @@ fn is_remark(line: &str) -> bool {
 /// library the evaluation was, the word that marks its own messages, and
 /// warnings about the machine's set-up. Before 2.20 the steps that led to an
 /// error follow it, since then they go before it.
-pub(super) fn trim_message(message: &str, library: &Path) -> String {
+fn trim_message(message: &str, library: &Path) -> String {
     let own = library.to_string_lossy();
     let mut items: Vec<Vec<&str>> = vec![Vec::new()];
     for line in message.lines().filter(|line| !is_noise(line)) {
@@ -93,6 +112,7 @@ fn is_excerpt(line: &str) -> bool {
 
 fn is_noise(line: &str) -> bool {
     evaluated_file(line).is_some()
+        || evaluated_test(line).is_some()
         || line.starts_with("(use '--show-trace'")
         || line.starts_with("warning: the group 'nixbld'")
         || line.starts_with("warning: unknown setting")
@@ -135,6 +155,17 @@ mod tests {
         assert_eq!(
             trim_message(&rest, Path::new("/cache/lib")),
             "three\ntrace: four"
+        );
+    }
+
+    #[test]
+    fn errors_are_told_with_the_test_that_they_come_from() {
+        let message = "trace: snowglobe: evaluating a\ntrace: snowglobe: evaluating b.c\nevaluating file '/t.nix'\nerror: oh no\n";
+        let (remarks, rest) = split_remarks(message);
+        assert_eq!(remarks, "");
+        assert_eq!(
+            describe_error(&rest, Path::new("/cache/lib")),
+            "the test `b.c' does not evaluate: oh no"
         );
     }
 

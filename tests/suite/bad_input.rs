@@ -53,6 +53,23 @@ fn no_nodes() {
 }
 
 #[test]
+fn one_of_several_tests_does_not_evaluate() {
+    let place = Place::new();
+    let test = |text: &str| {
+        format!("{{ name = \"x\"; nodes.m.environment.etc.x.text = {text}; testScript = \"\"; }}")
+    };
+    let set = format!(
+        "{{ good = {}; more.bad = {}; }}",
+        test("\"\""),
+        test("throw \"not yet\"")
+    );
+    assert_eq!(
+        run(&place, &set).seen(),
+        "exit code: 2\n--- stdout\n--- stderr\nerror: the test `more.bad' does not evaluate: not yet\n"
+    );
+}
+
+#[test]
 fn not_a_test() {
     let place = Place::new();
     let number = run(&place, "42");
