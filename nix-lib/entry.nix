@@ -72,9 +72,10 @@ let
   present =
     { path, test }:
     {
-      attribute = builtins.concatStringsSep "." path;
+      attribute = load.showPath path;
       name = test.name;
       nodes = builtins.attrNames test.nodes;
+      containers = builtins.attrNames test.containers;
     }
     // (
       if want == "names" then
@@ -95,7 +96,7 @@ let
   mark =
     { path, ... }:
     if builtins.length tests > 1 then
-      builtins.trace "snowglobe: evaluating ${builtins.concatStringsSep "." path}"
+      builtins.trace "snowglobe: evaluating ${load.showPath path}"
     else
       value: value;
 in

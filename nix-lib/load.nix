@@ -42,8 +42,23 @@ let
     in
     builtins.substring 0 (builtins.stringLength own) (toString path) == own;
 
+  # A function tells what it takes by its XML only: `x: …', or `{ …, ... }: …'.
+  takesOne = value: isFunction value && builtins.match ".*<varpat .*" (builtins.toXML value) != null;
+  takesMore =
+    value:
+    isFunction value && builtins.match ".*<attrspat [^>]*ellipsis=.*" (builtins.toXML value) != null;
+
+  # An attribute path as it is written after -A.
+  showPath =
+    path:
+    builtins.concatStringsSep "." (
+      map (
+        name: if builtins.match "[A-Za-z_][A-Za-z0-9_'-]*" name == null then "\"${name}\"" else name
+      ) path
+    );
+
   # Calls a function as nix-build does: with those of the given arguments that
-  # it knows, and only where it has defaults for the rest.
+  # it takes, and only where it has defaults for the rest.
   call =
     arguments: value:
     let
@@ -52,14 +67,16 @@ let
         builtins.attrNames wanted
       );
     in
-    if !isFunction value then
+    if !isFunction value || takesOne value then
       value
     else if wanted == { } && arguments == { } then
       value
     else if missing != [ ] then
       value
     else
-      call arguments (value (builtins.intersectAttrs wanted arguments));
+      call arguments (
+        value (if takesMore value then arguments else builtins.intersectAttrs wanted arguments)
+      );
 
   follow =
     names: arguments: value:
@@ -92,6 +109,12 @@ let
     );
 in
 {
-  inherit follow has;
+  inherit
+    follow
+    has
+    showPath
+    takesMore
+    takesOne
+    ;
   import = file: if nixpkgs == "builtin" then scopedImport file else builtins.import file;
 }

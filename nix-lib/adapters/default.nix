@@ -20,6 +20,7 @@ let
     ;
   fail = message: throw "snowglobe: ${message}";
 
+  load = import ../load.nix { inherit nixpkgs; };
   builtinTest = import ./builtin.nix;
   runTest = import ./runtest.nix;
   nixos2020 = import ./nixos-2020.nix;
@@ -31,11 +32,22 @@ let
     else if nixpkgs == "builtin" then
       import ../builtin { }
     else if nixpkgs != null then
-      import (/. + nixpkgs) { }
+      packagesOf (/. + nixpkgs)
     else if (builtins.tryEval <nixpkgs>).success then
-      import <nixpkgs> { }
+      packagesOf <nixpkgs>
     else
       fail "the test brings no nixpkgs: give one with -I nixpkgs=PATH or --nixpkgs PATH, or --nixpkgs builtin for the built-in guests";
+  packagesOf =
+    folder:
+    let
+      isReadable = builtins.pathExists folder && builtins.pathExists (folder + "/default.nix");
+      set = import folder;
+      packages = set { };
+    in
+    if isReadable && isFunction set && isAttrs packages && packages ? lib && packages ? stdenv then
+      packages
+    else
+      fail "${toString folder} is no nixpkgs";
 
   # A module is made a test by whatever nixpkgs offers for it.
   fromModule =
@@ -45,13 +57,18 @@ let
     else
       pkgs.nixosTest (if isFunction module then module { inherit pkgs lib; } else module);
   inherit (pkgs) lib;
+  system = pkgs.stdenv.hostPlatform.system or pkgs.system;
 
   # What files of nixpkgs' own tests may ask for.
   offered = {
     inherit pkgs lib;
-    inherit (pkgs) system;
+    inherit system;
     runTest = fromModule;
-    runTestOn = _: fromModule;
+    runTestOn = systems: module: if builtins.elem system systems then fromModule module else { };
+    handleTest = path: arguments: import path ({ inherit (offered) pkgs system; } // arguments);
+    handleTestOn =
+      systems: path: arguments:
+      if builtins.elem system systems then offered.handleTest path arguments else { };
   };
 
   isDerivation = value: isAttrs value && value.type or null == "derivation";
@@ -61,7 +78,7 @@ let
     && (
       value ? testScript || value ? nodes || value ? machine || value ? containers || value ? imports
     );
-  isRunTest = value: value ? nodes && (value ? testScriptString || value ? config.testScriptString);
+  isRunTest = value: value ? nodes && value ? testScriptString || value ? config.testScriptString;
   is2020 = value: isDerivation value && value ? nodes && value ? driver.testScript;
 
   # The adapter for a value that is one test, or null.
@@ -99,14 +116,24 @@ let
       adapter = adapterFor value;
       wanted = builtins.functionArgs value;
       missing = filter (name: !wanted.${name} && !(offered ? ${name})) (attrNames wanted);
-      result = value (builtins.intersectAttrs wanted offered);
-      inner = filter (name: !isFunction value.${name}) (attrNames value);
+      result = if load.takesOne value then value pkgs else value (builtins.intersectAttrs wanted offered);
+      # Helpers lie beside tests, too: a test's function asks for what is offered.
+      isCallable =
+        value:
+        let
+          wanted = builtins.functionArgs value;
+        in
+        builtins.all (name: wanted.${name} || offered ? ${name}) (attrNames wanted)
+        && builtins.any (name: offered ? ${name}) (attrNames wanted);
+      inner = filter (name: !isFunction value.${name} || isCallable value.${name}) (attrNames value);
     in
     if builtins.isPath value then
       search path (import value)
     else if adapter != null then
       [ (checked path (adapter (asked value))) ]
-    else if isFunction value && (missing != [ ] || isModule result) then
+    else if isFunction value && missing != [ ] && !load.takesMore value then
+      fail "${show path} wants ${concatStringsSep ", " missing}: give it with --arg"
+    else if isFunction value && (missing != [ ] || isModule result && adapterFor result == null) then
       search path (fromModule value)
     else if isFunction value then
       search path result
@@ -134,7 +161,7 @@ let
     else
       tests;
 
-  show = path: if path == [ ] then "the file's value" else "`${concatStringsSep "." path}'";
+  show = path: if path == [ ] then "the file's value" else "`${load.showPath path}'";
 
   describe =
     value:

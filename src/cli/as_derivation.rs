@@ -1,6 +1,7 @@
 //! `snowglobe run --as-derivation`: has Nix run tests as builds, wherever its builders are.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::conduct::Conduct;
@@ -112,10 +113,13 @@ fn bring_back(from: &Path, to: &Path) -> std::io::Result<()> {
         let target = to.join(entry.path().strip_prefix(&from).unwrap_or(entry.path()));
         if entry.file_type().is_dir() {
             fs::create_dir_all(&target)?;
+        } else if entry.path_is_symlink() {
+            symlink(fs::read_link(entry.path())?, &target)?;
         } else {
+            fs::copy(entry.path(), &target)?;
             // Files of the store cannot be written, and this folder's can.
-            let content = fs::read(entry.path())?;
-            fs::write(&target, content)?;
+            let mode = entry.metadata()?.permissions().mode();
+            fs::set_permissions(&target, Permissions::from_mode(mode | 0o200))?;
         }
     }
     Ok(())
@@ -124,6 +128,24 @@ fn bring_back(from: &Path, to: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_and_modes_come_back() {
+        let from = tempfile::tempdir().unwrap();
+        let to = tempfile::tempdir().unwrap();
+        fs::create_dir(from.path().join("folder")).unwrap();
+        fs::write(from.path().join("folder/program"), "x").unwrap();
+        let read_only = Permissions::from_mode(0o555);
+        fs::set_permissions(from.path().join("folder/program"), read_only).unwrap();
+        symlink("nowhere", from.path().join("broken")).unwrap();
+        symlink(".", from.path().join("folder/self")).unwrap();
+        bring_back(from.path(), to.path()).unwrap();
+        let link = |name: &str| fs::read_link(to.path().join(name)).unwrap();
+        assert_eq!(link("broken"), Path::new("nowhere"));
+        assert_eq!(link("folder/self"), Path::new("."));
+        let program = fs::metadata(to.path().join("folder/program")).unwrap();
+        assert_eq!(program.permissions().mode() & 0o777, 0o755);
+    }
 
     #[test]
     fn the_last_line_of_a_run_is_its_verdict() {

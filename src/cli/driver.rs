@@ -143,10 +143,13 @@ impl DriverCommand {
             outcome
         })?;
         if let Some(file) = &self.junit_xml {
-            let target = folder.join(file);
-            std::fs::copy(folder.join("junit.xml"), &target).map_err(|error| {
-                Failed::Usage(format!("--junit-xml: {}: {error}", target.display()))
-            })?;
+            let (written, target) = (folder.join("junit.xml"), folder.join(file));
+            // Copied onto itself, a file is emptied.
+            let text = std::fs::read(&written);
+            text.and_then(|text| std::fs::write(&target, text))
+                .map_err(|error| {
+                    Failed::Usage(format!("--junit-xml: {}: {error}", target.display()))
+                })?;
         }
         Ok(ExitCode::from(exit_code(outcome.verdict)))
     }

@@ -78,11 +78,16 @@ impl ListCommand {
 }
 
 fn line(test: &TestNames) -> String {
-    let nodes = test.nodes.join(", ");
+    let containers = test
+        .containers
+        .iter()
+        .map(|name| format!("{name} (container)"));
+    let members: Vec<String> = test.nodes.iter().cloned().chain(containers).collect();
+    let members = members.join(", ");
     if test.attribute.is_empty() {
-        format!("{}: {nodes}\n", test.name)
+        format!("{}: {members}\n", test.name)
     } else {
-        format!("{} ({}): {nodes}\n", test.attribute, test.name)
+        format!("{} ({}): {members}\n", test.attribute, test.name)
     }
 }
 
@@ -99,13 +104,17 @@ fn describe(manifest: &Manifest) -> String {
             node.start_script.display()
         )
     });
+    let containers = manifest
+        .containers
+        .keys()
+        .map(|name| format!("  {name}: a container, which cannot be run yet\n"));
     let head = format!(
         "{}: {} machine(s), at most {} s\n",
         manifest.name,
         manifest.nodes.len(),
         manifest.global_timeout_s
     );
-    [head].into_iter().chain(nodes).collect()
+    [head].into_iter().chain(nodes).chain(containers).collect()
 }
 
 fn json(value: &impl serde::Serialize) -> String {

@@ -27,6 +27,9 @@ pub struct Source {
     /// Set an option of Nix.
     #[arg(long = "option", num_args = 2, value_names = ["NAME", "VALUE"])]
     options: Vec<String>,
+    /// Accepted; evaluations see the environment, as those of nix-build.
+    #[arg(long = "impure")]
+    _impure: bool,
     /// Show where in the Nix code an error came from.
     #[arg(long)]
     show_trace: bool,
@@ -139,14 +142,18 @@ fn absolute_reference(reference: &str) -> Result<String, Failed> {
         Some(folder) => ("path:", folder),
         None => ("", reference),
     };
-    let is_folder = folder.is_empty() || folder.starts_with(['.', '/']);
+    let is_folder = folder.is_empty() || folder.starts_with(['.', '/', '?']);
     if scheme.is_empty() && !is_folder {
         return Ok(reference.to_owned());
     }
+    let (folder, parameters) = match folder.split_once('?') {
+        Some((folder, parameters)) => (folder, format!("?{parameters}")),
+        None => (folder, String::new()),
+    };
     let folder = if folder.is_empty() { "." } else { folder };
     let absolute = std::fs::canonicalize(folder)
         .map_err(|error| Failed::Usage(format!("the flake {folder}: {error}")))?;
-    Ok(format!("{scheme}{}", absolute.display()))
+    Ok(format!("{scheme}{}{parameters}", absolute.display()))
 }
 
 /// clap gives the values of options that take two as one list.

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::error::Failed;
+use crate::child::on_path;
 use crate::language::check::{Finding, Severity, Surroundings};
 use crate::language::{Vocabulary, stub};
 use crate::origin::Origin;
-use crate::qemu::on_path;
 
 /// What to say where it is not.
 pub const MISSING: &str = "types are checked by the program `ty', which is not on PATH: \

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sources::{Doubt, Input, inputs};
 use super::stamp::Stamp;
+use crate::child::on_path;
 
 /// With more files of the user's than this, as of a whole nixpkgs outside the
 /// store, looking through them would take longer than evaluating.
@@ -36,10 +37,18 @@ const VARIABLES: [&str; 6] = [
 /// Configuration that Nix and nixpkgs read, below the home folder.
 const CONFIGURATION: [&str; 3] = [".config/nix", ".config/nixpkgs", ".nixpkgs"];
 
-/// Where Nix looks for nixpkgs when nothing else is said.
-const CHANNELS: [&str; 2] = [
+/// Variables that name more of it.
+const CONFIGURATION_VARIABLES: [&str; 3] =
+    ["NIX_CONF_DIR", "NIX_USER_CONF_FILES", "NIXPKGS_CONFIG"];
+
+/// Where Nix looks for nixpkgs when nothing else is said; the relative ones
+/// below the home folder.
+const CHANNELS: [&str; 5] = [
     "/nix/var/nix/profiles/per-user/root/channels",
     "/root/.nix-defexpr/channels",
+    ".nix-defexpr/channels",
+    ".local/state/nix/profiles/channels",
+    ".local/state/nix/defexpr/channels",
 ];
 
 /// What was asked: anything that can make another answer, but for files.
@@ -83,7 +92,8 @@ impl Question {
     /// path leads to what is not a folder here.
     #[must_use]
     pub fn new(arguments: Vec<String>, includes: &[String]) -> Option<Self> {
-        let environment: BTreeMap<String, String> = std::env::vars()
+        let environment: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| name.starts_with("NIX") || VARIABLES.contains(&name.as_str()))
             .collect();
         let mut search = BTreeMap::new();
@@ -91,7 +101,10 @@ impl Question {
             .get("NIX_PATH")
             .map(String::as_str)
             .unwrap_or_default();
-        if entries.contains("://") {
+        if ["://", "flake:", "channel:"]
+            .iter()
+            .any(|scheme| entries.contains(scheme))
+        {
             return None;
         }
         for entry in includes
@@ -107,9 +120,11 @@ impl Question {
                 search.entry(format!("{name}={entry}")).or_insert(path);
             }
         }
-        for channel in CHANNELS.map(|folder| Path::new(folder).join("nixpkgs")) {
-            if let Ok(path) = fs::canonicalize(&channel) {
-                search.insert(channel.display().to_string(), path);
+        for folder in CHANNELS.map(|folder| home().join(folder)) {
+            for channel in [folder.clone(), folder.join("nixpkgs")] {
+                if let Ok(path) = fs::canonicalize(&channel) {
+                    search.insert(format!("={}", channel.display()), path);
+                }
             }
         }
         Some(Self {
@@ -166,26 +181,26 @@ impl Cache<'_> {
         begin: SystemTime,
         said: Said,
     ) -> Result<Entry, Doubt> {
-        let users: Vec<&PathBuf> = read.iter().filter(|file| !self.is_fixed(file)).collect();
+        let users: Vec<PathBuf> = read
+            .iter()
+            .filter(|file| !self.is_fixed(file))
+            .map(|file| {
+                if file.is_dir() {
+                    file.join("default.nix")
+                } else {
+                    file.clone()
+                }
+            })
+            .collect();
         if users.len() > MOST_FILES {
             return Err(Doubt(format!("{} files outside the store", users.len())));
         }
-        let mut paths: Vec<PathBuf> = users.iter().map(|file| (*file).clone()).collect();
-        let home = std::env::var_os("HOME")
-            .map(PathBuf::from)
-            .unwrap_or_default();
-        paths.push(PathBuf::from("/etc/nix"));
-        paths.extend(CONFIGURATION.map(|name| home.join(name)));
-        // Such as the index of the built-in guests.
-        paths.extend(
-            question
-                .search
-                .values()
-                .filter(|path| path.is_file())
-                .cloned(),
-        );
+        let mut paths = users.clone();
+        paths.extend(configuration()?);
+        // Such as the index of the built-in guests, and overlays.
+        paths.extend(question.search.values().cloned());
         let mut variables = Vec::new();
-        for file in users {
+        for file in &users {
             let text = fs::read_to_string(file)
                 .map_err(|error| Doubt(format!("{}: {error}", file.display())))?;
             for input in inputs(file, &text, self.stand_in)? {
@@ -205,8 +220,12 @@ impl Cache<'_> {
             .into_iter()
             .filter(|path| !self.is_fixed(path))
             .map(|path| {
-                let stamp = Stamp::of(&path)
-                    .ok_or_else(|| Doubt(format!("{} holds too much", path.display())))?;
+                let stamp = Stamp::of(&path).ok_or_else(|| {
+                    Doubt(format!(
+                        "{} holds too much, or links to folders",
+                        path.display()
+                    ))
+                })?;
                 if stamp.is_newer_than(begin) {
                     return Err(Doubt(format!("{} has just changed", path.display())));
                 }
@@ -235,7 +254,10 @@ impl Cache<'_> {
     }
 
     fn is_fixed(&self, path: &Path) -> bool {
-        path.starts_with("/nix/store") || path.starts_with(self.own)
+        // Nix has some files in itself, `<nix/derivation-internal.nix>` before
+        // 2.27 and `«nix-internal»/…` since then.
+        let is_nix = path.to_string_lossy().starts_with(['<', '«']);
+        is_nix || path.starts_with("/nix/store") || path.starts_with(self.own)
     }
 
     fn write(&self, entry: &Entry) -> std::io::Result<()> {
@@ -258,9 +280,43 @@ impl Cache<'_> {
     }
 }
 
-/// This program: another build may ask in another way.
+/// This program, of which another build may ask in another way, and Nix.
 fn program() -> String {
-    let file = std::env::current_exe().ok();
-    let stamp = file.as_deref().and_then(Stamp::of);
-    format!("{stamp:?}")
+    let files = [std::env::current_exe().ok(), on_path("nix-instantiate")];
+    let stamps = files.map(|file| file.as_deref().and_then(Stamp::of));
+    format!("{stamps:?}")
+}
+
+fn home() -> PathBuf {
+    std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .unwrap_or_default()
+}
+
+/// The files and folders of configuration.
+fn configuration() -> Result<Vec<PathBuf>, Doubt> {
+    let mut paths = vec![PathBuf::from("/etc/nix")];
+    paths.extend(CONFIGURATION.map(|name| home().join(name)));
+    if let Some(folder) = std::env::var_os("XDG_CONFIG_HOME") {
+        paths.extend(["nix", "nixpkgs"].map(|name| Path::new(&folder).join(name)));
+    }
+    for variable in CONFIGURATION_VARIABLES {
+        let value = std::env::var_os(variable).unwrap_or_default();
+        paths.extend(std::env::split_paths(&value).filter(|path| path.is_absolute()));
+    }
+    for path in &paths {
+        for file in [path.clone(), path.join("nix.conf")] {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            if text.lines().any(leads_elsewhere) {
+                return Err(Doubt(format!("{} leads to other files", file.display())));
+            }
+        }
+    }
+    Ok(paths)
+}
+
+/// A line of nix.conf by which more is read than the file.
+fn leads_elsewhere(line: &str) -> bool {
+    let word = line.split([' ', '\t', '=']).next().unwrap_or_default();
+    ["include", "!include", "nix-path", "extra-nix-path"].contains(&word)
 }

@@ -118,6 +118,7 @@ pub struct TestNames {
     pub attribute: String,
     pub name: String,
     pub nodes: Vec<String>,
+    pub containers: Vec<String>,
 }
 
 /// Why a file does not evaluate.
@@ -256,7 +257,11 @@ pub(super) async fn instantiate<T: Answer>(
         let answer = String::from_utf8_lossy(&output.stdout).into_owned();
         let items = serde_json::from_str(&answer).map_err(EvalError::BadManifest)?;
         if let Some(question) = question {
-            let read: Vec<PathBuf> = told.lines().filter_map(evaluated_file).collect();
+            let mut read: Vec<PathBuf> = told.lines().filter_map(evaluated_file).collect();
+            if let Place::File(file) = &evaluation.place {
+                // Nix tells where a link leads to, and not of the link.
+                read.push(test_file(file)?);
+            }
             cache.remember(question, &read, begin, Said { answer, remarks });
         }
         return Ok(items);
@@ -278,7 +283,9 @@ fn question(command: &std::process::Command, evaluation: &Evaluation) -> Option<
         return None;
     }
     // Expressions may read anything.
-    let is_plain = |text: &str| !text.contains(['/', '<', '(', '.']) && !text.contains("builtins");
+    let is_plain = |text: &str| {
+        !text.contains(['/', '<', '(', '.']) && !text.contains("builtins") && !text.contains("__")
+    };
     let expressions = &evaluation.arguments.expressions;
     if !expressions.iter().all(|(_, text)| is_plain(text)) {
         return None;
@@ -405,8 +412,13 @@ pub(super) fn flake_file(reference: &str) -> PathBuf {
         .iter()
         .find_map(|scheme| reference.strip_prefix(scheme))
         .unwrap_or(reference);
-    let folder = address.split('?').next().unwrap_or(address);
-    Path::new(folder).join("flake.nix")
+    let (folder, parameters) = address.split_once('?').unwrap_or((address, ""));
+    let inner = parameters
+        .split('&')
+        .find_map(|parameter| parameter.strip_prefix("dir="));
+    Path::new(folder)
+        .join(inner.unwrap_or_default())
+        .join("flake.nix")
 }
 
 /// The file itself, or the `default.nix` of a folder; absolute.

@@ -25,14 +25,12 @@ pub enum Input {
 pub struct Doubt(pub String);
 
 /// Functions that read files, besides those that evaluate them.
-const READERS: [&str; 12] = [
+const READERS: [&str; 10] = [
     "readFile",
     "readDir",
     "readFileType",
     "pathExists",
     "hashFile",
-    "filterSource",
-    "findFile",
     "storePath",
     "toPath",
     "importJSON",
@@ -41,13 +39,20 @@ const READERS: [&str; 12] = [
 ];
 
 /// What is never the same twice, or may change where nobody sees it.
-const NEVER: [&str; 5] = [
+const NEVER: [&str; 9] = [
     "currentTime",
-    "getFlake",
-    "fetchTree",
-    "fetchMercurial",
+    "curPos",
+    "dirOf",
     "exec",
+    "fetchMercurial",
+    "fetchTree",
+    "filterSource",
+    "findFile",
+    "getFlake",
 ];
+
+/// Functions whose result may change where nobody sees it, unless it is fixed.
+const FETCHERS: [&str; 3] = ["fetchTarball", "fetchGit", "fetchurl"];
 
 /// What the text of the Nix file at `file` depends on. Where `stand_in` is
 /// true, a nixpkgs that it fetches is never fetched.
@@ -59,11 +64,7 @@ pub fn inputs(file: &Path, text: &str, stand_in: bool) -> Result<Vec<Input>, Dou
     for node in rnix::Root::parse(text).tree().syntax().descendants() {
         reading.visit(node)?;
     }
-    match &reading.reads_computed {
-        // The path may be made of one of the strings.
-        Some(name) if reading.has_absolute_strings => Err(reading.doubt(name)),
-        _ => Ok(reading.found),
-    }
+    Ok(reading.found)
 }
 
 /// The paths that the text of the Nix file at `file` names, whatever else it
@@ -87,9 +88,6 @@ struct Reading<'a> {
     folder: &'a Path,
     stand_in: bool,
     found: Vec<Input>,
-    /// The function that reads a path which is not written down.
-    reads_computed: Option<String>,
-    has_absolute_strings: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -99,8 +97,6 @@ impl<'a> Reading<'a> {
             folder: file.parent().unwrap_or(Path::new("/")),
             stand_in,
             found: Vec::new(),
-            reads_computed: None,
-            has_absolute_strings: false,
         }
     }
 
@@ -110,82 +106,200 @@ impl<'a> Reading<'a> {
 
     fn visit(&mut self, node: rnix::SyntaxNode) -> Result<(), Doubt> {
         if let Some(path) = ast::Path::cast(node.clone()) {
-            self.found.push(path_input(&path, self.folder)?);
+            self.visit_path(&path)
         } else if let Some(string) = ast::Str::cast(node.clone()) {
-            self.visit_string(&string);
+            self.visit_string(&string)
         } else if let Some(name) = ast::Ident::cast(node).and_then(|name| name.ident_token()) {
-            self.visit_name(&name)?;
+            self.visit_name(&name)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn visit_path(&mut self, path: &ast::Path) -> Result<(), Doubt> {
+        let parts = path.parts();
+        let Some(InterpolPart::Literal(content)) = parts.first() else {
+            return Err(self.doubt("a path that is computed"));
+        };
+        let text = content.text();
+        if path.is_search() {
+            let name = text.trim_matches(['<', '>']);
+            let name = name.split('/').next().unwrap_or(name);
+            self.found.push(Input::Search(name.to_owned()));
+            return Ok(());
+        }
+        let is_whole = parts.len() == 1;
+        let text = match text.rfind('/') {
+            Some(end) if !is_whole => &text[..=end],
+            _ => text,
+        };
+        let behind = behind(path);
+        let known = path_of(text, self.folder)?;
+        let parent = known.parent().map(Path::to_owned);
+        self.found.push(Input::Path(match behind {
+            Behind::Name => parent.unwrap_or(known),
+            _ => known,
+        }));
+        // What is computed may lead up and out again.
+        if (is_whole && !matches!(behind, Behind::Computed)) || is_imported(path.syntax()) {
+            Ok(())
+        } else {
+            Err(self.doubt("a path that is computed"))
+        }
+    }
+
+    fn visit_string(&mut self, string: &ast::Str) -> Result<(), Doubt> {
+        if let Some(name) = selected(string)
+            && (NEVER.contains(&name.as_str())
+                || READERS.contains(&name.as_str())
+                || FETCHERS.contains(&name.as_str())
+                || name == "getEnv")
+        {
+            return Err(self.doubt(&name));
+        }
+        if let Some(path) = absolute(string).filter(|path| path.is_file()) {
+            self.found.push(Input::Path(path));
         }
         Ok(())
     }
 
-    fn visit_string(&mut self, string: &ast::Str) {
-        let Some(path) = absolute(string) else {
-            return;
-        };
-        // `"/x"' after a path is a part of another one, mostly.
-        let top: PathBuf = path.iter().take(2).collect();
-        self.has_absolute_strings |= top.exists();
-        if path.is_file() {
-            self.found.push(Input::Path(path));
-        }
-    }
-
     fn visit_name(&mut self, name: &rnix::SyntaxToken) -> Result<(), Doubt> {
         let argument = argument_of(name);
-        match name.text() {
+        // Each of these has a second name, such as `__getEnv'.
+        match name.text().trim_start_matches("__") {
             never if NEVER.contains(&never) => return Err(self.doubt(never)),
             "getEnv" => {
                 let variable = argument.as_ref().and_then(literal);
                 let variable = variable.ok_or_else(|| self.doubt("getEnv"))?;
                 self.found.push(Input::Variable(variable));
             }
-            fetch @ ("fetchTarball" | "fetchGit" | "fetchurl")
-                if !argument
-                    .as_ref()
-                    .is_some_and(|argument| is_fixed(argument, self.stand_in)) =>
+            fetch
+                if FETCHERS.contains(&fetch)
+                    && !argument
+                        .as_ref()
+                        .is_some_and(|argument| is_fixed(argument, self.stand_in)) =>
             {
                 return Err(self.doubt(fetch));
             }
-            reader if READERS.contains(&reader) && !argument.as_ref().is_some_and(is_path) => {
-                self.reads_computed = Some(reader.to_owned());
+            reader if READERS.contains(&reader) => self.visit_read(reader, argument)?,
+            // `builtins.path { path = …; }'
+            "path" => {
+                if let Some(read) = argument.as_ref().and_then(|set| entry(set, "path")) {
+                    self.visit_read("builtins.path", Some(read))?;
+                }
             }
             _ => {}
         }
         Ok(())
     }
-}
 
-fn is_path(expression: &Expr) -> bool {
-    ast::Path::can_cast(expression.syntax().kind())
-}
-
-/// A path literal: up to what is computed in it.
-fn path_input(path: &ast::Path, folder: &Path) -> Result<Input, Doubt> {
-    let parts = path.parts();
-    let Some(InterpolPart::Literal(content)) = parts.first() else {
-        return Ok(Input::Path(folder.to_owned()));
-    };
-    let text = content.text();
-    if path.is_search() {
-        let name = text.trim_matches(['<', '>']);
-        let name = name.split('/').next().unwrap_or(name);
-        return Ok(Input::Search(name.to_owned()));
+    /// What is read has to be written down; path literals are visited by themselves.
+    fn visit_read(&mut self, reader: &str, argument: Option<Expr>) -> Result<(), Doubt> {
+        let argument = argument.ok_or_else(|| self.doubt(reader))?;
+        if let Some(text) = literal(&argument).filter(|text| text.starts_with('/')) {
+            self.found.push(Input::Path(PathBuf::from(text)));
+            return Ok(());
+        }
+        if is_path(&argument) {
+            Ok(())
+        } else {
+            Err(self.doubt(reader))
+        }
     }
-    let is_whole = parts.len() == 1;
-    let text = match text.rfind('/') {
-        Some(end) if !is_whole => &text[..=end],
-        _ => text,
-    };
-    let path = match text.strip_prefix("~/") {
+}
+
+/// A path literal, or one with strings behind it.
+fn is_path(expression: &Expr) -> bool {
+    match expression {
+        Expr::Paren(paren) => paren.expr().is_some_and(|inner| is_path(&inner)),
+        Expr::BinOp(sum) => sum.lhs().is_some_and(|left| is_path(&left)),
+        other => ast::Path::can_cast(other.syntax().kind()),
+    }
+}
+
+/// What is put behind a path with `+`.
+enum Behind {
+    Nothing,
+    /// As in `./id + ".txt"`: it is another file beside it.
+    Name,
+    /// As in `./folder + "/id.txt"`.
+    Below,
+    /// It cannot be told, or leads up.
+    Computed,
+}
+
+fn behind(path: &ast::Path) -> Behind {
+    let mut node = path.syntax().clone();
+    let mut behind = Behind::Nothing;
+    while let Some(parent) = node.parent() {
+        if let Some(sum) = ast::BinOp::cast(parent.clone()) {
+            let is_first = sum.lhs().is_some_and(|left| left.syntax() == &node);
+            if sum.operator() != Some(ast::BinOpKind::Add) || !is_first {
+                break;
+            }
+            behind = match (behind, sum.rhs().as_ref().and_then(literal)) {
+                (_, None) => return Behind::Computed,
+                (_, Some(text)) if text.contains("..") => return Behind::Computed,
+                (Behind::Nothing, Some(text)) if text.starts_with('/') => Behind::Below,
+                (Behind::Nothing, Some(_)) => Behind::Name,
+                (more, Some(_)) => more,
+            };
+        } else if !ast::Paren::can_cast(parent.kind()) {
+            break;
+        }
+        node = parent;
+    }
+    behind
+}
+
+/// Whether it is what `import` takes: Nix tells of the file itself.
+fn is_imported(path: &rnix::SyntaxNode) -> bool {
+    let mut node = path.clone();
+    while let Some(parent) = node.parent() {
+        if let Some(apply) = ast::Apply::cast(parent.clone()) {
+            return matches!(apply.lambda(), Some(Expr::Ident(name)) if name.to_string() == "import");
+        }
+        if !ast::Paren::can_cast(parent.kind()) && !ast::BinOp::can_cast(parent.kind()) {
+            return false;
+        }
+        node = parent;
+    }
+    false
+}
+
+fn path_of(text: &str, folder: &Path) -> Result<PathBuf, Doubt> {
+    match text.strip_prefix("~/") {
         Some(rest) => {
             let home = std::env::var_os("HOME")
                 .ok_or_else(|| Doubt("there is no home folder".to_owned()))?;
-            PathBuf::from(home).join(rest)
+            Ok(PathBuf::from(home).join(rest))
         }
-        None => folder.join(text),
+        None => Ok(folder.join(text)),
+    }
+}
+
+/// The name that a string is for in `set."name"`.
+fn selected(string: &ast::Str) -> Option<String> {
+    let path = string.syntax().parent()?;
+    let is_selected = ast::Attrpath::can_cast(path.kind())
+        && path
+            .parent()
+            .is_some_and(|parent| ast::Select::can_cast(parent.kind()));
+    is_selected.then(|| literal(&Expr::Str(string.clone())))?
+}
+
+/// The value of a name in a set that is written down.
+fn entry(set: &Expr, name: &str) -> Option<Expr> {
+    let Expr::AttrSet(set) = set else {
+        return None;
     };
-    Ok(Input::Path(path))
+    set.attrpath_values()
+        .find(|entry| {
+            entry
+                .attrpath()
+                .is_some_and(|path| path.syntax().text() == name)
+        })?
+        .value()
 }
 
 /// The beginning of a string that names an absolute path outside the store.
@@ -274,7 +388,15 @@ mod tests {
             paths("{ a = builtins.readFile ./a.txt; b = ./lib + \"/b\"; }"),
             [Path::new("/home/me/./a.txt"), Path::new("/home/me/./lib")]
         );
-        assert_eq!(paths("n: ./sub/${n}.json"), [Path::new("/home/me/./sub/")]);
+        assert_eq!(
+            paths("n: import ./sub/${n}.nix"),
+            [Path::new("/home/me/./sub/")]
+        );
+        // What is meant lies beside it.
+        assert_eq!(
+            paths("builtins.readFile (./sub/id + \".txt\")"),
+            [Path::new("/home/me/./sub")]
+        );
         assert_eq!(paths("import /etc/x.nix"), [Path::new("/etc/x.nix")]);
     }
 
@@ -295,13 +417,28 @@ mod tests {
             "(builtins.fetchGit { url = \"x\"; ref = \"main\"; })",
             "builtins.getFlake \"x\"",
             "builtins.readFile (\"/etc/\" + name)",
+            "builtins.readFile (dir + \"/x\")",
+            "builtins.readFile ./s/${\"..\"}/id.txt",
+            "builtins.readFile (./. + \"/../id.txt\")",
+            "builtins.readFile (dirOf ./sub + \"/id.txt\")",
+            "builtins.readFile __curPos.file",
+            "builtins.path { path = dir; }",
+            "builtins.filterSource f ./x",
+            "builtins.\"getEnv\" \"FOO\"",
+            "__currentTime",
+            "__readFile name",
+            "map builtins.readFile files",
+            "./a + name",
         ] {
             assert!(of(text).is_err(), "{text}");
         }
         for text in [
             "fetchTarball { url = \"https://x\"; sha256 = \"0\"; }",
             "builtins.fetchGit { url = \"x\"; rev = \"0\"; }",
-            "builtins.readFile (dir + \"/x\")",
+            "import ./lib/${name}.nix",
+            "import (./lib + \"/${name}.nix\")",
+            "builtins.path { path = ./x; name = \"x\"; }",
+            "{ systemd.services.x.path = [ pkgs.jq ]; }",
             "{ fileSystems.\"/\" = { }; dataDir = \"/var/lib/x\"; }",
         ] {
             assert!(of(text).is_ok(), "{text}");

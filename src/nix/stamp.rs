@@ -22,7 +22,8 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of what is at `path`; None for a folder with too much in it.
+    /// The stamp of what is at `path`; None for a folder with too much in it, or
+    /// with links to folders, whose members can be read through it.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let mut hasher = DefaultHasher::new();
@@ -38,6 +39,9 @@ impl Stamp {
             };
             entries += 1;
             if entries > MOST_ENTRIES {
+                return None;
+            }
+            if entry.depth() > 0 && entry.path_is_symlink() && leads_to_folder(entry.path()) {
                 return None;
             }
             entry.path().hash(&mut hasher);
@@ -62,6 +66,12 @@ impl Stamp {
         let slack = 20_000_000;
         self.changed_ns + slack >= i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
     }
+}
+
+/// Whether it is a link to a folder that may change, unlike those of the store.
+fn leads_to_folder(link: &Path) -> bool {
+    std::fs::canonicalize(link)
+        .is_ok_and(|target| target.is_dir() && !target.starts_with("/nix/store"))
 }
 
 fn hash_metadata(metadata: Option<&Metadata>, hasher: &mut DefaultHasher) -> i128 {

@@ -11,7 +11,7 @@ mod shell;
 pub use accelerator::{Accelerator, AcceleratorChoice};
 pub use console::Console;
 pub use health::{Alarm, Health, Sickness, Trouble};
-pub use process::{Exit, Launch, PATIENCE, Process, ProcessError, on_path};
+pub use process::{Exit, Launch, PATIENCE, Process, ProcessError};
 pub use protocol::Protocol;
 pub use qmp::{Key, Link, Qmp, QmpError};
 pub use shell::{

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -203,15 +203,6 @@ async fn wait(mut child: Child, killed: Arc<AtomicBool>, sender: watch::Sender<O
         words: String::from_utf8_lossy(&words).trim().to_owned(),
         killed: killed.load(Ordering::Relaxed),
     }));
-}
-
-/// Finds a program on PATH.
-#[must_use]
-pub fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder: PathBuf| folder.join(program))
-        .find(|candidate: &PathBuf| Path::is_file(candidate))
 }
 
 /// How long QEMU is given to answer what it is asked to do at once.

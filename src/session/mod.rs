@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use crate::child::on_path;
 use crate::event::{Event, Events, Failure, Level, Verdict, round};
 use crate::language::MOCK_WORDS;
 use crate::machine::{Lifetime, Machine, Surroundings, console_log};
 use crate::manifest::{Manifest, Node};
 use crate::network::Network;
 use crate::origin::Origin;
-use crate::qemu::{AcceleratorChoice, Alarm, on_path};
+use crate::qemu::{AcceleratorChoice, Alarm};
 use crate::script::{
     Engine, Folders, Host, MachineFactory, Manner, Restart, Script, Subtests, Tape,
     python_packages, restore_terminal,
