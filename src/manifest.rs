@@ -85,6 +85,19 @@ impl Node {
     }
 }
 
+impl Manifest {
+    /// The machine's name of a node: that of its run script, which is its host
+    /// name, or the node's where others have the same host name. None where
+    /// the run script is not named after a machine.
+    #[must_use]
+    pub fn machine_name<'a>(&'a self, node_name: &'a str) -> Option<&'a str> {
+        let name = self.nodes.get(node_name)?.machine_name()?;
+        let owners = self.nodes.values().map(Node::machine_name);
+        let is_only = owners.filter(|owner| *owner == Some(name)).count() == 1;
+        Some(if is_only { name } else { node_name })
+    }
+}
+
 /// The name of a node in the script: what Python takes for a name.
 #[must_use]
 pub fn python_name(node: &str) -> String {

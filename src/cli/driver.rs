@@ -26,6 +26,10 @@ use crate::report::{Above, Output};
 use crate::script::Manner;
 use crate::session::{self, Past};
 
+/// What the driver of 2020 called by this name.
+const OWN_SCRIPT: &str =
+    "def test_script():\n    import os\n    exec(os.environ[\"testScript\"], globals())\n\n\n";
+
 /// What nixpkgs' driver grants a test that says nothing.
 const DEFAULT_TIMEOUT_S: u64 = 3600;
 
@@ -43,6 +47,18 @@ pub struct DriverCommand {
     /// The machines' start scripts [default: $startScripts].
     #[arg(long, value_name = "FILE", num_args = 0..)]
     start_scripts: Option<Vec<PathBuf>>,
+    /// The machines' names, in the order of their start scripts [default: $vmNames].
+    #[arg(long, value_name = "NAME", num_args = 0..)]
+    vm_names: Option<Vec<String>>,
+    /// The same as --start-scripts [default: $vmStartScripts].
+    #[arg(long, value_name = "FILE", num_args = 0.., conflicts_with = "start_scripts")]
+    vm_start_scripts: Option<Vec<PathBuf>>,
+    /// The containers' names; they cannot be run yet [default: $containerNames].
+    #[arg(long, value_name = "NAME", num_args = 0..)]
+    container_names: Option<Vec<String>>,
+    /// Accepted, and without effect.
+    #[arg(long, value_name = "FILE", num_args = 0..)]
+    container_start_scripts: Option<Vec<PathBuf>>,
     /// The virtual networks [default: $vlans or $VLANS].
     #[arg(long, value_name = "NUMBER", num_args = 0..)]
     vlans: Option<Vec<u32>>,
@@ -87,6 +103,8 @@ struct Configuration {
     vlans: Vec<u32>,
     global_timeout: u64,
     test_script: PathBuf,
+    #[serde(default)]
+    enable_ssh_backdoor: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,24 +112,48 @@ struct Member {
     start_script: PathBuf,
 }
 
+/// A machine, as far as the command line tells.
+struct Start {
+    /// None where only its start script knows.
+    name: Option<String>,
+    script: PathBuf,
+}
+
 /// What is to be run.
 struct Subject {
     manifest: Manifest,
     origin: Origin,
+    /// What was asked for and changes nothing.
+    without_effect: Vec<&'static str>,
+}
+
+impl Subject {
+    fn new(manifest: Manifest, origin: Origin) -> Self {
+        Self {
+            manifest,
+            origin,
+            without_effect: Vec::new(),
+        }
+    }
 }
 
 impl DriverCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
         self.conduct.subtests()?;
-        let Subject { manifest, origin } = self.subject()?;
+        let Subject {
+            manifest,
+            origin,
+            without_effect,
+        } = self.subject()?;
         self.conduct.check(&manifest.name, &origin, &manifest)?;
         session::preflight(&manifest)?;
-        let folder = match &self.output {
-            Some(folder) => folder.clone(),
-            None => env::current_dir()?,
+        let folder = match (&self.output, env::var_os("out")) {
+            (Some(folder), _) => folder.clone(),
+            (None, Some(folder)) if self.is_of_2020() => PathBuf::from(folder),
+            (None, _) => env::current_dir()?,
         };
         let output = Output::beside(&folder, &manifest.name)?;
-        let manner = if self.interactive {
+        let manner = if self.interactive || self.is_prompt_of_2020() {
             Manner::Prompt(Above::default())
         } else {
             Manner::Script
@@ -120,7 +162,7 @@ impl DriverCommand {
             let mut interrupts = interrupts()?;
             let output_folder = output.folder().to_owned();
             let telling = self.conduct.tell(output, &manner)?;
-            for word in self.without_effect() {
+            for word in self.without_effect().into_iter().chain(without_effect) {
                 let text = format!("{word} has no effect on this driver");
                 telling.events.note(Level::Warning, text);
             }
@@ -154,6 +196,18 @@ impl DriverCommand {
         Ok(ExitCode::from(exit_code(outcome.verdict)))
     }
 
+    /// The driver of 2020 takes the machines' start scripts as arguments.
+    fn is_of_2020(&self) -> bool {
+        self.files.iter().any(|file| is_start(file))
+    }
+
+    /// It opened a prompt where it was not told what to execute.
+    fn is_prompt_of_2020(&self) -> bool {
+        self.files.iter().all(|file| is_start(file))
+            && self.is_of_2020()
+            && env::var_os("tests").is_none()
+    }
+
     fn states(&self) -> Lifetime {
         if self.keep_machine_state {
             Lifetime::Beyond
@@ -179,18 +233,14 @@ impl DriverCommand {
         if let Some(file) = &self.manifest {
             let manifest = read_manifest(file)?;
             let origin = read_script(&manifest.test_script)?;
-            return Ok(Subject { manifest, origin });
+            return Ok(Subject::new(manifest, origin));
         }
         if let Some(file) = &self.config {
             let configuration: Configuration = parse(file, read_json(file)?)?;
             return configuration.subject();
         }
         let (start_scripts, script) = self.files.iter().cloned().partition(|file| is_start(file));
-        let start_scripts = match (&self.start_scripts, start_scripts) {
-            (Some(given), _) => given.clone(),
-            (None, files) if !Vec::is_empty(&files) => files,
-            (None, _) => words("startScripts").map(PathBuf::from).collect(),
-        };
+        let starts = self.starts(start_scripts)?;
         let vlans = match &self.vlans {
             Some(vlans) => vlans.clone(),
             None => vlans()?,
@@ -200,29 +250,67 @@ impl DriverCommand {
             Err(_) => DEFAULT_TIMEOUT_S,
         };
         let (path, origin) = script_of(&script)?;
-        Ok(Subject {
-            manifest: manifest_of(&path, &start_scripts, vlans, timeout),
-            origin,
-        })
+        let mut manifest = manifest_of(&path, starts, vlans, timeout);
+        let containers = match &self.container_names {
+            Some(names) => names.clone(),
+            None => words("containerNames").collect(),
+        };
+        manifest.containers = containers
+            .into_iter()
+            .map(|name| (name, serde_json::Value::Null))
+            .collect();
+        Ok(Subject::new(manifest, origin))
+    }
+
+    /// The machines: those of the options, of the arguments, or of the variables.
+    fn starts(&self, arguments: Vec<PathBuf>) -> Result<Vec<Start>, Failed> {
+        let scripts = match (&self.start_scripts, &self.vm_start_scripts) {
+            (Some(given), _) | (None, Some(given)) => given.clone(),
+            (None, None) if !arguments.is_empty() => arguments,
+            (None, None) => words("startScripts")
+                .chain(words("vmStartScripts"))
+                .map(PathBuf::from)
+                .collect(),
+        };
+        let names: Vec<String> = match &self.vm_names {
+            Some(names) => names.clone(),
+            None => words("vmNames").collect(),
+        };
+        if !names.is_empty() && names.len() != scripts.len() {
+            return Err(Failed::Usage(format!(
+                "there are {} names of machines for {} start scripts",
+                names.len(),
+                scripts.len()
+            )));
+        }
+        let names = names.into_iter().map(Some).chain(std::iter::repeat(None));
+        let starts = scripts
+            .into_iter()
+            .zip(names)
+            .map(|(script, name)| Start { name, script });
+        Ok(starts.collect())
     }
 }
 
 impl Configuration {
     fn subject(self) -> Result<Subject, Failed> {
         let origin = read_script(&self.test_script)?;
-        let start_scripts: Vec<PathBuf> = self
-            .vms
-            .into_values()
-            .map(|machine| machine.start_script)
-            .collect();
+        let machines = self.vms.into_iter().map(|(name, machine)| Start {
+            name: Some(name),
+            script: machine.start_script,
+        });
         let mut manifest = manifest_of(
             &self.test_script,
-            &start_scripts,
+            machines.collect(),
             self.vlans,
             self.global_timeout,
         );
         manifest.containers = self.containers;
-        Ok(Subject { manifest, origin })
+        let mut subject = Subject::new(manifest, origin);
+        if self.enable_ssh_backdoor {
+            subject.without_effect.push("enable_ssh_backdoor");
+        }
+        Ok(subject)
     }
 }
 
@@ -256,17 +344,24 @@ fn script_of(files: &[PathBuf]) -> Result<(PathBuf, Origin), Failed> {
             )));
         }
     }
+    let own = env::var("testScript").ok();
     // `tests' is what the driver of 2020 executed: usually "the test's own script".
     let tests = env::var("tests").ok();
     let tests = tests.filter(|text| !text.contains("testScript"));
-    let text = tests
-        .or_else(|| env::var("testScript").ok())
-        .ok_or_else(|| {
-            Failed::Usage("there is no script: give one, or set testScript or --config".to_owned())
-        })?;
+    let text = match (tests, own) {
+        (Some(tests), Some(_)) if tests.contains("test_script") => OWN_SCRIPT.to_owned() + &tests,
+        (Some(tests), _) => tests,
+        (None, Some(own)) => own,
+        (None, None) => {
+            return Err(Failed::Usage(
+                "there is no script: give one, or set testScript or --config".to_owned(),
+            ));
+        }
+    };
     // Since 2021 the variable names the script's file.
     let file = PathBuf::from(&text);
-    if file.is_absolute() && file.is_file() {
+    let is_name = file.is_absolute() || file.extension().is_some_and(|end| end == "py");
+    if is_name && !text.contains('\n') {
         return Ok((file.clone(), read_script(&file)?));
     }
     Ok((PathBuf::new(), Origin::of_text(text)))
@@ -274,13 +369,13 @@ fn script_of(files: &[PathBuf]) -> Result<(PathBuf, Origin), Failed> {
 
 fn manifest_of(
     script: &Path,
-    start_scripts: &[PathBuf],
+    starts: Vec<Start>,
     vlans: Vec<u32>,
     global_timeout_s: u64,
 ) -> Manifest {
-    let nodes = start_scripts.iter().map(|script| {
+    let nodes = starts.into_iter().map(|start| {
         let node = Node {
-            start_script: script.clone(),
+            start_script: start.script,
             system: format!("{}-linux", env::consts::ARCH),
             // Only its start script knows.
             vlans: Vec::new(),
@@ -289,9 +384,10 @@ fn manifest_of(
             guest: Guest::Nixos,
             snapshot_safe: false,
         };
-        let name = node
-            .machine_name()
-            .map_or_else(|| script.display().to_string(), str::to_owned);
+        let name = start
+            .name
+            .or_else(|| node.machine_name().map(str::to_owned))
+            .unwrap_or_else(|| node.start_script.display().to_string());
         (name, node)
     });
     Manifest {

@@ -19,7 +19,7 @@ use crate::child::on_path;
 use crate::event::{Event, Events, Failure, Level, Verdict, round};
 use crate::language::MOCK_WORDS;
 use crate::machine::{Lifetime, Machine, Surroundings, console_log};
-use crate::manifest::{Manifest, Node};
+use crate::manifest::Manifest;
 use crate::network::Network;
 use crate::origin::Origin;
 use crate::qemu::{AcceleratorChoice, Alarm};
@@ -149,7 +149,8 @@ pub async fn run(
 
 /// They are those of machines that the test has not been run on.
 fn forget_consoles(manifest: &Manifest, output_folder: &Path) {
-    for name in manifest.nodes.values().filter_map(Node::machine_name) {
+    let names = manifest.nodes.keys();
+    for name in names.filter_map(|node| manifest.machine_name(node)) {
         // None is there before the first line.
         let _ = std::fs::remove_file(console_log(output_folder, name));
     }
@@ -368,8 +369,8 @@ fn make_machines(
         .nodes
         .iter()
         .map(|(node_name, node)| {
-            let name = node
-                .machine_name()
+            let name = manifest
+                .machine_name(node_name)
                 .ok_or_else(|| SessionError::StartScript(node.start_script.clone()))?;
             let surroundings = Surroundings {
                 state_folder: state_folder(name)?,

@@ -79,17 +79,37 @@ fn three_generations_of_command_lines() {
     );
     assert!(place.path().join("greeting.py").is_file());
 
-    // 2020: start scripts as arguments, and the script's text.
+    // 2020: start scripts as arguments, and the script's text; output goes to $out.
+    for tests in ["exec(os.environ[\"testScript\"])", "test_script()"] {
+        let mut command = place.command(&["driver", start]);
+        command
+            .env("VLANS", "1 1")
+            .env("tests", tests)
+            .env("testScript", text)
+            .env("out", "out-2020");
+        passed(&place.finish(command.spawn().unwrap()), "test");
+    }
+    assert!(place.path().join("out-2020/console/machine.log").is_file());
+    // Without `tests', nobody has run the script.
     let mut command = place.command(&["driver", start]);
-    command
-        .env("VLANS", "1 1")
-        .env("tests", "exec(os.environ[\"testScript\"])")
-        .env("testScript", text);
-    passed(&place.finish(command.spawn().unwrap()), "test");
+    command.env("testScript", text);
+    let ended = place.finish(command.spawn().unwrap());
+    assert!(ended.stdout.contains("left: "), "{}", ended.seen());
 
-    // 2026: a configuration file.
+    // Early in 2026: names beside the start scripts.
+    let script = place.write("named.py", "box.succeed('true')\nprint('the script ran')\n");
+    let mut command = place.command(&["driver", "--vm-names", "box", "--vm-start-scripts", start]);
+    command.env("testScript", script);
+    passed(&place.finish(command.spawn().unwrap()), "named");
+
+    // 2026: a configuration file, whose names are the script's.
+    let text = "machine.succeed('true')\ntwin.succeed('true')\nprint('the script ran')\n";
+    let script = place.write("greeting.py", text);
     let configuration = serde_json::json!({
-        "vms": { "machine": { "name": "machine", "start_script": start } },
+        "vms": {
+            "machine": { "name": "machine", "start_script": start },
+            "twin": { "name": "twin", "start_script": start },
+        },
         "containers": {},
         "vlans": [1],
         "global_timeout": 600,
@@ -168,6 +188,21 @@ fn what_a_driver_cannot_do() {
         )
     );
     let script = place.write("s.py", "");
+    let mut command = place.command(&["driver"]);
+    command.env("testScript", "none.py");
+    assert_eq!(
+        place.finish(command.spawn().unwrap()).seen(),
+        message("the script none.py cannot be read: No such file or directory (os error 2)")
+    );
+    assert_eq!(
+        seen(&["s.py", "--vm-names", "a", "b"]),
+        message("there are 2 names of machines for 0 start scripts")
+    );
+    // The report is where it is asked for already.
+    let ended = place.run(&["driver", "s.py", "--junit-xml", "junit.xml"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let report = std::fs::read_to_string(place.path().join("junit.xml")).unwrap();
+    assert!(report.contains("<testsuite"), "{report}");
     let configuration = serde_json::json!({
         "vms": {}, "containers": { "box": {} }, "vlans": [], "global_timeout": 1,
         "test_script": script,

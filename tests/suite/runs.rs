@@ -217,6 +217,55 @@ fn an_evaluation_is_remembered_until_something_changes() {
 }
 
 #[test]
+fn functions_are_called_with_what_they_take() {
+    let place = Place::new();
+    let members = "nodes.m = { }; testScript = \"\";";
+    place.write(
+        "a.nix",
+        &format!("{{ pkgs, ... }}: {{ name = \"a\"; {members} }}"),
+    );
+    let list = |text: &str, more: &[&str]| {
+        let text = text.replace("MEMBERS", members);
+        place.write("test.nix", &text);
+        let ended = place.run(&[&["list", "--nixpkgs", "builtin", "test.nix"], more].concat());
+        ended.stdout + &ended.stderr
+    };
+    for (text, listed) in [
+        // A test that is finished, and the body of one.
+        (
+            "{ pkgs, ... }: pkgs.testers.runNixOSTest { name = \"x\"; MEMBERS }",
+            "x: m\n",
+        ),
+        (
+            "{ pkgs, lib }: pkgs.nixosTest { name = \"x\"; MEMBERS }",
+            "x: m\n",
+        ),
+        (
+            "{ runTest, ... }: runTest { name = \"x\"; MEMBERS }",
+            "x: m\n",
+        ),
+        ("pkgs: pkgs.nixosTest { name = \"x\"; MEMBERS }", "x: m\n"),
+        ("{ pkgs, lib, ... }: { name = \"x\"; MEMBERS }", "x: m\n"),
+        // Sets of them, with helpers and what is for other systems beside them.
+        (
+            "{ handleTest, handleTestOn, ... }: { on = handleTestOn [ \"x86_64-linux\" ] ./a.nix { }; \
+             off = handleTestOn [ \"riscv64-linux\" ] ./a.nix { }; \"h.t\" = handleTest ./a.nix { }; \
+             helper = { a, b ? 1 }: a; inner.test = { pkgs, ... }: { name = \"b\"; MEMBERS }; }",
+            "\"h.t\" (a): m\ninner.test (b): m\non (a): m\n",
+        ),
+        (
+            "{ colour }: { name = \"x\"; MEMBERS }",
+            "error: the file's value wants colour: give it with --arg\n",
+        ),
+    ] {
+        assert_eq!(list(text, &[]), listed, "{text}");
+    }
+    let open = "{ pkgs ? import <nixpkgs> { }, ... }@all: pkgs.nixosTest { name = all.as or \"x\"; MEMBERS }";
+    assert_eq!(list(open, &[]), "x: m\n");
+    assert_eq!(list(open, &["--argstr", "as", "y"]), "y: m\n");
+}
+
+#[test]
 fn what_the_nix_code_remarks_is_told() {
     let place = Place::new();
     let remark = "builtins.trace \"the first line\\nthe second\"";
