@@ -31,7 +31,7 @@ in
       vlans = config.virtualisation.vlans or [ 1 ];
     in
     {
-      start_script = "${vm}/bin/run-${config.system.name}-vm";
+      start_script = "${vm}/bin/run-${config.system.name or config.networking.hostName}-vm";
       system = vm.system or builtins.currentSystem;
       inherit vlans;
       interfaces = builtins.genList (n: "eth${toString (n + 1)}") (builtins.length vlans);
