@@ -1,30 +1,45 @@
 #!/usr/bin/env bash
-# Installs what this project needs and the machine lacks, on Debian: Nix, QEMU
-# and its image tool; and tesseract and ty, which one test each needs. Rust, npm and Python
-# are taken as they are.
+# Installs on Debian what this project needs and the machine lacks: Nix, QEMU and
+# its image tool; and tesseract and ty, which one test each needs. Rust, npm and
+# Python are taken as they are.
 set -euo pipefail
-
-missing=()
-command -v nix-instantiate > /dev/null || missing+=(nix-bin)
-command -v qemu-system-x86_64 > /dev/null || missing+=(qemu-system-x86)
-command -v qemu-img > /dev/null || missing+=(qemu-utils)
-command -v tesseract > /dev/null || missing+=(tesseract-ocr)
-command -v npm > /dev/null || missing+=(npm)
-command -v dpkg-deb > /dev/null || { echo "setup: this is no Debian: install Nix, QEMU and npm by hand" >&2; exit 1; }
 
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
+
+# Sets `missing` to the packages of the programs that are not on PATH.
+find_missing() {
+  missing=()
+  command -v nix-instantiate > /dev/null || missing+=(nix-bin)
+  command -v qemu-system-x86_64 > /dev/null || missing+=(qemu-system-x86)
+  command -v qemu-img > /dev/null || missing+=(qemu-utils)
+  command -v tesseract > /dev/null || missing+=(tesseract-ocr)
+  command -v npm > /dev/null || missing+=(npm)
+}
+
+command -v dpkg-deb > /dev/null || {
+  echo "setup: this is not Debian: install Nix, QEMU and npm by hand" >&2
+  exit 1
+}
 # Fetching packages for the guests needs the lists, too.
+find_missing
 if [ ${#missing[@]} -gt 0 ] || ! apt-cache show busybox-static > /dev/null 2>&1; then
   "${as_root[@]}" apt-get -qq update
 fi
-if [ ${#missing[@]} -gt 0 ]; then
+# Twice: Debian's qemu-system-x86 removes a newer qemu-utils, which then is missing.
+for _ in first second; do
+  find_missing
+  [ ${#missing[@]} -gt 0 ] || break
   echo "setup: installing ${missing[*]}"
   DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get -qq install --yes --no-install-recommends "${missing[@]}" > /dev/null
+done
+find_missing
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "setup: still missing after the installation: ${missing[*]}" >&2
+  exit 1
 fi
 
-# The test that needs it says so where it is not to be had.
-if [ ! -x target/tools/bin/ty ] && command -v python3 > /dev/null; then
-  python3 -m venv target/tools > /dev/null && target/tools/bin/pip --quiet --disable-pip-version-check install ty ||
-    echo "setup: ty could not be installed" >&2
+if [ ! -x target/tools/bin/ty ]; then
+  python3 -m venv target/tools > /dev/null
+  target/tools/bin/pip --quiet --disable-pip-version-check install ty
 fi
