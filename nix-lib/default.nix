@@ -94,7 +94,7 @@ let
           ''
             # Nix gives its builders a terminal, which nobody looks at.
             export HOME=$NIX_BUILD_TOP PATH= NO_COLOR=1
-            set -- -o "$out" --format plain
+            set -- -o "$out" --format build-log
             ${command adapted built}
           ''
         ];

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened. In JSON, `event` holds its name.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// Nix began to build a derivation.
@@ -129,6 +130,22 @@ pub enum Event {
     FileSaved {
         path: PathBuf,
     },
+    /// A file of the output folder cannot be written.
+    OutputLost {
+        path: PathBuf,
+        reason: String,
+    },
+    /// A cold run has checked the verdict of one that began at a checkpoint.
+    Verified {
+        from_checkpoint: Verdict,
+        cold: Verdict,
+    },
+    /// The tests have run; the next change of one of their files runs them again.
+    Watching {
+        files: usize,
+    },
+    /// A file has changed: the tests run again.
+    Changed,
     /// The script is over and the machines are stopped.
     TestFinished {
         test: String,
@@ -143,7 +160,7 @@ pub enum Event {
 }
 
 /// A checkpoint that a run goes on from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
     pub name: String,
     /// Seconds since it was taken.
@@ -162,7 +179,7 @@ pub enum Level {
 }
 
 /// How a test ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Passed,
@@ -175,7 +192,7 @@ pub enum Verdict {
 }
 
 /// A subtest that has run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Subtest {
     pub name: String,
     pub duration_s: f64,
@@ -287,7 +304,7 @@ pub struct ConsoleTail {
 }
 
 /// An event and when it happened.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Seconds since the program started.
     pub time_s: f64,
@@ -295,11 +312,28 @@ pub struct Record {
     pub event: Event,
 }
 
+/// What the readers of events receive.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    Record(Record),
+    /// The run is over; events of threads that it has left behind are of no use.
+    End,
+}
+
+/// Events that nobody has read yet: a guest that writes faster than the disk
+/// waits.
+const MOST_WAITING: usize = 10_000;
+
+/// How often a writer looks whether it may go on.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
+
 /// Where events go. Clones lead to the same place.
 #[derive(Debug, Clone)]
 pub struct Events {
     start: Instant,
-    sender: Sender<Record>,
+    sender: Sender<Message>,
+    /// How many are sent and not read.
+    waiting: Arc<AtomicUsize>,
     steps: Arc<Mutex<BTreeMap<u64, String>>>,
     /// What is told later, where something else is to be told first.
     held: Arc<Mutex<Option<Vec<Record>>>>,
@@ -307,10 +341,11 @@ pub struct Events {
 
 impl Events {
     #[must_use]
-    pub fn new(sender: Sender<Record>) -> Self {
+    pub fn new(sender: Sender<Message>) -> Self {
         Self {
             start: Instant::now(),
             sender,
+            waiting: Arc::default(),
             steps: Arc::default(),
             held: Arc::default(),
         }
@@ -332,8 +367,33 @@ impl Events {
             event: first,
         };
         for record in std::iter::once(first).chain(records) {
-            let _ = self.sender.send(record);
+            self.send(record);
         }
+    }
+
+    fn send(&self, record: Record) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.sender.send(Message::Record(record)).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The number of events that are sent and not read: the reader counts it down.
+    #[must_use]
+    pub fn waiting(&self) -> Arc<AtomicUsize> {
+        self.waiting.clone()
+    }
+
+    /// Waits while too many events are not read yet.
+    pub async fn ready(&self) {
+        while self.waiting.load(Ordering::Relaxed) > MOST_WAITING {
+            tokio::time::sleep(BACKLOG_PAUSE).await;
+        }
+    }
+
+    /// Ends the stream, whatever else still has a sender.
+    pub fn end(&self) {
+        let _ = self.sender.send(Message::End);
     }
 
     /// Forgets what was held.
@@ -361,7 +421,7 @@ impl Events {
         };
         match lock(&self.held).as_mut() {
             Some(held) => held.push(record),
-            None => drop(self.sender.send(record)),
+            None => self.send(record),
         }
     }
 

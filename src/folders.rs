@@ -1,6 +1,14 @@
 //! The folders of this program below the user's home, by the XDG specification.
 
-use std::path::PathBuf;
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+/// What only the user of this program may do with a folder.
+const PRIVATE: u32 = 0o700;
 
 /// Those that the specification tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,4 +34,35 @@ pub fn own(kind: Kind) -> Option<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(usual)))?;
     Some(base.join("snowglobe"))
+}
+
+/// Makes a folder, and those above it, that only this user can use, whatever
+/// the umask is. Folders that exist stay as they are.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn create_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE)
+        .create(folder)
+}
+
+/// Makes a temporary folder that only this user can use, whatever the umask is.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn private_folder_in(parent: &Path, prefix: &str) -> io::Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix(prefix)
+        .permissions(Permissions::from_mode(PRIVATE))
+        .tempdir_in(parent)
+}
+
+/// A temporary folder in the usual place for them.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn private_temporary_folder() -> io::Result<TempDir> {
+    private_folder_in(&std::env::temp_dir(), "snowglobe-")
 }

@@ -5,6 +5,8 @@
 pub mod checkpoint;
 mod child;
 pub mod cli;
+mod confined;
+mod digest;
 pub mod event;
 mod folders;
 pub mod guest;
@@ -15,6 +17,7 @@ pub mod network;
 pub mod nix;
 pub mod ocr;
 pub mod origin;
+mod output_folder;
 pub mod qemu;
 pub mod report;
 pub mod script;

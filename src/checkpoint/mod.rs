@@ -32,7 +32,7 @@ pub struct Call {
     pub call: Value,
     /// Stands for files of the host that it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub files: Option<u64>,
+    pub files: Option<String>,
 }
 
 /// All machines at one moment.
@@ -53,8 +53,17 @@ pub struct Checkpoint {
     pub clock: Clock,
     /// By the machines' nodes.
     pub machines: BTreeMap<String, Saved>,
-    /// The sizes of its files, by their paths in the folder.
-    pub files: BTreeMap<String, u64>,
+    /// Its files, by their paths in the folder.
+    pub files: BTreeMap<String, FileRecord>,
+}
+
+/// A file as it was when its checkpoint was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRecord {
+    pub bytes: u64,
+    /// The BLAKE3 digest of its content, in hexadecimal.
+    pub digest: String,
 }
 
 /// Who wanted it.

@@ -5,20 +5,22 @@
 //! was left half-written, or is another program's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use thiserror::Error;
 use walkdir::WalkDir;
 
-use super::{Checkpoint, Entry, Memory};
+use super::{Checkpoint, Entry, FileRecord, Memory};
+use crate::digest::{self, Digest};
 use crate::folders;
 
 /// How large all checkpoints together may become, unless something else is said.
@@ -28,11 +30,17 @@ const BOUND_BYTES: u64 = 10 << 30;
 const BOUND_VARIABLE: &str = "SNOWGLOBE_CHECKPOINTS_GIB";
 
 /// The form of what is written; others are not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const RECORD: &str = "record.json";
 const ABOUT: &str = "about.json";
 const LOCK: &str = "lock";
+
+/// What the lock of a slot holds; nothing else is taken for a slot.
+const SIGNATURE: &str = "Snowglobe checkpoints 6e0f2b9d4c7a4b7e8a31\n";
+
+/// How the names of checkpoints begin that are not whole yet.
+const UNFINISHED: &str = ".new-";
 
 /// Why a slot cannot be had.
 #[derive(Debug, Error)]
@@ -41,10 +49,14 @@ pub enum StoreError {
     Busy,
     #[error("its checkpoints cannot be kept in {path}: {source}")]
     File { path: PathBuf, source: io::Error },
+    #[error(
+        "checkpoints in {0} are not used: other users can change them (make it yours alone: chmod 700)"
+    )]
+    Exposed(PathBuf),
 }
 
 /// What must be the same for a checkpoint to be of any use.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     pub test: String,
@@ -59,6 +71,15 @@ pub struct Key {
     pub options: BTreeMap<String, String>,
     /// The version of this program.
     pub program: String,
+}
+
+impl Key {
+    /// The name of its slot.
+    fn name(&self) -> String {
+        let mut digest = Digest::default();
+        digest.field(serde_json::to_vec(self).unwrap_or_default());
+        digest.name()
+    }
 }
 
 /// The machines' run scripts, by their nodes. Where one has changed, the
@@ -136,17 +157,21 @@ impl Store {
     /// # Errors
     /// When another run has it, or it cannot be written.
     pub fn open(&self, key: Key, machines: Machines) -> Result<Slot, StoreError> {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        let folder = self.folder.join(format!("{:016x}", hasher.finish()));
+        let folder = self.folder.join(key.name());
         let failed = |source| StoreError::File {
             path: folder.clone(),
             source,
         };
-        private(&folder).map_err(failed)?;
-        let lock = File::create(folder.join(LOCK)).map_err(failed)?;
-        let lock =
-            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| StoreError::Busy)?;
+        folders::create_private(&folder).map_err(failed)?;
+        for folder in [&self.folder, &folder] {
+            if is_exposed(folder).map_err(failed)? {
+                return Err(StoreError::Exposed(folder.clone()));
+            }
+        }
+        let lock = lock(&folder).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => StoreError::Busy,
+            _ => failed(error),
+        })?;
         Ok(Slot {
             store: self.clone(),
             folder,
@@ -195,7 +220,7 @@ impl Store {
             Err(error) => Err(error),
             Ok(entries) => entries
                 .map(|entry| Ok(entry?.path()))
-                .filter(|path| path.as_ref().map_or(true, |path| path.is_dir()))
+                .filter(|path| path.as_ref().map_or(true, |path| is_slot(path)))
                 .collect(),
         }
     }
@@ -265,10 +290,37 @@ impl Slot {
         let file = File::open(folder.join(ABOUT)).ok()?;
         let checkpoint: Checkpoint = serde_json::from_reader(BufReader::new(file)).ok()?;
         let is_whole = checkpoint.folder == name
-            && checkpoint.files.iter().all(|(path, bytes)| {
-                fs::metadata(folder.join(path)).is_ok_and(|found| found.len() == *bytes)
+            && checkpoint.files.iter().all(|(path, file)| {
+                fs::metadata(folder.join(path)).is_ok_and(|found| found.len() == file.bytes)
             });
         is_whole.then_some(checkpoint)
+    }
+
+    /// Whether the files of a checkpoint hold what was saved. It reads them
+    /// all, side by side.
+    ///
+    /// # Errors
+    /// When one is damaged: it is named.
+    pub fn verify(&self, checkpoint: &Checkpoint) -> Result<(), String> {
+        let folder = self.folder_of(checkpoint);
+        std::thread::scope(|scope| {
+            let checks: Vec<_> = checkpoint
+                .files
+                .iter()
+                .map(|(path, file)| {
+                    let path = folder.join(path);
+                    scope.spawn(move || match digest::of_file(&path) {
+                        Ok(found) if found == file.digest => Ok(()),
+                        Ok(_) => Err(format!("{} is damaged", path.display())),
+                        Err(error) => Err(format!("{}: {error}", path.display())),
+                    })
+                })
+                .collect();
+            checks.into_iter().try_for_each(|check| {
+                let panicked = |_| Err("its files cannot be read".to_owned());
+                check.join().unwrap_or_else(panicked)
+            })
+        })
     }
 
     /// A folder for a checkpoint, which goes away unless it is kept.
@@ -276,9 +328,7 @@ impl Slot {
     /// # Errors
     /// When it cannot be made.
     pub fn begin(&self) -> io::Result<TempDir> {
-        tempfile::Builder::new()
-            .prefix(".new-")
-            .tempdir_in(&self.folder)
+        folders::private_folder_in(&self.folder, UNFINISHED)
     }
 
     /// Where the files of a checkpoint are.
@@ -292,17 +342,16 @@ impl Slot {
     /// # Errors
     /// When it cannot be written, or would be too much.
     pub fn keep(&self, folder: TempDir, checkpoint: &mut Checkpoint) -> io::Result<()> {
-        checkpoint.files = files(folder.path())?;
-        let bytes: u64 = checkpoint.files.values().sum();
         if size(&self.folder) > self.store.bound_bytes {
             return Err(io::Error::other(format!(
                 "with {} MiB more, the checkpoints of this test alone are over the bound ({BOUND_VARIABLE})",
-                bytes >> 20
+                size(folder.path()) >> 20
             )));
         }
+        checkpoint.files = records(folder.path())?;
         let name = folder.path().file_name().unwrap_or_default();
         let name = name.to_string_lossy();
-        name.trim_start_matches(".new-")
+        name.trim_start_matches(UNFINISHED)
             .clone_into(&mut checkpoint.folder);
         write_json(&folder.path().join(ABOUT), checkpoint)?;
         let to = self.folder_of(checkpoint);
@@ -333,7 +382,7 @@ impl Slot {
 
     fn remove_others(&self, known: &[&str]) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        for entry in entries.filter(|entry| entry.path().is_dir()) {
+        for entry in entries.filter(|entry| is_checkpoint(&entry.path())) {
             if !known.iter().any(|name| entry.file_name() == *name) {
                 // It takes room until the next time.
                 let _ = fs::remove_dir_all(entry.path());
@@ -384,19 +433,78 @@ fn size(folder: &Path) -> u64 {
     files(folder).map_or(0, |files| files.values().sum())
 }
 
-/// Removes a slot, unless a run has it; gives its size in bytes.
-fn remove(folder: &Path) -> io::Result<u64> {
-    let lock = File::create(folder.join(LOCK))?;
-    let Ok(_lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else {
-        return Ok(0);
-    };
-    let bytes = size(folder);
-    fs::remove_dir_all(folder)?;
-    Ok(bytes)
+/// The files in a folder as they are now.
+fn records(folder: &Path) -> io::Result<BTreeMap<String, FileRecord>> {
+    files(folder)?
+        .into_iter()
+        .map(|(path, bytes)| {
+            let digest = digest::of_file(&folder.join(&path))?;
+            Ok((path, FileRecord { bytes, digest }))
+        })
+        .collect()
 }
 
-fn private(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+/// Removes what Snowglobe has put into a slot, unless a run uses it; gives its
+/// size in bytes. Other files stay, and the slot with them.
+fn remove(folder: &Path) -> io::Result<u64> {
+    let _lock = match lock(folder) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+        other => other?,
+    };
+    let before = size(folder);
+    let entries: Vec<PathBuf> = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<_>>()?;
+    for checkpoint in entries.iter().filter(|path| is_checkpoint(path)) {
+        fs::remove_dir_all(checkpoint)?;
+    }
+    for name in [RECORD, LOCK] {
+        match fs::remove_file(folder.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
+        _ => Ok(before - size(folder)),
+    }
+}
+
+/// Locks a slot; the error is `WouldBlock` if a run uses it.
+fn lock(folder: &Path) -> io::Result<Flock<File>> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join(LOCK))?;
+    let mut lock =
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+            Errno::EWOULDBLOCK => io::ErrorKind::WouldBlock.into(),
+            other => io::Error::from(other),
+        })?;
+    lock.write_all(SIGNATURE.as_bytes())?;
+    Ok(lock)
+}
+
+/// Whether a folder is a slot, and not something else in the cache.
+fn is_slot(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let is_digest = digest::is_name(&name);
+    is_digest && fs::read_to_string(folder.join(LOCK)).is_ok_and(|text| text == SIGNATURE)
+}
+
+/// Whether a folder in a slot is a checkpoint, whole or not.
+fn is_checkpoint(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let is_folder = fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_dir());
+    is_folder && (name.starts_with(UNFINISHED) || folder.join(ABOUT).is_file())
+}
+
+/// Whether other users can change what is in a folder.
+fn is_exposed(folder: &Path) -> io::Result<bool> {
+    let metadata = fs::symlink_metadata(folder)?;
+    let is_own = metadata.is_dir() && metadata.uid() == geteuid().as_raw();
+    Ok(!is_own || metadata.mode() & 0o022 != 0)
 }
 
 #[cfg(test)]
@@ -462,6 +570,55 @@ mod tests {
         let left = slot.begin().unwrap().keep();
         assert_eq!(slot.read(), Memory::default());
         assert!(!left.exists() && !of_it.exists());
+    }
+
+    #[test]
+    fn a_byte_that_has_changed_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = store(&folder, 1 << 20)
+            .open(key("a"), machines("a"))
+            .unwrap();
+        let checkpoint = &remember(&slot, 100).checkpoints[0];
+        assert_eq!(slot.verify(checkpoint), Ok(()));
+        let memory = slot.folder_of(checkpoint).join("memory");
+        let mut bytes = fs::read(&memory).unwrap();
+        bytes[50] ^= 1;
+        fs::write(&memory, bytes).unwrap();
+        let error = slot.verify(checkpoint).unwrap_err();
+        assert!(error.ends_with("/memory is damaged"), "{error}");
+    }
+
+    #[test]
+    fn folders_that_others_can_change_are_not_used() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder, 1 << 20);
+        drop(store.open(key("a"), machines("a")).unwrap());
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(store.folder(), open).unwrap();
+        assert!(matches!(
+            store.open(key("a"), machines("a")),
+            Err(StoreError::Exposed(_))
+        ));
+    }
+
+    #[test]
+    fn only_what_this_program_has_made_is_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder, 1 << 20);
+        let slot = store.open(key("a"), machines("a")).unwrap();
+        remember(&slot, 100);
+        let thesis = slot.folder.join("thesis/chapter");
+        fs::create_dir(thesis.parent().unwrap()).unwrap();
+        fs::write(&thesis, "x").unwrap();
+        let other = store.folder().join("0123456789abcdef0123456789abcdef");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join(LOCK), "mine").unwrap();
+        drop(slot);
+        assert!(store.clear().unwrap() > 100);
+        assert!(thesis.exists() && other.join(LOCK).exists());
+        assert_eq!(fs::read_to_string(other.join(LOCK)).unwrap(), "mine");
     }
 
     #[test]

@@ -1,16 +1,23 @@
 //! `snowglobe run --as-derivation`: has Nix run tests as builds, wherever its builders are.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::fs;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::conduct::Conduct;
+use tokio::sync::mpsc;
+
+use super::conduct::{Conduct, exit_code, wait_until_shown};
 use super::error::{Failed, code};
 use super::source::Prepared;
+use crate::confined::{ModeBits, OpenFolder};
+use crate::event::{Event, Record};
+use crate::folders::private_temporary_folder;
 use crate::guest;
 use crate::nix::{self, BuildError, Check, CheckOptions, Nix};
-use crate::report::Output;
+use crate::output_folder::{EVENTS, TAG};
+use crate::report::{Output, VERDICT_MARK};
 use crate::script::Manner;
+use crate::session::Wish;
 
 /// Where Nix keeps everything.
 const STORE: &str = "/nix/store";
@@ -25,13 +32,15 @@ pub async fn run(
     conduct: &Conduct,
     allow_emulation: bool,
     folder: impl Fn(&Check, usize) -> PathBuf,
+    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
 ) -> Result<u8, Failed> {
     let Prepared {
         nix,
         library,
         mut evaluation,
     } = prepared;
-    let work = tempfile::tempdir()?;
+    let work =
+        private_temporary_folder().map_err(Failed::host("cannot make a temporary folder"))?;
     let program = own_store_path();
     if program.is_none() && evaluation.guest_index.is_some() {
         // The build needs the program, too.
@@ -43,11 +52,18 @@ pub async fn run(
         program,
         allow_emulation,
     };
-    let checks = nix::checks(&nix, &library, &evaluation, &options).await?;
+    let checks = tokio::select! {
+        checks = nix::checks(&nix, &library, &evaluation, &options) => checks?,
+        _ = interrupts.recv() => return Ok(code::INTERRUPTED),
+    };
     let mut worst = code::PASSED;
     for check in &checks {
         let folder = folder(check, checks.len());
-        worst = worst.max(run_one(&nix, conduct, check, &folder).await?);
+        let code = run_one(&nix, conduct, check, &folder, interrupts).await?;
+        worst = worst.max(code);
+        if code == code::INTERRUPTED {
+            break;
+        }
     }
     Ok(worst)
 }
@@ -59,75 +75,122 @@ fn own_store_path() -> Option<PathBuf> {
     Some(Path::new(STORE).join(name))
 }
 
-async fn run_one(nix: &Nix, conduct: &Conduct, check: &Check, folder: &Path) -> Result<u8, Failed> {
+async fn run_one(
+    nix: &Nix,
+    conduct: &Conduct,
+    check: &Check,
+    folder: &Path,
+    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
+) -> Result<u8, Failed> {
     let output = Output::create(folder, &check.name)?;
     let folder = output.folder().to_owned();
     let root = folder.join("result");
-    let telling = conduct.tell(output, &Manner::Script)?;
-    let tell = |event| telling.events.tell(event);
-    let built = nix::realise(nix, &check.derivation, &root, &tell).await;
-    telling.end();
-    match built {
-        Ok(()) => {
-            bring_back(&root, &folder)?;
-            println!("output in {}\npassed: {}", folder.display(), check.name);
-            Ok(code::PASSED)
-        }
-        Err(error @ BuildError::NoNix(_)) => Err(error.into()),
-        Err(error) => {
-            let log = nix::build_log(nix, &check.derivation)?;
-            fs::write(folder.join(LOG), &log)?;
-            match verdict(&log, &check.name) {
-                Some(code) => {
-                    println!("{}", log.trim_end());
-                    println!("the whole log is in {}", folder.join(LOG).display());
-                    Ok(code)
-                }
-                None => Err(error.into()),
-            }
-        }
+    let reports = conduct.report(Some(output), &Manner::Script)?;
+    let tell = |event| reports.events.tell(event);
+    let built = tokio::select! {
+        built = nix::realise(nix, &check.derivation, &root, &tell) => Some(built),
+        _ = interrupts.recv() => None,
+    };
+    let (output, showing) = reports
+        .end()
+        .map_err(Failed::host_at("cannot write", &folder))?;
+    wait_until_shown(showing, interrupts).await?;
+    let result = match built {
+        None => Ok(code::INTERRUPTED),
+        Some(Err(error @ BuildError::NoNix(_))) => Err(error.into()),
+        Some(Ok(())) => passed(conduct, &root, &folder),
+        Some(Err(error)) => failed(nix, conduct, check, &folder, error),
+    };
+    let code = result?;
+    output.map_or(Ok(()), Output::finish)?;
+    Ok(code)
+}
+
+/// Brings the output folder of a build here, and shows how its test ended.
+fn passed(conduct: &Conduct, root: &Path, folder: &Path) -> Result<u8, Failed> {
+    bring_back(root, folder).map_err(Failed::host_at("cannot copy to", folder))?;
+    let events = folder.join(EVENTS);
+    let end = last_end(&events).map_err(Failed::host_at("cannot read", &events))?;
+    let end = end.ok_or_else(|| {
+        Failed::host_at("cannot use", &events)(io::Error::other("it does not hold the test's end"))
+    })?;
+    show_end(conduct, end, folder)
+}
+
+/// Shows how the test of a failed build ended; a build that did not come to
+/// its test has failed as a build.
+fn failed(
+    nix: &Nix,
+    conduct: &Conduct,
+    check: &Check,
+    folder: &Path,
+    error: BuildError,
+) -> Result<u8, Failed> {
+    let log = nix::build_log(nix, &check.derivation)?;
+    let path = folder.join(LOG);
+    fs::write(&path, &log).map_err(Failed::host_at("cannot write", &path))?;
+    conduct.announce(Event::FileSaved { path })?;
+    match end_in_log(&log) {
+        Some(end) => show_end(conduct, end, folder),
+        None => Err(error.into()),
     }
 }
 
-/// What a run has said last: a build that failed before it began has not.
-fn verdict(log: &str, name: &str) -> Option<u8> {
-    log.lines().rev().find_map(|line| {
-        let (verdict, rest) = line.split_once(": ")?;
-        if !rest.starts_with(&format!("{name} (")) {
-            return None;
-        }
-        match verdict {
-            "failed" => Some(code::TEST_FAILED),
-            "broken" => Some(code::MACHINERY_FAILED),
-            _ => None,
-        }
-    })
+/// Shows the end of a test as if it had run here; gives the exit code.
+fn show_end(conduct: &Conduct, mut end: Event, folder: &Path) -> Result<u8, Failed> {
+    let mut code = code::MACHINERY_FAILED;
+    if let Event::TestFinished {
+        verdict, output, ..
+    } = &mut end
+    {
+        code = exit_code(*verdict);
+        folder.clone_into(output);
+    }
+    conduct.announce(end)?;
+    Ok(code)
+}
+
+/// The event of the test's end in a file of events.
+fn last_end(events: &Path) -> io::Result<Option<Event>> {
+    let mut end = None;
+    for line in BufReader::new(fs::File::open(events)?).lines() {
+        end = end_of(&line?).or(end);
+    }
+    Ok(end)
+}
+
+/// The event of the test's end in the log of a build.
+fn end_in_log(log: &str) -> Option<Event> {
+    let mut marked = log
+        .lines()
+        .rev()
+        .filter_map(|line| line.strip_prefix(VERDICT_MARK));
+    marked.find_map(end_of)
+}
+
+fn end_of(line: &str) -> Option<Event> {
+    let record: Record = serde_json::from_str(line).ok()?;
+    matches!(record.event, Event::TestFinished { .. }).then_some(record.event)
 }
 
 /// Copies what the build has left into the output folder, so that it holds
 /// what that of a run here would.
-fn bring_back(from: &Path, to: &Path) -> std::io::Result<()> {
-    let from = fs::canonicalize(from)?;
-    for entry in walkdir::WalkDir::new(&from).min_depth(1) {
-        let entry = entry.map_err(std::io::Error::from)?;
-        let target = to.join(entry.path().strip_prefix(&from).unwrap_or(entry.path()));
-        if entry.file_type().is_dir() {
-            fs::create_dir_all(&target)?;
-        } else if entry.path_is_symlink() {
-            symlink(fs::read_link(entry.path())?, &target)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
-            // Files of the store cannot be written, and this folder's can.
-            let mode = entry.metadata()?.permissions().mode();
-            fs::set_permissions(&target, Permissions::from_mode(mode | 0o200))?;
-        }
+fn bring_back(from: &Path, to: &Path) -> io::Result<()> {
+    let from = OpenFolder::open(&fs::canonicalize(from)?)?;
+    let to = OpenFolder::open(to)?;
+    for name in from.names()?.into_iter().filter(|name| name != TAG) {
+        from.copy_to(&name, &to, &name, ModeBits::Writable)?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
+    use crate::event::Verdict;
 
     #[test]
     fn links_and_modes_come_back() {
@@ -139,23 +202,23 @@ mod tests {
         fs::set_permissions(from.path().join("folder/program"), read_only).unwrap();
         symlink("nowhere", from.path().join("broken")).unwrap();
         symlink(".", from.path().join("folder/self")).unwrap();
+        fs::write(from.path().join(TAG), "of the build").unwrap();
         bring_back(from.path(), to.path()).unwrap();
         let link = |name: &str| fs::read_link(to.path().join(name)).unwrap();
         assert_eq!(link("broken"), Path::new("nowhere"));
         assert_eq!(link("folder/self"), Path::new("."));
         let program = fs::metadata(to.path().join("folder/program")).unwrap();
         assert_eq!(program.permissions().mode() & 0o777, 0o755);
+        assert!(!to.path().join(TAG).exists());
     }
 
     #[test]
-    fn the_last_line_of_a_run_is_its_verdict() {
-        let log = "running x with m\nerror: y\n\nfailed: x (3.0 s)\n";
-        assert_eq!(verdict(log, "x"), Some(code::TEST_FAILED));
-        assert_eq!(
-            verdict("broken: x (3.0 s)\n", "x"),
-            Some(code::MACHINERY_FAILED)
-        );
-        assert_eq!(verdict("make: *** failed: x\n", "x"), None);
-        assert_eq!(verdict("", "x"), None);
+    fn the_verdict_is_read_from_the_marked_event() {
+        let log = "running x\n@snowglobe {\"time_s\":1.0,\"event\":\"test_finished\",\"test\":\"x\",                   \"verdict\":\"failed\",\"duration_s\":3.0,\"failures\":[],\"subtests\":[],                   \"output\":\"/nix/store/x\"}\npassed: x (3.0 s)\n @snowglobe {}\n";
+        let Some(Event::TestFinished { verdict, .. }) = end_in_log(log) else {
+            panic!("there is no end in the log");
+        };
+        assert_eq!(verdict, Verdict::Failed);
+        assert_eq!(end_in_log("passed: x (3.0 s)\n@snowglobe {}\n"), None);
     }
 }

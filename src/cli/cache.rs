@@ -27,7 +27,12 @@ impl CacheCommand {
             Failed::Usage("there is no cache folder: set HOME or XDG_CACHE_HOME".to_owned())
         })?;
         let text = match self.action {
-            Some(Action::Clear) => format!("{} removed\n", size(store.clear()?)),
+            Some(Action::Clear) => {
+                let removed = store
+                    .clear()
+                    .map_err(Failed::host_at("cannot remove all of", store.folder()))?;
+                format!("{} removed\n", size(removed))
+            }
             None => list(&store)?,
         };
         write_stdout(&text)?;
@@ -36,7 +41,9 @@ impl CacheCommand {
 }
 
 fn list(store: &Store) -> Result<String, Failed> {
-    let summaries = store.summaries()?;
+    let summaries = store
+        .summaries()
+        .map_err(Failed::host_at("cannot read", store.folder()))?;
     let total: u64 = summaries.iter().map(|summary| summary.bytes).sum();
     let mut lines: Vec<String> = summaries.iter().map(describe).collect();
     lines.push(format!(

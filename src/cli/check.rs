@@ -172,14 +172,9 @@ impl Subject {
     }
 
     fn tell(&self, findings: &[Finding]) -> String {
-        let colours = if console::colors_enabled() {
-            Colours::On
-        } else {
-            Colours::Off
-        };
         let text: String = findings
             .iter()
-            .map(|finding| show(finding, &self.origin, colours) + "\n")
+            .map(|finding| show(finding, &self.origin, Colours::of_stdout()) + "\n")
             .collect();
         let verdict = match count(findings) {
             nothing if nothing.is_empty() => "no findings".to_owned(),

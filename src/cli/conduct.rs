@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -13,7 +12,7 @@ use tokio::sync::mpsc;
 use super::check::surroundings;
 use super::error::{Failed, code};
 use super::findings::{count, show, stops};
-use crate::event::{Events, Level, Verdict};
+use crate::event::{Event, Events, Level, Verdict};
 use crate::language::check::{Parts, Severity, check};
 use crate::machine::Lifetime;
 use crate::manifest::Manifest;
@@ -21,11 +20,15 @@ use crate::nix::{Nix, Test};
 use crate::origin::Origin;
 use crate::qemu::AcceleratorChoice;
 use crate::report::{
-    Above, Colours, Detail, JsonDisplay, Output, PlainDisplay, Report, TerminalDisplay,
+    Above, Colours, Detail, JsonDisplay, Output, PlainDisplay, Reader, Report, Reports, Showing,
+    TerminalDisplay,
 };
 use crate::script::{AfterFailure, Manner, Subtests};
 use crate::session::{Begun, Outcome, Past, Wish};
-use crate::{nix, report, session};
+use crate::{nix, session};
+
+/// How often to look whether a display is done.
+const DISPLAY_PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -35,6 +38,9 @@ enum Format {
     Plain,
     /// The stream of events, a JSON object a line.
     Json,
+    /// Plain lines, and one with the verdict for `run --as-derivation`.
+    #[value(hide = true)]
+    BuildLog,
 }
 
 /// What deadlines that a script does not give are multiplied by.
@@ -93,13 +99,8 @@ impl Conduct {
         let mut findings = check(origin.script(), &surroundings(manifest), parts);
         // Notes are for who asks for a check.
         findings.retain(|finding| finding.level > Severity::Note);
-        let colours = if console::colors_enabled_stderr() {
-            Colours::On
-        } else {
-            Colours::Off
-        };
         for finding in &findings {
-            eprintln!("{}", show(finding, origin, colours));
+            eprintln!("{}", show(finding, origin, Colours::of_stderr()));
         }
         if stops(&findings) {
             return Err(Failed::Usage(format!(
@@ -129,27 +130,34 @@ impl Conduct {
         })
     }
 
-    /// Begins to tell of a run, on the display that was asked for and in `output`.
+    /// Starts to report on a run, on the display that was asked for and in `output`.
     ///
     /// # Errors
     /// When there is no thread for that.
-    pub fn tell(&self, output: Output, manner: &Manner) -> std::io::Result<Telling> {
+    pub fn report(&self, output: Option<Output>, manner: &Manner) -> Result<Reports, Failed> {
         let above = match manner {
             Manner::Prompt(above) | Manner::PromptOnFailure(above) => above.clone(),
             Manner::Script | Manner::Errand | Manner::ShellOnFailure => Above::default(),
         };
-        let (sender, receiver) = channel();
-        let reports = report::spawn(receiver, vec![self.display(above), Box::new(output)])?;
-        Ok(Telling {
-            events: Events::new(sender),
-            reports,
-        })
+        Reports::start(self.display(above), output)
+            .map_err(Failed::host("cannot start the threads of the reports"))
+    }
+
+    /// Shows an event that is not part of a run.
+    ///
+    /// # Errors
+    /// When it cannot be shown.
+    pub fn announce(&self, event: Event) -> Result<(), Failed> {
+        let reports = self.report(None, &Manner::Script)?;
+        reports.events.tell(event);
+        let (_, showing) = reports.end().map_err(stdout_lost)?;
+        showing.finish().map_err(stdout_lost)
     }
 
     /// Builds an evaluated test and runs it; its output goes to `folder`.
     ///
     /// # Errors
-    /// When it does not build, or could not be begun.
+    /// When it does not build, could not be begun, or its output is not whole.
     pub async fn build_and_run(
         &self,
         nix: &Nix,
@@ -160,9 +168,10 @@ impl Conduct {
     ) -> Result<Outcome, Failed> {
         let output = Output::create(folder, &test.name)?;
         let (root, output_folder) = (output.root(), output.folder().to_owned());
-        let telling = self.tell(output, &plan.manner)?;
-        let events = &telling.events;
+        let reports = self.report(Some(output), &plan.manner)?;
+        let events = &reports.events;
         let tell = |event| events.tell(event);
+        let verifies = plan.verifies;
         let built = tokio::select! {
             built = nix::build(nix, &test.derivation, &root, &tell) => Some(built),
             _ = interrupts.recv() => None,
@@ -181,8 +190,13 @@ impl Conduct {
                     .await
             }
         };
-        telling.end();
-        result
+        if let (Ok(outcome), Some(from_checkpoint)) = (&result, verifies) {
+            events.tell(Event::Verified {
+                from_checkpoint,
+                cold: outcome.verdict,
+            });
+        }
+        finish(reports, result, interrupts).await
     }
 
     /// Runs a built test to its end.
@@ -197,6 +211,7 @@ impl Conduct {
             manner,
             past,
             states,
+            verifies: _,
         }: Plan,
         output_folder: PathBuf,
         events: &Events,
@@ -229,9 +244,10 @@ impl Conduct {
         };
         let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         match self.format {
-            Format::Json => Box::new(JsonDisplay),
+            Format::Json => Box::new(JsonDisplay::default()),
             Format::Human if terminal => Box::new(TerminalDisplay::new(detail, above)),
-            Format::Human | Format::Plain => Box::new(PlainDisplay::new(detail)),
+            Format::Human | Format::Plain => Box::new(PlainDisplay::new(detail, Reader::Person)),
+            Format::BuildLog => Box::new(PlainDisplay::new(detail, Reader::BuildLog)),
         }
     }
 }
@@ -243,6 +259,8 @@ pub struct Plan {
     pub manner: Manner,
     pub past: Past,
     pub states: Lifetime,
+    /// The verdict from a checkpoint that this run checks.
+    pub verifies: Option<Verdict>,
 }
 
 /// Does what a command does. A thread that a script left may be inside a call:
@@ -251,36 +269,63 @@ pub struct Plan {
 /// # Errors
 /// Those of the work, and where the system has no threads to give.
 pub fn block_on<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(Failed::host("cannot start the threads of a run"))?;
     let result = runtime.block_on(work);
     std::mem::forget(runtime);
     result
 }
 
-/// A run that is being told of.
-pub struct Telling {
-    pub events: Events,
-    reports: std::thread::JoinHandle<()>,
+/// Ends the reports on a run: the files are whole then, and all is shown
+/// unless the user does not want to wait for it.
+///
+/// # Errors
+/// That of the run; if it has none, that of its output.
+pub async fn finish(
+    reports: Reports,
+    result: Result<Outcome, Failed>,
+    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
+) -> Result<Outcome, Failed> {
+    let (output, showing) = reports.end().map_err(stdout_lost)?;
+    let written = output.map_or(Ok(()), Output::finish);
+    let shown = wait_until_shown(showing, interrupts).await;
+    let outcome = result?;
+    written.map_err(|source| Failed::OutputLost {
+        source,
+        verdict: outcome.verdict,
+    })?;
+    shown?;
+    Ok(outcome)
 }
 
-impl Telling {
-    /// Waits until all is told. A script that could not be ended may hold
-    /// another sender, and is not waited for.
-    pub fn end(self) {
-        drop(self.events);
-        wait_for(&self.reports);
+/// Waits until all is shown, for as long as somebody reads it. A signal ends
+/// the wait.
+pub async fn wait_until_shown(
+    showing: Showing,
+    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
+) -> Result<(), Failed> {
+    while !showing.is_finished() {
+        tokio::select! {
+            () = tokio::time::sleep(DISPLAY_PAUSE) => {}
+            _ = interrupts.recv() => return Ok(()),
+        }
     }
+    showing.finish().map_err(stdout_lost)
+}
+
+fn stdout_lost(source: std::io::Error) -> Failed {
+    Failed::host("cannot write to standard output")(source)
 }
 
 /// Ctrl-C and SIGTERM, as messages; so is the end of the terminal.
-pub fn interrupts() -> std::io::Result<mpsc::UnboundedReceiver<Wish>> {
+pub fn interrupts() -> Result<mpsc::UnboundedReceiver<Wish>, Failed> {
     let (sender, receiver) = mpsc::unbounded_channel();
     for (kind, wish) in [
         (SignalKind::interrupt(), Wish::Interrupt),
         (SignalKind::terminate(), Wish::Terminate),
         (SignalKind::hangup(), Wish::Terminate),
     ] {
-        let mut signals = signal(kind)?;
+        let mut signals = signal(kind).map_err(Failed::host("cannot listen for signals"))?;
         let sender = sender.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
@@ -289,15 +334,6 @@ pub fn interrupts() -> std::io::Result<mpsc::UnboundedReceiver<Wish>> {
         });
     }
     Ok(receiver)
-}
-
-/// The reports are done as soon as nobody has anything to say.
-pub fn wait_for(reports: &std::thread::JoinHandle<()>) {
-    let patience = Duration::from_secs(2);
-    let begin = std::time::Instant::now();
-    while !reports.is_finished() && begin.elapsed() < patience {
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 pub fn exit_code(verdict: Verdict) -> u8 {

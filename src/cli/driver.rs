@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::check::read_script;
-use super::conduct::{Conduct, Plan, block_on, exit_code, interrupts};
+use super::conduct::{Conduct, Plan, block_on, exit_code, finish, interrupts};
 use super::error::Failed;
 use super::source::read_json;
 use crate::event::Level;
@@ -150,7 +150,9 @@ impl DriverCommand {
         let folder = match (&self.output, env::var_os("out")) {
             (Some(folder), _) => folder.clone(),
             (None, Some(folder)) if self.is_of_2020() => PathBuf::from(folder),
-            (None, _) => env::current_dir()?,
+            (None, _) => {
+                env::current_dir().map_err(Failed::host("cannot find the current folder"))?
+            }
         };
         let output = Output::beside(&folder, &manifest.name)?;
         let manner = if self.interactive || self.is_prompt_of_2020() {
@@ -161,10 +163,10 @@ impl DriverCommand {
         let outcome = block_on(async {
             let mut interrupts = interrupts()?;
             let output_folder = output.folder().to_owned();
-            let telling = self.conduct.tell(output, &manner)?;
+            let reports = self.conduct.report(Some(output), &manner)?;
             for word in self.without_effect().into_iter().chain(without_effect) {
                 let text = format!("{word} has no effect on this driver");
-                telling.events.note(Level::Warning, text);
+                reports.events.note(Level::Warning, text);
             }
             let outcome = self
                 .conduct
@@ -175,14 +177,14 @@ impl DriverCommand {
                         manner,
                         past: Past::Unspoken,
                         states: self.states(),
+                        verifies: None,
                     },
                     output_folder,
-                    &telling.events,
+                    &reports.events,
                     &mut interrupts,
                 )
                 .await;
-            telling.end();
-            outcome
+            finish(reports, outcome, &mut interrupts).await
         })?;
         if let Some(file) = &self.junit_xml {
             let (written, target) = (folder.join("junit.xml"), folder.join(file));

@@ -57,6 +57,7 @@ impl ReplCommand {
                 manner: Manner::Prompt(Above::default()),
                 past: Past::Unspoken,
                 states: Lifetime::Run,
+                verifies: None,
             })
         })
     }
@@ -78,6 +79,7 @@ impl ShellCommand {
                 manner: Manner::Errand,
                 past: Past::Unspoken,
                 states: Lifetime::Run,
+                verifies: None,
             })
         })
     }

@@ -4,20 +4,19 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
 use super::check::read_script;
-use super::conduct::{block_on, exit_code, interrupts, wait_for};
+use super::conduct::{block_on, exit_code, interrupts, wait_until_shown};
 use super::error::Failed;
 use super::source::read_json;
-use crate::event::{Event, Events, Record};
+use crate::event::{Event, Record};
 use crate::language::Vocabulary;
 use crate::language::check::seeming_machines;
-use crate::report::{self, Report};
+use crate::report::{Colours, Report, Reports, sanitise};
 use crate::session::{self, Mock};
 
 #[derive(Debug, Args)]
@@ -49,12 +48,12 @@ impl Report for CallDisplay {
                 arguments,
             } => json!({ "machine": machine, "method": method, "arguments": arguments }),
             Event::Output { text } | Event::Note { text, .. } => {
-                eprintln!("{text}");
+                eprintln!("{}", sanitise(text, Colours::Off));
                 return;
             }
             _ => return,
         };
-        // Whoever reads may leave early.
+        // The run goes on if nobody reads its output.
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 }
@@ -76,15 +75,19 @@ impl MockRunCommand {
             limit: Duration::from_secs(self.timeout),
         };
         block_on(async {
-            let (sender, receiver) = channel();
-            let events = Events::new(sender);
-            let reports = report::spawn(receiver, vec![Box::new(CallDisplay)])?;
-            let run = session::mock_run(Arc::new(origin), mock, &events, &mut interrupts()?).await;
-            drop(events);
-            wait_for(&reports);
+            let mut interrupts = interrupts()?;
+            let reports = Reports::start(Box::new(CallDisplay), None)
+                .map_err(Failed::host("cannot start the threads of the reports"))?;
+            let origin = Arc::new(origin);
+            let run = session::mock_run(origin, mock, &reports.events, &mut interrupts).await;
+            let (_, showing) = reports
+                .end()
+                .map_err(Failed::host("cannot report on the run"))?;
+            wait_until_shown(showing, &mut interrupts).await?;
             let (verdict, failure) = run?;
             if let Some(failure) = failure {
-                eprintln!("{}: {}", failure.kind, failure.message);
+                let text = format!("{}: {}", failure.kind, failure.message);
+                eprintln!("{}", sanitise(&text, Colours::Off));
             }
             Ok(ExitCode::from(exit_code(verdict)))
         })

@@ -115,7 +115,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
             Ok(ExitCode::SUCCESS)
         }
         Command::TidyUp { folder } => {
-            session::tidy_up_after_parent(&folder)?;
+            session::tidy_up_after_parent(&folder)
+                .map_err(Failed::host_at("cannot remove", &folder))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -124,8 +125,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
 /// Prints a command's result.
 fn write_stdout(text: &str) -> Result<(), Failed> {
     match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
+        // The reader has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(Failed::from),
+        other => other.map_err(Failed::host("cannot write to standard output")),
     }
 }

@@ -10,7 +10,7 @@ use super::as_derivation;
 use super::conduct::{Conduct, Plan, block_on, exit_code, interrupts};
 use super::error::{Failed, code};
 use super::source::{Prepared, Source};
-use crate::event::Verdict;
+use crate::event::{Event, Verdict};
 use crate::machine::Lifetime;
 use crate::nix::{self, Check};
 use crate::report::Above;
@@ -93,12 +93,14 @@ impl RunCommand {
     ) -> Result<u8, Failed> {
         if self.as_derivation {
             let folder = |check: &Check, count| self.folder(&check.name, &check.attribute, count);
-            let work = as_derivation::run(prepared, &self.conduct, self.allow_emulation, folder);
-            let code = tokio::select! {
-                code = work => code?,
-                _ = interrupts.recv() => code::INTERRUPTED,
-            };
-            return Ok(code);
+            return as_derivation::run(
+                prepared,
+                &self.conduct,
+                self.allow_emulation,
+                folder,
+                interrupts,
+            )
+            .await;
         }
         // What is wrong with the command line is told first.
         self.conduct.subtests()?;
@@ -119,18 +121,19 @@ impl RunCommand {
         let mut worst = code::PASSED;
         for test in &tests {
             let folder = self.folder(&test.name, &test.attribute, tests.len());
-            let plan = |past| Plan {
+            let plan = |past, verifies| Plan {
                 origin: test.origin(),
                 manner: self.manner(),
                 past,
                 states: Lifetime::Run,
+                verifies,
             };
             let outcome = self
                 .conduct
                 .build_and_run(
                     &prepared.nix,
                     test,
-                    plan(self.past.past()),
+                    plan(self.past.past(), None),
                     &folder,
                     interrupts,
                 )
@@ -145,12 +148,11 @@ impl RunCommand {
                     .build_and_run(
                         &prepared.nix,
                         test,
-                        plan(Past::Ignored),
+                        plan(Past::Ignored, Some(verdict)),
                         &folder,
                         interrupts,
                     )
                     .await?;
-                println!("{}", verified(verdict, cold.verdict));
                 verdict = cold.verdict;
             }
             worst = worst.max(exit_code(verdict));
@@ -159,6 +161,11 @@ impl RunCommand {
             }
         }
         Ok(worst)
+    }
+
+    /// Shows an event that is not part of a run.
+    pub fn announce(&self, event: Event) -> Result<(), Failed> {
+        self.conduct.announce(event)
     }
 
     fn manner(&self) -> Manner {
@@ -181,29 +188,6 @@ impl RunCommand {
             None if count == 1 => default_folder(name),
             None => default_folder(label),
         }
-    }
-}
-
-/// What a cold run says of the verdict of one that began at a checkpoint.
-fn verified(warm: Verdict, cold: Verdict) -> String {
-    if warm == cold {
-        "verified: the cold run has the same verdict".to_owned()
-    } else {
-        format!(
-            "not verified: {} from the checkpoint, {} cold",
-            word(warm),
-            word(cold)
-        )
-    }
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Passed => "passed",
-        Verdict::Failed => "failed",
-        Verdict::Broken => "broken",
-        Verdict::Interrupted => "interrupted",
-        Verdict::Left => "left",
     }
 }
 

@@ -53,7 +53,8 @@ pub struct Prepared {
 pub fn on_this_thread<T>(work: impl Future<Output = Result<T, EvalError>>) -> Result<T, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
+        .build()
+        .map_err(Failed::host("cannot wait for Nix"))?;
     Ok(runtime.block_on(work)?)
 }
 
@@ -70,11 +71,18 @@ impl Source {
                 )));
             }
         };
-        let index = guest::index_path()?;
+        let library = Library::unpack()?;
+        if let Some(reason) = library.cache_fault() {
+            eprintln!(
+                "warning: the cache cannot be used ({reason}): nothing is remembered for the next run"
+            );
+        }
+        // Without a home folder the guests cannot be set up.
+        let index = guest::index_path().ok();
         let (place, attribute) = self.place()?;
         Ok(Prepared {
             nix: Nix::new(&pairs(&self.options), |remarks| eprint!("{remarks}")),
-            library: Library::unpack()?,
+            library,
             evaluation: Evaluation {
                 place,
                 attribute,
@@ -91,7 +99,7 @@ impl Source {
                     Machines::AsTheyAre
                 },
                 nixpkgs,
-                guest_index: index.exists().then_some(index),
+                guest_index: index.filter(|index| index.exists()),
             },
         })
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::error::Failed;
 use crate::child::on_path;
+use crate::folders::private_temporary_folder;
 use crate::language::check::{Finding, Severity, Surroundings};
 use crate::language::{Vocabulary, stub};
 use crate::origin::Origin;
@@ -35,16 +36,22 @@ impl TypeCheck {
         origin: &Origin,
         surroundings: &Surroundings,
     ) -> Result<Vec<Finding>, Failed> {
-        let folder = tempfile::tempdir()?;
+        let folder = private_temporary_folder()
+            .map_err(Failed::host("cannot make a temporary folder for ty"))?;
+        let write = |name: &str, text: String| {
+            let file = folder.path().join(name);
+            let written = fs::write(&file, text);
+            written.map_err(Failed::host_at("cannot write", &file))?;
+            Ok::<_, Failed>(file)
+        };
         let mut machines = surroundings.machines.clone().unwrap_or_default();
         if machines.len() == 1 && machines[0] != "machine" {
             machines.push("machine".to_owned());
         }
         let vlans = surroundings.vlans.clone().unwrap_or_default();
         let words = stub(Vocabulary::standard(), &machines, &vlans);
-        fs::write(folder.path().join("snowglobe_words.pyi"), words)?;
-        let script = folder.path().join("test_script.py");
-        fs::write(&script, format!("{IMPORT}{}", origin.script()))?;
+        write("snowglobe_words.pyi", words)?;
+        let script = write("test_script.py", format!("{IMPORT}{}", origin.script()))?;
         let output = Command::new(&self.program)
             .args([
                 "check",
@@ -58,7 +65,8 @@ impl TypeCheck {
             .arg(folder.path())
             .arg(&script)
             .current_dir(folder.path())
-            .output()?;
+            .output()
+            .map_err(Failed::host_at("cannot start", &self.program))?;
         let text = String::from_utf8_lossy(&output.stdout);
         Ok(text
             .lines()

@@ -13,6 +13,7 @@ use super::conduct::{block_on, interrupts};
 use super::error::{Failed, code, report};
 use super::run::RunCommand;
 use super::source::Prepared;
+use crate::event::Event;
 use crate::nix;
 use crate::session::Wish;
 
@@ -40,7 +41,7 @@ impl WatchCommand {
             let mut changes = Changes::of(files)?;
             let mut end = self.run_once(prepared, &mut changes, &mut wishes).await;
             if end == End::Own {
-                println!("watching {count} files: the next change runs it again (Ctrl-C ends)");
+                self.run.announce(Event::Watching { files: count })?;
                 end = tokio::select! {
                     () = changes.next() => End::Outdated,
                     _ = wishes.recv() => End::Leaving,
@@ -49,7 +50,7 @@ impl WatchCommand {
             if end == End::Leaving {
                 return Ok(ExitCode::from(code::INTERRUPTED));
             }
-            println!("something has changed: once more");
+            self.run.announce(Event::Changed)?;
         }
     }
 
@@ -159,7 +160,7 @@ fn parent(path: &Path) -> &Path {
 }
 
 fn unwatchable(error: notify::Error) -> Failed {
-    Failed::Machinery(std::io::Error::other(error))
+    Failed::host("cannot watch the test's files")(std::io::Error::other(error))
 }
 
 #[cfg(test)]

@@ -43,11 +43,10 @@ pub fn stub(vocabulary: &Vocabulary, machines: &[String], vlans: &[u32]) -> Stri
 }
 
 fn class_stub(class: &Class) -> String {
-    let base = match class.name.as_str() {
-        "RequestedAssertionFailed" => "(AssertionError)",
-        "Interrupted" => "(BaseException)",
-        name if name.ends_with("Error") => "(Exception)",
-        _ => "",
+    let base = if class.bases.is_empty() {
+        String::new()
+    } else {
+        format!("({})", class.bases.join(", "))
     };
     let mut text = format!(
         "\nclass {}{base}:\n    \"\"\"{}\"\"\"\n",
@@ -140,6 +139,8 @@ mod tests {
         let text = stub(Vocabulary::standard(), &["server".to_owned()], &[1]);
         rustpython_vm::compiler::parser::parse_module(&text).unwrap();
         assert!(text.contains("\nserver: Machine\nvlan1: VLan\n"));
+        assert!(text.contains("\nclass MachineSick(MachineError):\n"));
+        assert!(text.contains("\nclass RequestedAssertionFailed(AssertionError):\n"));
         assert!(text.contains("def subtest(name: str) -> ContextManager[None]:"));
         assert!(text.contains(
             "    def succeed(self, *commands: str, timeout: Duration | None = None, user"

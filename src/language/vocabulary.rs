@@ -67,6 +67,8 @@ pub enum Kind {
 pub struct Class {
     pub name: String,
     pub doc: String,
+    /// The classes that it is made from, as Python writes them.
+    pub bases: Vec<String>,
     pub methods: Vec<Function>,
     pub properties: Vec<Property>,
     /// Whether it has attributes that the table does not tell of.
@@ -279,9 +281,15 @@ impl<'a> Reader<'a> {
         let mut read = Class {
             name: class.name.to_string(),
             doc: doc(&class.body),
+            bases: class
+                .arguments
+                .iter()
+                .flat_map(|arguments| &arguments.args)
+                .map(|base| self.text(base).to_owned())
+                .collect(),
             methods: Vec::new(),
             properties: Vec::new(),
-            // Exceptions have what Python gives them.
+            // It has what its bases have.
             open: class.arguments.is_some(),
         };
         for statement in &class.body {

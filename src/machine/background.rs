@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::commands::{Setting, in_bash, quote};
+use super::commands::{Setting, quote, shortened};
 use super::{Machine, MachineError};
 use crate::qemu::Expect;
 
@@ -23,7 +23,7 @@ impl Machine {
     ) -> Result<(String, u32), MachineError> {
         let shown = setting.explain(command);
         self.step(format!("starting: {shown}"), async {
-            let work = in_bash(&setting.dress(command), None);
+            let work = self.dressed_line(command, setting).await?;
             let whole = format!(
                 "{work} > $folder/output 2>&1; echo $? > $folder/status.new; mv $folder/status.new $folder/status"
             );
@@ -66,10 +66,14 @@ impl Machine {
              if [ -e {folder}/status ]; then o=$(base64 -w 0 {folder}/status); \
              elif [ $gone -ne 0 ]; then o=$(echo 137 | base64); else false; fi; }}"
         );
-        let what = format!("the end of `{command}'");
+        let what = format!("the end of `{}'", shortened(command));
         let status = self.wait_for(&what, None, &attempt, limit).await?;
         status.trim().parse().map_err(|_| {
-            let message = format!("the status of `{command}' on {} is lost", self.name());
+            let message = format!(
+                "the status of `{}' on {} is lost",
+                shortened(command),
+                self.name()
+            );
             MachineError::assertion(message)
         })
     }

@@ -15,6 +15,13 @@ use crate::qemu::{Expect, Outcome, ShellError};
 /// it is taken for a matter of what the command has left behind.
 const SHELL_GRACE: Duration = Duration::from_secs(5);
 
+/// The longest script that is an argument of bash: Linux takes 128 KiB. Longer
+/// ones are files.
+const LONGEST_ARGUMENT: usize = 100 << 10;
+
+/// A longer command is cut in messages.
+const LONGEST_SHOWN: usize = 2000;
+
 /// Where the guest keeps what the last demanded command said on its error output.
 const STDERR_FILE: &str = "/run/snowglobe-stderr";
 
@@ -39,8 +46,59 @@ impl Machine {
         expect: Expect,
         limit: Option<Duration>,
     ) -> Result<Outcome, MachineError> {
-        let line = in_bash(command, limit);
+        let line = self.strict_line(command, expect, limit).await?;
         self.run_line(&line, command, expect, limit).await
+    }
+
+    /// The line that runs a command strictly, for at most `limit`. A long
+    /// command goes to the guest as a file.
+    async fn strict_line(
+        self: &Arc<Self>,
+        command: &str,
+        expect: Expect,
+        limit: Option<Duration>,
+    ) -> Result<String, MachineError> {
+        if command.len() <= LONGEST_ARGUMENT {
+            let line = in_bash(command, limit);
+            if line.len() <= LONGEST_ARGUMENT {
+                return Ok(line);
+            }
+        }
+        // As an argument, the script would be before these two.
+        let arguments = if expect == Expect::Answer {
+            "shift; "
+        } else {
+            ""
+        };
+        let (mount, path) = self.stage_script(&format!("{arguments}{}", strict(command)))?;
+        let message = format!(
+            "a command of {} bytes could not be handed over",
+            command.len()
+        );
+        Box::pin(self.must(&mount, &message)).await?;
+        Ok(with_limit(&format!("bash {}", quote(&path)), limit))
+    }
+
+    /// The line that runs a command in a setting.
+    pub(super) async fn dressed_line(
+        self: &Arc<Self>,
+        command: &str,
+        setting: &Setting,
+    ) -> Result<String, MachineError> {
+        let dressed = self.dress(command, setting)?;
+        self.strict_line(&dressed, Expect::Output, None).await
+    }
+
+    /// A command with its setting around it.
+    pub(super) fn dress(&self, command: &str, setting: &Setting) -> Result<String, MachineError> {
+        let dressed = setting.dress(command);
+        if setting.user.is_some() && dressed.len() > LONGEST_ARGUMENT {
+            return Err(self.unable(format!(
+                "cannot run a command of {} bytes as another user: it takes {LONGEST_ARGUMENT}; copy it there as a file",
+                command.len()
+            )));
+        }
+        Ok(dressed)
     }
 
     /// Runs a line of the shell that `command` stands for in messages.
@@ -61,7 +119,7 @@ impl Machine {
                 Err(error @ (ShellError::Closed | ShellError::Connect(_))) => Err(error.into()),
                 Err(source) => Err(MachineError::Command {
                     machine: self.name().to_owned(),
-                    command: command.to_owned(),
+                    command: shortened(command),
                     source,
                 }),
                 Ok(outcome) => Ok(outcome),
@@ -79,7 +137,7 @@ impl Machine {
         Overdue {
             hint: format!("; {holder} still held its output open"),
             ..self.overdue(
-                &format!("the end of `{command}'"),
+                &format!("the end of `{}'", shortened(command)),
                 limit.unwrap_or_default(),
             )
         }
@@ -135,7 +193,7 @@ impl Machine {
             let work = async {
                 let _turn = self.demanding.lock().await;
                 let outcome = self
-                    .run_keeping_stderr(&setting.dress(command), limit)
+                    .run_keeping_stderr(&self.dress(command, setting)?, limit)
                     .await?;
                 let stdout = String::from_utf8_lossy(&outcome.output).into_owned();
                 let status = outcome.status.unwrap_or_default();
@@ -170,9 +228,10 @@ impl Machine {
     ) -> Result<Outcome, MachineError> {
         // `exec', so that no shell stays behind that holds the command's output open.
         let keep = format!("2> >(exec tee {STDERR_FILE} >&2)");
-        let line = format!("{} {keep}", in_bash(command, limit));
-        self.run_line(&line, command, Expect::OutputAndStatus, limit)
-            .await
+        let expect = Expect::OutputAndStatus;
+        let line = self.strict_line(command, expect, limit).await?;
+        let line = format!("{line} {keep}");
+        self.run_line(&line, command, expect, limit).await
     }
 
     /// What the last demanded command said on its error output, as far as the
@@ -214,9 +273,10 @@ impl Setting {
     /// The command as messages show it.
     #[must_use]
     pub fn explain(&self, command: &str) -> String {
+        let command = shortened(command);
         match &self.user {
             Some(user) => format!("{command} (as {user})"),
-            None => command.to_owned(),
+            None => command,
         }
     }
 }
@@ -231,17 +291,35 @@ fn timed_out(status: i32, limit: Option<Duration>) -> String {
 
 /// The bash command line that runs `command`.
 pub(super) fn in_bash(command: &str, limit: Option<Duration>) -> String {
-    let script = quote(&format!("set -euo pipefail; {command}"));
+    with_limit(&format!("bash -c {}", quote(&strict(command))), limit)
+}
+
+/// A script that ends at the first command that fails.
+fn strict(command: &str) -> String {
+    format!("set -euo pipefail; {command}")
+}
+
+fn with_limit(line: &str, limit: Option<Duration>) -> String {
     match limit {
-        Some(limit) => format!("timeout {} bash -c {script}", limit.as_secs_f64()),
-        None => format!("bash -c {script}"),
+        Some(limit) => format!("timeout {} {line}", limit.as_secs_f64()),
+        None => line.to_owned(),
     }
 }
 
-/// A word that the shell takes as it is. A NUL byte cannot be in any.
+/// A word that the shell takes as it is. NUL bytes, which no word can have, are
+/// refused where the script's calls come in.
 pub(super) fn quote(word: &str) -> String {
     let clean = word.replace('\0', "");
     shlex::try_quote(&clean).map_or_else(|_| String::new(), std::borrow::Cow::into_owned)
+}
+
+/// A command as messages show it: the beginning of a long one.
+pub(super) fn shortened(command: &str) -> String {
+    if command.len() <= LONGEST_SHOWN {
+        return command.to_owned();
+    }
+    let shown = command.floor_char_boundary(LONGEST_SHOWN / 2);
+    format!("{}… ({} bytes)", &command[..shown], command.len())
 }
 
 #[cfg(test)]

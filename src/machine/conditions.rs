@@ -137,15 +137,15 @@ impl Machine {
         };
         let mut length = None;
         loop {
-            let text = self.console().since(0);
-            if length != Some(text.len()) && holds(&text) {
+            let (text, end) = self.console().since(0);
+            if length != Some(end) && holds(&text) {
                 return Ok(());
             }
-            length = Some(text.len());
+            length = Some(end);
             self.connect().await?;
             let running = self.running()?;
             let growing = async {
-                self.console().longer_than(text.len()).await;
+                self.console().longer_than(end).await;
                 // Text comes in bursts.
                 tokio::time::sleep(CONSOLE_PAUSE).await;
                 Ok(())

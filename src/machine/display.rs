@@ -3,43 +3,60 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tempfile::TempDir;
+
 use super::files::at;
 use super::{Machine, MachineError};
 use crate::event::Event;
+use crate::folders::private_folder_in;
 use crate::ocr::{self, Picture};
+use crate::output_folder::SavedFile;
 
 impl Machine {
-    /// Saves what the display shows: a bare name goes into the output folder,
-    /// with `.png` added where it has no ending.
+    /// Saves what the display shows below the output folder, with `.png` added
+    /// to a name without an ending.
     ///
     /// # Errors
-    /// When the machine is off or has no display.
+    /// When the machine is off or has no display, or the name leads out of the
+    /// output folder.
     pub async fn screenshot(self: &Arc<Self>, name: &str) -> Result<(), MachineError> {
         self.step(format!("making screenshot {name}"), async {
-            let mut path = if name.contains('/') {
-                PathBuf::from(name)
-            } else {
-                self.in_output(name)?
-            };
-            if path.extension().is_none() {
-                path.set_extension("png");
+            let mut name = PathBuf::from(name);
+            if name.extension().is_none() {
+                name.set_extension("png");
             }
-            let path = std::path::absolute(&path).map_err(|error| at(&path, error))?;
-            self.save_screen(&path).await?;
+            let path = self.picture(&name).await?;
             self.surroundings.events.tell(Event::FileSaved { path });
             Ok(())
         })
         .await
     }
 
-    /// Saves what the display shows, without a word about it; gives where.
+    /// Saves what the display shows, without an event; gives the path.
     ///
     /// # Errors
-    /// When the machine is off or has no display.
-    pub async fn picture(self: &Arc<Self>, name: &str) -> Result<PathBuf, MachineError> {
-        let path = self.in_output(name)?;
-        self.save_screen(&path).await?;
+    /// As for [`Machine::screenshot`].
+    pub async fn picture(self: &Arc<Self>, name: &Path) -> Result<PathBuf, MachineError> {
+        let relative = self.in_output(name)?;
+        let output = &self.surroundings.output_folder;
+        // QEMU follows links: it writes to a folder that no guest has put any in.
+        let (folder, screen) = self.screen().await?;
+        let picture = std::fs::read(&screen).map_err(|error| at(&screen, error))?;
+        drop(folder);
+        let path = output.join(&relative);
+        SavedFile::at(output, &relative)
+            .and_then(|file| file.folder.write(&file.name, &picture))
+            .map_err(|error| at(&path, error))?;
         Ok(path)
+    }
+
+    /// A picture of the display in a folder that goes away.
+    async fn screen(&self) -> Result<(TempDir, PathBuf), MachineError> {
+        let here = self.state_folder();
+        let folder = private_folder_in(here, "screen-").map_err(|error| at(here, error))?;
+        let screen = folder.path().join("screen.png");
+        self.save_screen(&screen).await?;
+        Ok((folder, screen))
     }
 
     async fn save_screen(&self, path: &Path) -> Result<(), MachineError> {
@@ -59,10 +76,7 @@ impl Machine {
         pictures: &[Picture],
     ) -> Result<Vec<String>, MachineError> {
         self.step("reading the display".to_owned(), async {
-            let folder = tempfile::tempdir_in(self.state_folder())
-                .map_err(|error| at(self.state_folder(), error))?;
-            let screen = folder.path().join("screen.png");
-            self.save_screen(&screen).await?;
+            let (_folder, screen) = self.screen().await?;
             ocr::read(&screen, pictures)
                 .await
                 .map_err(|error| self.unable(format!("cannot have its display read: {error}")))

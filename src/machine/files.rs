@@ -1,25 +1,110 @@
-//! Files between host and guest, through the folder that all guests share.
+//! Files between host and guest, through a folder that only this guest has.
+//!
+//! The guest can change everything in that folder at any moment: the host
+//! works on it by open folders alone (see `confined`).
 
-use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use walkdir::WalkDir;
 
 use super::commands::quote;
 use super::{Machine, MachineError};
-use crate::event::Event;
+use crate::confined::{CopyNotes, ModeBits, OpenFolder};
+use crate::digest::{self, Digest};
+use crate::event::{Event, Level};
+use crate::folders::create_private;
+use crate::output_folder::{self, SavedFile};
 use crate::qemu::Expect;
 
-/// Where guests mount the shared folder.
-pub(super) const SHARED_IN_GUEST: &str = "/tmp/shared";
+/// The folder that all guests share, and the one that each has for itself:
+/// tag and mount point, as NixOS' test machines have them.
+pub(super) const SHARED: HostFolder = HostFolder {
+    tag: "shared",
+    mount_point: "/tmp/shared",
+};
+pub(super) const EXCHANGE: HostFolder = HostFolder {
+    tag: "xchg",
+    mount_point: "/tmp/xchg",
+};
 
-/// Mounts it again (as in nix-lib's first stage).
-pub(super) fn mount() -> String {
-    format!("mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 shared {SHARED_IN_GUEST}")
+/// Where the run script looks for the folder of [`EXCHANGE`]: in the machine's own.
+pub(super) const EXCHANGE_ON_HOST: &str = "xchg";
+
+/// A folder of the host that a guest can mount over 9p.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HostFolder {
+    tag: &'static str,
+    pub mount_point: &'static str,
+}
+
+impl HostFolder {
+    /// Mounts it (as nix-lib's first stage does).
+    pub fn mount(self) -> String {
+        format!(
+            "mkdir -p {0} && mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 {1} {0}",
+            self.mount_point, self.tag
+        )
+    }
+}
+
+/// A fresh folder for one copy. Removed when it is dropped.
+struct Exchange {
+    /// The machine's folder that holds it.
+    all: OpenFolder,
+    folder: OpenFolder,
+    name: OsString,
+}
+
+static NEXT_EXCHANGE: AtomicU64 = AtomicU64::new(1);
+
+impl Exchange {
+    /// Makes one. The guest may have taken names already.
+    fn create(machine_folder: &Path) -> io::Result<Self> {
+        let all = OpenFolder::open(&machine_folder.join(EXCHANGE_ON_HOST))?;
+        loop {
+            let number = NEXT_EXCHANGE.fetch_add(1, Ordering::Relaxed);
+            let name = OsString::from(format!("copy-{number}"));
+            match all.create_subfolder(&name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => {
+                    let folder = other?;
+                    return Ok(Self { all, folder, name });
+                }
+            }
+        }
+    }
+
+    fn in_guest(&self, name: &OsStr) -> String {
+        format!(
+            "{}/{}/{}",
+            EXCHANGE.mount_point,
+            self.name.to_string_lossy(),
+            name.to_string_lossy()
+        )
+    }
+
+    /// Bash that mounts the folder, unless it is mounted. Checkpoints unmount it.
+    fn mounted(&self) -> String {
+        let folder = self.in_guest(OsStr::new(""));
+        format!(
+            "{{ [ -e {} ] || {{ {}; }}; }}",
+            quote(&folder),
+            EXCHANGE.mount()
+        )
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // What is left goes with the machine's folder at the end of the run.
+        let _ = self.all.remove(&self.name);
+    }
 }
 
 impl Machine {
@@ -35,14 +120,20 @@ impl Machine {
         let text = format!("copying {} to {target}", source.display());
         self.step(text, async {
             let exchange = self.exchange()?;
-            let name = name_of(source).map_err(|error| at(source, error))?;
-            let staged = exchange.path().join(&name);
-            copy(source, &staged).map_err(|error| at(source, error))?;
+            let (parent, name) = split(source).map_err(|error| at(source, error))?;
+            let staging = OpenFolder::open(&parent).map_err(|error| at(source, error))?;
+            let staged = name.clone();
+            let exchange = blocking(move || {
+                staging.copy_to(&staged, &exchange.folder, &staged, ModeBits::All)?;
+                Ok(exchange)
+            })
+            .await
+            .map_err(|error| at(source, error))?;
             let command = format!(
-                "{have} && mkdir -p -- \"$(dirname -- {target})\" && cp -r -- {staged} {target}",
-                have = have(&exchange),
+                "{mounted} && mkdir -p -- \"$(dirname -- {target})\" && cp -r -- {staged} {target}",
+                mounted = exchange.mounted(),
                 target = quote(target),
-                staged = quote(&in_guest(&exchange, &name)),
+                staged = quote(&exchange.in_guest(&name)),
             );
             self.must(
                 &command,
@@ -63,53 +154,84 @@ impl Machine {
         target: &str,
     ) -> Result<(), MachineError> {
         self.step(format!("copying {source} to the output folder"), async {
-            let folder = self.in_output(target)?;
+            let path = Path::new(source);
+            let name = name_of(path).map_err(|error| at(path, error))?.to_owned();
+            let relative = self.in_output(&Path::new(target).join(&name))?;
             let exchange = self.exchange()?;
-            let name = name_of(Path::new(source)).map_err(|error| at(Path::new(source), error))?;
             let command = format!(
                 "{} && cp -r -- {} {}",
-                have(&exchange),
+                exchange.mounted(),
                 quote(source),
-                quote(&in_guest(&exchange, &name))
+                quote(&exchange.in_guest(&name))
             );
             self.must(
                 &command,
                 &format!("{source} could not be copied from {}", self.name()),
             )
             .await?;
-            fs::create_dir_all(&folder).map_err(|error| at(&folder, error))?;
-            let saved = folder.join(&name);
-            copy(&exchange.path().join(&name), &saved).map_err(|error| at(&saved, error))?;
-            self.surroundings
-                .events
-                .tell(Event::FileSaved { path: saved });
+            let output = self.surroundings.output_folder.clone();
+            let saved = output.join(&relative);
+            let notes = blocking(move || {
+                let saved = SavedFile::at(&output, &relative)?;
+                let bits = ModeBits::Permissions;
+                exchange
+                    .folder
+                    .copy_to(&name, &saved.folder, &saved.name, bits)
+            })
+            .await
+            .map_err(|error| at(&saved, error))?;
+            self.report_saved(saved, &notes);
             Ok(())
         })
         .await
     }
 
-    /// A path below the output folder, whatever a script asks for.
-    pub(super) fn in_output(&self, name: &str) -> Result<PathBuf, MachineError> {
-        let relative = Path::new(name);
-        let inside = relative
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if inside {
-            Ok(self.surroundings.output_folder.join(relative))
-        } else {
-            Err(self.unable(format!(
-                "cannot save to {name}: that is not below the output folder"
-            )))
+    /// The path relative to the output folder that a script means.
+    pub(super) fn in_output(&self, name: &Path) -> Result<PathBuf, MachineError> {
+        output_folder::relative(&self.surroundings.output_folder, name)
+            .map_err(|reason| self.unable(format!("cannot save to {}: {reason}", name.display())))
+    }
+
+    fn report_saved(&self, path: PathBuf, notes: &CopyNotes) {
+        let events = &self.surroundings.events;
+        for sentence in notes.sentences() {
+            events.tell(Event::Note {
+                machine: Some(self.name.clone()),
+                level: Level::Warning,
+                text: sentence,
+            });
         }
+        events.tell(Event::FileSaved { path });
     }
 
-    /// A fresh folder below the shared one.
-    fn exchange(&self) -> Result<tempfile::TempDir, MachineError> {
-        let shared = &self.surroundings.shared_folder;
-        tempfile::tempdir_in(shared).map_err(|error| at(shared, error))
+    fn exchange(&self) -> Result<Exchange, MachineError> {
+        let folder = &self.surroundings.state_folder;
+        let shared = folder.join(EXCHANGE_ON_HOST);
+        // The machine may not have been started yet.
+        create_private(&shared)
+            .and_then(|()| Exchange::create(folder))
+            .map_err(|error| at(&shared, error))
     }
 
-    async fn must(self: &Arc<Self>, command: &str, message: &str) -> Result<(), MachineError> {
+    /// Puts a script for the guest into the machine's own folder, where it
+    /// stays until the run ends; gives bash that makes it available, and its
+    /// path in the guest.
+    pub(super) fn stage_script(&self, script: &str) -> Result<(String, String), MachineError> {
+        let exchange = self.exchange()?;
+        let name = OsStr::new("command");
+        let written = exchange.folder.write(name, script.as_bytes());
+        written.map_err(|error| at(exchange.folder.path(), error))?;
+        let (mounted, path) = (exchange.mounted(), exchange.in_guest(name));
+        // A command in the background reads it for as long as it runs.
+        std::mem::forget(exchange);
+        Ok((mounted, path))
+    }
+
+    pub(super) async fn must(
+        self: &Arc<Self>,
+        command: &str,
+        message: &str,
+    ) -> Result<(), MachineError> {
         let outcome = self
             .execute(&format!("({command}) 2>&1"), Expect::OutputAndStatus, None)
             .await?;
@@ -124,53 +246,53 @@ impl Machine {
     }
 }
 
-/// Stands for a file or folder with all that is in it.
-pub(super) fn fingerprint(source: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
+/// Copies may be large: they leave the threads of the runtime alone.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// The digest of a file or folder with all that is in it.
+pub(super) fn fingerprint(source: &Path) -> String {
+    let mut whole = Digest::default();
     for entry in WalkDir::new(source)
         .follow_root_links(true)
         .sort_by_file_name()
     {
         let Ok(entry) = entry else {
-            "unreadable".hash(&mut hasher);
+            whole.field("unreadable");
             continue;
         };
-        entry.path().hash(&mut hasher);
+        whole.field(entry.path().as_os_str().as_bytes());
         if let Ok(metadata) = entry.metadata() {
-            metadata.permissions().mode().hash(&mut hasher);
+            whole.field(metadata.permissions().mode().to_le_bytes());
         }
         if entry.path_is_symlink() {
-            fs::read_link(entry.path()).ok().hash(&mut hasher);
+            let leads_to = std::fs::read_link(entry.path()).unwrap_or_default();
+            whole.field(leads_to.as_os_str().as_bytes());
         } else if entry.file_type().is_file() {
-            hash_content(entry.path(), &mut hasher);
+            whole.field(digest::of_file(entry.path()).unwrap_or_default());
         }
     }
-    hasher.finish()
+    whole.hex()
 }
 
-fn hash_content(path: &Path, hasher: &mut DefaultHasher) {
-    let mut buffer = vec![0; 1 << 16];
-    if let Ok(mut file) = fs::File::open(path) {
-        while let Ok(length @ 1..) = file.read(&mut buffer) {
-            hasher.write(&buffer[..length]);
-        }
-    }
+/// The folder and the name of a path.
+fn split(path: &Path) -> io::Result<(PathBuf, OsString)> {
+    let name = name_of(path)?.to_owned();
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    };
+    Ok((parent.to_owned(), name))
 }
 
-/// Sees to it that the guest has the folder: checkpoints unmount it.
-fn have(exchange: &tempfile::TempDir) -> String {
-    let folder = in_guest(exchange, "");
-    format!("{{ [ -e {} ] || {}; }}", quote(&folder), mount())
-}
-
-fn in_guest(exchange: &tempfile::TempDir, name: &str) -> String {
-    let folder = exchange.path().file_name().unwrap_or_default();
-    format!("{SHARED_IN_GUEST}/{}/{name}", folder.to_string_lossy())
-}
-
-fn name_of(path: &Path) -> io::Result<String> {
+fn name_of(path: &Path) -> io::Result<&OsStr> {
     path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a path without a last name"))
 }
 
@@ -178,50 +300,5 @@ pub(super) fn at(path: &Path, source: io::Error) -> MachineError {
     MachineError::File {
         path: path.to_owned(),
         source,
-    }
-}
-
-/// Copies a tree: links as links, modes as they are.
-fn copy(source: &Path, target: &Path) -> io::Result<()> {
-    let kind = fs::symlink_metadata(source)?.file_type();
-    if kind.is_symlink() {
-        std::os::unix::fs::symlink(fs::read_link(source)?, target)
-    } else if kind.is_dir() {
-        fs::create_dir_all(target)?;
-        for entry in fs::read_dir(source)? {
-            let entry = entry?;
-            copy(&entry.path(), &target.join(entry.file_name()))?;
-        }
-        fs::set_permissions(target, fs::metadata(source)?.permissions())
-    } else {
-        fs::copy(source, target).map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use super::*;
-
-    #[test]
-    fn trees_keep_links_and_modes() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = folder.path().join("source");
-        fs::create_dir(&source).unwrap();
-        fs::write(source.join("program"), "x").unwrap();
-        fs::set_permissions(source.join("program"), fs::Permissions::from_mode(0o750)).unwrap();
-        symlink("program", source.join("link")).unwrap();
-        let target = folder.path().join("target");
-        copy(&source, &target).unwrap();
-        assert_eq!(
-            fs::read_link(target.join("link")).unwrap(),
-            Path::new("program")
-        );
-        let mode = fs::metadata(target.join("program"))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o750);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -11,8 +11,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::task::JoinHandle;
 
+use super::files::EXCHANGE_ON_HOST;
 use super::{Lifetime, Machine, MachineError};
 use crate::event::{Event, round};
+use crate::folders::create_private;
+use crate::output_folder::console_log;
 use crate::qemu::{
     Accelerator, Exit, Expect, GuestSide, Launch, Link, PATIENCE, Process, Protocol, Qmp, QmpError,
     Shell, ShellError, ShellSockets, Sickness, Trouble,
@@ -90,12 +93,6 @@ impl Running {
     }
 }
 
-/// Where the console of a machine is saved.
-#[must_use]
-pub fn console_log(output_folder: &Path, machine: &str) -> PathBuf {
-    output_folder.join("console").join(format!("{machine}.log"))
-}
-
 /// The socket of the monitor that scripts speak with.
 const SCRIPTS_MONITOR: &str = "qmp-script";
 
@@ -148,6 +145,7 @@ impl Machine {
             path: folder.clone(),
             source,
         };
+        create_private(&folder.join(EXCHANGE_ON_HOST)).map_err(file_error)?;
         let shell_sockets = ShellSockets::listen(folder).map_err(file_error)?;
         let monitor_socket = folder.join("qmp");
         let launch = Launch {
@@ -168,17 +166,7 @@ impl Machine {
         let health = self.health.clone();
         let (console_read, console_end) = watch::channel(false);
         let epilogue = tokio::spawn(async move {
-            let reading = tokio::spawn({
-                let events = events.clone();
-                async move {
-                    if let Err(error) = console.follow(output, &log).await {
-                        events.note(
-                            crate::event::Level::Error,
-                            format!("{}: {error}: the console is lost", log.display()),
-                        );
-                    }
-                }
-            });
+            let reading = tokio::spawn(async move { console.follow(output, &log).await });
             let exit = watched.ended().await;
             let _ = tokio::time::timeout(CONSOLE_GRACE, reading).await;
             console_read.send_replace(true);
@@ -220,7 +208,7 @@ impl Machine {
     }
 
     /// What run scripts read, as the contract in the manual tells.
-    fn environment(&self, on_reboot: OnReboot, beginning: &Beginning) -> Vec<(String, OsString)> {
+    fn environment(&self, on_reboot: OnReboot, beginning: &Beginning) -> Vec<(OsString, OsString)> {
         let here = &self.surroundings;
         let mut options = vec![
             "-qmp unix:qmp,server=on,wait=off",
@@ -250,13 +238,15 @@ impl Machine {
         }
         let given = std::env::var("QEMU_OPTS").ok();
         options.extend(given.as_deref());
-        let mut environment: Vec<(String, OsString)> = vec![
+        let mut environment = here.environment.for_run_script();
+        environment.extend([
             ("TMPDIR".into(), here.state_folder.clone().into()),
             ("USE_TMPDIR".into(), "1".into()),
             ("SHARED_DIR".into(), here.shared_folder.clone().into()),
             ("QEMU_OPTS".into(), options.join(" ").into()),
-        ];
-        environment.extend(here.network_environment.iter().cloned());
+        ]);
+        let networks = here.network_environment.iter().cloned();
+        environment.extend(networks.map(|(name, value)| (name.into(), value)));
         environment
     }
 

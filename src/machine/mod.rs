@@ -5,6 +5,7 @@ mod commands;
 mod conditions;
 mod created;
 mod display;
+mod environment;
 mod files;
 mod keyboard;
 mod lifecycle;
@@ -32,8 +33,9 @@ use crate::qemu::{
 };
 
 pub use commands::Setting;
+pub use environment::EnvironmentAtStart;
 use lifecycle::Running;
-pub use lifecycle::{OnReboot, Start, console_log};
+pub use lifecycle::{OnReboot, Start};
 pub use operation::Operation;
 pub use snapshot::{Clock, Resting, Saved};
 
@@ -162,7 +164,9 @@ pub struct Surroundings {
     /// Mounted in all guests.
     pub shared_folder: PathBuf,
     pub output_folder: PathBuf,
-    /// Where the networks are to be found.
+    /// The driver's environment before the script ran.
+    pub environment: Arc<EnvironmentAtStart>,
+    /// Where the networks are.
     pub network_environment: Vec<(String, OsString)>,
 }
 

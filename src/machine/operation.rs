@@ -248,7 +248,7 @@ impl Operation {
     /// Stands for the files of the host that it takes, as they are now; None
     /// where it takes none.
     #[must_use]
-    pub fn fingerprint(&self) -> Option<u64> {
+    pub fn fingerprint(&self) -> Option<String> {
         match self {
             Self::CopyFromHost { source, .. } => Some(fingerprint(source)),
             _ => None,
@@ -305,7 +305,11 @@ impl Machine {
                     (false, _) => Expect::Nothing,
                 };
                 let outcome = self
-                    .execute(&setting.dress(&command), expect, timeout.map(seconds))
+                    .execute(
+                        &self.dress(&command, &setting)?,
+                        expect,
+                        timeout.map(seconds),
+                    )
                     .await?;
                 // What today's driver gives where it does not ask.
                 let missing = if check_output { -1 } else { -2 };
@@ -475,12 +479,12 @@ impl Machine {
     }
 
     /// Waits until the console is longer than `position`; gives what is new,
-    /// or nothing where the time is over first.
+    /// which is nothing if the time is over first, and the position of its end.
     async fn wait_for_console(
         self: &Arc<Self>,
         position: usize,
         limit: Option<Duration>,
-    ) -> Result<String, MachineError> {
+    ) -> Result<(String, usize), MachineError> {
         let running = self.running()?;
         let grown = async {
             self.console().longer_than(position).await;
@@ -491,7 +495,7 @@ impl Machine {
             None => waiting.await?,
             Some(limit) => match tokio::time::timeout(limit, waiting).await {
                 Ok(result) => result?,
-                Err(_) => return Ok(String::new()),
+                Err(_) => return Ok((String::new(), position)),
             },
         }
         Ok(self.console().since(position))

@@ -1,7 +1,8 @@
 //! Saving a machine as it runs, and starting one as it was saved.
 //!
-//! A guest's shared folder is unmounted for that, as QEMU saves no guest that
-//! has a folder of the host mounted over 9p; what needs it mounts it again.
+//! The folders of the host that Snowglobe gives a guest are unmounted for that,
+//! as QEMU saves no guest that has one mounted over 9p; what needs them mounts
+//! them again.
 
 use std::fs;
 use std::io;
@@ -12,10 +13,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use super::files::{SHARED_IN_GUEST, at, mount};
+use super::files::{EXCHANGE, EXCHANGE_ON_HOST, SHARED, at};
 use super::lifecycle::{Beginning, Start};
 use super::{Machine, MachineError};
 use crate::event::{Event, round};
+use crate::folders::create_private;
 use crate::qemu::{Expect, GuestSide};
 
 /// How long a guest may take to answer before and after it is saved.
@@ -24,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Names in a machine's folder of what was saved.
 const MEMORY: &str = "memory";
 const DISKS: &str = "disks";
+const CONSOLE: &str = "console";
 
 /// What a guest says that has let its shared folder go, and one that has other
 /// folders of the host.
@@ -38,10 +41,8 @@ const MOUNTED: &str =
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Saved {
-    /// None where the machine was off.
+    /// None if the machine was off.
     running: Option<SavedRun>,
-    /// Everything on its console so far.
-    console: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +73,7 @@ pub enum Clock {
 #[derive(Debug)]
 pub struct Resting {
     machine: Arc<Machine>,
-    /// Whether its shared folder was mounted; None where the machine is off.
+    /// Whether folders of the host were mounted; None if the machine is off.
     shares_folder: Option<bool>,
 }
 
@@ -129,10 +130,18 @@ impl Machine {
         }
     }
 
-    /// Whether somebody else than this program can look for the shared folder.
-    fn is_folder_seen(&self) -> bool {
+    /// Commands that mount the folders which the script itself may look for.
+    fn mounts_that_are_seen(&self) -> Vec<String> {
         let script = &self.surroundings.script;
-        script.contains(SHARED_IN_GUEST) || script.contains("shared_dir")
+        let is_seen = |words: &[&str]| words.iter().any(|word| script.contains(word));
+        [
+            (SHARED, &[SHARED.mount_point, "shared_dir"][..]),
+            (EXCHANGE, &[EXCHANGE.mount_point][..]),
+        ]
+        .into_iter()
+        .filter(|(_, words)| is_seen(words))
+        .map(|(folder, _)| folder.mount())
+        .collect()
     }
 
     /// Starts the machine as it was saved in `folder`, and leaves it paused.
@@ -141,7 +150,7 @@ impl Machine {
     /// When a file is missing, or QEMU does not take what is saved.
     pub async fn load(self: &Arc<Self>, saved: &Saved, folder: &Path) -> Result<(), MachineError> {
         self.console
-            .recall(&saved.console, &self.console_log())
+            .recall(&folder.join(CONSOLE), &self.console_log())
             .await
             .map_err(|source| at(&self.console_log(), source))?;
         let disks = folder.join(DISKS);
@@ -192,8 +201,8 @@ impl Machine {
         if clock == Clock::FromHost {
             commands.push(set_clock());
         }
-        if run.shares_folder && self.is_folder_seen() {
-            commands.push(mount());
+        if run.shares_folder {
+            commands.extend(self.mounts_that_are_seen());
         }
         if !commands.is_empty() {
             self.tend_well(&commands.join("; ")).await?;
@@ -231,12 +240,9 @@ impl Resting {
         let disks = folder.join(DISKS);
         copy_files(&machine.surroundings.state_folder, &disks)
             .map_err(|source| at(&disks, source))?;
-        let console = machine.console.since(0);
+        copy_console(&machine.console_log(), &folder.join(CONSOLE))?;
         let Some(shares_folder) = self.shares_folder else {
-            return Ok(Saved {
-                running: None,
-                console,
-            });
+            return Ok(Saved { running: None });
         };
         let running = machine.running()?;
         let monitor = machine.monitor(&running).await?;
@@ -252,7 +258,6 @@ impl Resting {
                 replies_port,
                 shares_folder,
             }),
-            console,
         })
     }
 
@@ -269,22 +274,32 @@ impl Resting {
     /// # Errors
     /// When it does not answer.
     pub async fn wake(&self) -> Result<(), MachineError> {
-        if self.shares_folder == Some(true) && self.machine.is_folder_seen() {
-            self.machine.tend_well(&mount()).await?;
+        let mounts = self.machine.mounts_that_are_seen();
+        if self.shares_folder == Some(true) && !mounts.is_empty() {
+            self.machine.tend_well(&mounts.join("; ")).await?;
         }
         Ok(())
     }
 }
 
-/// Unmounts the shared folder, and looks whether there are others.
+/// A machine that was never started has none.
+fn copy_console(from: &Path, to: &Path) -> Result<(), MachineError> {
+    match fs::copy(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(to, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Unmounts the folders that Snowglobe gives a guest, and looks for others.
 fn let_go() -> String {
     format!(
         "( status=0; \
          while read -r _ where kind _; do \
          if [ $kind = 9p ]; then \
-         if [ $where = {SHARED_IN_GUEST} ] && umount $where 2> /dev/null; \
+         if [ $where = {} -o $where = {} ] && umount $where 2> /dev/null; \
          then status={UNMOUNTED}; else exit {STILL_MOUNTED}; fi; fi; \
-         done < /proc/mounts; exit $status )"
+         done < /proc/mounts; exit $status )",
+        SHARED.mount_point, EXCHANGE.mount_point
     )
 }
 
@@ -298,10 +313,13 @@ fn set_clock() -> String {
     )
 }
 
-/// Copies the files below a folder, not its sockets, into another, which is made.
+/// Copies the files below a machine's folder into another, which is made: not
+/// its sockets, and nothing that the guest can change.
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in WalkDir::new(from) {
+    create_private(to)?;
+    let exchange = from.join(EXCHANGE_ON_HOST);
+    let entries = WalkDir::new(from).into_iter();
+    for entry in entries.filter_entry(|entry| entry.path() != exchange) {
         let entry = entry.map_err(io::Error::from)?;
         let relative: PathBuf = entry
             .path()
@@ -309,7 +327,7 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
             .unwrap_or(entry.path())
             .into();
         if entry.file_type().is_dir() {
-            fs::create_dir_all(to.join(relative))?;
+            create_private(&to.join(relative))?;
         } else if entry.file_type().is_file() {
             fs::copy(entry.path(), to.join(relative))?;
         }
@@ -327,9 +345,11 @@ mod tests {
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         fs::create_dir_all(from.join("below")).unwrap();
         fs::write(from.join("below/disk"), "bytes").unwrap();
+        fs::create_dir(from.join(EXCHANGE_ON_HOST)).unwrap();
+        fs::write(from.join(EXCHANGE_ON_HOST).join("guest"), "bytes").unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(from.join("qmp")).unwrap();
         copy_files(&from, &to).unwrap();
         assert_eq!(fs::read(to.join("below/disk")).unwrap(), b"bytes");
-        assert!(!to.join("qmp").exists());
+        assert!(!to.join("qmp").exists() && !to.join(EXCHANGE_ON_HOST).exists());
     }
 }

@@ -84,7 +84,7 @@ impl Machine {
         let running = self.running()?;
         let _loan = self.lend(&user);
         let lost = |error: io::Error| self.unable(format!("has lost the terminal: {error}"));
-        let mut position = self.console().since(0).len();
+        let (_, mut position) = self.console().since(0);
         let work = async {
             let mut buffer = [0; 1024];
             loop {
@@ -98,8 +98,8 @@ impl Machine {
                         running.process.type_on_console(typed).await.map_err(lost)?;
                     }
                     () = self.console().longer_than(position) => {
-                        let text = self.console().since(position);
-                        position += text.len();
+                        let (text, end) = self.console().since(position);
+                        position = end;
                         user.write(text.as_bytes()).await.map_err(lost)?;
                     }
                 }

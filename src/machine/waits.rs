@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::commands::{Setting, in_bash, quote};
+use super::commands::{Setting, quote};
 use super::{Machine, MachineError, Overdue, signals};
 use crate::event::{CommandResult, Details};
 use crate::qemu::{Expect, NOT_YET, Outcome};
@@ -64,7 +64,7 @@ impl Machine {
         setting: &Setting,
         limit: Duration,
     ) -> Result<String, MachineError> {
-        let attempt = capturing(&setting.dress(command));
+        let attempt = capturing(&self.dressed_line(command, setting).await?);
         let shown = setting.explain(command);
         self.wait_for(
             &format!("`{shown}' to succeed"),
@@ -85,7 +85,8 @@ impl Machine {
         setting: &Setting,
         limit: Duration,
     ) -> Result<String, MachineError> {
-        let attempt = format!("! {}", capturing(&setting.dress(command)));
+        let line = self.dressed_line(command, setting).await?;
+        let attempt = format!("! {}", capturing(&line));
         let shown = setting.explain(command);
         self.wait_for(&format!("`{shown}' to fail"), Some(&shown), &attempt, limit)
             .await
@@ -272,11 +273,10 @@ fn rounds(attempt: &str, pause: &str, round: Duration) -> String {
     )
 }
 
-/// Bash that runs a command strictly, keeps its output in `o`, and ends as it did.
-fn capturing(command: &str) -> String {
-    let strict = in_bash(command, None);
+/// Bash that runs a line, keeps its output in `o`, and ends as it did.
+fn capturing(line: &str) -> String {
     // Its statuses are its own: none says that the wait is hopeless.
-    format!("{{ o=$({strict} | base64 -w 0; exit ${{PIPESTATUS[0]}}) || false; }}")
+    format!("{{ o=$({line} | base64 -w 0; exit ${{PIPESTATUS[0]}}) || false; }}")
 }
 
 /// Bash that is true when a file is there.

@@ -7,10 +7,36 @@ mod vde;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use switch::Switch;
+
+use crate::folders::create_private;
+
+/// A machine, or something else, that could not attach to a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkFault {
+    pub network: u32,
+    /// The process at the other end, if the kernel knows it.
+    pub pid: Option<i32>,
+    pub reason: String,
+}
+
+/// Where faults are reported.
+pub type Faults = mpsc::UnboundedSender<NetworkFault>;
+
+/// Reports a fault of a connection to a network.
+fn report(faults: &Faults, network: u32, connection: &UnixStream, reason: &dyn std::fmt::Display) {
+    let peer = connection.peer_cred().ok();
+    // Nobody hears it once the test is over.
+    let _ = faults.send(NetworkFault {
+        network,
+        pid: peer.and_then(|peer| peer.pid()),
+        reason: reason.to_string(),
+    });
+}
 
 /// One network. Ends when it is dropped.
 #[derive(Debug)]
@@ -21,19 +47,25 @@ pub struct Network {
 }
 
 impl Network {
-    /// Opens network `number`, with its sockets below `folder`.
+    /// Opens network `number`, with its sockets below `folder`. What cannot be
+    /// attached is reported to `faults`.
     ///
     /// # Errors
     /// When a socket cannot be made, for instance where its path is too long.
-    pub fn open(folder: &Path, number: u32) -> io::Result<Self> {
+    pub fn open(folder: &Path, number: u32, faults: Faults) -> io::Result<Self> {
         let folder = folder.join(format!("vde{number}.ctl"));
-        std::fs::create_dir(&folder)?;
+        create_private(&folder)?;
         let switch = Switch::default();
         let stream = UnixListener::bind(folder.join("stream"))?;
         let control = UnixListener::bind(folder.join("ctl"))?;
         let tasks = vec![
-            tokio::spawn(stream::serve(stream, switch.clone())),
-            tokio::spawn(vde::serve(control, folder.clone(), switch)),
+            tokio::spawn(stream::serve(
+                stream,
+                switch.clone(),
+                number,
+                faults.clone(),
+            )),
+            tokio::spawn(vde::serve(control, folder.clone(), switch, number, faults)),
         ];
         Ok(Self {
             number,

@@ -4,14 +4,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::switch::{MAX_FRAME_BYTES, Switch};
+use super::{Faults, report};
 
-pub(super) async fn serve(listener: UnixListener, switch: Switch) {
+pub(super) async fn serve(listener: UnixListener, switch: Switch, network: u32, faults: Faults) {
     while let Ok((connection, _)) = listener.accept().await {
-        tokio::spawn(attach(connection, switch.clone()));
+        tokio::spawn(attach(connection, switch.clone(), network, faults.clone()));
     }
 }
 
-async fn attach(connection: UnixStream, switch: Switch) {
+async fn attach(connection: UnixStream, switch: Switch, network: u32, faults: Faults) {
     let (port, mut outgoing) = switch.plug_in();
     let (reader, mut writer) = connection.into_split();
     let writing = async move {
@@ -32,7 +33,9 @@ async fn attach(connection: UnixStream, switch: Switch) {
         let mut frame = vec![0; MAX_FRAME_BYTES];
         while let Ok(length) = reader.read_u32().await {
             let Some(frame) = frame.get_mut(..length as usize) else {
-                tracing::warn!(length, "a machine sent a frame of impossible length");
+                let reason = format!("it sent a frame of {length} bytes, which no network carries");
+                let connection: &UnixStream = reader.get_ref().as_ref();
+                report(&faults, network, connection, &reason);
                 return;
             };
             if reader.read_exact(frame).await.is_err() {

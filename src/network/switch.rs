@@ -1,8 +1,10 @@
 //! An Ethernet switch: learns which address is behind which port, and floods what it does not know.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lru::LruCache;
 use tokio::sync::mpsc;
 
 /// Frames that wait for a port. A switch drops what a port cannot take.
@@ -10,6 +12,10 @@ const QUEUE_FRAMES: usize = 1024;
 
 /// The longest frame QEMU sends: 64 KiB with segmentation offload, and headers.
 pub const MAX_FRAME_BYTES: usize = 65536 + 4096;
+
+/// How many addresses a switch knows, as a real one: the one that was not seen
+/// for the longest time is forgotten first.
+const MOST_ADDRESSES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 
 type Address = [u8; 6];
 
@@ -22,11 +28,21 @@ pub struct Switch {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     ports: HashMap<u64, mpsc::Sender<Frame>>,
-    addresses: HashMap<Address, u64>,
+    addresses: LruCache<Address, u64>,
     next_port: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            ports: HashMap::new(),
+            addresses: LruCache::new(MOST_ADDRESSES),
+            next_port: 0,
+        }
+    }
 }
 
 /// One place to plug in. Unplugged when it is dropped.
@@ -66,12 +82,12 @@ impl Port {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if !is_group(source) {
-            state.addresses.insert(source, self.number);
+            state.addresses.put(source, self.number);
         }
         let frame: Frame = frame.into();
         let known = state
             .addresses
-            .get(&destination)
+            .peek(&destination)
             .filter(|_| !is_group(destination))
             .and_then(|number| state.ports.get_key_value(number));
         match known {
@@ -99,7 +115,15 @@ impl Drop for Port {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         state.ports.remove(&self.number);
-        state.addresses.retain(|_, number| *number != self.number);
+        let own: Vec<Address> = state
+            .addresses
+            .iter()
+            .filter(|(_, number)| **number == self.number)
+            .map(|(address, _)| *address)
+            .collect();
+        for address in own {
+            state.addresses.pop(&address);
+        }
     }
 }
 
@@ -158,6 +182,31 @@ mod tests {
         let _ = from_c.try_recv();
         drop((b, from_b));
         a.receive(&frame(2, 1));
+        assert!(from_c.try_recv().is_ok(), "2 may be anywhere again");
+    }
+
+    #[test]
+    fn the_oldest_addresses_are_forgotten() {
+        let switch = Switch::default();
+        let (a, _from_a) = switch.plug_in();
+        let (b, mut from_b) = switch.plug_in();
+        let (_c, mut from_c) = switch.plug_in();
+        b.receive(&frame(9, 2));
+        // A guest that invents addresses.
+        for number in 0..100_000_u32 {
+            let mut frame = frame(0xff, 0);
+            frame[6..10].copy_from_slice(&(number << 1).to_be_bytes());
+            frame[6] &= 0xfe;
+            a.receive(&frame);
+            while from_b.try_recv().is_ok() {}
+            while from_c.try_recv().is_ok() {}
+        }
+        assert_eq!(
+            switch.state.lock().unwrap().addresses.len(),
+            MOST_ADDRESSES.get()
+        );
+        a.receive(&frame(2, 1));
+        assert!(from_b.try_recv().is_ok());
         assert!(from_c.try_recv().is_ok(), "2 may be anywhere again");
     }
 

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 
 use super::switch::{MAX_FRAME_BYTES, Switch};
+use super::{Faults, report};
 
 const MAGIC: u32 = 0xfeed_face;
 const VERSION: u32 = 3;
@@ -21,25 +22,35 @@ const HEADER_BYTES: usize = 12;
 const ADDRESS_BYTES: usize = 110;
 const FAMILY_UNIX: u16 = 1;
 
-pub(super) async fn serve(listener: UnixListener, folder: PathBuf, switch: Switch) {
+pub(super) async fn serve(
+    listener: UnixListener,
+    folder: PathBuf,
+    switch: Switch,
+    network: u32,
+    faults: Faults,
+) {
     let mut number = 0;
-    while let Ok((connection, _)) = listener.accept().await {
+    while let Ok((mut connection, _)) = listener.accept().await {
         number += 1;
         let socket = folder.join(format!("port{number}"));
-        let switch = switch.clone();
+        let (switch, faults) = (switch.clone(), faults.clone());
         tokio::spawn(async move {
-            if let Err(error) = attach(connection, socket, switch).await {
-                tracing::warn!(%error, "a machine could not be attached by VDE");
+            let attached = attach(&mut connection, socket, switch).await;
+            // A machine that ends before it has asked for anything is no fault.
+            if let Err(error) = attached
+                && error.kind() != std::io::ErrorKind::UnexpectedEof
+            {
+                report(&faults, network, &connection, &error);
             }
         });
     }
 }
 
-async fn attach(mut control: UnixStream, socket: PathBuf, switch: Switch) -> std::io::Result<()> {
+async fn attach(control: &mut UnixStream, socket: PathBuf, switch: Switch) -> std::io::Result<()> {
     let mut request = [0; HEADER_BYTES + ADDRESS_BYTES];
     control.read_exact(&mut request).await?;
     let client = client_address(&request)
-        .ok_or_else(|| std::io::Error::other("a request of another protocol"))?;
+        .ok_or_else(|| std::io::Error::other("it does not speak the protocol of VDE switches"))?;
     let data = Arc::new(UnixDatagram::bind(&socket)?);
     // At once: the client removes its socket's name after the answer.
     data.connect(&client)?;
@@ -111,7 +122,8 @@ mod tests {
         let switch = Switch::default();
         let control = folder.path().join("ctl");
         let listener = UnixListener::bind(&control).unwrap();
-        tokio::spawn(serve(listener, folder.path().to_owned(), switch));
+        let (faults, mut reported) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(serve(listener, folder.path().to_owned(), switch, 7, faults));
 
         let mut clients = Vec::new();
         for name in ["a", "b"] {
@@ -137,6 +149,17 @@ mod tests {
         let mut received = [0; 64];
         let length = clients[1].0.recv(&mut received).await.unwrap();
         assert_eq!(&received[..length], &frame[..]);
+
+        // Something that is no machine's QEMU is reported, with its process.
+        let mut stranger = UnixStream::connect(&control).await.unwrap();
+        stranger.write_all(&[0; 200]).await.unwrap();
+        let fault = reported.recv().await.unwrap();
+        assert_eq!(fault.network, 7);
+        assert_eq!(fault.pid, i32::try_from(std::process::id()).ok());
+        assert_eq!(
+            fault.reason,
+            "it does not speak the protocol of VDE switches"
+        );
     }
 
     #[test]

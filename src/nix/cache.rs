@@ -2,20 +2,26 @@
 //!
 //! Nix tells which files it evaluated. What else it read is found in the text
 //! of those that are the user's (see `sources`); the store and this program's
-//! own library never change. Where there is a doubt, nothing is remembered.
+//! own library never change. If there is a doubt, nothing is remembered.
+//!
+//! Arguments and variables may hold secrets, such as the access tokens in
+//! `NIX_CONFIG`. What is compared is therefore stored as a digest, with a key
+//! that only this user can read.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::moment::Moment;
 use super::sources::{Doubt, Input, inputs};
 use super::stamp::Stamp;
 use crate::child::on_path;
+use crate::digest::Digest;
+use crate::folders::create_private;
 
 /// With more files of the user's than this, as of a whole nixpkgs outside the
 /// store, looking through them would take longer than evaluating.
@@ -51,8 +57,12 @@ const CHANNELS: [&str; 5] = [
     ".local/state/nix/defexpr/channels",
 ];
 
-/// What was asked: anything that can make another answer, but for files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The file of the key for digests.
+const KEY: &str = "key";
+
+/// What was asked: anything that can make another answer, but for files. It
+/// is never written to disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// The whole command line.
     arguments: Vec<String>,
@@ -72,8 +82,10 @@ pub struct Said {
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     program: String,
-    question: Question,
+    /// Its digest.
+    question: String,
     files: Vec<(PathBuf, Stamp)>,
+    /// Digests of the values, by the variables' names.
     variables: Vec<(String, Option<String>)>,
     said: Said,
 }
@@ -134,11 +146,34 @@ impl Question {
         })
     }
 
-    fn file_name(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        self.arguments.hash(&mut hasher);
-        self.environment.hash(&mut hasher);
-        format!("{:016x}.json", hasher.finish())
+    /// The digest of all of it but the search path: a question takes the place
+    /// of an earlier one for which that was another.
+    fn file_name(&self, key: &[u8; 32]) -> String {
+        let mut digest = Digest::keyed(key);
+        self.add_to(&mut digest);
+        format!("{}.json", digest.name())
+    }
+
+    fn digest(&self, key: &[u8; 32]) -> String {
+        let mut digest = Digest::keyed(key);
+        self.add_to(&mut digest);
+        for (entry, path) in &self.search {
+            digest
+                .field(entry)
+                .field(path.as_os_str().as_encoded_bytes());
+        }
+        digest.hex()
+    }
+
+    fn add_to(&self, digest: &mut Digest) {
+        digest.field(self.arguments.len().to_le_bytes());
+        for argument in &self.arguments {
+            digest.field(argument);
+        }
+        digest.field(self.environment.len().to_le_bytes());
+        for (name, value) in &self.environment {
+            digest.field(name).field(value);
+        }
     }
 }
 
@@ -146,28 +181,34 @@ impl Cache<'_> {
     /// What the same question was answered before, if nothing has changed since.
     #[must_use]
     pub fn recall(&self, question: &Question) -> Option<Said> {
-        let text = fs::read(self.folder.join(question.file_name())).ok()?;
+        let key = read_key(&self.folder).ok()?;
+        let text = fs::read(self.folder.join(question.file_name(&key))).ok()?;
         let entry: Entry = serde_json::from_slice(&text).ok()?;
         let is_same = entry.program == program()
-            && entry.question == *question
+            && entry.question == question.digest(&key)
             && entry
                 .variables
                 .iter()
-                .all(|(name, value)| std::env::var(name).ok() == *value)
+                .all(|(name, value)| variable(name, &key) == *value)
             && entry
                 .files
                 .iter()
-                .all(|(path, stamp)| Stamp::of(path) == Some(*stamp));
+                .all(|(path, stamp)| Stamp::of(path).as_ref() == Some(stamp));
         is_same.then_some(entry.said)
     }
 
     /// Remembers an answer that came of these Nix files since `begin`.
-    pub fn remember(&self, question: Question, read: &[PathBuf], begin: SystemTime, said: Said) {
-        match self.entry(question, read, begin, said) {
+    pub fn remember(&self, question: &Question, read: &[PathBuf], begin: Moment, said: Said) {
+        // Without a cache everything works as well.
+        let unusable = |error: &io::Error| tracing::warn!("{}: {error}", self.folder.display());
+        let key = match make_key(&self.folder) {
+            Ok(key) => key,
+            Err(error) => return unusable(&error),
+        };
+        match self.entry(question, &key, read, begin, said) {
             Ok(entry) => {
-                // Without a cache everything works as well.
-                if let Err(error) = self.write(&entry) {
-                    tracing::warn!("{}: {error}", self.folder.display());
+                if let Err(error) = self.write(&question.file_name(&key), &entry) {
+                    unusable(&error);
                 }
             }
             Err(Doubt(reason)) => tracing::info!("the evaluation is not remembered: {reason}"),
@@ -176,11 +217,15 @@ impl Cache<'_> {
 
     fn entry(
         &self,
-        question: Question,
+        question: &Question,
+        key: &[u8; 32],
         read: &[PathBuf],
-        begin: SystemTime,
+        begin: Moment,
         said: Said,
     ) -> Result<Entry, Doubt> {
+        if begin.clock_was_set() {
+            return Err(Doubt("the clock was set meanwhile".to_owned()));
+        }
         let users: Vec<PathBuf> = read
             .iter()
             .filter(|file| !self.is_fixed(file))
@@ -207,10 +252,10 @@ impl Cache<'_> {
                 match input {
                     Input::Path(path) => paths.push(path),
                     Input::Variable(name) => {
-                        let value = std::env::var(&name).ok();
+                        let value = variable(&name, key);
                         variables.push((name, value));
                     }
-                    Input::Search(name) => self.check_search(&name, &question)?,
+                    Input::Search(name) => self.check_search(&name, question)?,
                 }
             }
         }
@@ -226,7 +271,7 @@ impl Cache<'_> {
                         path.display()
                     ))
                 })?;
-                if stamp.is_newer_than(begin) {
+                if stamp.is_newer_than(begin.wall()) {
                     return Err(Doubt(format!("{} has just changed", path.display())));
                 }
                 Ok((path, stamp))
@@ -234,7 +279,7 @@ impl Cache<'_> {
         Ok(Entry {
             program: program(),
             files: stamped.collect::<Result<_, _>>()?,
-            question,
+            question: question.digest(key),
             variables,
             said,
         })
@@ -260,17 +305,19 @@ impl Cache<'_> {
         is_nix || path.starts_with("/nix/store") || path.starts_with(self.own)
     }
 
-    fn write(&self, entry: &Entry) -> std::io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
+    fn write(&self, name: &str, entry: &Entry) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(&serde_json::to_vec(entry)?)?;
-        file.persist(self.folder.join(entry.question.file_name()))?;
+        file.persist(self.folder.join(name))?;
         self.forget_old()
     }
 
-    fn forget_old(&self) -> std::io::Result<()> {
+    fn forget_old(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
+            if entry.file_name() == KEY {
+                continue;
+            }
             let age = entry.metadata()?.modified()?.elapsed();
             if age.is_ok_and(|age| age > KEPT) {
                 fs::remove_file(entry.path())?;
@@ -278,6 +325,35 @@ impl Cache<'_> {
         }
         Ok(())
     }
+}
+
+/// The digest of a variable's value.
+fn variable(name: &str, key: &[u8; 32]) -> Option<String> {
+    let value = std::env::var_os(name)?;
+    Some(Digest::keyed(key).field(value.as_encoded_bytes()).hex())
+}
+
+fn read_key(folder: &Path) -> io::Result<[u8; 32]> {
+    let bytes = fs::read(folder.join(KEY))?;
+    bytes
+        .try_into()
+        .map_err(|_| io::Error::other("its key is damaged"))
+}
+
+/// The key for digests, made if it is missing or damaged.
+fn make_key(folder: &Path) -> io::Result<[u8; 32]> {
+    if let Ok(key) = read_key(folder) {
+        return Ok(key);
+    }
+    create_private(folder)?;
+    let mut key = [0; 32];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut source| io::Read::read_exact(&mut source, &mut key))?;
+    // Readable by this user only, as all temporary files are.
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(&key)?;
+    file.persist(folder.join(KEY))?;
+    Ok(key)
 }
 
 /// This program, of which another build may ask in another way, and Nix.

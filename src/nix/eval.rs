@@ -3,7 +3,6 @@
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +12,7 @@ use tokio::process::Command;
 use super::CheckOptions;
 use super::cache::{Cache, Question, Said};
 use super::message::{describe_error, evaluated_file, split_remarks};
+use super::moment::Moment;
 use super::{Library, Nix};
 use crate::manifest::{self, Manifest};
 use crate::origin::Origin;
@@ -230,15 +230,16 @@ pub(super) async fn instantiate<T: Answer>(
     want: Want<'_>,
 ) -> Result<Vec<T>, EvalError> {
     let command = command(nix, library, evaluation, want)?;
-    let cache = Cache {
-        folder: library.folder().with_file_name("evaluations"),
+    let cache = library.evaluations().map(|folder| Cache {
+        folder,
         own: library.folder(),
         stand_in: evaluation.nixpkgs == Nixpkgs::Builtin,
-    };
-    let question = question(&command, evaluation);
+    });
+    // What can be remembered, and where.
+    let question = cache.zip(question(&command, evaluation));
     let remembered = question
         .as_ref()
-        .and_then(|question| cache.recall(question))
+        .and_then(|(cache, question)| cache.recall(question))
         .and_then(|said| Some((serde_json::from_str::<Vec<T>>(&said.answer).ok()?, said)));
     // Nix's garbage collector may have been there.
     if let Some((items, said)) = remembered
@@ -247,7 +248,7 @@ pub(super) async fn instantiate<T: Answer>(
         nix.tell(&said.remarks);
         return Ok(items);
     }
-    let begin = SystemTime::now();
+    let begin = Moment::now();
     let mut command = Command::from(command);
     command.kill_on_drop(true);
     let output = command.output().await.map_err(EvalError::NoNix)?;
@@ -256,13 +257,14 @@ pub(super) async fn instantiate<T: Answer>(
     if output.status.success() {
         let answer = String::from_utf8_lossy(&output.stdout).into_owned();
         let items = serde_json::from_str(&answer).map_err(EvalError::BadManifest)?;
-        if let Some(question) = question {
+        if let Some((cache, question)) = question {
             let mut read: Vec<PathBuf> = told.lines().filter_map(evaluated_file).collect();
             if let Place::File(file) = &evaluation.place {
                 // Nix tells where a link leads to, and not of the link.
                 read.push(test_file(file)?);
             }
-            cache.remember(question, &read, begin, Said { answer, remarks });
+            let said = Said { answer, remarks };
+            cache.remember(&question, &read, begin, said);
         }
         return Ok(items);
     }

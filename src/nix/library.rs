@@ -1,49 +1,74 @@
 //! The Nix code that belongs to the program: carried in it, laid out in the cache where Nix can read it.
 
-use std::collections::hash_map::DefaultHasher;
 use std::fs;
-use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use include_dir::{Dir, DirEntry, include_dir};
+use tempfile::TempDir;
 use thiserror::Error;
 
-use crate::folders;
+use crate::digest::Digest;
+use crate::folders::{self, create_private, private_folder_in, private_temporary_folder};
 
 static SOURCE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/nix-lib");
 
 /// Why the library cannot be laid out.
 #[derive(Debug, Error)]
 pub enum LibraryError {
-    #[error("neither XDG_CACHE_HOME nor HOME is set: there is no place for the Nix library")]
-    NoHome,
-    #[error("{path}: {source}")]
-    File { path: PathBuf, source: io::Error },
+    #[error("cannot lay out the Nix library in a temporary folder: {0}")]
+    Temporary(io::Error),
 }
 
 /// The folder of the library.
 #[derive(Debug, Clone)]
 pub struct Library {
     folder: PathBuf,
+    /// Why it is not in the cache; it goes away with this value then.
+    without_cache: Option<(String, Arc<TempDir>)>,
 }
 
 impl Library {
-    /// Finds the library in the cache, and writes it there when it is missing.
-    /// The folder's name tells its content, so versions live side by side.
+    /// Finds the library in the cache, and writes it there if it is missing or
+    /// damaged. The folder's name tells its content, so that versions are side
+    /// by side. If the cache cannot be used, a temporary folder takes its place.
     ///
     /// # Errors
-    /// When there is no cache folder or it cannot be written.
+    /// When there is no place for temporary files, either.
     pub fn unpack() -> Result<Self, LibraryError> {
-        let cache = folders::own(folders::Kind::Cache).ok_or(LibraryError::NoHome)?;
-        let folder = cache.join(format!("nix-lib-{:016x}", fingerprint(&SOURCE)));
-        if !folder.exists() {
-            write_whole(&cache, &folder).map_err(|source| LibraryError::File {
-                path: folder.clone(),
-                source,
-            })?;
+        match in_cache() {
+            Ok(folder) => Ok(Self {
+                folder,
+                without_cache: None,
+            }),
+            Err(reason) => {
+                let temporary = private_temporary_folder().map_err(LibraryError::Temporary)?;
+                let folder = temporary.path().join("nix-lib");
+                fs::create_dir(&folder)
+                    .and_then(|()| SOURCE.extract(&folder))
+                    .map_err(LibraryError::Temporary)?;
+                Ok(Self {
+                    folder,
+                    without_cache: Some((reason, Arc::new(temporary))),
+                })
+            }
         }
-        Ok(Self { folder })
+    }
+
+    /// Why the cache cannot be used; None if it can.
+    #[must_use]
+    pub fn cache_fault(&self) -> Option<&str> {
+        self.without_cache
+            .as_ref()
+            .map(|(reason, _)| reason.as_str())
+    }
+
+    /// Where evaluations are remembered; None without a cache.
+    #[must_use]
+    pub fn evaluations(&self) -> Option<PathBuf> {
+        let in_cache = self.without_cache.is_none();
+        in_cache.then(|| self.folder.with_file_name("evaluations"))
     }
 
     /// The expression that is evaluated.
@@ -76,30 +101,79 @@ impl Library {
     }
 }
 
-/// Writes next to the target and renames, so that nobody sees half of it.
+/// The library in the cache, whole; else the reason why not.
+fn in_cache() -> Result<PathBuf, String> {
+    let cache = folders::own(folders::Kind::Cache)
+        .ok_or_else(|| "neither XDG_CACHE_HOME nor HOME is set".to_owned())?;
+    let folder = cache.join(format!("nix-lib-{}", fingerprint(&SOURCE)));
+    if !is_whole(&SOURCE, &folder) {
+        write_whole(&cache, &folder).map_err(|error| format!("{}: {error}", cache.display()))?;
+    }
+    Ok(folder)
+}
+
+/// Whether all files are there as they should be.
+fn is_whole(source: &Dir<'_>, folder: &Path) -> bool {
+    source.entries().iter().all(|entry| match entry {
+        DirEntry::Dir(inner) => is_whole(inner, folder),
+        DirEntry::File(file) => {
+            fs::read(folder.join(file.path())).is_ok_and(|found| found == file.contents())
+        }
+    })
+}
+
+/// Writes next to the target and renames, so that nobody sees half of it. What
+/// is there already is damaged, and goes.
 fn write_whole(cache: &Path, folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(cache)?;
-    let unfinished = tempfile::tempdir_in(cache)?;
-    SOURCE.extract(unfinished.path())?;
-    let unfinished = unfinished.keep();
-    match fs::rename(&unfinished, folder) {
-        // Another run was quicker: its files are the same.
-        Err(_) if folder.exists() => fs::remove_dir_all(&unfinished),
+    create_private(cache)?;
+    let work = private_folder_in(cache, ".new-")?;
+    let (new, old) = (work.path().join("new"), work.path().join("old"));
+    fs::create_dir(&new)?;
+    SOURCE.extract(&new)?;
+    match fs::rename(folder, &old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    match fs::rename(&new, folder) {
+        // Another run was quicker.
+        Err(_) if is_whole(&SOURCE, folder) => Ok(()),
         other => other,
     }
 }
 
-fn fingerprint(folder: &Dir<'_>) -> u64 {
-    fn visit(folder: &Dir<'_>, hasher: &mut DefaultHasher) {
+fn fingerprint(folder: &Dir<'_>) -> String {
+    fn visit(folder: &Dir<'_>, digest: &mut Digest) {
         for entry in folder.entries() {
-            entry.path().hash(hasher);
+            digest.field(entry.path().as_os_str().as_encoded_bytes());
             match entry {
-                DirEntry::Dir(inner) => visit(inner, hasher),
-                DirEntry::File(file) => file.contents().hash(hasher),
+                DirEntry::Dir(inner) => visit(inner, digest),
+                DirEntry::File(file) => {
+                    digest.field(file.contents());
+                }
             }
         }
     }
-    let mut hasher = DefaultHasher::new();
-    visit(folder, &mut hasher);
-    hasher.finish()
+    let mut digest = Digest::default();
+    visit(folder, &mut digest);
+    digest.name()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_copy_is_written_again() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cache.path().join("nix-lib-x");
+        write_whole(cache.path(), &folder).unwrap();
+        assert!(is_whole(&SOURCE, &folder));
+        fs::write(folder.join("entry.nix"), "{ }").unwrap();
+        fs::remove_dir_all(folder.join("builtin")).unwrap();
+        assert!(!is_whole(&SOURCE, &folder));
+        write_whole(cache.path(), &folder).unwrap();
+        assert!(is_whole(&SOURCE, &folder));
+        // Nothing is left beside it.
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1);
+    }
 }

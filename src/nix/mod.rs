@@ -8,6 +8,7 @@ mod imports;
 mod library;
 mod log;
 mod message;
+mod moment;
 mod sources;
 mod stamp;
 

@@ -1,7 +1,7 @@
 //! Whether files are as they were: their sizes, inodes and times, not their content.
 
 use std::fs::Metadata;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,14 +9,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
+use crate::digest::Digest;
+
 /// A folder with more in it than this is not looked through.
 const MOST_ENTRIES: u64 = 20_000;
 
 /// A file, a folder with all in it, or what is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     entries: u64,
-    fingerprint: u64,
+    fingerprint: String,
     /// The latest change of any of it, in nanoseconds since 1970.
     changed_ns: i128,
 }
@@ -26,7 +28,7 @@ impl Stamp {
     /// with links to folders, whose members can be read through it.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
-        let mut hasher = DefaultHasher::new();
+        let mut digest = Digest::default();
         let (mut entries, mut changed_ns) = (0, 0);
         // The path itself may be a link; what it leads to is meant.
         for entry in WalkDir::new(path)
@@ -34,7 +36,7 @@ impl Stamp {
             .sort_by_file_name()
         {
             let Ok(entry) = entry else {
-                "unreadable".hash(&mut hasher);
+                digest.field("unreadable");
                 continue;
             };
             entries += 1;
@@ -44,15 +46,15 @@ impl Stamp {
             if entry.depth() > 0 && entry.path_is_symlink() && leads_to_folder(entry.path()) {
                 return None;
             }
-            entry.path().hash(&mut hasher);
+            digest.field(entry.path().as_os_str().as_bytes());
             // A link's target counts, too.
             for metadata in [entry.metadata().ok(), std::fs::metadata(entry.path()).ok()] {
-                changed_ns = changed_ns.max(hash_metadata(metadata.as_ref(), &mut hasher));
+                changed_ns = changed_ns.max(add_metadata(metadata.as_ref(), &mut digest));
             }
         }
         Some(Self {
             entries,
-            fingerprint: hasher.finish(),
+            fingerprint: digest.name(),
             changed_ns,
         })
     }
@@ -74,21 +76,24 @@ fn leads_to_folder(link: &Path) -> bool {
         .is_ok_and(|target| target.is_dir() && !target.starts_with("/nix/store"))
 }
 
-fn hash_metadata(metadata: Option<&Metadata>, hasher: &mut DefaultHasher) -> i128 {
+fn add_metadata(metadata: Option<&Metadata>, digest: &mut Digest) -> i128 {
     let Some(metadata) = metadata else {
-        "missing".hash(hasher);
+        digest.field("missing");
         return 0;
     };
     let changed_ns =
         i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
-    (
-        metadata.dev(),
-        metadata.ino(),
-        metadata.size(),
-        metadata.mode(),
-    )
-        .hash(hasher);
-    (metadata.mtime(), metadata.mtime_nsec(), changed_ns).hash(hasher);
+    for number in [
+        i128::from(metadata.dev()),
+        i128::from(metadata.ino()),
+        i128::from(metadata.size()),
+        i128::from(metadata.mode()),
+        i128::from(metadata.mtime()),
+        i128::from(metadata.mtime_nsec()),
+        changed_ns,
+    ] {
+        digest.field(number.to_le_bytes());
+    }
     changed_ns
 }
 

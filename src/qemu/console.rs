@@ -1,26 +1,47 @@
-//! The serial console of a machine: kept whole in a file and in memory, told line by line.
+//! The serial console of a machine: whole in a file, its end in memory, an event a line.
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nix::libc;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::Health;
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Level};
 
-/// A line longer than this is told in parts.
+/// A longer line becomes several events.
 const MAX_LINE_BYTES: usize = 16 * 1024;
 
+/// How much of a console stays in memory, and how much more there may be
+/// before the rest is dropped.
+const KEPT_BYTES: usize = if cfg!(test) { 64 << 10 } else { 16 << 20 };
+const SURPLUS_BYTES: usize = KEPT_BYTES / 4;
+
+/// What is in memory of a console.
+#[derive(Debug, Default)]
+struct Kept {
+    text: String,
+    /// How many bytes came before it.
+    dropped: usize,
+}
+
+impl Kept {
+    fn end(&self) -> usize {
+        self.dropped + self.text.len()
+    }
+}
+
 /// Clones are the same console. It outlives restarts of its machine.
+/// Positions are bytes since the console's first.
 #[derive(Debug, Clone)]
 pub struct Console {
     machine: String,
     events: Events,
     health: Health,
-    text: Arc<Mutex<String>>,
+    kept: Arc<Mutex<Kept>>,
     length: Arc<watch::Sender<usize>>,
 }
 
@@ -31,17 +52,15 @@ impl Console {
             machine: machine.to_owned(),
             events,
             health,
-            text: Arc::default(),
+            kept: Arc::default(),
             length: Arc::new(watch::Sender::new(0)),
         }
     }
 
-    /// Reads `source` to its end, appending to `file` as it comes.
-    ///
-    /// # Errors
-    /// When the file cannot be opened or written.
-    pub async fn follow(&self, source: impl AsyncRead + Unpin, file: &Path) -> io::Result<()> {
-        let mut file = open(file).await?;
+    /// Reads `source` to its end, appending to `path` as it comes. If the file
+    /// cannot be written, the guest is followed all the same.
+    pub async fn follow(&self, source: impl AsyncRead + Unpin, path: &Path) {
+        let mut file = self.written(path, open(path).await);
         let mut source = source;
         let mut buffer = [0; 8192];
         let mut line = Vec::new();
@@ -51,8 +70,12 @@ impl Console {
                 break;
             }
             let bytes = &buffer[..length];
-            file.write_all(bytes).await?;
-            file.flush().await?;
+            if let Some(open) = &mut file {
+                let written = append(open, bytes).await;
+                if self.written(path, written).is_none() {
+                    file = None;
+                }
+            }
             self.append(bytes);
             for byte in bytes {
                 if *byte == b'\n' || line.len() == MAX_LINE_BYTES {
@@ -63,30 +86,37 @@ impl Console {
                     line.push(*byte);
                 }
             }
+            // The guest waits, as on a real serial line.
+            self.events.ready().await;
         }
         if !line.is_empty() {
             self.tell(&line);
         }
-        Ok(())
     }
 
-    /// Begins with what was said before, in memory and in `file`.
+    /// Starts with what an earlier run has saved of it, in memory and in `path`.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub async fn recall(&self, text: &str, file: &Path) -> io::Result<()> {
-        let mut file = open(file).await?;
-        file.write_all(text.as_bytes()).await?;
-        file.flush().await?;
-        self.append(text.as_bytes());
+    /// When a file cannot be read or written.
+    pub async fn recall(&self, saved: &Path, path: &Path) -> io::Result<()> {
+        let bytes = match tokio::fs::read(saved).await {
+            // The machine had not been started.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        append(&mut open(path).await?, &bytes).await?;
+        self.append(&bytes);
         Ok(())
     }
 
-    /// Everything from byte `position` on.
+    /// Everything in memory from `position` on, and the position of its end.
     #[must_use]
-    pub fn since(&self, position: usize) -> String {
-        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        text.get(position..).unwrap_or_default().to_owned()
+    pub fn since(&self, position: usize) -> (String, usize) {
+        let kept = self.kept();
+        let from = kept
+            .text
+            .floor_char_boundary(position.saturating_sub(kept.dropped));
+        (kept.text[from..].to_owned(), kept.end())
     }
 
     /// Ends when the console is longer than `position` bytes.
@@ -99,34 +129,55 @@ impl Console {
     /// The last lines, at most `count`.
     #[must_use]
     pub fn tail(&self, count: usize) -> Vec<String> {
-        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<&str> = text
-            .lines()
-            .map(str::trim_end)
+        let kept = self.kept();
+        let lines = kept.text.lines().rev().map(str::trim_end);
+        let mut tail: Vec<String> = lines
             .filter(|line| !line.is_empty())
+            .take(count)
+            .map(str::to_owned)
             .collect();
-        lines[lines.len().saturating_sub(count)..]
-            .iter()
-            .map(|line| (*line).to_owned())
-            .collect()
+        tail.reverse();
+        tail
     }
 
     /// The last line that holds `part`, from there on.
     #[must_use]
     pub fn last_line_with(&self, part: &str) -> Option<String> {
-        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        text.lines().rev().find_map(|line| {
+        let kept = self.kept();
+        kept.text.lines().rev().find_map(|line| {
             line.find(part)
                 .map(|from| line[from..].trim_end().to_owned())
         })
     }
 
     fn append(&self, bytes: &[u8]) {
-        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        text.push_str(&String::from_utf8_lossy(bytes));
-        let length = text.len();
-        drop(text);
+        let mut kept = self.kept();
+        kept.text.push_str(&String::from_utf8_lossy(bytes));
+        let is_first = kept.dropped == 0;
+        let is_long = kept.text.len() > KEPT_BYTES + SURPLUS_BYTES;
+        if is_long {
+            let surplus = kept.text.len() - KEPT_BYTES;
+            let surplus = kept.text.floor_char_boundary(surplus);
+            kept.text.drain(..surplus);
+            kept.dropped += surplus;
+        }
+        let length = kept.end();
+        drop(kept);
         self.length.send_replace(length);
+        if is_long && is_first {
+            self.events.tell(Event::Note {
+                machine: Some(self.machine.clone()),
+                level: Level::Warning,
+                text: format!(
+                    "the console is long: the script sees its last {} MiB, the file has all of it",
+                    KEPT_BYTES >> 20
+                ),
+            });
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, line: &[u8]) {
@@ -137,43 +188,96 @@ impl Console {
             line: line.trim_end_matches('\r').to_owned(),
         });
     }
+
+    /// What was written, unless it failed, which is an event.
+    fn written<T>(&self, path: &Path, result: io::Result<T>) -> Option<T> {
+        result
+            .inspect_err(|error| {
+                self.events.tell(Event::OutputLost {
+                    path: path.to_owned(),
+                    reason: error.to_string(),
+                });
+            })
+            .ok()
+    }
 }
 
-async fn open(file: &Path) -> io::Result<File> {
+/// A link in the place of the file leads nowhere.
+async fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .create(true)
         .append(true)
-        .open(file)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
         .await
+}
+
+async fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes).await?;
+    file.flush().await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Message, Record};
     use crate::qemu::Alarm;
 
-    #[tokio::test]
-    async fn everything_is_kept_and_lines_are_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("console.log");
+    fn console() -> (Console, std::sync::mpsc::Receiver<Message>) {
         let (sender, receiver) = std::sync::mpsc::channel();
         let (alarm, _) = tokio::sync::mpsc::unbounded_channel();
         let health = Health::new("", Alarm(alarm));
-        let console = Console::new("m", Events::new(sender), health);
-        console
-            .follow(&b"one\r\ntwo\xff\nrest"[..], &file)
-            .await
-            .unwrap();
+        (Console::new("m", Events::new(sender), health), receiver)
+    }
+
+    #[tokio::test]
+    async fn the_file_has_every_byte_and_each_line_is_an_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("console.log");
+        let (console, receiver) = console();
+        console.follow(&b"one\r\ntwo\xff\nrest"[..], &file).await;
         assert_eq!(std::fs::read(&file).unwrap(), b"one\r\ntwo\xff\nrest");
         let lines: Vec<String> = receiver
             .try_iter()
-            .map(|record| match record.event {
-                Event::Console { line, .. } => line,
+            .map(|message| match message {
+                Message::Record(Record {
+                    event: Event::Console { line, .. },
+                    ..
+                }) => line,
                 other => panic!("{other:?}"),
             })
             .collect();
         assert_eq!(lines, ["one", "two\u{fffd}", "rest"]);
         assert_eq!(console.tail(2), ["two\u{fffd}", "rest"]);
-        assert_eq!(console.since(5), "two\u{fffd}\nrest");
+        let end = "one\r\ntwo\u{fffd}\nrest".len();
+        assert_eq!(console.since(5), ("two\u{fffd}\nrest".to_owned(), end));
+    }
+
+    #[tokio::test]
+    async fn a_long_console_is_in_the_file_and_its_end_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("console.log");
+        let (console, receiver) = console();
+        // Somebody reads the events.
+        let waiting = console.events.waiting();
+        let reader = std::thread::spawn(move || {
+            let mut notes = 0;
+            while let Ok(Message::Record(record)) = receiver.recv() {
+                waiting.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+                notes += usize::from(matches!(record.event, Event::Note { .. }));
+            }
+            notes
+        });
+        let bytes = vec![b'A'; 3 * KEPT_BYTES];
+        console.follow(&bytes[..], &file).await;
+        console.follow(&b"\nthe end"[..], &file).await;
+        let length = bytes.len() + 8;
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), length as u64);
+        let (text, end) = console.since(0);
+        assert!(text.len() <= KEPT_BYTES + SURPLUS_BYTES && end == length);
+        assert_eq!(console.since(length - 3).0, "end");
+        assert_eq!(console.tail(1), ["the end"]);
+        console.events.end();
+        assert_eq!(reader.join().unwrap(), 1);
     }
 }

@@ -26,7 +26,8 @@ const MAX_WORDS_BYTES: usize = 4096;
 pub struct Launch {
     pub script: PathBuf,
     pub folder: PathBuf,
-    pub environment: Vec<(String, OsString)>,
+    /// All of it: nothing of this process' own is added.
+    pub environment: Vec<(OsString, OsString)>,
 }
 
 /// Why a machine cannot be started.
@@ -87,6 +88,7 @@ impl Process {
         let mut command = std::process::Command::new(&launch.script);
         command
             .current_dir(&launch.folder)
+            .env_clear()
             .envs(launch.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,6 +1,7 @@
 //! Lines that appear while somebody types: above the line that is being typed.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,7 +62,10 @@ impl Above {
     pub(super) fn print(&self, line: &str) {
         match &self.lock().print {
             Some(print) => print(line),
-            None => println!("{line}"),
+            None => {
+                // The run goes on if nobody reads its output any more.
+                let _ = writeln!(io::stdout(), "{line}");
+            }
         }
     }
 

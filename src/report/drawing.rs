@@ -32,6 +32,28 @@ pub enum Colours {
     Off,
 }
 
+impl Colours {
+    /// Whether standard output shows colours, as `NO_COLOR` and its kind decide.
+    #[must_use]
+    pub fn of_stdout() -> Self {
+        if console::colors_enabled() {
+            Self::On
+        } else {
+            Self::Off
+        }
+    }
+
+    /// Whether standard error shows colours.
+    #[must_use]
+    pub fn of_stderr() -> Self {
+        if console::colors_enabled_stderr() {
+            Self::On
+        } else {
+            Self::Off
+        }
+    }
+}
+
 /// The excerpt as text; it ends with a newline.
 #[must_use]
 pub fn draw(excerpt: &Excerpt, remark: &Remark<'_>, colours: Colours) -> String {

@@ -21,17 +21,16 @@ pub fn explain(failure: &Failure) -> Vec<String> {
     };
     match &failure.statement {
         Some(statement) => {
-            let colours = if console::colors_enabled() {
-                Colours::On
-            } else {
-                Colours::Off
-            };
             let remark = Remark {
                 kind: Kind::Error,
                 headline: &what,
                 label: "failed here",
             };
-            lines.extend(draw(statement, &remark, colours).lines().map(str::to_owned));
+            lines.extend(
+                draw(statement, &remark, Colours::of_stdout())
+                    .lines()
+                    .map(str::to_owned),
+            );
         }
         None => lines.extend(what.lines().map(|line| style(line).red().to_string())),
     }
@@ -138,10 +137,6 @@ fn title(text: &str) -> String {
 }
 
 fn indented(text: &str) -> impl Iterator<Item = String> + '_ {
-    // Colours and moves of the guest's are for its own terminal.
-    text.lines().map(|line| {
-        format!("  {}", console::strip_ansi_codes(line))
-            .trim_end()
-            .to_owned()
-    })
+    text.lines()
+        .map(|line| format!("  {line}").trim_end().to_owned())
 }

@@ -1,21 +1,67 @@
 //! The event stream as it is: a JSON object a line, on standard output.
 
-use std::io::{self, Write};
+use std::io;
 
 use super::Report;
+use super::stdout::Stdout;
 use crate::event::Record;
 
 /// Writes to standard output.
 #[derive(Debug, Default)]
-pub struct JsonDisplay;
+pub struct JsonDisplay {
+    stdout: Stdout,
+}
 
 impl Report for JsonDisplay {
     fn take(&mut self, record: &Record) {
-        let Ok(mut line) = serde_json::to_vec(record) else {
-            return;
+        if let Ok(line) = json_line(record) {
+            self.stdout.print(line.as_bytes());
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.stdout.finish()
+    }
+}
+
+/// The record as a line of JSON. Control characters beyond ASCII, which some
+/// terminals obey, are escaped like the others.
+pub(super) fn json_line(record: &Record) -> serde_json::Result<String> {
+    let mut line = serde_json::to_string(record)?;
+    let is_obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if line.contains(is_obeyed) {
+        line = line
+            .chars()
+            .map(|c| {
+                if is_obeyed(c) {
+                    format!("\\u{:04x}", c as u32)
+                } else {
+                    c.to_string()
+                }
+            })
+            .collect();
+    }
+    line.push('\n');
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+
+    #[test]
+    fn no_control_character_is_in_a_line() {
+        let text = "a\x1b\u{9b}\x7fb".to_owned();
+        let record = Record {
+            time_s: 0.5,
+            event: Event::Output { text },
         };
-        line.push(b'\n');
-        // Whoever reads may leave early; the run goes on.
-        let _ = io::stdout().write_all(&line);
+        let line = json_line(&record).unwrap();
+        assert_eq!(
+            line,
+            "{\"time_s\":0.5,\"event\":\"output\",\"text\":\"a\\u001b\\u009b\\u007fb\"}\n"
+        );
+        assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::failures::explain;
+use super::{Colours, sanitise};
 use crate::event::{Failure, Verdict};
 
 /// A finished subtest.
@@ -31,7 +32,7 @@ pub fn document(test: &str, subtests: &[Subtest], whole: Option<&Whole<'_>>) -> 
             None => TestCaseStatus::success(),
             Some(failure) => failed(NonSuccessKind::Failure, failure),
         };
-        let mut case = TestCase::new(subtest.name.as_str(), status);
+        let mut case = TestCase::new(sanitise(&subtest.name, Colours::Off), status);
         case.set_classname(test);
         case.set_time(duration(subtest.duration_s));
         suite.add_test_case(case);
@@ -74,15 +75,15 @@ fn status(whole: &Whole<'_>) -> TestCaseStatus {
 /// A case with the whole report in it, as the terminal would show it.
 fn failed(kind: NonSuccessKind, failure: &Failure) -> TestCaseStatus {
     let mut status = unsuccessful(kind, &failure.kind, &failure.message);
-    let report = explain(failure).join("\n");
-    status.set_description(console::strip_ansi_codes(&report).trim().to_owned());
+    let report = sanitise(&explain(failure).join("\n"), Colours::Off);
+    status.set_description(report.trim().to_owned());
     status
 }
 
 fn unsuccessful(kind: NonSuccessKind, label: &str, message: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
     status.set_type(label);
-    status.set_message(message);
+    status.set_message(sanitise(message, Colours::Off));
     status
 }
 

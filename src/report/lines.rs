@@ -53,17 +53,7 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             machine,
             level,
             text,
-        } => {
-            let text = match level {
-                Level::Info => text.clone(),
-                Level::Warning => format!("{} {text}", style("warning:").yellow().bold()),
-                Level::Error => format!("{} {text}", style("error:").red().bold()),
-            };
-            vec![match machine {
-                Some(machine) => on(machine, &text),
-                None => text,
-            }]
-        }
+        } => vec![note(machine.as_deref(), *level, text)],
         Event::TerminalLent {
             machine,
             lent: true,
@@ -83,36 +73,92 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             vec![format!("subtest skipped: {name}")]
         }
         Event::CallFailed { failure } => explain(failure),
+        Event::OutputLost { path, reason } => vec![format!(
+            "{} {} cannot be written: {reason}",
+            style("error:").red().bold(),
+            path.display()
+        )],
+        Event::Verified {
+            from_checkpoint,
+            cold,
+        } => vec![verified(*from_checkpoint, *cold)],
+        Event::Watching { files } => vec![format!(
+            "watching {files} files: the next change runs it again (Ctrl-C ends)"
+        )],
+        Event::Changed => vec!["something has changed: once more".to_owned()],
         Event::FileSaved { path } => vec![format!("saved {}", path.display())],
-        Event::TestFinished {
-            test,
-            verdict,
-            duration_s,
-            failures,
-            subtests,
-            output,
-        } => {
-            let mut lines: Vec<String> = failures.iter().flat_map(explain).collect();
-            lines.extend(durations(subtests));
-            lines.push(format!("output in {}", output.display()));
-            let (word, look) = headline(*verdict);
-            lines.push(format!(
-                "{} {test} ({duration_s:.1} s)",
-                look.bold().apply_to(word)
-            ));
-            lines
-        }
+        Event::TestFinished { .. } => finished(event),
         _ => Vec::new(),
     }
 }
 
-fn headline(verdict: Verdict) -> (&'static str, Style) {
+fn note(machine: Option<&str>, level: Level, text: &str) -> String {
+    let text = match level {
+        Level::Info => text.to_owned(),
+        Level::Warning => format!("{} {text}", style("warning:").yellow().bold()),
+        Level::Error => format!("{} {text}", style("error:").red().bold()),
+    };
+    match machine {
+        Some(machine) => on(machine, &text),
+        None => text,
+    }
+}
+
+/// The end of a test: the failures, and last the verdict.
+fn finished(event: &Event) -> Vec<String> {
+    let Event::TestFinished {
+        test,
+        verdict,
+        duration_s,
+        failures,
+        subtests,
+        output,
+    } = event
+    else {
+        return Vec::new();
+    };
+    let mut lines: Vec<String> = failures.iter().flat_map(explain).collect();
+    lines.extend(durations(subtests));
+    lines.push(format!("output in {}", output.display()));
+    let headline = format!("{}:", word(*verdict));
+    lines.push(format!(
+        "{} {test} ({duration_s:.1} s)",
+        look(*verdict).bold().apply_to(headline)
+    ));
+    lines
+}
+
+/// What a cold run says of the verdict of one that began at a checkpoint.
+fn verified(from_checkpoint: Verdict, cold: Verdict) -> String {
+    if from_checkpoint == cold {
+        "verified: the cold run has the same verdict".to_owned()
+    } else {
+        format!(
+            "not verified: {} from the checkpoint, {} cold",
+            word(from_checkpoint),
+            word(cold)
+        )
+    }
+}
+
+/// A verdict as people read it.
+#[must_use]
+pub fn word(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Left => ("left:", Style::new()),
-        Verdict::Passed => ("passed:", Style::new().green()),
-        Verdict::Failed => ("failed:", Style::new().red()),
-        Verdict::Broken => ("broken:", Style::new().red()),
-        Verdict::Interrupted => ("interrupted:", Style::new().yellow()),
+        Verdict::Left => "left",
+        Verdict::Passed => "passed",
+        Verdict::Failed => "failed",
+        Verdict::Broken => "broken",
+        Verdict::Interrupted => "interrupted",
+    }
+}
+
+fn look(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::Left => Style::new(),
+        Verdict::Passed => Style::new().green(),
+        Verdict::Failed | Verdict::Broken => Style::new().red(),
+        Verdict::Interrupted => Style::new().yellow(),
     }
 }
 

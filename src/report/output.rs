@@ -1,34 +1,20 @@
 //! The output folder: `events.jsonl`, `junit.xml`, and the place for consoles and saved files.
 //!
 //! Events are written as they come, and `junit.xml` says from the start that
-//! the run did not finish, until it has: whatever ends the program, what lies
+//! the run did not finish, until it has: whatever ends the program, what is
 //! there is true.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
-
 use super::Report;
+use super::json::json_line;
 use super::junit::{Subtest, Whole, document};
-use crate::event::{Event, Record};
-
-const EVENTS: &str = "events.jsonl";
-const JUNIT: &str = "junit.xml";
-/// The folder of the machines' consoles.
-const CONSOLE: &str = "console";
-
-/// Why there is no output folder.
-#[derive(Debug, Error)]
-pub enum OutputError {
-    #[error("the output folder {path} cannot be written: {source}; choose another with -o")]
-    Unwritable { path: PathBuf, source: io::Error },
-    #[error(
-        "the output folder {0} holds files that no run of snowglobe left: choose another with -o"
-    )]
-    Foreign(PathBuf),
-}
+use super::output_error::OutputError;
+use super::tag::{Occupancy, Tag};
+use crate::event::{Event, Failure, Record};
+use crate::output_folder::{CONSOLE, EVENTS, JUNIT, MANIFEST, TAG, console_log, write_whole};
 
 /// The folder of one run.
 #[derive(Debug)]
@@ -36,69 +22,51 @@ pub struct Output {
     folder: PathBuf,
     test: String,
     events: File,
+    /// Up to here the events are whole lines.
+    events_bytes: u64,
     subtests: Vec<Subtest>,
-    /// The first write that failed; there is no use in telling of the rest.
-    broken: bool,
+    /// The first file that could not be written, and why.
+    lost: Option<(PathBuf, String)>,
+    tag: Tag,
 }
 
 impl Output {
-    /// Makes the folder, or empties that of an earlier run.
+    /// Makes the folder, or takes that of an earlier run and removes what that
+    /// run has written.
     ///
     /// # Errors
-    /// When it cannot be written, or holds what is not ours.
+    /// When it cannot be written, is in use, or holds other files.
     pub fn create(folder: &Path, test: &str) -> Result<Self, OutputError> {
-        let folder = &made(folder)?;
-        let unwritable = |source| unwritable(folder, source);
-        let entries: Vec<PathBuf> = fs::read_dir(folder)
-            .and_then(|entries| {
-                entries
-                    .map(|entry| entry.map(|entry| entry.path()))
-                    .collect()
-            })
-            .map_err(unwritable)?;
-        if !entries.is_empty() && !folder.join(EVENTS).is_file() {
-            return Err(OutputError::Foreign(folder.clone()));
-        }
-        // The mark of ours goes last: one that is interrupted here is still ours.
-        for entry in entries.iter().filter(|entry| !entry.ends_with(EVENTS)) {
-            remove(entry).map_err(unwritable)?;
-        }
-        Self::begin(folder, test).map_err(unwritable)
+        Self::begin(folder, test, Occupancy::Alone)
     }
 
     /// Makes the folder, or takes one that may hold anything, as nixpkgs'
-    /// driver does: only our own files in it are replaced.
+    /// driver does: only files of earlier runs are replaced.
     ///
     /// # Errors
-    /// When it cannot be written, or holds other files of the same names.
+    /// When it cannot be written, is in use, or holds other files of the same names.
     pub fn beside(folder: &Path, test: &str) -> Result<Self, OutputError> {
-        let folder = &made(folder)?;
-        let unwritable = |source| unwritable(folder, source);
-        let is_ours = folder.join(EVENTS).is_file();
-        for name in [CONSOLE, JUNIT] {
-            let path = folder.join(name);
-            if !path.exists() {
-                continue;
-            }
-            if !is_ours {
-                return Err(OutputError::Foreign(path));
-            }
-            remove(&path).map_err(unwritable)?;
-        }
-        Self::begin(folder, test).map_err(unwritable)
+        Self::begin(folder, test, Occupancy::Shared)
     }
 
-    fn begin(folder: &Path, test: &str) -> io::Result<Self> {
-        fs::create_dir(folder.join(CONSOLE))?;
-        let events = File::create(folder.join(EVENTS))?;
-        let output = Self {
-            folder: folder.to_owned(),
-            test: test.to_owned(),
-            events,
-            subtests: Vec::new(),
-            broken: false,
+    fn begin(folder: &Path, test: &str, occupancy: Occupancy) -> Result<Self, OutputError> {
+        let folder = made(folder)?;
+        let tag = Tag::claim(&folder, test, occupancy)?;
+        let unwritable = |source| OutputError::Unwritable {
+            path: folder.clone(),
+            source,
         };
-        output.write_junit(None)?;
+        fs::create_dir_all(folder.join(CONSOLE)).map_err(unwritable)?;
+        let output = Self {
+            events: File::create(folder.join(EVENTS)).map_err(unwritable)?,
+            events_bytes: 0,
+            folder: folder.clone(),
+            test: test.to_owned(),
+            subtests: Vec::new(),
+            lost: None,
+            tag,
+        };
+        output.write_junit(None).map_err(unwritable)?;
         Ok(output)
     }
 
@@ -110,103 +78,164 @@ impl Output {
     /// The link by which Nix keeps what the run was made of.
     #[must_use]
     pub fn root(&self) -> PathBuf {
-        self.folder.join("manifest.json")
+        self.folder.join(MANIFEST)
+    }
+
+    /// The run is over, and all that is in the folder belongs to it.
+    ///
+    /// # Errors
+    /// When something of it could not be written.
+    pub fn finish(mut self) -> Result<(), OutputError> {
+        let listed = self.tag.complete();
+        self.check(TAG, listed);
+        match self.lost {
+            None => Ok(()),
+            Some((path, reason)) => Err(OutputError::Incomplete { path, reason }),
+        }
     }
 
     fn write_junit(&self, whole: Option<&Whole<'_>>) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(document(&self.test, &self.subtests, whole).as_bytes())?;
-        file.persist(self.folder.join(JUNIT))?;
+        let text = document(&self.test, &self.subtests, whole);
+        write_whole(&self.folder, JUNIT, text.as_bytes())
+    }
+
+    fn write_event(&mut self, record: &Record) -> io::Result<()> {
+        let line = json_line(record)?;
+        if let Err(error) = self.events.write_all(line.as_bytes()) {
+            // No reader meets half a line.
+            let _ = self.events.set_len(self.events_bytes);
+            return Err(error);
+        }
+        self.events_bytes += line.len() as u64;
         Ok(())
     }
 
-    fn record(&mut self, record: &Record) -> io::Result<()> {
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
-        self.events.write_all(&line)?;
-        match &record.event {
+    /// Takes note of a file that could not be written.
+    fn check(&mut self, name: &str, written: io::Result<()>) {
+        if let Err(error) = written {
+            let path = self.folder.join(name);
+            self.lost.get_or_insert((path, error.to_string()));
+        }
+    }
+
+    /// Lists the files that a failure has saved.
+    fn list_files(&mut self, failure: &Failure) {
+        for path in &failure.files {
+            let listed = self.tag.list(path);
+            self.check(TAG, listed);
+        }
+    }
+
+    fn keep(&mut self, event: &Event) {
+        match event {
+            Event::MachineStarted { machine, .. } => {
+                let listed = self.tag.list(&console_log(&self.folder, machine));
+                self.check(TAG, listed);
+            }
+            Event::FileSaved { path } => {
+                let listed = self.tag.list(path);
+                self.check(TAG, listed);
+            }
+            Event::OutputLost { path, reason } => {
+                self.lost.get_or_insert((path.clone(), reason.clone()));
+            }
+            Event::CallFailed { failure } => self.list_files(failure),
             Event::SubtestFinished {
                 name,
                 duration_s,
                 failure,
-            } => self.subtests.push(Subtest {
-                name: name.clone(),
-                duration_s: *duration_s,
-                failure: failure.as_deref().cloned(),
-            }),
+            } => {
+                self.subtests.push(Subtest {
+                    name: name.clone(),
+                    duration_s: *duration_s,
+                    failure: failure.as_deref().cloned(),
+                });
+                if let Some(failure) = failure {
+                    self.list_files(failure);
+                }
+            }
             Event::TestFinished {
                 verdict,
                 duration_s,
                 failures,
                 ..
-            } => self.write_junit(Some(&Whole {
-                verdict: *verdict,
-                duration_s: *duration_s,
-                failure: failures.last(),
-            }))?,
+            } => {
+                for failure in failures {
+                    self.list_files(failure);
+                }
+                let written = self.write_junit(Some(&Whole {
+                    verdict: *verdict,
+                    duration_s: *duration_s,
+                    failure: failures.last(),
+                }));
+                self.check(JUNIT, written);
+            }
             _ => {}
         }
-        Ok(())
     }
 }
 
 impl Report for Output {
     fn take(&mut self, record: &Record) {
-        if self.broken {
-            return;
+        // A gap in the events would look like a run in which less happened.
+        if self.lost.is_none() {
+            let written = self.write_event(record);
+            self.check(EVENTS, written);
         }
-        if let Err(error) = self.record(record) {
-            self.broken = true;
-            eprintln!(
-                "error: {}: {error}: the output of this run is incomplete",
-                self.folder.display()
-            );
-        }
+        self.keep(&record.event);
     }
 }
 
-/// The folder's own path, made where it was not there.
+/// The folder's own path. The folder is made if it is missing.
 fn made(folder: &Path) -> Result<PathBuf, OutputError> {
     fs::create_dir_all(folder)
         .and_then(|()| folder.canonicalize())
-        .map_err(|source| unwritable(folder, source))
-}
-
-fn unwritable(folder: &Path, source: io::Error) -> OutputError {
-    OutputError::Unwritable {
-        path: folder.to_owned(),
-        source,
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    }
+        .map_err(|source| OutputError::Unwritable {
+            path: folder.to_owned(),
+            source,
+        })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
-    fn an_earlier_run_is_replaced_and_foreign_files_are_not() {
+    fn an_earlier_run_is_replaced() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("result");
-        drop(Output::create(&folder, "t").unwrap());
+        let output = Output::create(&folder, "t").unwrap();
         fs::write(folder.join("screen.png"), "x").unwrap();
+        output.finish().unwrap();
         drop(Output::create(&folder, "t").unwrap());
         assert!(!folder.join("screen.png").exists());
-        assert!(
-            fs::read_to_string(folder.join(JUNIT))
-                .unwrap()
-                .contains("did not finish")
-        );
+        let report = fs::read_to_string(folder.join(JUNIT)).unwrap();
+        assert!(report.contains("did not finish"), "{report}");
+    }
 
+    #[test]
+    fn reports_have_the_same_permissions() {
+        let place = tempfile::tempdir().unwrap();
+        drop(Output::create(place.path(), "t").unwrap());
+        let mode = |name| {
+            let metadata = fs::metadata(place.path().join(name)).unwrap();
+            metadata.permissions().mode()
+        };
+        assert_eq!(mode(EVENTS), mode(JUNIT));
+    }
+
+    #[test]
+    fn a_folder_with_other_files_keeps_them() {
+        let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("thesis.txt"), "x").unwrap();
         let error = Output::create(place.path(), "t").unwrap_err();
-        assert!(matches!(error, OutputError::Foreign(_)), "{error}");
+        assert!(matches!(error, OutputError::Foreign { .. }), "{error}");
+        Output::beside(place.path(), "t").unwrap().finish().unwrap();
+        drop(Output::beside(place.path(), "t").unwrap());
+        assert!(place.path().join("thesis.txt").exists());
+        let error = Output::create(place.path(), "t").unwrap_err();
+        assert!(matches!(error, OutputError::Foreign { .. }), "{error}");
     }
 }

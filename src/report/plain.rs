@@ -1,26 +1,67 @@
 //! Plain lines on standard output, for files, pipes and continuous integration.
 
-use std::io::{self, Write};
+use std::io;
 
+use super::json::json_line;
 use super::lines::{lines, short_name};
-use super::{Detail, Report, View};
+use super::stdout::Stdout;
+use super::{Colours, Detail, Report, View, sanitise};
 use crate::event::{Event, Record};
+
+/// What begins the line that is the event of a test's end, in the log of a build.
+pub const VERDICT_MARK: &str = "@snowglobe ";
+
+/// Who reads the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    Person,
+    /// Nix keeps them as the log of a build, and Snowglobe finds the verdict
+    /// there: see [`VERDICT_MARK`].
+    BuildLog,
+}
 
 /// Writes to standard output.
 #[derive(Debug)]
 pub struct PlainDisplay {
     view: View,
+    reader: Reader,
     done: u64,
     expected: u64,
+    stdout: Stdout,
 }
 
 impl PlainDisplay {
     #[must_use]
-    pub fn new(detail: Detail) -> Self {
+    pub fn new(detail: Detail, reader: Reader) -> Self {
         Self {
             view: View::new(detail),
+            reader,
             done: 0,
             expected: 0,
+            stdout: Stdout::default(),
+        }
+    }
+
+    fn print(&mut self, lines: &[String]) {
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(&sanitise(line, Colours::of_stdout()));
+            text.push('\n');
+        }
+        if self.reader == Reader::BuildLog {
+            text = without_marks(&text);
+        }
+        self.stdout.print(text.as_bytes());
+    }
+
+    fn print_verdict(&mut self, record: &Record) {
+        let is_end = matches!(record.event, Event::TestFinished { .. });
+        if is_end
+            && self.reader == Reader::BuildLog
+            && let Ok(line) = json_line(record)
+        {
+            self.stdout
+                .print(format!("{VERDICT_MARK}{line}").as_bytes());
         }
     }
 }
@@ -51,11 +92,37 @@ impl Report for PlainDisplay {
             )],
             event => lines(event, &self.view),
         };
-        let mut output = io::stdout().lock();
-        for line in lines {
-            // Whoever reads may leave early; the run goes on.
-            let _ = writeln!(output, "{line}");
-        }
-        let _ = output.flush();
+        self.print_verdict(record);
+        self.print(&lines);
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.stdout.finish()
+    }
+}
+
+/// The lines, none of which looks like the one with the verdict.
+fn without_marks(text: &str) -> String {
+    text.split_inclusive('\n')
+        .map(|line| {
+            if line.starts_with(VERDICT_MARK) {
+                format!(" {line}")
+            } else {
+                line.to_owned()
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_printed_looks_like_the_verdict() {
+        assert_eq!(
+            without_marks("a\n@snowglobe {}\n@snowglobes\n"),
+            "a\n @snowglobe {}\n@snowglobes\n"
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lines::{lines, short_name};
-use super::{Above, Detail, Report, View};
+use super::{Above, Colours, Detail, Report, View, sanitise};
 use crate::event::{Event, Record};
 
 const TICK: Duration = Duration::from_millis(120);
@@ -62,7 +62,7 @@ impl TerminalDisplay {
         self.machines.entry(machine.to_owned()).or_insert_with(|| {
             let bar = bars.add(ProgressBar::new_spinner());
             bar.set_style(template("{spinner} {prefix:.cyan} {wide_msg} {elapsed}"));
-            bar.set_prefix(format!("{machine}:"));
+            bar.set_prefix(sanitise(&format!("{machine}:"), Colours::Off));
             bar.enable_steady_tick(TICK);
             bar
         })
@@ -105,7 +105,7 @@ impl TerminalDisplay {
                 machine: Some(machine),
                 text,
             } => {
-                let text = text.clone();
+                let text = sanitise(text, Colours::Off);
                 let bar = self.machine_bar(machine);
                 bar.reset_elapsed();
                 bar.set_message(text);
@@ -149,6 +149,7 @@ impl Report for TerminalDisplay {
             return;
         }
         for line in lines(&record.event, &self.view) {
+            let line = sanitise(&line, Colours::of_stdout());
             self.bars.suspend(|| self.above.print(&line));
         }
         if record.event == Event::Prompting {

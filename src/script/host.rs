@@ -1,7 +1,7 @@
 //! What a script's words lead to: the machines, and the stream of events.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,10 +15,14 @@ pub use super::subtests::Subtests;
 use super::subtests::{Outcome, Running};
 use super::tape::Tape;
 use crate::event::{ConsoleTail, Details, Event, Events, Failure, Level, Subtest};
-use crate::machine::{Machine, MachineError, OnReboot, TAIL_LINES};
+use crate::machine::{Machine, MachineError, OnReboot, Operation, TAIL_LINES};
+use crate::output_folder::SavedFile;
 
 /// How long a picture of a display may take.
 const PICTURE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How much of a wrong argument is shown.
+const SHOWN_CHARACTERS: usize = 200;
 
 /// Everything a script can reach.
 #[derive(Debug)]
@@ -152,10 +156,8 @@ impl Host {
                 ("stderr", &mut result.stderr),
             ] {
                 if is_long(text) {
-                    let path = self
-                        .output_folder
-                        .join(format!("failed-command{number}.{name}"));
-                    if std::fs::write(&path, text.as_bytes()).is_ok() {
+                    let file = format!("failed-command{number}.{name}");
+                    if let Ok(path) = self.save_file(&file, text.as_bytes()) {
                         failure.files.push(path.clone());
                         *text = cut(text, &path.display().to_string());
                     }
@@ -164,7 +166,7 @@ impl Host {
         }
         for machine in machines.values().filter(|machine| machine.is_up()) {
             let name = format!("failure-{}{number}.png", machine.name());
-            let picture = machine.picture(&name);
+            let picture = machine.picture(Path::new(&name));
             // A machine without a display has nothing to show.
             if let Ok(Ok(path)) = tokio::time::timeout(PICTURE_LIMIT, picture).await {
                 failure.files.push(path);
@@ -173,12 +175,30 @@ impl Host {
         failure
     }
 
+    /// Writes a file of the output folder; gives its path.
+    fn save_file(&self, name: &str, content: &[u8]) -> std::io::Result<PathBuf> {
+        let file = SavedFile::at(&self.output_folder, Path::new(name))?;
+        file.folder.write(&file.name, content)?;
+        Ok(file.path())
+    }
+
     /// Reads a call of the script's.
     pub(super) fn request(&self, target: &str, call: Value) -> Result<Request, CallError> {
         if target.is_empty() {
             return Ok(Request::Driver(parse(call)?));
         }
-        Ok(Request::Machine(self.named(target)?, parse(call)?))
+        let machine = self.named(target)?;
+        let operation = parse(call.clone())?;
+        if let Operation::SendShell { .. } | Operation::SendConsole { .. } = operation {
+            return Ok(Request::Machine(machine, operation));
+        }
+        if let Some(text) = text_with_nul(&call) {
+            return Err(CallError::machinery(format!(
+                "an argument holds a NUL byte, which no command or path can have: {:?}",
+                text.chars().take(SHOWN_CHARACTERS).collect::<String>()
+            )));
+        }
+        Ok(Request::Machine(machine, operation))
     }
 
     /// Does what was asked for.
@@ -419,6 +439,16 @@ impl From<MachineError> for CallError {
             message: error.to_string(),
             details: None,
         }
+    }
+}
+
+/// A string with a NUL byte in the arguments of a call.
+fn text_with_nul(arguments: &Value) -> Option<&str> {
+    match arguments {
+        Value::String(text) => text.contains('\0').then_some(text),
+        Value::Array(items) => items.iter().find_map(text_with_nul),
+        Value::Object(entries) => entries.values().find_map(text_with_nul),
+        _ => None,
     }
 }
 

@@ -137,14 +137,22 @@ impl Host {
             reason: None,
         });
         let folder = player.slot.folder_of(&checkpoint);
+        let lost = |error: &dyn std::fmt::Display| Restart {
+            reason: Some(format!(
+                "the checkpoint {:?} cannot be restored: {error}",
+                checkpoint.name
+            )),
+        };
+        let verified = {
+            let (slot, checkpoint) = (player.slot.clone(), checkpoint.clone());
+            tokio::task::spawn_blocking(move || slot.verify(&checkpoint)).await
+        };
+        verified
+            .map_err(|error| lost(&error))?
+            .map_err(|error| lost(&error))?;
         checkpoint::load(&self.machines(), &checkpoint, &changed, &folder)
             .await
-            .map_err(|error| Restart {
-                reason: Some(format!(
-                    "the checkpoint {:?} cannot be restored: {error}",
-                    checkpoint.name
-                )),
-            })?;
+            .map_err(|error| lost(&error))?;
         let memory = player.memory.until(player.position);
         let at = checkpoint.position.min(player.position);
         let (before, since) = memory.entries.split_at(at);

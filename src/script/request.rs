@@ -124,7 +124,7 @@ impl Request {
         matches!(self, Self::Machine(_, operation) if operation.is_remembered_here())
     }
 
-    pub fn fingerprint(&self) -> Option<u64> {
+    pub fn fingerprint(&self) -> Option<String> {
         match self {
             Self::Machine(_, operation) => operation.fingerprint(),
             Self::Driver(_) => None,

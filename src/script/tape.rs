@@ -389,13 +389,13 @@ mod tests {
             memory: memory(&[("a", "copy")]),
             position: 0,
         };
-        player.memory.entries[0].call.files = Some(1);
-        let with = |files| Call {
-            files: Some(files),
+        player.memory.entries[0].call.files = Some("1".to_owned());
+        let with = |files: &str| Call {
+            files: Some(files.to_owned()),
             ..call("a", "copy")
         };
-        assert_eq!(player.answer(&with(2)), None);
-        assert_eq!(player.answer(&with(1)), Some(json!("copy")));
+        assert_eq!(player.answer(&with("2")), None);
+        assert_eq!(player.answer(&with("1")), Some(json!("copy")));
     }
 
     #[test]

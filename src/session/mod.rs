@@ -17,11 +17,13 @@ use tokio::sync::mpsc;
 
 use crate::child::on_path;
 use crate::event::{Event, Events, Failure, Level, Verdict, round};
+use crate::folders::private_temporary_folder;
 use crate::language::MOCK_WORDS;
-use crate::machine::{Lifetime, Machine, Surroundings, console_log};
+use crate::machine::{EnvironmentAtStart, Lifetime, Machine, Surroundings};
 use crate::manifest::Manifest;
-use crate::network::Network;
+use crate::network::{Faults, Network};
 use crate::origin::Origin;
+use crate::output_folder::console_log;
 use crate::qemu::{AcceleratorChoice, Alarm};
 use crate::script::{
     Engine, Folders, Host, MachineFactory, Manner, Restart, Script, Subtests, Tape,
@@ -164,7 +166,8 @@ async fn attempt(
     interrupts: &mut mpsc::UnboundedReceiver<Wish>,
 ) -> Result<Attempt, SessionError> {
     let scratch = Scratch::create().map_err(SessionError::Scratch)?;
-    let networks = open_networks(manifest, scratch.path())?;
+    let (faults, faulty_networks) = mpsc::unbounded_channel();
+    let networks = open_networks(manifest, scratch.path(), &faults)?;
     let (alarm, troubles) = mpsc::unbounded_channel();
     let (restart, restarts) = mpsc::unbounded_channel();
     let shared = around(options, events, Alarm(alarm), &scratch, &networks);
@@ -201,7 +204,11 @@ async fn attempt(
         options.global_timeout,
         events,
         interrupts,
-        Alarms { troubles, restarts },
+        Alarms {
+            troubles,
+            restarts,
+            networks: faulty_networks,
+        },
     )
     .await;
     if let Some(Cut::Restart(restart)) = cut {
@@ -210,7 +217,14 @@ async fn attempt(
     }
     tell_late(events);
     let script_s = begin.elapsed().as_secs_f64();
-    let (mut verdict, failure) = judge(ended, cut);
+    let machines = host.machines();
+    let machine_of = |pid: i32| {
+        let pid = u32::try_from(pid).ok();
+        let mut machines = machines.values();
+        let machine = machines.find(|machine| pid.is_some() && machine.pid() == pid)?;
+        Some(machine.name().to_owned())
+    };
+    let (mut verdict, failure) = judge(ended, cut, machine_of);
     if verdict != Verdict::Left {
         let text = format!("test script finished in {script_s:.2}s");
         events.note(Level::Info, text);
@@ -264,9 +278,10 @@ pub async fn mock_run(
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<Wish>,
 ) -> Result<(Verdict, Option<Failure>), SessionError> {
-    let folder = tempfile::tempdir().map_err(SessionError::Scratch)?;
+    let folder = private_temporary_folder().map_err(SessionError::Scratch)?;
     let (alarm, troubles) = mpsc::unbounded_channel();
     let (_, restarts) = mpsc::unbounded_channel();
+    let (_, networks) = mpsc::unbounded_channel();
     let surroundings = Surroundings {
         events: events.clone(),
         alarm: Alarm(alarm),
@@ -276,6 +291,7 @@ pub async fn mock_run(
         state_lifetime: Lifetime::Run,
         shared_folder: folder.path().to_owned(),
         output_folder: folder.path().to_owned(),
+        environment: Arc::new(EnvironmentAtStart::now()),
         network_environment: Vec::new(),
     };
     let root = folder.path().to_owned();
@@ -318,10 +334,14 @@ pub async fn mock_run(
         mock.limit,
         events,
         interrupts,
-        Alarms { troubles, restarts },
+        Alarms {
+            troubles,
+            restarts,
+            networks,
+        },
     )
     .await;
-    Ok(judge(ended, cut))
+    Ok(judge(ended, cut, |_| None))
 }
 
 /// What [`mock_run`] runs a script over.
@@ -347,12 +367,16 @@ async fn stop(machines: &BTreeMap<String, Arc<Machine>>, events: &Events) {
     info(format!("({:.2} seconds)", begin.elapsed().as_secs_f64()));
 }
 
-fn open_networks(manifest: &Manifest, folder: &Path) -> Result<Vec<Network>, SessionError> {
+fn open_networks(
+    manifest: &Manifest,
+    folder: &Path,
+    faults: &Faults,
+) -> Result<Vec<Network>, SessionError> {
     manifest
         .vlans
         .iter()
         .map(|number| {
-            Network::open(folder, *number).map_err(|source| SessionError::Network {
+            Network::open(folder, *number, faults.clone()).map_err(|source| SessionError::Network {
                 number: *number,
                 source,
             })
@@ -399,6 +423,7 @@ fn around(
         state_lifetime: options.states,
         shared_folder: scratch.shared(),
         output_folder: options.output_folder.clone(),
+        environment: Arc::new(EnvironmentAtStart::now()),
         network_environment: network_environment(networks),
     }
 }

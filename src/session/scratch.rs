@@ -3,12 +3,13 @@
 //! A second process of this program waits for the first one's end and removes
 //! the folder where the first could not.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+
+use crate::folders::{create_private, private_folder_in};
 
 /// Socket paths have at most 107 bytes; this much is needed below the folder.
 const MAX_BASE_BYTES: usize = 40;
@@ -31,9 +32,7 @@ impl Scratch {
     /// # Errors
     /// When no folder can be written, or this program cannot be started again.
     pub fn create() -> io::Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("snowglobe-")
-            .tempdir_in(base())?;
+        let folder = private_folder_in(&base(), "snowglobe-")?;
         let mut janitor = Command::new(std::env::current_exe()?)
             .arg(JANITOR)
             .arg(folder.path())
@@ -49,7 +48,7 @@ impl Scratch {
             janitor,
             lifeline,
         };
-        private(&scratch.shared())?;
+        create_private(&scratch.shared())?;
         Ok(scratch)
     }
 
@@ -70,7 +69,7 @@ impl Scratch {
     /// When it cannot be made.
     pub fn machine(&self, name: &str) -> io::Result<PathBuf> {
         let folder = self.path().join(format!("vm-state-{name}"));
-        private(&folder)?;
+        create_private(&folder)?;
         Ok(folder)
     }
 }
@@ -83,17 +82,18 @@ impl Drop for Scratch {
     }
 }
 
-fn private(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(folder)
-}
-
-/// Where folders of runs are: short, so that sockets in them have a name.
+/// Where folders of runs are: short, so that sockets in them have a name, and
+/// without a comma, which ends a value in the options of QEMU that run scripts
+/// of NixOS write.
 pub(super) fn base() -> PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     runtime
         .into_iter()
         .chain([std::env::temp_dir()])
-        .find(|folder| folder.is_dir() && folder.as_os_str().len() <= MAX_BASE_BYTES)
+        .find(|folder| {
+            let name = folder.as_os_str().as_encoded_bytes();
+            folder.is_dir() && name.len() <= MAX_BASE_BYTES && !name.contains(&b',')
+        })
         .unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::event::{Details, Events, Failure, Level, Verdict};
+use crate::network::NetworkFault;
 use crate::qemu::Trouble;
 use crate::script::{Ended, Engine, Restart};
 
@@ -35,6 +36,7 @@ pub(super) enum Cut {
         machine: String,
         trouble: Trouble,
     },
+    Network(NetworkFault),
     /// What is repeated is not as it was: the run begins again.
     Restart(Restart),
 }
@@ -43,6 +45,7 @@ pub(super) enum Cut {
 pub(super) struct Alarms {
     pub troubles: mpsc::UnboundedReceiver<(String, Trouble)>,
     pub restarts: mpsc::UnboundedReceiver<Restart>,
+    pub networks: mpsc::UnboundedReceiver<NetworkFault>,
 }
 
 impl From<(String, Trouble)> for Cut {
@@ -73,8 +76,9 @@ pub(super) async fn supervise(
             Some(restart) = alarms.restarts.recv() => break Cut::Restart(restart),
             // The script has the first word: what it says tells more.
             result = &mut ended => {
-                let trouble = alarms.troubles.try_recv().ok();
-                return (result.ok(), trouble.map(Cut::from));
+                let trouble = alarms.troubles.try_recv().ok().map(Cut::from);
+                let fault = || alarms.networks.try_recv().ok().map(Cut::Network);
+                return (result.ok(), trouble.or_else(fault));
             }
             Ok(()) = prompting.changed() => {}
             Some((machine, trouble)) = alarms.troubles.recv() => {
@@ -89,6 +93,13 @@ pub(super) async fn supervise(
                     result = &mut ended => return (result.ok(), Some(cut)),
                     () = tokio::time::sleep(TROUBLE_GRACE) => break cut,
                 }
+            }
+            Some(fault) = alarms.networks.recv() => {
+                if by_hand {
+                    events.note(Level::Warning, describe_fault(&fault, None));
+                    continue;
+                }
+                break Cut::Network(fault);
             }
             () = &mut timeout, if !by_hand => {
                 break Cut::Timeout { limit, steps: events.open_steps() };
@@ -105,6 +116,7 @@ pub(super) async fn supervise(
         Cut::Timeout { .. } => "the test took too long",
         Cut::Interrupt => "the run was interrupted",
         Cut::Trouble { .. } => "a machine is in trouble",
+        Cut::Network(_) => "a network is not whole",
         Cut::Restart(_) => "the run begins again",
     };
     if !matches!(cut, Cut::Restart(_)) {
@@ -128,12 +140,24 @@ pub(super) async fn supervise(
     (result, Some(cut))
 }
 
-pub(super) fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<Failure>) {
+/// What the end of a script means. `machine_of` knows the machine of a process.
+pub(super) fn judge(
+    ended: Option<Ended>,
+    cut: Option<Cut>,
+    machine_of: impl Fn(i32) -> Option<String>,
+) -> (Verdict, Option<Failure>) {
     match (cut, ended) {
         (_, Some(Ended::Left)) => (Verdict::Left, None),
         // Where it begins again, another run has the verdict.
         (Some(Cut::Interrupt | Cut::Restart(_)), _) => (Verdict::Interrupted, None),
         (Some(Cut::Trouble { machine, trouble }), ended) => in_trouble(&machine, &trouble, ended),
+        (Some(Cut::Network(fault)), _) => {
+            let machine = fault.pid.and_then(machine_of);
+            let message = describe_fault(&fault, machine.as_deref());
+            let mut failure = failure("NetworkFault", message);
+            failure.details.machine = machine;
+            (Verdict::Broken, Some(failure))
+        }
         (Some(Cut::Timeout { limit, steps }), ended) => {
             let doing = if steps.is_empty() {
                 "no machine was being waited for".to_owned()
@@ -162,6 +186,20 @@ pub(super) fn judge(ended: Option<Ended>, cut: Option<Cut>) -> (Verdict, Option<
             (Verdict::Broken, Some(failure("EngineError", message)))
         }
     }
+}
+
+fn describe_fault(fault: &NetworkFault, machine: Option<&str>) -> String {
+    let NetworkFault {
+        network,
+        pid,
+        reason,
+    } = fault;
+    let who = match (machine, pid) {
+        (Some(machine), _) => format!("machine {machine}"),
+        (None, Some(pid)) => format!("process {pid}"),
+        (None, None) => "a process".to_owned(),
+    };
+    format!("{who} cannot be attached to virtual network {network}: {reason}")
 }
 
 fn describe_trouble(machine: &str, trouble: &Trouble) -> (&'static str, String) {

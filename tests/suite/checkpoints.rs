@@ -204,6 +204,23 @@ fn checkpoints_that_are_damaged() {
         "{}",
         garbage.seen()
     );
+    again.run(&[]);
+    // One bit of a page that QEMU would take as it is.
+    for memory in again.memories() {
+        let mut bytes = fs::read(&memory).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(memory, bytes).unwrap();
+    }
+    let flipped = again.run(&[]);
+    assert_eq!(flipped.code, Some(0), "{}", flipped.seen());
+    assert!(
+        flipped
+            .stdout
+            .contains("/memory is damaged: once more, cold"),
+        "{}",
+        flipped.seen()
+    );
     for memory in again.memories() {
         File::create(memory).unwrap().set_len(100).unwrap();
     }

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use insta::assert_snapshot;
 
-use crate::harness::{Place, fixture_path, skipped};
+use crate::harness::{Place, fixture_path};
 
 fn check(place: &Place, arguments: &[&str]) -> crate::harness::Ended {
     let file = fixture_path("failing.nix");
@@ -119,21 +118,27 @@ fn a_script_of_ten_megabytes() {
 
 #[test]
 fn types_are_checked_by_ty() {
-    let test = "types_are_checked_by_ty";
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin");
-    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
-    let found = Command::new("ty")
-        .arg("--version")
-        .env("PATH", &path)
-        .output();
-    if found.is_err() {
-        return skipped(test, "the program ty is not on this machine");
-    }
     let place = Place::new();
     place.write(
         "script.py",
         "number = 1\nserver.succeed(number)\nprint(server.pid + 1)\n",
     );
+    let ended = check_types(&place);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    for part in ["script.py:2:16", "invalid-argument-type", "script.py:3:7"] {
+        assert!(
+            ended.stdout.contains(part),
+            "{part:?} is missing:\n{}",
+            ended.seen()
+        );
+    }
+}
+
+/// Checks script.py, which has the machine `server`, by the `ty` that
+/// scripts/setup.sh installs.
+fn check_types(place: &Place) -> crate::harness::Ended {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin");
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
     let arguments = [
         "check",
         "--types",
@@ -143,15 +148,36 @@ fn types_are_checked_by_ty() {
         "server",
     ];
     let mut command = place.command(&arguments);
-    let ended = place.finish(command.env("PATH", path).spawn().unwrap());
-    assert_eq!(ended.code, Some(0), "{}", ended.seen());
-    for part in ["script.py:2:16", "invalid-argument-type", "script.py:3:7"] {
-        assert!(
-            ended.stdout.contains(part),
-            "{part:?} is missing:\n{}",
-            ended.seen()
-        );
-    }
+    place.finish(command.env("PATH", path).spawn().unwrap())
+}
+
+#[test]
+fn names_of_nixpkgs_drivers_draw_no_finding() {
+    let place = Place::new();
+    place.write(
+        "script.py",
+        r#"
+driver.machines_qemu[0].succeed("x")
+for machine in machines_nspawn + machines_qemu + driver.machines_nspawn:
+    print(machine)
+
+
+def describe(one: QemuMachine, other: NspawnMachine, any: BaseMachine):
+    return one.name + other.name + any.name
+
+
+try:
+    server.succeed("true")
+except MachineSick as sick:
+    print(sick)
+except MachineError as error:
+    print(error)
+"#,
+    );
+    assert_eq!(
+        check_types(&place).seen(),
+        "exit code: 0\n--- stdout\nscript.py: no findings\n--- stderr\n"
+    );
 }
 
 #[test]

@@ -170,7 +170,7 @@ fn a_test_is_run_by_nix() {
     let ended = run_as_derivation(&place, "hello.nix", &[]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     assert!(
-        ended.stdout.ends_with("passed: hello\n"),
+        ended.stdout.ends_with("\npassed: hello ([T] s)\n"),
         "{}",
         ended.seen()
     );

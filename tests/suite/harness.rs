@@ -185,9 +185,9 @@ pub fn signal(pid: u32, name: &str) {
     assert!(status.success());
 }
 
-/// Says that a test cannot run here, past the test runner's own capture.
-pub fn skipped(test: &str, reason: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped {test}: {reason}");
+/// The tree that tests of a real nixpkgs take.
+pub fn nixpkgs_tree() -> String {
+    std::env::var("SNOWGLOBE_NIXPKGS").expect("SNOWGLOBE_NIXPKGS names a nixpkgs tree")
 }
 
 /// The tool on a terminal of its own, and somebody who types.
@@ -243,6 +243,11 @@ impl Pty {
             assert!(begin.elapsed() < PATIENCE, "never saw {text:?}:\n{seen}");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Everything that the terminal has shown so far.
+    pub fn seen(&self) -> String {
+        self.seen.lock().unwrap().clone()
     }
 
     pub fn type_in(&mut self, keys: &str) {

@@ -14,4 +14,5 @@ mod machines;
 mod mock;
 mod runs;
 mod scripts;
+mod trust;
 mod watch;

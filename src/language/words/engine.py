@@ -126,6 +126,33 @@ class _CompiledModules:
         return None
 
 
+class ProcessExit(BaseException):
+    """The script wanted to end Snowglobe itself."""
+
+
+def _keep_process():
+    """Makes what ends or replaces the process an exception, but in a process that the script has forked."""
+    import posix
+
+    driver = os.getpid()
+
+    def guarded(name, raw):
+        def call(*arguments):
+            if os.getpid() != driver:
+                return raw(*arguments)
+            raise ProcessExit(
+                f"os.{name}() would end Snowglobe itself, and the test without a verdict: use exit() to end the script, or subprocess to run a program"
+            )
+
+        return call
+
+    for name in ("_exit", "abort", "execv", "execve"):
+        if hasattr(os, name):
+            call = guarded(name, getattr(os, name))
+            setattr(os, name, call)
+            setattr(posix, name, call)
+
+
 def _tell_of_thread(arguments):
     """An exception that nobody catches ends a thread, not the script: it is told at least."""
     if arguments.exc_type is SystemExit:
@@ -140,6 +167,7 @@ def _tell_of_thread(arguments):
 
 
 threading.excepthook = _tell_of_thread
+_keep_process()
 # A process that the script forks must not outlive it.
 os.register_at_fork(after_in_child=_snowglobe.after_fork)
 # The original streams come back when the interpreter ends, with what exit

@@ -376,8 +376,8 @@ class Machine:
 
     # ── console, display, keyboard ──────────────────────────────────────────
     def get_console_log(self) -> str:
-        """Everything the console has shown."""
-        return self._call("console_text", position=0)
+        """Everything the console has shown, at most its last 16 MiB."""
+        return self._call("console_text", position=0)[0]
 
     @property
     def last_lines(self) -> Any:
@@ -385,9 +385,9 @@ class Machine:
         import queue
 
         lines = self.__dict__.setdefault("_last_lines", queue.Queue())
-        text = self._call("console_text", position=self.__dict__.get("_lines_position", 0))
+        text, end = self._call("console_text", position=self.__dict__.get("_lines_position", 0))
         whole = text[: text.rfind("\n") + 1]
-        self._lines_position = self.__dict__.get("_lines_position", 0) + len(whole.encode())
+        self._lines_position = end - len(text[len(whole) :].encode())
         for line in whole.splitlines():
             lines.put(line)
         return lines
@@ -396,7 +396,7 @@ class Machine:
         """Wait until the console shows what matches, after what was waited for before."""
         limit = None if timeout is None else time.monotonic() + _seconds(timeout)
         pattern = re.compile(regex)
-        text = self._call("console_text", position=self._console_position)
+        text, end = self._call("console_text", position=self._console_position)
         while True:
             # A console ends its lines with both characters.
             found = pattern.search(text.replace("\r\n", "\n"))
@@ -404,15 +404,16 @@ class Machine:
                 # What comes after the line is for the next wait.
                 lines = found.string.count("\n", 0, found.end()) + 1
                 read = "".join(re.split("(?<=\n)", text)[:lines])
-                self._console_position += len(read.encode())
+                self._console_position = end - len(text.encode()) + len(read.encode())
                 return
             left = None if limit is None else limit - time.monotonic()
             if left is not None and left <= 0:
                 raise RequestedAssertionFailed(
                     f"the console of {self.name} did not show {pattern.pattern!r} within {_seconds(timeout)} s"
                 )
-            position = self._console_position + len(text.encode())
-            text += self._call("wait_for_console", position=position, timeout=left)
+            more, end = self._call("wait_for_console", position=end, timeout=left)
+            # As much as the driver itself keeps.
+            text = (text + more)[-(16 << 20) :]
 
     def send_console(self, chars: str) -> None:
         """Type on the serial console."""

@@ -30,6 +30,8 @@ class Driver:
     """The run itself."""
 
     machines: list[Machine]
+    machines_qemu: list[Machine]
+    machines_nspawn: list[Machine]
     vlans: list[VLan]
     out_dir: pathlib.Path
     logger: Log
@@ -39,6 +41,8 @@ class Driver:
     def __init__(self, machines, vlans):
         self.vhost_vsock = None
         self.machines = machines
+        self.machines_qemu = machines
+        self.machines_nspawn = []
         self.vlans = vlans
         self.out_dir = pathlib.Path(_snowglobe.session["out_dir"])
         self.logger = log

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
@@ -12,8 +13,18 @@ use tokio::sync::mpsc;
 
 use super::ShellError;
 
-/// What the guest prints when its shell is ready.
+/// What the guest prints when its shell is ready. NixOS before 20.09 prints an
+/// empty line only.
 const GREETING: &[u8] = b"Spawning backdoor root shell...";
+
+/// How long the shell may take to answer after its greeting, before another
+/// line is taken for a greeting.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The longest line of a guest, and the longest reply to a command: 384 MiB of
+/// output are 512 MiB in base64.
+const MOST_LINE_BYTES: usize = 1 << 20;
+const MOST_REPLY_BYTES: usize = if cfg!(test) { 64 << 10 } else { 512 << 20 };
 
 /// A second terminal, for people: QEMU's socket and the guest's device.
 pub const TERMINAL_SOCKET: &str = "terminal";
@@ -30,8 +41,9 @@ pub(super) const GUARD_PORT: &str = "snowglobe.guard";
 /// there when the shell's is will not come.
 const LATE: Duration = Duration::from_millis(500);
 
-/// Lines that wait to be read.
+/// Lines that wait to be read. Replies are long.
 const QUEUE: usize = 16;
+const REPLY_QUEUE: usize = 1;
 
 /// The sockets that QEMU connects to when it starts.
 #[derive(Debug)]
@@ -70,16 +82,22 @@ impl ShellSockets {
         })
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Lines> {
+    /// Waits for QEMU to connect. `on_cut` is called once for each stream in
+    /// which a line is longer than it may be, with the stream's name.
+    pub(super) async fn accept(
+        &self,
+        on_cut: impl Fn(&str) + Clone + Send + 'static,
+    ) -> io::Result<Lines> {
         let (terminal, _) = self.terminal.accept().await?;
         let late = |listener| tokio::time::timeout(LATE, accept(listener));
         let replies = late(&self.replies).await.ok().transpose()?;
         let guard = late(&self.guard).await.ok().transpose()?;
         Ok(Lines {
-            terminal: Line::over(terminal),
-            replies: replies.map(Line::over),
-            guard: guard.map(Line::over),
+            terminal: Line::over(terminal, Kind::Other("hvc0"), on_cut.clone()),
+            replies: replies.map(|stream| Line::over(stream, Kind::Replies, on_cut.clone())),
+            guard: guard.map(|stream| Line::over(stream, Kind::Other("the guard's port"), on_cut)),
             replies_port: None,
+            greeting: None,
         })
     }
 }
@@ -100,24 +118,71 @@ async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
     listener.accept().await.map(|(stream, _)| stream)
 }
 
+/// What comes on a stream.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// Replies to commands.
+    Replies,
+    /// Other lines; the name for messages.
+    Other(&'static str),
+}
+
+/// A line as it came, with its end.
+#[derive(Debug, PartialEq, Eq)]
+struct Received {
+    bytes: Vec<u8>,
+    /// Whether the rest of it is lost, as it was too long.
+    is_cut: bool,
+}
+
 /// A stream of lines in both directions. A task reads, so that no line is
-/// lost by whoever stops waiting for one.
+/// lost when a caller stops waiting for one.
 #[derive(Debug)]
 pub(super) struct Line {
-    incoming: mpsc::Receiver<Vec<u8>>,
+    incoming: mpsc::Receiver<Received>,
     outgoing: OwnedWriteHalf,
+    /// The longest line, in bytes.
+    limit: Arc<AtomicUsize>,
 }
 
 impl Line {
-    fn over(stream: UnixStream) -> Self {
+    fn over(stream: UnixStream, kind: Kind, on_cut: impl Fn(&str) + Send + 'static) -> Self {
         let (reading, outgoing) = stream.into_split();
-        let (sender, incoming) = mpsc::channel(QUEUE);
-        tokio::spawn(read(reading, sender));
-        Self { incoming, outgoing }
+        let queue = match kind {
+            Kind::Replies => REPLY_QUEUE,
+            Kind::Other(_) => QUEUE,
+        };
+        let (sender, incoming) = mpsc::channel(queue);
+        let limit = Arc::new(AtomicUsize::new(MOST_LINE_BYTES));
+        let on_cut = move || {
+            // A reply that is cut is an error of its command.
+            if let Kind::Other(name) = kind {
+                on_cut(name);
+            }
+        };
+        tokio::spawn(read(reading, limit.clone(), sender, on_cut));
+        Self {
+            incoming,
+            outgoing,
+            limit,
+        }
     }
 
     /// The next line, with its end.
     pub async fn next(&mut self) -> Result<Vec<u8>, ShellError> {
+        Ok(self.receive().await?.bytes)
+    }
+
+    /// The next line, which is whole.
+    async fn next_reply(&mut self) -> Result<Vec<u8>, ShellError> {
+        let received = self.receive().await?;
+        if received.is_cut {
+            return Err(too_long());
+        }
+        Ok(received.bytes)
+    }
+
+    async fn receive(&mut self) -> Result<Received, ShellError> {
         self.incoming.recv().await.ok_or(ShellError::Closed)
     }
 
@@ -129,13 +194,38 @@ impl Line {
     }
 }
 
-async fn read(stream: impl AsyncRead + Unpin, sender: mpsc::Sender<Vec<u8>>) {
+async fn read(
+    stream: impl AsyncRead + Unpin,
+    limit: Arc<AtomicUsize>,
+    sender: mpsc::Sender<Received>,
+    on_cut: impl Fn(),
+) {
     let mut stream = BufReader::with_capacity(1 << 16, stream);
+    let mut bytes = Vec::new();
+    let (mut is_cut, mut was_cut) = (false, false);
     loop {
-        let mut line = Vec::new();
-        match stream.read_until(b'\n', &mut line).await {
-            Ok(1..) if line.ends_with(b"\n") && sender.send(line).await.is_ok() => {}
+        let chunk = match stream.fill_buf().await {
+            Ok(chunk) if !chunk.is_empty() => chunk,
             _ => return,
+        };
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let part = &chunk[..end.map_or(chunk.len(), |end| end + 1)];
+        let room = limit.load(Ordering::Relaxed).saturating_sub(bytes.len());
+        is_cut |= part.len() > room;
+        bytes.extend_from_slice(&part[..part.len().min(room)]);
+        let length = part.len();
+        stream.consume(length);
+        if is_cut && !std::mem::replace(&mut was_cut, true) {
+            on_cut();
+        }
+        if end.is_some() {
+            let received = Received {
+                bytes: std::mem::take(&mut bytes),
+                is_cut: std::mem::take(&mut is_cut),
+            };
+            if sender.send(received).await.is_err() {
+                return;
+            }
         }
     }
 }
@@ -147,15 +237,80 @@ pub(super) struct Lines {
     /// Takes a command's output faster than a terminal does.
     replies: Option<Line>,
     pub guard: Option<Line>,
-    /// The guest's end of the replies, where it was found.
+    /// The guest's end of the replies, if it has one.
     pub replies_port: Option<String>,
+    /// How the guest's shell has greeted when the guest booted.
+    greeting: Option<Greeting>,
+}
+
+/// What a guest prints when its shell is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    /// [`GREETING`].
+    Text,
+    /// An empty line, or something unknown.
+    Other,
 }
 
 impl Lines {
-    /// Waits until the guest's shell starts.
+    /// Waits until the guest's shell starts, and answers.
+    ///
+    /// At the first boot anything that arrives counts as a greeting. Later the
+    /// shell greets as it has before: what else arrives comes from the system
+    /// that is going down.
     pub async fn greeting(&mut self) -> Result<(), ShellError> {
-        while !contains(&self.terminal.next().await?, GREETING) {}
-        Ok(())
+        loop {
+            let line = self.terminal.next().await?;
+            let greeting = if contains(&line, GREETING) {
+                Greeting::Text
+            } else {
+                Greeting::Other
+            };
+            let counts = match self.greeting {
+                None => true,
+                Some(Greeting::Text) => greeting == Greeting::Text,
+                Some(Greeting::Other) => line.trim_ascii().is_empty(),
+            };
+            if counts && self.answers().await? {
+                self.greeting.get_or_insert(greeting);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the shell gives a token back.
+    async fn answers(&mut self) -> Result<bool, ShellError> {
+        let token = token("ready");
+        self.terminal
+            .write(format!("echo {token}\n").as_bytes())
+            .await?;
+        let answer = async {
+            while self.terminal.next().await?.trim_ascii() != token.as_bytes() {}
+            Ok(true)
+        };
+        match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+            Ok(answered) => answered,
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// A reply may come, which may be long.
+    pub fn expect_reply(&self) {
+        self.limit_replies(MOST_REPLY_BYTES);
+    }
+
+    /// No reply is to come: a guest that writes all the same gets no memory for it.
+    pub fn expect_none(&self) {
+        self.limit_replies(MOST_LINE_BYTES);
+    }
+
+    fn limit_replies(&self, bytes: usize) {
+        let beside = self
+            .replies
+            .as_ref()
+            .filter(|_| self.replies_port.is_some());
+        let line = beside.unwrap_or(&self.terminal);
+        line.limit.store(bytes, Ordering::Relaxed);
     }
 
     /// The next line of a reply.
@@ -166,20 +321,24 @@ impl Lines {
                 .as_mut()
                 .filter(|_| self.replies_port.is_some());
             let line = tokio::select! {
-                line = next(beside) => return line,
+                line = next_reply(beside) => return line,
                 word = next(self.guard.as_mut()) => {
                     if word?.trim_ascii() == RESTARTED.as_bytes() {
                         return Err(ShellError::Killed);
                     }
                     continue;
                 }
-                line = self.terminal.next() => line?,
+                received = self.terminal.receive() => received?,
             };
-            if contains(&line, GREETING) {
+            if contains(&line.bytes, GREETING) {
                 return Err(ShellError::Rebooted);
             }
             if self.replies_port.is_none() {
-                return Ok(line);
+                return if line.is_cut {
+                    Err(too_long())
+                } else {
+                    Ok(line.bytes)
+                };
             }
         }
     }
@@ -207,7 +366,7 @@ impl Lines {
 
     /// Leaves out what is left of earlier replies.
     pub async fn catch_up(&mut self) -> Result<(), ShellError> {
-        let token = format!("caught-up-{}", NEXT_TOKEN.fetch_add(1, Ordering::Relaxed));
+        let token = token("caught-up");
         let line = format!("echo; echo {token}{}\n", self.sink());
         self.terminal.write(line.as_bytes()).await?;
         while self.reply().await?.trim_ascii() != token.as_bytes() {}
@@ -216,6 +375,23 @@ impl Lines {
 }
 
 static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1);
+
+/// Base64 makes four bytes of three.
+fn too_long() -> ShellError {
+    ShellError::TooLong(MOST_REPLY_BYTES / 4 * 3)
+}
+
+/// A word that the guest has not printed before.
+fn token(name: &str) -> String {
+    format!("{name}-{}", NEXT_TOKEN.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn next_reply(line: Option<&mut Line>) -> Result<Vec<u8>, ShellError> {
+    match line {
+        Some(line) => line.next_reply().await,
+        None => std::future::pending().await,
+    }
+}
 
 async fn next(line: Option<&mut Line>) -> Result<Vec<u8>, ShellError> {
     match line {
@@ -226,4 +402,27 @@ async fn next(line: Option<&mut Line>) -> Result<Vec<u8>, ShellError> {
 
 fn contains(line: &[u8], part: &[u8]) -> bool {
     line.windows(part.len()).any(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_without_end_is_cut() {
+        let text = [&vec![b'A'; 100_000][..], b"\nnext\n"].concat();
+        let (sender, mut lines) = mpsc::channel(QUEUE);
+        let cuts = Arc::new(AtomicUsize::default());
+        let counted = cuts.clone();
+        let limit = Arc::new(AtomicUsize::new(1000));
+        read(&text[..], limit, sender, move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        })
+        .await;
+        let first = lines.recv().await.unwrap();
+        assert_eq!((first.bytes.len(), first.is_cut), (1000, true));
+        let second = lines.recv().await.unwrap();
+        assert_eq!((&second.bytes[..], second.is_cut), (&b"next\n"[..], false));
+        assert_eq!(cuts.load(Ordering::Relaxed), 1);
+    }
 }

@@ -45,6 +45,11 @@ pub enum ShellError {
         "the guest's shell answered {0:?}, where {1} was expected: something else writes to its console"
     )]
     Garbage(String, &'static str),
+    #[error(
+        "the command printed more than {} MiB: have it write to a file, and use copy_from_machine()",
+        .0 >> 20
+    )]
+    TooLong(usize),
     #[error("the guest has started anew in the middle of the command")]
     Rebooted,
     #[error("the command has killed the guest's shell, which was started anew")]
@@ -123,7 +128,17 @@ impl Shell {
         guest: GuestSide,
         events: Events,
     ) -> Result<Self, ShellError> {
-        let mut lines = sockets.accept().await.map_err(ShellError::Connect)?;
+        let on_cut = {
+            let (events, machine) = (events.clone(), machine.to_owned());
+            move |stream: &str| {
+                events.tell(Event::Note {
+                    machine: Some(machine.clone()),
+                    level: Level::Warning,
+                    text: format!("a line on {stream} was longer than 1 MiB and is cut"),
+                });
+            }
+        };
+        let mut lines = sockets.accept(on_cut).await.map_err(ShellError::Connect)?;
         let (requests, receiver) = mpsc::channel(1);
         let greeted = matches!(guest, GuestSide::Saved { .. });
         if let GuestSide::Saved { replies_port } = guest {
@@ -395,11 +410,14 @@ impl Talk {
 
     /// Has the shell run a line that is answered by one.
     async fn exchange(&mut self, line: &str) -> Result<Vec<u8>, ShellError> {
+        self.lines.expect_reply();
         self.lines.terminal.write(line.as_bytes()).await?;
         if std::mem::take(&mut self.is_ending) {
             self.lines.reply().await?;
         }
-        self.lines.reply().await
+        let reply = self.lines.reply().await;
+        self.lines.expect_none();
+        reply
     }
 
     /// Starts the guard in the guest and finds the port for replies. A guest
@@ -468,7 +486,8 @@ mod tests {
 
     use super::*;
 
-    /// A guest that answers from a list; gives what it was sent.
+    /// A guest that answers from a list, as soon as it has given the token of
+    /// the greeting back; gives what it was sent.
     async fn guest(
         answers: &'static [&'static str],
     ) -> (Shell, tokio::task::JoinHandle<Vec<String>>) {
@@ -481,12 +500,23 @@ mod tests {
             let _folder = folder;
             let mut stream = BufReader::new(stream);
             let mut heard = Vec::new();
+            let mut answers = answers.iter();
+            let greeting = answers.next().unwrap();
+            let greeting = format!("{greeting}\n");
+            stream
+                .get_mut()
+                .write_all(greeting.as_bytes())
+                .await
+                .unwrap();
+            let mut line = String::new();
+            stream.read_line(&mut line).await.unwrap();
+            let token = line.strip_prefix("echo ready-").unwrap();
+            let answer = format!("ready-{token}");
+            stream.get_mut().write_all(answer.as_bytes()).await.unwrap();
             for answer in answers {
-                if !answer.starts_with("Spawning") {
-                    let mut line = String::new();
-                    stream.read_line(&mut line).await.unwrap();
-                    heard.push(line);
-                }
+                let mut line = String::new();
+                stream.read_line(&mut line).await.unwrap();
+                heard.push(line);
                 let answer = format!("{answer}\n");
                 stream.get_mut().write_all(answer.as_bytes()).await.unwrap();
             }
@@ -516,6 +546,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn any_line_is_a_greeting() {
+        // NixOS before 20.09 prints an empty line.
+        for greeting in [&["", "aGkK", "0"], &["what else", "aGkK", "0"]] {
+            let (shell, guest) = guest(greeting).await;
+            let outcome = shell.run("echo hi", Expect::OutputAndStatus, None).await;
+            assert_eq!(outcome.unwrap().output, b"hi\n");
+            guest.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
     async fn garbage_is_named() {
         let (shell, _guest) = guest(&["Spawning backdoor root shell...", "%%%"]).await;
         let error = shell
@@ -523,6 +564,15 @@ mod tests {
             .await
             .unwrap_err();
         assert!(error.to_string().contains("\"%%%\""), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_reply_without_end_is_an_error() {
+        let text: &'static str = "x".repeat(100_000).leak();
+        let answers: &'static [&'static str] = vec!["", text].leak();
+        let (shell, _guest) = guest(answers).await;
+        let error = shell.run("yes", Expect::Output, None).await.unwrap_err();
+        assert!(matches!(error, ShellError::TooLong(_)), "{error}");
     }
 
     #[tokio::test]

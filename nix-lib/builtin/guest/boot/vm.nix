@@ -67,16 +67,20 @@ let
     device "-device virtio-net-pci,netdev=${id},mac=${card.mac},romfile="
     + ''
       if [ -n "''${SNOWGLOBE_STREAM_SOCKET_${vlan}:-}" ]; then
-        set -- -netdev "stream,id=${id},server=off,addr.type=unix,addr.path=$SNOWGLOBE_STREAM_SOCKET_${vlan}" "$@"
+        set -- -netdev "stream,id=${id},server=off,addr.type=unix,addr.path=''${SNOWGLOBE_STREAM_SOCKET_${vlan}//,/,,}" "$@"
       elif [ -n "''${QEMU_VDE_SOCKET_${vlan}:-}" ]; then
-        set -- -netdev "vde,id=${id},sock=$QEMU_VDE_SOCKET_${vlan}" "$@"
+        set -- -netdev "vde,id=${id},sock=''${QEMU_VDE_SOCKET_${vlan}//,/,,}" "$@"
       else
         set -- -netdev hubport,id=${id},hubid=${toString n} "$@"
       fi
     ''
   ) config.networking.cards;
   userNetwork = device "-netdev \"user,id=user.0${restriction}${forwards}\${QEMU_NET_OPTS:+,$QEMU_NET_OPTS}\" -device virtio-net-pci,netdev=user.0,romfile=";
-  sharedFolder = device "-fsdev \"local,id=shared,path=$SHARED_DIR,security_model=none,multidevs=remap\" -device virtio-9p-pci,fsdev=shared,mount_tag=shared";
+  # A folder of the host, for the guest to mount. In QEMU's options a comma
+  # ends a value, unless there are two.
+  hostFolder =
+    tag: path:
+    device "-fsdev \"local,id=${tag},path=\${${path}//,/,,},security_model=none,multidevs=remap\" -device virtio-9p-pci,fsdev=${tag},mount_tag=${tag}";
   devices = [
     (readOnlyDisk "root" guest.image)
   ]
@@ -86,7 +90,12 @@ let
     userNetwork
   ]
   ++ cards
-  ++ [ sharedFolder ]
+  ++ [
+    # One that all guests share, and one that only this guest has: as NixOS'
+    # test machines have them. The second one is mounted when it is needed.
+    (hostFolder "shared" "SHARED_DIR")
+    (hostFolder "xchg" "EXCHANGE_DIR")
+  ]
   ++ lib.optional cfg.graphics (device "-vga std");
   # The firmware writes its variables into a file of the machine's own.
   firmware = lib.optionalString cfg.useEFIBoot (
@@ -128,7 +137,8 @@ let
       fi
       cd "$TMPDIR"
       : "''${SHARED_DIR:=$TMPDIR/shared}"
-      mkdir -p "$SHARED_DIR"
+      EXCHANGE_DIR=$TMPDIR/xchg
+      mkdir -p "$SHARED_DIR" "$EXCHANGE_DIR"
 
       # A /dev/kvm that opens says little: without the processor's own
       # virtualisation it stops guests half-way.

@@ -1,0 +1,463 @@
+//! Files below a folder that a guest can rewrite at any moment.
+//!
+//! Every name is opened relative to the open folder that it is in, and no
+//! symbolic link is followed: what a guest puts in the place of a file or
+//! folder never leads out of the folder.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+const READ_FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+
+/// A folder, whatever its path leads to by now.
+#[derive(Debug)]
+pub struct OpenFolder {
+    fd: OwnedFd,
+    /// For messages.
+    path: PathBuf,
+}
+
+/// What a copy has changed or left out, by the paths in the copied tree.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CopyNotes {
+    /// Links to absolute paths: they are kept as they are.
+    pub absolute_links: Vec<PathBuf>,
+    /// Files that have lost their set-uid or set-gid bit.
+    pub cleared: Vec<PathBuf>,
+    /// Devices, sockets and named pipes, which are not copied.
+    pub skipped: Vec<PathBuf>,
+}
+
+/// Which permissions a copy keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModeBits {
+    All,
+    /// No set-uid, set-gid or sticky bit.
+    Permissions,
+    /// The same, and the owner may write: files of Nix's store are read-only.
+    Writable,
+}
+
+impl OpenFolder {
+    /// Opens a folder by a path that only this program's user can change.
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            fd: rustix::fs::openat(CWD, path, READ_FOLDER, Mode::empty())?,
+            path: path.to_owned(),
+        })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a folder in this one.
+    ///
+    /// # Errors
+    /// When it is missing, or something else than a folder.
+    pub fn subfolder(&self, name: &OsStr) -> io::Result<Self> {
+        let flags = READ_FOLDER | OFlags::NOFOLLOW;
+        Ok(Self {
+            fd: rustix::fs::openat(&self.fd, name, flags, Mode::empty())?,
+            path: self.path.join(name),
+        })
+    }
+
+    /// Makes a private folder in this one.
+    ///
+    /// # Errors
+    /// When something of this name is there already.
+    pub fn create_subfolder(&self, name: &OsStr) -> io::Result<Self> {
+        rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)?;
+        self.subfolder(name)
+    }
+
+    /// Opens the folder at a relative path, and makes those that are missing.
+    ///
+    /// # Errors
+    /// When a part of it is a link, a file, or leads out of this folder.
+    pub fn descend(&self, relative: &Path) -> io::Result<Self> {
+        let mut folder = Self {
+            fd: self.fd.try_clone()?,
+            path: self.path.clone(),
+        };
+        for part in relative.components() {
+            match part {
+                Component::CurDir => {}
+                Component::Normal(name) => {
+                    match rustix::fs::mkdirat(&folder.fd, name, Mode::from(0o777)) {
+                        Ok(()) | Err(Errno::EXIST) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                    folder = folder.subfolder(name)?;
+                }
+                _ => return Err(outside(relative)),
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Opens a regular file for reading.
+    ///
+    /// # Errors
+    /// When it is missing, a link, or of another kind.
+    pub fn open_file(&self, name: &OsStr) -> io::Result<File> {
+        // Opening a named pipe would wait for somebody who writes.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?);
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::other("it is not a regular file"))
+        }
+    }
+
+    /// Makes a file; another file or a link of this name is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create_file(&self, name: &OsStr) -> io::Result<File> {
+        self.remove_file(name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::from(0o666);
+        Ok(rustix::fs::openat(&self.fd, name, flags, mode)?.into())
+    }
+
+    /// Makes a file with this content; another file or a link of this name is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, name: &OsStr, content: &[u8]) -> io::Result<()> {
+        self.create_file(name)?.write_all(content)
+    }
+
+    /// Removes what has this name, folders with all that is in them.
+    ///
+    /// # Errors
+    /// When something cannot be removed. What is missing is none.
+    pub fn remove(&self, name: &OsStr) -> io::Result<()> {
+        if self.kind(name)? != Some(FileType::Directory) {
+            return self.remove_file(name);
+        }
+        let folder = self.subfolder(name)?;
+        for entry in folder.names()? {
+            folder.remove(&entry)?;
+        }
+        Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// The names of what is in it, sorted.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.fd)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Copies the file, link or tree `name` of this folder to `new_name` in
+    /// `target`: links as links, over what was there before.
+    ///
+    /// # Errors
+    /// When something cannot be read or written; it is named.
+    pub fn copy_to(
+        &self,
+        name: &OsStr,
+        target: &Self,
+        new_name: &OsStr,
+        bits: ModeBits,
+    ) -> io::Result<CopyNotes> {
+        let mut copy = Copy {
+            bits,
+            notes: CopyNotes::default(),
+        };
+        copy.entry(self, name, target, new_name, Path::new(new_name))?;
+        Ok(copy.notes)
+    }
+
+    /// None where there is nothing of this name.
+    fn kind(&self, name: &OsStr) -> io::Result<Option<FileType>> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remove_file(&self, name: &OsStr) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// One copy of a tree.
+struct Copy {
+    bits: ModeBits,
+    notes: CopyNotes,
+}
+
+impl Copy {
+    fn entry(
+        &mut self,
+        from: &OpenFolder,
+        name: &OsStr,
+        to: &OpenFolder,
+        new_name: &OsStr,
+        shown: &Path,
+    ) -> io::Result<()> {
+        let named = |error: io::Error| in_tree(shown, &error);
+        match from.kind(name).map_err(named)? {
+            Some(FileType::Symlink) => self.link(from, name, to, new_name, shown).map_err(named),
+            Some(FileType::Directory) => self.folder(from, name, to, new_name, shown),
+            Some(FileType::RegularFile) => {
+                self.file(from, name, to, new_name, shown).map_err(named)
+            }
+            Some(_) => {
+                self.notes.skipped.push(shown.to_owned());
+                Ok(())
+            }
+            None => Err(named(io::ErrorKind::NotFound.into())),
+        }
+    }
+
+    fn link(
+        &mut self,
+        from: &OpenFolder,
+        name: &OsStr,
+        to: &OpenFolder,
+        new_name: &OsStr,
+        shown: &Path,
+    ) -> io::Result<()> {
+        let leads_to = rustix::fs::readlinkat(&from.fd, name, Vec::new())?;
+        if leads_to.to_bytes().starts_with(b"/") {
+            self.notes.absolute_links.push(shown.to_owned());
+        }
+        to.remove_file(new_name)?;
+        Ok(rustix::fs::symlinkat(leads_to, &to.fd, new_name)?)
+    }
+
+    fn folder(
+        &mut self,
+        from: &OpenFolder,
+        name: &OsStr,
+        to: &OpenFolder,
+        new_name: &OsStr,
+        shown: &Path,
+    ) -> io::Result<()> {
+        let named = |error: io::Error| in_tree(shown, &error);
+        let source = from.subfolder(name).map_err(named)?;
+        if to.kind(new_name).map_err(named)? != Some(FileType::Directory) {
+            to.remove_file(new_name).map_err(named)?;
+            to.create_subfolder(new_name).map_err(named)?;
+        }
+        let target = to.subfolder(new_name).map_err(named)?;
+        for entry in source.names().map_err(named)? {
+            self.entry(&source, &entry, &target, &entry, &shown.join(&entry))?;
+        }
+        let source = File::from(source.fd);
+        let target = File::from(target.fd);
+        self.keep_mode(&source, &target, shown).map_err(named)
+    }
+
+    fn file(
+        &mut self,
+        from: &OpenFolder,
+        name: &OsStr,
+        to: &OpenFolder,
+        new_name: &OsStr,
+        shown: &Path,
+    ) -> io::Result<()> {
+        let mut source = from.open_file(name)?;
+        let mut target = to.create_file(new_name)?;
+        io::copy(&mut source, &mut target)?;
+        self.keep_mode(&source, &target, shown)
+    }
+
+    fn keep_mode(&mut self, source: &File, target: &File, shown: &Path) -> io::Result<()> {
+        let mode = source.metadata()?.mode() & 0o7777;
+        let kept = match self.bits {
+            ModeBits::All => mode,
+            ModeBits::Permissions => mode & 0o777,
+            ModeBits::Writable => mode & 0o777 | 0o200,
+        };
+        if mode & 0o6000 != kept & 0o6000 {
+            self.notes.cleared.push(shown.to_owned());
+        }
+        target.set_permissions(Permissions::from_mode(kept))
+    }
+}
+
+impl CopyNotes {
+    /// What a user should know of the copy, a sentence each.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        [
+            (
+                "links to absolute paths are copied as they are",
+                &self.absolute_links,
+            ),
+            ("set-uid and set-gid bits are not copied", &self.cleared),
+            (
+                "devices, sockets and named pipes are not copied",
+                &self.skipped,
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, paths)| !paths.is_empty())
+        .map(|(what, paths)| format!("{what}: {}", listed(paths)))
+        .collect()
+    }
+}
+
+/// The first of them by name, the rest by number.
+fn listed(paths: &[PathBuf]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = paths
+        .iter()
+        .take(SHOWN)
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
+    if paths.len() > SHOWN {
+        let _ = write!(text, " and {} more", paths.len() - SHOWN);
+    }
+    text
+}
+
+fn in_tree(shown: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", shown.display()))
+}
+
+fn outside(path: &Path) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{} leads out of the folder", path.display()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Two folders, the first one a guest's.
+    fn folders(place: &tempfile::TempDir) -> (OpenFolder, OpenFolder) {
+        let open = |name: &str| {
+            let path = place.path().join(name);
+            fs::create_dir(&path).unwrap();
+            OpenFolder::open(&path).unwrap()
+        };
+        (open("guest"), open("host"))
+    }
+
+    fn copy(from: &OpenFolder, to: &OpenFolder, name: &str) -> io::Result<CopyNotes> {
+        let name = OsStr::new(name);
+        from.copy_to(name, to, name, ModeBits::Permissions)
+    }
+
+    #[test]
+    fn trees_keep_links_and_permissions() {
+        let place = tempfile::tempdir().unwrap();
+        let (guest, host) = folders(&place);
+        let tree = guest.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        fs::write(tree.join("program"), "x").unwrap();
+        fs::set_permissions(tree.join("program"), Permissions::from_mode(0o6750)).unwrap();
+        symlink("program", tree.join("link")).unwrap();
+        symlink("/etc/passwd", tree.join("absolute")).unwrap();
+        rustix::fs::mknodat(CWD, tree.join("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        // Twice: the second copy replaces the first.
+        copy(&guest, &host, "tree").unwrap();
+        let notes = copy(&guest, &host, "tree").unwrap();
+        let copied = host.path().join("tree");
+        assert_eq!(
+            fs::read_link(copied.join("link")).unwrap(),
+            Path::new("program")
+        );
+        let mode = fs::metadata(copied.join("program"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o7777, 0o750);
+        assert!(!copied.join("pipe").exists());
+        assert_eq!(
+            notes.sentences(),
+            [
+                "links to absolute paths are copied as they are: tree/absolute",
+                "set-uid and set-gid bits are not copied: tree/program",
+                "devices, sockets and named pipes are not copied: tree/pipe",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_folder_leads_nowhere() {
+        let place = tempfile::tempdir().unwrap();
+        let (guest, host) = folders(&place);
+        let secret = place.path().join("secret");
+        fs::create_dir(&secret).unwrap();
+        fs::write(secret.join("key"), "secret").unwrap();
+
+        // Read: the staged tree is swapped for a link.
+        let staged = guest.create_subfolder(OsStr::new("copy")).unwrap();
+        fs::rename(guest.path().join("copy"), guest.path().join("moved")).unwrap();
+        symlink(&secret, guest.path().join("copy")).unwrap();
+        assert!(staged.open_file(OsStr::new("key")).is_err());
+        assert!(guest.subfolder(OsStr::new("copy")).is_err());
+        let notes = copy(&guest, &host, "copy").unwrap();
+        assert_eq!(notes.absolute_links, [Path::new("copy")]);
+
+        // Write: what a copied link leads to is not written to.
+        assert!(host.descend(Path::new("copy/below")).is_err());
+        fs::write(guest.path().join("key"), "guest").unwrap();
+        symlink(secret.join("key"), host.path().join("key")).unwrap();
+        copy(&guest, &host, "key").unwrap();
+        assert_eq!(fs::read_to_string(secret.join("key")).unwrap(), "secret");
+        assert_eq!(
+            fs::read_to_string(host.path().join("key")).unwrap(),
+            "guest"
+        );
+
+        // Remove: the link goes, not what it leads to.
+        host.remove(OsStr::new("copy")).unwrap();
+        assert!(secret.join("key").exists() && !host.path().join("copy").exists());
+    }
+
+    #[test]
+    fn paths_stay_below_the_folder() {
+        let place = tempfile::tempdir().unwrap();
+        let (_, host) = folders(&place);
+        for path in ["../x", "/etc", "a/../../x"] {
+            assert!(host.descend(Path::new(path)).is_err(), "{path}");
+        }
+        assert!(host.descend(Path::new("./a/b")).is_ok());
+        assert!(host.path().join("a/b").is_dir());
+    }
+}

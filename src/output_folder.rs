@@ -1,0 +1,155 @@
+//! The layout of a run's output folder, and where below it a script may save files.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::Permissions;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::confined::OpenFolder;
+
+/// The stream of events.
+pub const EVENTS: &str = "events.jsonl";
+/// The report for continuous integration.
+pub const JUNIT: &str = "junit.xml";
+/// The link by which Nix keeps what the run was made of.
+pub const MANIFEST: &str = "manifest.json";
+/// The folder of the machines' consoles.
+pub const CONSOLE: &str = "console";
+/// Marks the folder as an output folder, and lists what runs have written.
+pub const TAG: &str = ".snowglobe-output";
+
+/// What begins the name of a file that is not written whole yet.
+const UNFINISHED: &str = ".snowglobe-new-";
+
+/// What everybody may do with the files, within the umask: a collector may
+/// run as another user.
+const MODE: u32 = 0o666;
+
+const RESERVED: [&str; 5] = [EVENTS, JUNIT, MANIFEST, CONSOLE, TAG];
+
+/// Where the console of a machine is saved.
+#[must_use]
+pub fn console_log(output_folder: &Path, machine: &str) -> PathBuf {
+    output_folder.join(CONSOLE).join(format!("{machine}.log"))
+}
+
+/// A file below the output folder.
+#[derive(Debug)]
+pub struct SavedFile {
+    pub folder: OpenFolder,
+    pub name: OsString,
+}
+
+impl SavedFile {
+    /// The place `relative` of the output folder; folders on the way are made.
+    ///
+    /// # Errors
+    /// When a part of it is a symbolic link or cannot be made.
+    pub fn at(output_folder: &Path, relative: &Path) -> io::Result<Self> {
+        let parent = relative.parent().unwrap_or(Path::new(""));
+        Ok(Self {
+            folder: OpenFolder::open(output_folder)?.descend(parent)?,
+            name: relative.file_name().unwrap_or_default().to_owned(),
+        })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join(&self.name)
+    }
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_whole(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .permissions(Permissions::from_mode(MODE))
+        .tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.persist(folder.join(name))?;
+    Ok(())
+}
+
+/// Whether a run that was killed has left a file of this name half-written:
+/// this program, or Nix as it makes the link [`MANIFEST`].
+#[must_use]
+pub fn is_unfinished(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let is_of_nix = name
+        .strip_prefix('.')
+        .and_then(|name| name.split_once('_'))
+        .is_some_and(|(number, link)| number.parse::<u64>().is_ok() && link == MANIFEST);
+    is_of_nix || name.starts_with(UNFINISHED)
+}
+
+/// The path relative to the output folder that a script means by `name`: a
+/// relative one, or an absolute one below the output folder.
+///
+/// # Errors
+/// When it leads out of the output folder, or is a file of the run itself: the
+/// reason.
+pub fn relative(output_folder: &Path, name: &Path) -> Result<PathBuf, &'static str> {
+    let inner = if name.is_absolute() {
+        name.strip_prefix(output_folder).ok()
+    } else {
+        Some(name)
+    };
+    let is_below = |path: &Path| {
+        let mut parts = path.components();
+        parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    };
+    let inner = inner
+        .filter(|inner| is_below(inner))
+        .ok_or("that is not below the output folder")?;
+    let inner: PathBuf = inner
+        .components()
+        .filter(|part| *part != Component::CurDir)
+        .collect();
+    let first = inner.components().next();
+    if RESERVED
+        .iter()
+        .any(|own| first == Some(Component::Normal(own.as_ref())))
+    {
+        return Err("the run itself writes there");
+    }
+    Ok(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_killed_runs_are_known() {
+        for (name, unfinished) in [
+            (".snowglobe-new-Xy12ab", true),
+            (".0_manifest.json", true),
+            (".snowglobe-output", false),
+            (".x_manifest.json", false),
+        ] {
+            assert_eq!(is_unfinished(OsStr::new(name)), unfinished, "{name}");
+        }
+    }
+
+    #[test]
+    fn scripts_save_below_the_output_folder_only() {
+        let of = |name| relative(Path::new("/out"), Path::new(name));
+        assert_eq!(of("a/./b"), Ok(PathBuf::from("a/b")));
+        assert_eq!(of("/out/a"), Ok(PathBuf::from("a")));
+        assert_eq!(of("./"), Ok(PathBuf::new()));
+        for name in ["/outer", "/etc/passwd", "../a", "a/../../b", "/out/../b"] {
+            assert_eq!(
+                of(name),
+                Err("that is not below the output folder"),
+                "{name}"
+            );
+        }
+        for name in ["junit.xml", "./console/x.log", "/out/events.jsonl"] {
+            assert_eq!(of(name), Err("the run itself writes there"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What can be wrong with an output folder.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why there is no output folder, or not a whole one.
+#[derive(Debug, Error)]
+pub enum OutputError {
+    #[error("the output folder {path} cannot be written: {source}; choose another with -o")]
+    Unwritable { path: PathBuf, source: io::Error },
+    #[error(
+        "the output folder {folder} holds {foreign}, which no run of Snowglobe has written: choose another folder with -o, or move the file away"
+    )]
+    Foreign { folder: PathBuf, foreign: PathBuf },
+    #[error(
+        "the output folder {folder} is in use by {user}: wait for its end, or choose another with -o"
+    )]
+    Busy { folder: PathBuf, user: String },
+    #[error("the output is incomplete: {path} cannot be written: {reason}")]
+    Incomplete { path: PathBuf, reason: String },
+}
+
+impl OutputError {
+    /// Whether the host is at fault, and not the choice of the folder.
+    #[must_use]
+    pub fn is_of_the_host(&self) -> bool {
+        match self {
+            Self::Incomplete { .. } => true,
+            Self::Unwritable { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            Self::Foreign { .. } | Self::Busy { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The mark of an output folder: a file with a fixed signature, and a list of
+//! what runs have written there. Only what is listed is ever removed.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use walkdir::WalkDir;
+
+use super::output_error::OutputError;
+use crate::confined::OpenFolder;
+use crate::output_folder::{CONSOLE, EVENTS, JUNIT, MANIFEST, TAG, is_unfinished, write_whole};
+
+/// The first line of the file; nothing else has it.
+const SIGNATURE: &str = "Signature: 5f1d0c7c9b6e4a0f8b1e2d3c4a596877";
+
+const ABOUT: &str = "# This is the output folder of a Snowglobe run. The next run that writes here removes the\n\
+                     # files that are listed below, and no others.\n";
+
+/// What begins the line that names the run that uses the folder.
+const USED_BY: &str = "# used by ";
+
+/// What a folder may hold besides the files of runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupancy {
+    /// Nothing.
+    Alone,
+    /// Anything, as for nixpkgs' driver, which writes to the current folder.
+    Shared,
+}
+
+/// The mark of a folder that this run uses, until it is dropped.
+#[derive(Debug)]
+pub struct Tag {
+    folder: PathBuf,
+    occupancy: Occupancy,
+    user: String,
+    listed: BTreeSet<PathBuf>,
+    _lock: Flock<File>,
+}
+
+impl Tag {
+    /// Takes the folder for a run of `test`, and removes what earlier runs have
+    /// written there.
+    ///
+    /// # Errors
+    /// When another run uses it, it holds what no run has written, or it
+    /// cannot be written.
+    pub fn claim(folder: &Path, test: &str, occupancy: Occupancy) -> Result<Self, OutputError> {
+        let unwritable = |source| OutputError::Unwritable {
+            path: folder.to_owned(),
+            source,
+        };
+        let file = File::open(folder).map_err(unwritable)?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => {
+                return Err(OutputError::Busy {
+                    folder: folder.to_owned(),
+                    user: user_of(folder),
+                });
+            }
+            Err((_, error)) => return Err(unwritable(error.into())),
+        };
+        let mut earlier = read(folder);
+        if let Some(listed) = &mut earlier {
+            let names = OpenFolder::open(folder).and_then(|folder| folder.names());
+            let names = names.map_err(unwritable)?.into_iter();
+            listed.extend(names.filter(|name| is_unfinished(name)).map(PathBuf::from));
+        }
+        if let Some(foreign) = foreign(folder, earlier.as_ref(), occupancy).map_err(unwritable)? {
+            return Err(OutputError::Foreign {
+                folder: folder.to_owned(),
+                foreign,
+            });
+        }
+        let mut tag = Self {
+            folder: folder.to_owned(),
+            occupancy,
+            user: format!("process {} (test {test})", std::process::id()),
+            listed: earlier.unwrap_or_default(),
+            _lock: lock,
+        };
+        tag.write().map_err(unwritable)?;
+        remove(folder, &tag.listed).map_err(unwritable)?;
+        tag.listed = [EVENTS, JUNIT, MANIFEST, CONSOLE].map(PathBuf::from).into();
+        tag.write().map_err(unwritable)?;
+        Ok(tag)
+    }
+
+    /// Lists something that a run is about to write or has written, with all
+    /// that is in it.
+    ///
+    /// # Errors
+    /// When the list cannot be written.
+    pub fn list(&mut self, path: &Path) -> io::Result<()> {
+        let Ok(relative) = path.strip_prefix(&self.folder) else {
+            return Ok(());
+        };
+        let mut new: BTreeSet<PathBuf> = relative
+            .ancestors()
+            .filter(|part| !part.as_os_str().is_empty())
+            .map(Path::to_owned)
+            .collect();
+        new.extend(entries(&self.folder, relative));
+        self.add(new)
+    }
+
+    /// Lists all that is there: the run is over, and all of it is the run's.
+    ///
+    /// # Errors
+    /// When the list cannot be written.
+    pub fn complete(&mut self) -> io::Result<()> {
+        if self.occupancy == Occupancy::Shared {
+            return Ok(());
+        }
+        let all = entries(&self.folder, Path::new("")).collect();
+        self.add(all)
+    }
+
+    fn add(&mut self, paths: BTreeSet<PathBuf>) -> io::Result<()> {
+        let before = self.listed.len();
+        self.listed.extend(paths);
+        if self.listed.len() == before {
+            return Ok(());
+        }
+        self.write()
+    }
+
+    /// Written whole and then renamed: half a list would have later runs
+    /// refuse the folder.
+    fn write(&self) -> io::Result<()> {
+        let mut text = format!("{SIGNATURE}\n{ABOUT}{USED_BY}{}\n", self.user);
+        for path in &self.listed {
+            // Names may hold line ends.
+            text.push_str(&serde_json::to_string(path)?);
+            text.push('\n');
+        }
+        write_whole(&self.folder, TAG, text.as_bytes())
+    }
+}
+
+/// What is listed in a folder; None if it has no mark.
+fn read(folder: &Path) -> Option<BTreeSet<PathBuf>> {
+    let text = fs::read_to_string(folder.join(TAG)).ok()?;
+    let mut lines = text.lines();
+    (lines.next()? == SIGNATURE).then(|| {
+        lines
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| serde_json::from_str::<PathBuf>(line).ok())
+            .filter(|path| is_inside(path))
+            .collect()
+    })
+}
+
+fn is_inside(path: &Path) -> bool {
+    path.components()
+        .all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Which run uses a folder.
+fn user_of(folder: &Path) -> String {
+    let text = fs::read_to_string(folder.join(TAG)).unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix(USED_BY))
+        .unwrap_or("another process")
+        .to_owned()
+}
+
+/// The paths below `relative`, relative to the folder. Links are not followed.
+fn entries(folder: &Path, relative: &Path) -> impl Iterator<Item = PathBuf> {
+    let root = folder.to_owned();
+    WalkDir::new(folder.join(relative))
+        .min_depth(1)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter_map(move |entry| Some(entry.path().strip_prefix(&root).ok()?.to_owned()))
+        .filter(|path| path != Path::new(TAG))
+}
+
+/// Something that no run has written, and that would be in the way.
+fn foreign(
+    folder: &Path,
+    listed: Option<&BTreeSet<PathBuf>>,
+    occupancy: Occupancy,
+) -> io::Result<Option<PathBuf>> {
+    if listed.is_none() && fs::symlink_metadata(folder.join(TAG)).is_ok() {
+        return Ok(Some(PathBuf::from(TAG)));
+    }
+    let is_foreign = |path: &PathBuf| !listed.is_some_and(|listed| listed.contains(path));
+    match occupancy {
+        Occupancy::Alone => {
+            // What cannot be read cannot be removed, either.
+            for entry in WalkDir::new(folder).min_depth(1) {
+                entry?;
+            }
+            Ok(entries(folder, Path::new("")).find(is_foreign))
+        }
+        Occupancy::Shared => {
+            let own = [EVENTS, JUNIT, MANIFEST].map(PathBuf::from);
+            let mut wanted = own.into_iter().chain(entries(folder, Path::new(CONSOLE)));
+            Ok(wanted
+                .find(|path| fs::symlink_metadata(folder.join(path)).is_ok() && is_foreign(path)))
+        }
+    }
+}
+
+/// Removes what is listed: files, and folders that are empty then.
+fn remove(folder: &Path, listed: &BTreeSet<PathBuf>) -> io::Result<()> {
+    // What is in a folder comes after the folder.
+    for path in listed.iter().rev() {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let Some(name) = path.file_name() else {
+            continue;
+        };
+        let at = folder.join(parent);
+        match fs::symlink_metadata(folder.join(path)) {
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {}
+                _ => return Err(error),
+            },
+            Ok(metadata) if metadata.is_dir() => match fs::remove_dir(folder.join(path)) {
+                // It is shared with files that are not a run's.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                other => other?,
+            },
+            Ok(_) => OpenFolder::open(&at)?.remove(name)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn claim(folder: &Path) -> Result<Tag, OutputError> {
+        Tag::claim(folder, "t", Occupancy::Alone)
+    }
+
+    fn foreign_file(result: Result<Tag, OutputError>) -> PathBuf {
+        match result {
+            Err(OutputError::Foreign { foreign, .. }) => foreign,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_runs_have_written_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        let mut tag = claim(folder).unwrap();
+        fs::create_dir(folder.join("tree")).unwrap();
+        fs::write(folder.join("tree/a\nb"), "x").unwrap();
+        symlink("/etc", folder.join("tree/link")).unwrap();
+        tag.list(&folder.join("tree")).unwrap();
+        drop(tag);
+        let mut tag = claim(folder).unwrap();
+        assert!(!folder.join("tree").exists());
+        // A script has saved it by itself.
+        fs::write(folder.join("by-script"), "x").unwrap();
+        tag.complete().unwrap();
+        drop(tag);
+        drop(claim(folder).unwrap());
+        assert!(!folder.join("by-script").exists());
+
+        fs::write(folder.join("thesis.txt"), "x").unwrap();
+        assert_eq!(foreign_file(claim(folder)), Path::new("thesis.txt"));
+        assert!(folder.join("thesis.txt").exists());
+    }
+
+    #[test]
+    fn nothing_is_removed_without_the_mark_or_beyond_the_folder() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, outside) = (place.path().join("out"), place.path().join("outside"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(&outside, "x").unwrap();
+        fs::write(folder.join(EVENTS), "mine").unwrap();
+        assert_eq!(foreign_file(claim(&folder)), Path::new(EVENTS));
+        let list = format!("{SIGNATURE}\n\"../outside\"\n\"{EVENTS}\"\n");
+        fs::write(folder.join(TAG), list.replace("Signature", "Signed")).unwrap();
+        assert_eq!(foreign_file(claim(&folder)), Path::new(TAG));
+        fs::write(folder.join(TAG), list).unwrap();
+        drop(claim(&folder).unwrap());
+        assert!(outside.exists() && !folder.join(EVENTS).exists());
+    }
+
+    #[test]
+    fn a_folder_is_one_runs_at_a_time() {
+        let place = tempfile::tempdir().unwrap();
+        let first = claim(place.path()).unwrap();
+        let error = claim(place.path()).unwrap_err().to_string();
+        let user = format!("is in use by process {} (test t)", std::process::id());
+        assert!(error.contains(&user), "{error}");
+        drop(first);
+        assert!(claim(place.path()).is_ok());
+    }
+}

@@ -1,0 +1,593 @@
+//! What a run promises: no guest reaches the host, nothing is lost, no verdict
+//! is wrong, nobody else is let in. docs/src/trust.md lists the promises.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::harness::{Ended, Place, Pty, fixture_path, signal};
+
+/// The command line of a test of hostile.nix.
+fn hostile(name: &str) -> Vec<String> {
+    let file = fixture_path("hostile.nix");
+    let words = ["run", "--nixpkgs", "builtin", file.to_str().unwrap(), "-A"];
+    words
+        .iter()
+        .chain([&name])
+        .map(|word| (*word).to_owned())
+        .collect()
+}
+
+fn command(place: &Place, words: &[String]) -> Command {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    place.command(&words)
+}
+
+fn run_hostile(place: &Place, name: &str) -> Ended {
+    place.finish(command(place, &hostile(name)).spawn().unwrap())
+}
+
+/// A test of one tiny machine.
+fn write_test(place: &Place, name: &str, script: &str) {
+    place.write("script.py", script);
+    place.write(
+        "test.nix",
+        &format!(
+            "(import <nixpkgs> {{ }}).nixosTest {{ name = \"{name}\"; \
+             nodes.machine.virtualisation.guest = \"tiny\"; testScript = builtins.readFile ./script.py; }}"
+        ),
+    );
+}
+
+const RUN: [&str; 4] = ["run", "--nixpkgs", "builtin", "test.nix"];
+
+fn passed(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
+
+fn holds(ended: &Ended, parts: &[&str]) {
+    for part in parts {
+        let seen = ended.seen();
+        assert!(seen.contains(part), "{part:?} is missing:\n{seen}");
+    }
+}
+
+// ── A guest must not reach the host ─────────────────────────────────────────
+
+#[test]
+fn copies_stay_in_their_folders() {
+    let place = Place::new();
+    let secret = place.path().join("secret");
+    fs::create_dir(&secret).unwrap();
+    fs::write(secret.join("data"), "secret of the host\n").unwrap();
+    let mut command = command(&place, &hostile("copies"));
+    passed(&place.finish(command.env("SECRET", &secret).spawn().unwrap()));
+    let names: Vec<_> = fs::read_dir(&secret).unwrap().flatten().collect();
+    assert_eq!(names.len(), 1, "a guest had the host write: {names:?}");
+    let data = fs::read_to_string(secret.join("data")).unwrap();
+    assert_eq!(data, "secret of the host\n");
+    place.assert_tidy();
+}
+
+#[test]
+fn saved_files_are_harmless() {
+    let place = Place::new();
+    let ended = run_hostile(&place, "saved");
+    passed(&ended);
+    holds(
+        &ended,
+        &[
+            "machine: warning: links to absolute paths are copied as they are: tree/absolute\n",
+            "machine: warning: set-uid and set-gid bits are not copied: tree/program\n",
+        ],
+    );
+}
+
+/// What a terminal would obey, but for line ends and tabs.
+fn obeyed(text: &str) -> Option<char> {
+    text.chars()
+        .find(|c| c.is_control() && !matches!(c, '\n' | '\t'))
+}
+
+#[test]
+fn no_escape_sequence_reaches_plain_output() {
+    let place = Place::new();
+    let words = [hostile("escapes"), vec!["--verbose".to_owned()]].concat();
+    let ended = place.finish(command(&place, &words).spawn().unwrap());
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    // Both streams were looked at byte by byte.
+    assert_eq!(obeyed(&ended.seen()), None, "{:?}", ended.seen());
+    holds(
+        &ended,
+        &[
+            "machine # console \u{fffd}H␍passed: forged",
+            "stdout \u{fffd}H␍passed: forged",
+        ],
+    );
+    let output = place.path().join("result-escapes");
+    let junit = fs::read_to_string(output.join("junit.xml")).unwrap();
+    assert_eq!(obeyed(&junit), None, "{junit:?}");
+    let console = fs::read(output.join("console/machine.log")).unwrap();
+    let raw = b"\x1b]52;c;ZXZpbA==\x07";
+    assert!(console.windows(raw.len()).any(|part| part == raw));
+    for format in ["json", "human"] {
+        let words = [
+            hostile("escapes"),
+            vec!["--format".to_owned(), format.to_owned()],
+        ]
+        .concat();
+        let ended = place.finish(command(&place, &words).spawn().unwrap());
+        assert_eq!(obeyed(&ended.seen()), None, "{:?}", ended.seen());
+    }
+}
+
+#[test]
+fn only_colours_reach_a_terminal() {
+    let place = Place::new();
+    let words = [hostile("escapes"), vec!["--verbose".to_owned()]].concat();
+    let mut user = Pty::spawn(&mut command(&place, &words));
+    user.wait_for("console \u{fffd}H␍passed: forged");
+    user.wait_for("failed: escapes");
+    let seen = user.seen();
+    for sequence in ["\x1b]", "\x1bP", "\x1b[2J", "\u{9b}", "\x08", "\x07"] {
+        assert!(!seen.contains(sequence), "{sequence:?} in {seen:?}");
+    }
+    assert_eq!(user.end(), Some(1));
+}
+
+#[test]
+fn lines_and_commands_of_every_size() {
+    let place = Place::new();
+    let ended = run_hostile(&place, "lines");
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    holds(
+        &ended,
+        &[
+            "machine: warning: a line on hvc0 was longer than 1 MiB and is cut\n",
+            "x… (2000009 bytes)' failed on machine (exit code 1)",
+        ],
+    );
+    assert!(ended.stdout.len() < 40_000, "{}", ended.stdout.len());
+    place.assert_tidy();
+}
+
+#[test]
+fn the_shell_of_nixos_before_20_09_is_found() {
+    passed(&run_hostile(&Place::new(), "greeting"));
+}
+
+// ── Nothing lost, no wrong verdict ──────────────────────────────────────────
+
+#[test]
+fn files_of_others_are_never_removed() {
+    let place = Place::new();
+    fs::create_dir(place.path().join("thesis")).unwrap();
+    place.write("thesis/events.jsonl", "not of a run");
+    place.write("thesis/chapter.txt", "precious");
+    let fixture = fixture_path("hello.nix");
+    let words = ["run", "--nixpkgs", "builtin", fixture.to_str().unwrap()];
+    let run = |folder: &str| place.run(&[&words[..], &["-o", folder]].concat());
+    let refused = |folder: &str, name: &str| {
+        assert_eq!(
+            run(folder).seen(),
+            format!(
+                "exit code: 2\n--- stdout\n--- stderr\nerror: the output folder [DIR]/{folder} holds {name}, \
+                 which no run of Snowglobe has written: choose another folder with -o, or move the file away\n"
+            )
+        );
+    };
+    refused("thesis", "chapter.txt");
+    assert!(place.path().join("thesis/chapter.txt").exists());
+    // In a folder of a run, too.
+    passed(&run("out"));
+    place.write("out/notes.txt", "precious");
+    refused("out", "notes.txt");
+    assert!(place.path().join("out/console/machine.log").exists());
+    fs::remove_file(place.path().join("out/notes.txt")).unwrap();
+    passed(&run("out"));
+}
+
+#[test]
+fn a_slow_reader_loses_nothing() {
+    let place = Place::new();
+    write_test(
+        &place,
+        "talkative",
+        "for number in range(20000):\n    print(f'line {number} {\"x\" * 40}')\n",
+    );
+    let mut child = place.command(&RUN).spawn().unwrap();
+    // Nobody reads: the pipe is full, and the files are written all the same.
+    place.wait_for_text("result-talkative/junit.xml", "failures=\"0\" errors=\"0\"");
+    let events = fs::read_to_string(place.path().join("result-talkative/events.jsonl")).unwrap();
+    assert!(events.lines().last().unwrap().contains("test_finished"));
+    assert_eq!(child.try_wait().unwrap(), None, "it waits for its reader");
+    let ended = place.finish(child);
+    passed(&ended);
+    assert_eq!(ended.stdout.matches("\nline ").count(), 20000);
+    assert!(ended.stdout.ends_with("passed: talkative ([T] s)\n"));
+
+    // A reader that leaves is none to wait for.
+    let mut child = place.command(&RUN).spawn().unwrap();
+    let mut some = [0; 100];
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut some).unwrap();
+    drop(stdout);
+    passed(&place.finish(child));
+
+    // Neither is one that is stopped, if the user does not want to wait.
+    fs::remove_dir_all(place.path().join("result-talkative")).unwrap();
+    let mut child = place.command(&RUN).spawn().unwrap();
+    place.wait_for_text("result-talkative/junit.xml", "failures=\"0\" errors=\"0\"");
+    signal(child.id(), "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    place.assert_tidy();
+}
+
+#[test]
+fn a_full_disk_is_no_passed_test() {
+    let place = Place::new();
+    write_test(
+        &place,
+        "full",
+        "machine.connect()\nfor number in range(3000):\n    print('x' * 200)\n",
+    );
+    fs::create_dir(place.path().join("small")).unwrap();
+    let program = env!("CARGO_BIN_EXE_snowglobe");
+    let script = format!(
+        "mount -t tmpfs -o size=200k tmpfs small && exec {program} {} -o small/out",
+        RUN.join(" ")
+    );
+    let like = place.command(&[]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", &script])
+        .current_dir(place.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, value) in like.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let ended = place.finish(command.spawn().unwrap());
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stdout.ends_with("passed: full ([T] s)\n"));
+    assert_eq!(
+        ended.stderr,
+        "error: the output is incomplete: [DIR]/small/out/events.jsonl cannot be written: \
+         No space left on device (os error 28); the test itself: passed\n"
+    );
+    // Standard output is an output, too.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let child = place.command(&RUN).stdout(full).spawn().unwrap();
+    let ended = place.finish(child);
+    assert_eq!(
+        ended.seen(),
+        "exit code: 4\n--- stdout\n--- stderr\nerror: cannot write to standard output: \
+         No space left on device (os error 28)\n"
+    );
+}
+
+#[test]
+fn an_output_folder_is_one_runs_at_a_time() {
+    let place = Place::new();
+    write_test(
+        &place,
+        "long",
+        "machine.connect()\nmachine.succeed('sleep 600')\n",
+    );
+    let first = place.command(&RUN).spawn().unwrap();
+    place.wait_for_text("result-long/events.jsonl", "machine_ready");
+    assert_eq!(
+        place.run(&RUN).seen(),
+        format!(
+            "exit code: 2\n--- stdout\n--- stderr\nerror: the output folder [DIR]/result-long is in use by \
+             process {} (test long): wait for its end, or choose another with -o\n",
+            first.id()
+        )
+    );
+    signal(first.id(), "INT");
+    let ended = place.finish(first);
+    assert_eq!(ended.code, Some(130), "{}", ended.seen());
+    place.assert_tidy();
+}
+
+#[test]
+fn a_script_cannot_end_the_program() {
+    for call in [
+        "os._exit(0)",
+        "os.abort()",
+        "os.execv('/bin/true', ['true'])",
+        "os.execlp('true', 'true')",
+        "__import__('posix')._exit(0)",
+    ] {
+        let place = Place::new();
+        let script = format!("import os\ntry:\n    {call}\nexcept Exception:\n    pass\n");
+        place.write("script.py", &script);
+        let ended = place.run(&["mock-run", "--script", "script.py"]);
+        assert_eq!(ended.code, Some(1), "{call}: {}", ended.seen());
+        assert!(
+            ended.stderr.starts_with("ProcessExit: os.") && ended.stderr.contains("use exit()"),
+            "{call}: {}",
+            ended.seen()
+        );
+    }
+    // A process that the script has forked is its own.
+    let place = Place::new();
+    place.write(
+        "script.py",
+        "import os\nif os.fork() == 0:\n    os._exit(7)\nprint(os.waitstatus_to_exitcode(os.wait()[1]))\n",
+    );
+    let ended = place.run(&["mock-run", "--script", "script.py"]);
+    passed(&ended);
+    assert!(ended.stderr.ends_with("\n7\n"), "{}", ended.seen());
+}
+
+#[test]
+fn the_event_stream_is_nothing_else() {
+    let place = Place::new();
+    write_test(
+        &place,
+        "stream",
+        "start_all()\nmachine.connect()\ncheckpoint('here')\nmachine.succeed('true')\n",
+    );
+    let cache = place.path().join("cache");
+    let run = |more: &[&str]| {
+        let words = [&RUN[..], &["--format", "json"], more].concat();
+        let mut command = place.command(&words);
+        command.env_remove("CI").env("XDG_CACHE_HOME", &cache);
+        let ended = place.finish(command.spawn().unwrap());
+        passed(&ended);
+        names(&ended.stdout)
+    };
+    run(&[]);
+    let verified = run(&["--verify"]);
+    assert_eq!(verified.last().map(String::as_str), Some("verified"));
+    let built = run(&["--as-derivation", "--allow-emulation"]);
+    assert_eq!(built.last().map(String::as_str), Some("test_finished"));
+
+    let words = [
+        "watch",
+        "--nixpkgs",
+        "builtin",
+        "test.nix",
+        "--format",
+        "json",
+    ];
+    let mut command = place.command(&words);
+    command.stdout(fs::File::create(place.path().join("shown")).unwrap());
+    let child = command.spawn().unwrap();
+    let pid = child.id();
+    place.wait_for_text("shown", "\"event\":\"watching\"");
+    signal(pid, "INT");
+    place.finish(child);
+    let shown = fs::read_to_string(place.path().join("shown")).unwrap();
+    assert_eq!(names(&shown).last().map(String::as_str), Some("watching"));
+}
+
+/// The names of the events in a stream in which each line is one.
+fn names(stream: &str) -> Vec<String> {
+    stream
+        .lines()
+        .map(|line| {
+            let event: serde_json::Value =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            event["event"].as_str().unwrap().to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn a_network_that_is_not_whole_fails_the_run() {
+    let place = Place::new();
+    let ended = run_hostile(&place, "fault");
+    assert_eq!(ended.code, Some(4), "{}", ended.seen());
+    holds(
+        &ended,
+        &[
+            "cannot be attached to virtual network 1: it does not speak the protocol of VDE switches\n",
+        ],
+    );
+    place.assert_tidy();
+}
+
+/// `eval` of a test, with a cache of its own.
+fn evaluate(place: &Place, cache: &Path) -> Command {
+    write_test(place, "cached", "");
+    let mut command = place.command(&["eval", "--nixpkgs", "builtin", "test.nix"]);
+    command.env("XDG_CACHE_HOME", cache);
+    command
+}
+
+/// The files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_damaged_library_heals_itself() {
+    let place = Place::new();
+    let cache = place.path().join("cache");
+    let run = || place.finish(evaluate(&place, &cache).spawn().unwrap());
+    passed(&run());
+    let library = files(&cache);
+    let entry = library.iter().find(|path| path.ends_with("entry.nix"));
+    fs::write(entry.unwrap(), "{ }: throw \"damaged\"").unwrap();
+    let ended = run();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn without_a_cache_runs_are_cold() {
+    let place = Place::new();
+    let in_the_way = place.write("in the way", "a file");
+    let data = format!("{}/.local/share", std::env::var("HOME").unwrap());
+    let mut no_home = evaluate(&place, &in_the_way);
+    no_home
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("HOME")
+        .env("XDG_DATA_HOME", data);
+    for (mut command, reason) in [
+        (
+            evaluate(&place, &in_the_way),
+            "[DIR]/in the way/snowglobe: Not a directory (os error 20)",
+        ),
+        (
+            evaluate(&place, Path::new("/proc/none")),
+            "/proc/none/snowglobe: No such file or directory (os error 2)",
+        ),
+        (no_home, "neither XDG_CACHE_HOME nor HOME is set"),
+    ] {
+        let ended = place.finish(command.spawn().unwrap());
+        passed(&ended);
+        assert_eq!(
+            ended.stderr,
+            format!(
+                "warning: the cache cannot be used ({reason}): nothing is remembered for the next run\n"
+            )
+        );
+    }
+    // A run as a whole.
+    let mut command = place.command(&RUN);
+    command.env_remove("CI").env("XDG_CACHE_HOME", &in_the_way);
+    let ended = place.finish(command.spawn().unwrap());
+    passed(&ended);
+    assert!(
+        ended
+            .stdout
+            .starts_with("cold: its checkpoints cannot be kept in "),
+        "{}",
+        ended.seen()
+    );
+}
+
+#[test]
+fn folders_with_a_comma_are_no_options_of_qemu() {
+    let place = Place::new();
+    let odd = place.path().join("tmp/a,b");
+    fs::create_dir(&odd).unwrap();
+    let fixture = fixture_path("ping.nix");
+    let words = ["run", "--nixpkgs", "builtin", fixture.to_str().unwrap()];
+    let mut command = place.command(&words);
+    passed(&place.finish(command.env("TMPDIR", &odd).spawn().unwrap()));
+    // A run script takes it by itself, when people start a machine by hand.
+    let manifest = fs::read_to_string(place.path().join("result-ping/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let script = manifest["nodes"]["alice"]["start_script"].as_str().unwrap();
+    let ended = place.finish(
+        Command::new(script)
+            .env("TMPDIR", &odd)
+            .env("USE_TMPDIR", "1")
+            .env("QEMU_OPTS", "-version")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    passed(&ended);
+    fs::remove_dir_all(&odd).unwrap();
+    place.assert_tidy();
+}
+
+// ── Let no one in ───────────────────────────────────────────────────────────
+
+#[test]
+fn run_folders_are_private_and_qemu_knows_no_secret() {
+    let place = Place::new();
+    let program = env!("CARGO_BIN_EXE_snowglobe");
+    let line = shlex::try_join(hostile("environment").iter().map(String::as_str)).unwrap();
+    let mut command = place.command(&[]);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("umask 000; exec {program} {line}")])
+        .current_dir(place.path())
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("SECRET_TOKEN", "x")
+        .env("NIX_CONFIG", "access-tokens = example.com=secret")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.env_clear();
+    passed(&place.finish(shell.spawn().unwrap()));
+    let mode = |name: &str| {
+        let path = place.path().join("result-environment").join(name);
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode("events.jsonl"), mode("junit.xml")), (0o666, 0o666));
+    place.assert_tidy();
+}
+
+#[test]
+fn no_token_is_in_the_cache() {
+    let place = Place::new();
+    let cache = place.path().join("cache");
+    let token = "secret-token-5309";
+    let mut command = evaluate(&place, &cache);
+    command.env("NIX_CONFIG", format!("access-tokens = example.com={token}"));
+    std::thread::sleep(Duration::from_millis(100));
+    passed(&place.finish(command.spawn().unwrap()));
+    let evaluations = files(&cache.join("snowglobe/evaluations"));
+    assert_eq!(
+        evaluations.len(),
+        2,
+        "an evaluation and a key: {evaluations:?}"
+    );
+    for file in files(&cache) {
+        let bytes = fs::read(&file).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains(token), "{}", file.display());
+    }
+    let key = fs::metadata(cache.join("snowglobe/evaluations/key")).unwrap();
+    assert_eq!(key.permissions().mode() & 0o777, 0o600);
+}
+
+// ── Kills ───────────────────────────────────────────────────────────────────
+
+/// How many runs are killed, unless `SNOWGLOBE_KILLS` says.
+const KILLS: u64 = 4;
+
+#[test]
+fn nothing_is_left_after_random_kills() {
+    let kills = std::env::var("SNOWGLOBE_KILLS");
+    let kills = kills.map_or(KILLS, |text| text.parse().unwrap());
+    let place = Place::new();
+    write_test(
+        &place,
+        "killed",
+        "start_all()\nmachine.connect()\nmachine.succeed('sleep 600')\n",
+    );
+    for number in 0..kills {
+        let child = place.command(&RUN).spawn().unwrap();
+        // At moments that are spread over evaluation, build, boot and command.
+        let moment = (number * 2_654_435_761) % 8_000;
+        std::thread::sleep(Duration::from_millis(moment));
+        signal(child.id(), "KILL");
+        place.finish(child);
+        place.assert_tidy();
+    }
+    // The output folder is as good as before.
+    write_test(&place, "killed", "machine.succeed('true')\n");
+    passed(&place.run(&RUN));
+    place.assert_tidy();
+}
