@@ -5,7 +5,7 @@ Usage: benches/again.py SNOWGLOBE [ROUNDS]
 
 Takes turns on the tutorial's two Debian machines: a cold run that keeps
 nothing, one that is recorded and saved, and one after an edit of the script's
-last line. What saving and restoring alone take is told, too, as whole runs
+last line. It also prints what saving and restoring alone take, as whole runs
 differ more from each other than by that: restoring from the first QEMU's start
 to the last machine's answer. Where SNOWGLOBE_TEST_DRIVER names
 the command of nixpkgs' driver (see driver.py), it runs the same machines cold.

@@ -60,7 +60,7 @@ def measure(command, folder, environment=None):
 
 
 def configuration(manifest):
-    """What nixpkgs' driver of 2026 takes as --config, from our manifest."""
+    """The `--config` file of nixpkgs' driver of 26.05, made from our manifest."""
     return {
         "vms": {
             name: {"name": name, "start_script": node["start_script"]}

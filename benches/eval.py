@@ -49,7 +49,7 @@ def main():
 
 
 def instantiate(file, nixpkgs, library):
-    """nix-instantiate of all machines of the test, as somebody without Snowglobe would have it.
+    """nix-instantiate of all machines of the test, as without Snowglobe.
 
     What the file fetches is what is given as nixpkgs: nothing can be fetched here.
     """

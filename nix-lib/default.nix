@@ -1,4 +1,4 @@
-# Snowglobe for other Nix code: tests as derivations, for `checks' of flakes,
+# Snowglobe for other Nix code: tests as derivations, for `checks` of flakes,
 # Hydra and plain nix-build. (What the program itself evaluates is entry.nix.)
 #
 #   (import ./nix-lib { inherit pkgs; }).runTest { name = "…"; nodes = …; testScript = "…"; }
@@ -53,7 +53,7 @@ let
       exec snowglobe driver --manifest ${built} "$@"
     '';
 
-  # A program for people: `nixos-test-driver', as nixpkgs calls it.
+  # A program for people: `nixos-test-driver`, as nixpkgs calls it.
   driver =
     test: built: arguments:
     pkgs.writeScriptBin "nixos-test-driver" ''
@@ -68,7 +68,7 @@ let
     {
       # Any test value, or a module or function that makes one.
       test,
-      # Whether it may run where there is no KVM. Then no feature is asked of
+      # Whether it may run without KVM. Then it requires no feature of
       # the machine that builds it.
       allowEmulation ? false,
     }:
@@ -92,7 +92,7 @@ let
         args = [
           "-c"
           ''
-            # Nix gives its builders a terminal, which nobody looks at.
+            # Nix gives its builders a terminal, which no user sees.
             export HOME=$NIX_BUILD_TOP PATH= NO_COLOR=1
             set -- -o "$out" --format build-log
             ${command adapted built}
@@ -102,7 +102,7 @@ let
     in
     check
     // {
-      # For `snowglobe run', which takes what it finds here instead of building it.
+      # For `snowglobe run`, which takes what it finds here instead of building it.
       snowglobeTest = adapted;
       inherit (adapted) nodes;
       manifest = built;

@@ -9,7 +9,7 @@
   attribute ? [ ],
   # Arguments for functions met on the way.
   arguments ? { },
-  # "builtin", a path in a string, or null where nothing stands in for nixpkgs.
+  # "builtin", a path in a string, or null to use the test's own nixpkgs.
   nixpkgs ? null,
   # "manifest" for everything, "names" where machines need not be evaluated,
   # "check" for the derivations that run the tests.

@@ -14,7 +14,7 @@ self:
         allowEmulation = lib.mkOption {
           type = lib.types.bool;
           default = false;
-          description = "Whether the checks may run where there is no KVM.";
+          description = "Whether the checks may run without KVM.";
         };
       };
       config.checks = lib.mapAttrs (

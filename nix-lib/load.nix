@@ -42,7 +42,7 @@ let
     in
     builtins.substring 0 (builtins.stringLength own) (toString path) == own;
 
-  # A function tells what it takes by its XML only: `x: …', or `{ …, ... }: …'.
+  # Only the XML of a function names its arguments: `x: …`, or `{ …, ... }: …`.
   takesOne = value: isFunction value && builtins.match ".*<varpat .*" (builtins.toXML value) != null;
   takesMore =
     value:
@@ -58,7 +58,7 @@ let
     );
 
   # Calls a function as nix-build does: with those of the given arguments that
-  # it takes, and only where it has defaults for the rest.
+  # it takes, and only if it has defaults for the rest.
   call =
     arguments: value:
     let
@@ -81,7 +81,7 @@ let
   follow =
     names: arguments: value:
     let
-      # What `{ ... }:' gives is the same whatever it is called with.
+      # What `{ ... }:` gives is the same whatever it is called with.
       isOpen = isFunction value && functionArgs value == { };
       called = if isOpen && names != [ ] then value arguments else call arguments value;
       name = builtins.head names;
@@ -94,9 +94,9 @@ let
     else if isList called && isIndex && builtins.fromJSON name < builtins.length called then
       next (builtins.elemAt called (builtins.fromJSON name))
     else if !isAttrs called then
-      throw "snowglobe: there is no attribute `${name}' in a value of type ${builtins.typeOf called}"
+      throw "snowglobe: there is no attribute `${name}` in a value of type ${builtins.typeOf called}"
     else if !(called ? ${name}) then
-      throw "snowglobe: there is no attribute `${name}'; there are: ${known}"
+      throw "snowglobe: there is no attribute `${name}`; there are: ${known}"
     else
       next called.${name};
   has =

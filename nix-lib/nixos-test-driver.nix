@@ -1,5 +1,5 @@
-# Takes the place of nixpkgs' package `nixos-test-driver', with its arguments:
-# nixpkgs' own `driver' derivations then run Snowglobe.
+# Takes the place of nixpkgs' package `nixos-test-driver`, with its arguments:
+# nixpkgs' own `driver` derivations then run Snowglobe.
 {
   lib,
   writeShellScriptBin,

@@ -117,7 +117,7 @@ impl OpenFolder {
     /// # Errors
     /// When it is missing, a link, or of another kind.
     pub fn open_file(&self, name: &OsStr) -> io::Result<File> {
-        // Opening a named pipe would wait for somebody who writes.
+        // Opening a named pipe would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?);
         if file.metadata()?.is_file() {
@@ -198,7 +198,7 @@ impl OpenFolder {
         Ok(copy.notes)
     }
 
-    /// None where there is nothing of this name.
+    /// None if nothing has this name.
     fn kind(&self, name: &OsStr) -> io::Result<Option<FileType>> {
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),

@@ -18,7 +18,7 @@ impl Default for Digest {
 }
 
 impl Digest {
-    /// A digest that nobody can compute or compare without the key.
+    /// A digest that cannot be computed or compared without the key.
     #[must_use]
     pub fn keyed(key: &[u8; 32]) -> Self {
         Self(blake3::Hasher::new_keyed(key))

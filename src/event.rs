@@ -31,11 +31,11 @@ pub enum Event {
         done: u64,
         expected: u64,
     },
-    /// Where a run begins: the first thing that is told of it.
+    /// The starting point of a run: its first event.
     Begun {
         /// None where the machines boot.
         checkpoint: Option<Restored>,
-        /// Why it is cold, where that is worth telling.
+        /// Why it is cold, if the user should know.
         reason: Option<String>,
     },
     /// A test begins to run; everything it needs is built.
@@ -43,8 +43,8 @@ pub enum Event {
         test: String,
         nodes: Vec<String>,
         accelerator: String,
-        /// By how much deadlines grow that the script does not give.
-        timeout_scale: f64,
+        /// The factor for default timeouts.
+        timeout_factor: f64,
     },
     /// QEMU runs.
     MachineStarted {
@@ -104,16 +104,16 @@ pub enum Event {
         machine: Option<String>,
         shown: bool,
     },
-    /// Somebody can type what is to be done next.
+    /// A prompt waits for the user.
     Prompting,
     /// What was typed has failed; the session goes on.
     CallFailed {
         failure: Box<Failure>,
     },
-    /// The user's terminal is lent to a machine, or back.
-    TerminalLent {
+    /// The user's terminal was attached to a machine, or detached.
+    TerminalAttached {
         machine: String,
-        lent: bool,
+        attached: bool,
     },
     /// A call that a run without machines wrote down instead of making it.
     Called {
@@ -159,7 +159,7 @@ pub enum Event {
     },
 }
 
-/// A checkpoint that a run goes on from.
+/// A checkpoint that a run starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
     pub name: String,
@@ -184,11 +184,11 @@ pub enum Level {
 pub enum Verdict {
     Passed,
     Failed,
-    /// The machinery failed, not the test.
-    Broken,
+    /// The host or Snowglobe failed, not the test.
+    Error,
     Interrupted,
-    /// None: somebody was at a prompt, and has left.
-    Left,
+    /// An interactive session has ended: there is no verdict.
+    SessionClosed,
 }
 
 /// A subtest that has run.
@@ -234,7 +234,7 @@ pub struct Cause {
     pub at: Option<Frame>,
 }
 
-/// What a machine tells of a failed operation.
+/// What is known of a failed operation on a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Details {
@@ -244,7 +244,7 @@ pub struct Details {
     pub unit: Option<UnitState>,
 }
 
-/// A command of the script and what came of it.
+/// A command of the script with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandResult {
     pub command: String,
@@ -267,7 +267,7 @@ pub struct UnitState {
 /// Lines of a file, with a part of them that is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Excerpt {
-    /// None where it is the script itself, which is in no file that was found.
+    /// None for the script itself, if its file was not found.
     pub file: Option<PathBuf>,
     pub start: Position,
     /// The first position after what is meant.
@@ -291,7 +291,7 @@ pub struct Frame {
     /// Within the script, from 1.
     pub line: u32,
     pub source: String,
-    /// The file that the line comes from, where it was found, and its line there.
+    /// The file that the line comes from, if it was found, and its line there.
     pub file: Option<PathBuf>,
     pub file_line: Option<usize>,
 }
@@ -320,7 +320,7 @@ pub enum Message {
     End,
 }
 
-/// Events that nobody has read yet: a guest that writes faster than the disk
+/// Events that are not read yet: a guest that writes faster than the disk
 /// waits.
 const MOST_WAITING: usize = 10_000;
 
@@ -335,7 +335,7 @@ pub struct Events {
     /// How many are sent and not read.
     waiting: Arc<AtomicUsize>,
     steps: Arc<Mutex<BTreeMap<u64, String>>>,
-    /// What is told later, where something else is to be told first.
+    /// Events that are held back until the starting point is known.
     held: Arc<Mutex<Option<Vec<Record>>>>,
 }
 
@@ -351,12 +351,12 @@ impl Events {
         }
     }
 
-    /// Keeps what is told until [`Events::release`].
+    /// Holds events back until [`Events::release`].
     pub fn hold(&self) {
         lock(&self.held).get_or_insert_default();
     }
 
-    /// Tells this, and then all that was held; nothing where nothing is.
+    /// Emits this event, and then all that were held back, if any were.
     pub fn release(&self, first: Event) {
         let mut held = lock(&self.held);
         let Some(records) = held.take() else { return };
@@ -413,7 +413,7 @@ impl Events {
     }
 
     /// Passes an event on. After the last reader has gone it is dropped.
-    pub fn tell(&self, event: Event) {
+    pub fn emit(&self, event: Event) {
         self.note_step(&event);
         let record = Record {
             time_s: self.time_s(),
@@ -444,7 +444,7 @@ impl Events {
 
     /// A note without a machine.
     pub fn note(&self, level: Level, text: impl Into<String>) {
-        self.tell(Event::Note {
+        self.emit(Event::Note {
             machine: None,
             level,
             text: text.into(),

@@ -12,7 +12,7 @@ const PRIVATE: u32 = 0o700;
 
 /// Those that the specification tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum UserFolder {
     /// What can be made again.
     Cache,
     Data,
@@ -23,11 +23,11 @@ pub enum Kind {
 /// This program's folder of a kind, made or not; None where neither the
 /// specification's variable nor `HOME` is set.
 #[must_use]
-pub fn own(kind: Kind) -> Option<PathBuf> {
+pub fn own(kind: UserFolder) -> Option<PathBuf> {
     let (variable, usual) = match kind {
-        Kind::Cache => ("XDG_CACHE_HOME", ".cache"),
-        Kind::Data => ("XDG_DATA_HOME", ".local/share"),
-        Kind::State => ("XDG_STATE_HOME", ".local/state"),
+        UserFolder::Cache => ("XDG_CACHE_HOME", ".cache"),
+        UserFolder::Data => ("XDG_DATA_HOME", ".local/share"),
+        UserFolder::State => ("XDG_STATE_HOME", ".local/state"),
     };
     let base = std::env::var_os(variable)
         .filter(|value| !value.is_empty())

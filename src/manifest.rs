@@ -1,4 +1,4 @@
-//! The manifest of a test: what the Nix side tells of it (see `nix-lib/manifest.nix`).
+//! The manifest of a test: what the Nix side makes of it (see `nix-lib/manifest.nix`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub struct Manifest {
     pub vlans: Vec<u32>,
     /// The script's file in the store.
     pub test_script: PathBuf,
-    pub test_script_source: Source,
+    pub test_script_source: ScriptSource,
     /// Seconds.
     pub global_timeout_s: u64,
     pub enable_ocr: bool,
@@ -31,10 +31,10 @@ pub struct Manifest {
     pub python_packages: Vec<PathBuf>,
 }
 
-/// Where the script stands in the user's files.
+/// Where the script is in the user's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub struct ScriptSource {
     pub file: PathBuf,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,

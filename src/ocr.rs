@@ -34,12 +34,12 @@ pub enum Picture {
 #[derive(Debug, Error)]
 pub enum OcrError {
     #[error(
-        "the program `{TESSERACT}' is not on PATH (Debian's package is tesseract-ocr, that of nixpkgs tesseract)"
+        "the program `{TESSERACT}` is not on PATH (Debian's package is tesseract-ocr, that of nixpkgs tesseract)"
     )]
     Missing,
-    #[error("`{TESSERACT}' cannot be started: {0}")]
+    #[error("`{TESSERACT}` cannot be started: {0}")]
     Start(io::Error),
-    #[error("`{TESSERACT}' failed ({status}): {words}")]
+    #[error("`{TESSERACT}` failed ({status}): {words}")]
     Failed { status: String, words: String },
     #[error("the picture cannot be processed: {0}")]
     Picture(#[from] ImageError),

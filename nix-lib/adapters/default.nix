@@ -3,7 +3,7 @@
 # for each kind of test value.
 {
   nixpkgs,
-  # The package set, where it is at hand.
+  # The package set, if there is one.
   pkgs ? null,
   # Whether machines are to be such that their state can be saved.
   snapshotSafe ? false,
@@ -106,7 +106,7 @@ let
       value;
 
   # Tests lie side by side in sets, not deep in them: what is deeper is a
-  # package set that somebody passes on.
+  # package set that the caller passes.
   deepest = 3;
 
   # All tests in a value, as { path, test }.
@@ -161,7 +161,7 @@ let
     else
       tests;
 
-  show = path: if path == [ ] then "the file's value" else "`${load.showPath path}'";
+  show = path: if path == [ ] then "the file's value" else "`${load.showPath path}`";
 
   describe =
     value:
@@ -191,15 +191,15 @@ let
       clashing = filter (
         name: length (filter (other: pythonName other == pythonName name) names) > 1
       ) names;
-      quote = name: "`${name}'";
+      quote = name: "`${name}`";
     in
     # Tests of nixpkgs may make all their machines in their script.
     if names == [ ] && test.needsNodes or false then
-      fail "the test `${test.name}' has no nodes: a test needs at least one machine"
+      fail "the test `${test.name}` has no nodes: a test needs at least one machine"
     else if invalid != [ ] then
-      fail "the node name ${quote (builtins.head invalid)} is no valid host name: it takes letters, digits, `-' and `_', begins and ends with a letter or digit, and has at most 63 characters"
+      fail "the node name ${quote (builtins.head invalid)} is no valid host name: it takes letters, digits, `-` and `_`, begins and ends with a letter or digit, and has at most 63 characters"
     else if clashing != [ ] then
-      fail "the nodes ${concatStringsSep " and " (map quote clashing)} would have the same name in the script, `${pythonName (builtins.head clashing)}': rename one"
+      fail "the nodes ${concatStringsSep " and " (map quote clashing)} would have the same name in the script, `${pythonName (builtins.head clashing)}`: rename one"
     else
       {
         inherit path test;

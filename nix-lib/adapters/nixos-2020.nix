@@ -1,6 +1,6 @@
-# Tests of nixpkgs from 2019 to 2022 (`makeTest', `pkgs.nixosTest'): a
+# Tests of nixpkgs from 2019 to 2022 (`makeTest`, `pkgs.nixosTest`): a
 # derivation with its evaluated machines and its driver beside it. Timeout and
-# OCR are not to be had as data there.
+# OCR are not available as data there.
 value:
 let
   inherit (value.driver) testScript;
@@ -18,7 +18,7 @@ in
   enableOCR = false;
   skipLint = value.skipLint or false;
   skipTypeCheck = value.skipTypeCheck or false;
-  # They are part of the driver there, and not to be had as data.
+  # They are part of the driver there, and not available as data.
   pythonPackages = [ ];
   containers = { };
   # The builder of any derivation of nixpkgs is a shell.

@@ -1,10 +1,10 @@
-# Tests of nixpkgs since 2022 (`runTest', `testers.runNixOSTest',
-# `testers.nixosTest', `makeTest'): the configuration of the test's own module
+# Tests of nixpkgs since 2022 (`runTest`, `testers.runNixOSTest`,
+# `testers.nixosTest`, `makeTest`): the configuration of the test's own module
 # system is at hand, beside the derivation or as the value itself.
 value:
 let
   # Cards by name, in the order in which QEMU gets them. Before 2023 a node
-  # had only `vlans'.
+  # had only `vlans`.
   cardsOf =
     { virtualisation, ... }:
     if virtualisation ? allInterfaces then

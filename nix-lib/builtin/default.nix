@@ -1,4 +1,4 @@
-# The built-in package set: stands in for nixpkgs where there is none. It is
+# The built-in package set: stands in for nixpkgs if there is none. It is
 # called as nixpkgs is, and offers what integration tests use of it.
 {
   system ? "x86_64-linux",
@@ -47,6 +47,6 @@ let
   pkgs = builtins.foldl' apply (base // testing // { inherit system; }) overlays;
 in
 if system != "x86_64-linux" then
-  throw "the built-in guests are x86_64-linux only, and `${system}' was asked for"
+  throw "the built-in guests are x86_64-linux only, and `${system}` was asked for"
 else
   pkgs

@@ -16,7 +16,7 @@ let
     options = {
       name = option types.str "unnamed" "The test's name.";
       nodes = option (types.lazyAttrsOf types.deferredModule) { } "The machines, as modules.";
-      machine = option (types.nullOr types.deferredModule) null "A single machine, named `machine'.";
+      machine = option (types.nullOr types.deferredModule) null "A single machine, named `machine`.";
       defaults = option types.deferredModule { } "A module for every machine.";
       testScript = mkOption {
         type = types.raw;

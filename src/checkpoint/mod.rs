@@ -12,12 +12,12 @@ use serde_json::Value;
 use crate::machine::{Clock, Saved};
 
 pub use all::{load, save};
-pub use store::{Key, Machines, Slot, Store, StoreError, Summary};
+pub use store::{CheckpointStore, CheckpointStoreError, RunScripts, Slot, SlotKey, Summary};
 
 /// A call of a script, and what it gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct RecordedCall {
     pub call: Call,
     pub result: Value,
 }
@@ -42,7 +42,7 @@ pub struct Checkpoint {
     /// Its folder in the slot.
     pub folder: String,
     pub name: String,
-    pub kind: Kind,
+    pub kind: CheckpointKind,
     /// How many calls led there.
     pub position: usize,
     pub taken: SystemTime,
@@ -69,22 +69,22 @@ pub struct FileRecord {
 /// Who wanted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum CheckpointKind {
     Script,
     Automatic,
 }
 
 /// What is remembered of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Memory {
-    pub entries: Vec<Entry>,
+pub struct Recording {
+    pub entries: Vec<RecordedCall>,
     /// In the order in which they were taken.
     pub checkpoints: Vec<Checkpoint>,
     /// The machines that are others now.
     pub changed: BTreeSet<String>,
 }
 
-impl Memory {
+impl Recording {
     /// The last checkpoint that a run can go on from after so many calls. What
     /// was asked of machines that are others now does not count: the state of
     /// the rest is not older for it.
@@ -101,7 +101,7 @@ impl Memory {
             return true;
         }
         let since = self.entries.get(position..checkpoint.position);
-        let concerns = |entry: &Entry| {
+        let concerns = |entry: &RecordedCall| {
             let Call { target, call, .. } = &entry.call;
             !target.is_empty() && !self.changed.contains(target) && call["operation"] != "connect"
         };
@@ -124,7 +124,7 @@ impl Memory {
     pub fn least_needed(&self) -> Option<usize> {
         let elapsed = |number: usize| self.checkpoints[number].elapsed_s;
         (1..self.checkpoints.len())
-            .filter(|number| self.checkpoints[*number].kind == Kind::Automatic)
+            .filter(|number| self.checkpoints[*number].kind == CheckpointKind::Automatic)
             .min_by(|a, b| {
                 let gap = |number: usize| elapsed(number) - elapsed(number - 1);
                 gap(*a).total_cmp(&gap(*b))
@@ -140,7 +140,7 @@ pub(crate) mod tests {
         Checkpoint {
             folder: format!("c{position}"),
             name: format!("at {position}"),
-            kind: Kind::Automatic,
+            kind: CheckpointKind::Automatic,
             position,
             taken: SystemTime::UNIX_EPOCH,
             elapsed_s,
@@ -153,19 +153,19 @@ pub(crate) mod tests {
 
     #[test]
     fn the_last_checkpoint_before_a_call_is_found() {
-        let memory = Memory {
+        let recording = Recording {
             checkpoints: vec![checkpoint(2, 1.0), checkpoint(5, 2.0)],
-            ..Memory::default()
+            ..Recording::default()
         };
-        assert_eq!(memory.before(1), None);
-        assert_eq!(memory.before(4).unwrap().position, 2);
-        assert_eq!(memory.before(5).unwrap().position, 5);
-        assert_eq!(memory.until(4).checkpoints.len(), 1);
+        assert_eq!(recording.before(1), None);
+        assert_eq!(recording.before(4).unwrap().position, 2);
+        assert_eq!(recording.before(5).unwrap().position, 5);
+        assert_eq!(recording.until(4).checkpoints.len(), 1);
     }
 
     #[test]
     fn machines_that_are_others_now_do_not_hold_the_rest_up() {
-        let entry = |target: &str| Entry {
+        let entry = |target: &str| RecordedCall {
             call: Call {
                 target: target.to_owned(),
                 call: serde_json::json!({"operation": "succeed"}),
@@ -173,30 +173,30 @@ pub(crate) mod tests {
             },
             result: Value::Null,
         };
-        let mut memory = Memory {
+        let mut recording = Recording {
             entries: ["", "client", "server", "", "client"].map(entry).into(),
             checkpoints: vec![checkpoint(1, 1.0), checkpoint(4, 2.0), checkpoint(5, 3.0)],
-            ..Memory::default()
+            ..Recording::default()
         };
-        assert_eq!(memory.before(2).unwrap().position, 1);
-        memory.changed.insert("server".to_owned());
-        assert_eq!(memory.before(2).unwrap().position, 4);
-        assert_eq!(memory.until(2).checkpoints, []);
+        assert_eq!(recording.before(2).unwrap().position, 1);
+        recording.changed.insert("server".to_owned());
+        assert_eq!(recording.before(2).unwrap().position, 4);
+        assert_eq!(recording.until(2).checkpoints, []);
     }
 
     #[test]
     fn the_nearest_neighbour_is_needed_least() {
-        let mut memory = Memory {
+        let mut recording = Recording {
             checkpoints: vec![
                 checkpoint(1, 10.0),
                 checkpoint(2, 20.0),
                 checkpoint(3, 21.0),
                 checkpoint(4, 40.0),
             ],
-            ..Memory::default()
+            ..Recording::default()
         };
-        assert_eq!(memory.least_needed(), Some(2));
-        memory.checkpoints[2].kind = Kind::Script;
-        assert_eq!(memory.least_needed(), Some(1));
+        assert_eq!(recording.least_needed(), Some(2));
+        recording.checkpoints[2].kind = CheckpointKind::Script;
+        assert_eq!(recording.least_needed(), Some(1));
     }
 }

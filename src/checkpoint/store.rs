@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use thiserror::Error;
 use walkdir::WalkDir;
 
-use super::{Checkpoint, Entry, FileRecord, Memory};
+use super::{Checkpoint, FileRecord, RecordedCall, Recording};
 use crate::digest::{self, Digest};
 use crate::folders;
 
@@ -44,7 +44,7 @@ const UNFINISHED: &str = ".new-";
 
 /// Why a slot cannot be had.
 #[derive(Debug, Error)]
-pub enum StoreError {
+pub enum CheckpointStoreError {
     #[error("another run of this test has its checkpoints")]
     Busy,
     #[error("its checkpoints cannot be kept in {path}: {source}")]
@@ -58,7 +58,7 @@ pub enum StoreError {
 /// What must be the same for a checkpoint to be of any use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Key {
+pub struct SlotKey {
     pub test: String,
     /// The test's file: others may have a test of this name.
     pub file: PathBuf,
@@ -73,7 +73,7 @@ pub struct Key {
     pub program: String,
 }
 
-impl Key {
+impl SlotKey {
     /// The name of its slot.
     fn name(&self) -> String {
         let mut digest = Digest::default();
@@ -82,24 +82,24 @@ impl Key {
     }
 }
 
-/// The machines' run scripts, by their nodes. Where one has changed, the
+/// The machines' run scripts, by their nodes. If one has changed, the
 /// others can be restored all the same.
-pub type Machines = BTreeMap<String, PathBuf>;
+pub type RunScripts = BTreeMap<String, PathBuf>;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct SlotRecord {
     version: u32,
-    key: Key,
-    machines: Machines,
-    entries: Vec<Entry>,
+    key: SlotKey,
+    machines: RunScripts,
+    entries: Vec<RecordedCall>,
     /// Folders of checkpoints.
     checkpoints: Vec<String>,
 }
 
 /// All slots of a user.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub struct CheckpointStore {
     folder: PathBuf,
     bound_bytes: u64,
 }
@@ -116,18 +116,18 @@ pub struct Summary {
 /// The checkpoints of one test, for one run at a time.
 #[derive(Debug)]
 pub struct Slot {
-    store: Store,
+    store: CheckpointStore,
     folder: PathBuf,
-    key: Key,
-    machines: Machines,
+    key: SlotKey,
+    machines: RunScripts,
     _lock: Flock<File>,
 }
 
-impl Store {
-    /// The user's, in the cache folder; None where there is no home.
+impl CheckpointStore {
+    /// The user's, in the cache folder; None without a home folder.
     #[must_use]
     pub fn own() -> Option<Self> {
-        let folder = folders::own(folders::Kind::Cache)?.join("checkpoints");
+        let folder = folders::own(folders::UserFolder::Cache)?.join("checkpoints");
         let said = std::env::var(BOUND_VARIABLE).ok();
         let gibibytes = said.and_then(|text| text.parse::<u64>().ok());
         let bound_bytes = gibibytes.map_or(BOUND_BYTES, |count| count << 30);
@@ -156,20 +156,20 @@ impl Store {
     ///
     /// # Errors
     /// When another run has it, or it cannot be written.
-    pub fn open(&self, key: Key, machines: Machines) -> Result<Slot, StoreError> {
+    pub fn open(&self, key: SlotKey, machines: RunScripts) -> Result<Slot, CheckpointStoreError> {
         let folder = self.folder.join(key.name());
-        let failed = |source| StoreError::File {
+        let failed = |source| CheckpointStoreError::File {
             path: folder.clone(),
             source,
         };
         folders::create_private(&folder).map_err(failed)?;
         for folder in [&self.folder, &folder] {
             if is_exposed(folder).map_err(failed)? {
-                return Err(StoreError::Exposed(folder.clone()));
+                return Err(CheckpointStoreError::Exposed(folder.clone()));
             }
         }
         let lock = lock(&folder).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => StoreError::Busy,
+            io::ErrorKind::WouldBlock => CheckpointStoreError::Busy,
             _ => failed(error),
         })?;
         Ok(Slot {
@@ -206,7 +206,7 @@ impl Store {
         Ok(summaries)
     }
 
-    /// Removes all but what runs have now; gives how much that was, in bytes.
+    /// Removes all but what runs have now; returns how much that was, in bytes.
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -247,21 +247,21 @@ impl Store {
 }
 
 impl Slot {
-    /// What is remembered of the last run; nothing where it is not whole, or
+    /// The recording of the last run; empty if it is damaged, or
     /// of something else. What is left of runs that were cut off is removed.
     #[must_use]
-    pub fn read(&self) -> Memory {
-        let memory = self.read_whole().unwrap_or_default();
-        let known: Vec<&str> = memory
+    pub fn read(&self) -> Recording {
+        let recording = self.read_whole().unwrap_or_default();
+        let known: Vec<&str> = recording
             .checkpoints
             .iter()
             .map(|checkpoint| checkpoint.folder.as_str())
             .collect();
         self.remove_others(&known);
-        memory
+        recording
     }
 
-    fn read_whole(&self) -> Option<Memory> {
+    fn read_whole(&self) -> Option<Recording> {
         let record = read_record(&self.folder)?;
         if record.key != self.key {
             return None;
@@ -278,7 +278,7 @@ impl Slot {
             .filter(|(node, script)| record.machines.get(*node) != Some(script))
             .map(|(node, _)| node.clone())
             .collect();
-        (changed.len() < self.machines.len()).then_some(Memory {
+        (changed.len() < self.machines.len()).then_some(Recording {
             entries: record.entries,
             checkpoints,
             changed,
@@ -337,7 +337,7 @@ impl Slot {
         self.folder.join(&checkpoint.folder)
     }
 
-    /// Keeps what was saved in a folder of [`Slot::begin`]'s.
+    /// Makes a folder of [`Slot::begin`] a checkpoint of the slot.
     ///
     /// # Errors
     /// When it cannot be written, or would be too much.
@@ -362,13 +362,13 @@ impl Slot {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, memory: Memory) -> io::Result<()> {
-        let record = Record {
+    pub fn write(&self, recording: Recording) -> io::Result<()> {
+        let record = SlotRecord {
             version: VERSION,
             key: self.key.clone(),
             machines: self.machines.clone(),
-            entries: memory.entries,
-            checkpoints: memory
+            entries: recording.entries,
+            checkpoints: recording
                 .checkpoints
                 .into_iter()
                 .map(|checkpoint| checkpoint.folder)
@@ -391,9 +391,9 @@ impl Slot {
     }
 }
 
-fn read_record(folder: &Path) -> Option<Record> {
+fn read_record(folder: &Path) -> Option<SlotRecord> {
     let file = File::open(folder.join(RECORD)).ok()?;
-    let record: Record = serde_json::from_reader(BufReader::new(file)).ok()?;
+    let record: SlotRecord = serde_json::from_reader(BufReader::new(file)).ok()?;
     (record.version == VERSION).then_some(record)
 }
 
@@ -444,7 +444,7 @@ fn records(folder: &Path) -> io::Result<BTreeMap<String, FileRecord>> {
         .collect()
 }
 
-/// Removes what Snowglobe has put into a slot, unless a run uses it; gives its
+/// Removes what Snowglobe has put into a slot, unless a run uses it; returns its
 /// size in bytes. Other files stay, and the slot with them.
 fn remove(folder: &Path) -> io::Result<u64> {
     let _lock = match lock(folder) {
@@ -512,36 +512,36 @@ mod tests {
     use super::super::tests::checkpoint;
     use super::*;
 
-    fn key(test: &str) -> Key {
-        Key {
+    fn key(test: &str) -> SlotKey {
+        SlotKey {
             test: test.to_owned(),
-            ..Key::default()
+            ..SlotKey::default()
         }
     }
 
-    fn machines(script: &str) -> Machines {
+    fn machines(script: &str) -> RunScripts {
         let scripts = [("server", script), ("client", "c")];
         scripts
             .map(|(node, script)| (node.to_owned(), PathBuf::from(script)))
             .into()
     }
 
-    fn store(folder: &TempDir, bound_bytes: u64) -> Store {
-        Store::in_folder(folder.path().join("checkpoints"), bound_bytes)
+    fn store(folder: &TempDir, bound_bytes: u64) -> CheckpointStore {
+        CheckpointStore::in_folder(folder.path().join("checkpoints"), bound_bytes)
     }
 
     /// Remembers a checkpoint of so many bytes.
-    fn remember(slot: &Slot, bytes: usize) -> Memory {
+    fn remember(slot: &Slot, bytes: usize) -> Recording {
         let folder = slot.begin().unwrap();
         fs::write(folder.path().join("memory"), vec![0; bytes]).unwrap();
         let mut checkpoint = checkpoint(0, 1.0);
         slot.keep(folder, &mut checkpoint).unwrap();
-        let memory = Memory {
+        let recording = Recording {
             checkpoints: vec![checkpoint],
-            ..Memory::default()
+            ..Recording::default()
         };
-        slot.write(memory.clone()).unwrap();
-        memory
+        slot.write(recording.clone()).unwrap();
+        recording
     }
 
     #[test]
@@ -550,11 +550,11 @@ mod tests {
         let slot = store(&folder, 1 << 20)
             .open(key("a"), machines("a"))
             .unwrap();
-        let memory = remember(&slot, 100);
-        assert_eq!(slot.read(), memory);
+        let recording = remember(&slot, 100);
+        assert_eq!(slot.read(), recording);
         assert!(matches!(
             store(&folder, 1 << 20).open(key("a"), machines("a")),
-            Err(StoreError::Busy)
+            Err(CheckpointStoreError::Busy)
         ));
     }
 
@@ -564,11 +564,11 @@ mod tests {
         let slot = store(&folder, 1 << 20)
             .open(key("a"), machines("a"))
             .unwrap();
-        let memory = remember(&slot, 100);
-        let of_it = slot.folder_of(&memory.checkpoints[0]);
+        let recording = remember(&slot, 100);
+        let of_it = slot.folder_of(&recording.checkpoints[0]);
         fs::write(of_it.join("memory"), "short").unwrap();
         let left = slot.begin().unwrap().keep();
-        assert_eq!(slot.read(), Memory::default());
+        assert_eq!(slot.read(), Recording::default());
         assert!(!left.exists() && !of_it.exists());
     }
 
@@ -580,10 +580,10 @@ mod tests {
             .unwrap();
         let checkpoint = &remember(&slot, 100).checkpoints[0];
         assert_eq!(slot.verify(checkpoint), Ok(()));
-        let memory = slot.folder_of(checkpoint).join("memory");
-        let mut bytes = fs::read(&memory).unwrap();
+        let recording = slot.folder_of(checkpoint).join("memory");
+        let mut bytes = fs::read(&recording).unwrap();
         bytes[50] ^= 1;
-        fs::write(&memory, bytes).unwrap();
+        fs::write(&recording, bytes).unwrap();
         let error = slot.verify(checkpoint).unwrap_err();
         assert!(error.ends_with("/memory is damaged"), "{error}");
     }
@@ -599,7 +599,7 @@ mod tests {
         fs::set_permissions(store.folder(), open).unwrap();
         assert!(matches!(
             store.open(key("a"), machines("a")),
-            Err(StoreError::Exposed(_))
+            Err(CheckpointStoreError::Exposed(_))
         ));
     }
 
@@ -629,7 +629,7 @@ mod tests {
             .unwrap();
         remember(&slot, 100);
         slot.key = key("b");
-        assert_eq!(slot.read(), Memory::default());
+        assert_eq!(slot.read(), Recording::default());
     }
 
     #[test]
@@ -642,7 +642,7 @@ mod tests {
         slot.machines = machines("b");
         assert_eq!(slot.read().changed, BTreeSet::from(["server".to_owned()]));
         slot.machines = BTreeMap::from([("other".to_owned(), PathBuf::new())]);
-        assert_eq!(slot.read(), Memory::default());
+        assert_eq!(slot.read(), Recording::default());
     }
 
     #[test]

@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 
-use super::conduct::{Conduct, exit_code, wait_until_shown};
 use super::error::{Failed, code};
+use super::run_options::{RunOptions, exit_code, wait_until_shown};
 use super::source::Prepared;
 use crate::confined::{ModeBits, OpenFolder};
 use crate::event::{Event, Record};
 use crate::folders::private_temporary_folder;
 use crate::guest;
-use crate::nix::{self, BuildError, Check, CheckOptions, Nix};
+use crate::nix_cli::{self, BuildError, Check, CheckOptions, Nix};
 use crate::output_folder::{EVENTS, TAG};
 use crate::report::{Output, VERDICT_MARK};
-use crate::script::Manner;
-use crate::session::Wish;
+use crate::script::RunMode;
+use crate::session::Interrupt;
 
 /// Where Nix keeps everything.
 const STORE: &str = "/nix/store";
@@ -25,14 +25,14 @@ const STORE: &str = "/nix/store";
 /// The whole log of a build that failed, in the output folder.
 const LOG: &str = "build.log";
 
-/// Runs the tests of a file as builds; gives the exit code. `folder` tells
+/// Runs the tests of a file as builds; returns the exit code. `folder` tells
 /// where each one's output goes.
 pub async fn run(
     prepared: Prepared,
-    conduct: &Conduct,
+    run_options: &RunOptions,
     allow_emulation: bool,
     folder: impl Fn(&Check, usize) -> PathBuf,
-    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
+    interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<u8, Failed> {
     let Prepared {
         nix,
@@ -53,13 +53,13 @@ pub async fn run(
         allow_emulation,
     };
     let checks = tokio::select! {
-        checks = nix::checks(&nix, &library, &evaluation, &options) => checks?,
+        checks = nix_cli::checks(&nix, &library, &evaluation, &options) => checks?,
         _ = interrupts.recv() => return Ok(code::INTERRUPTED),
     };
     let mut worst = code::PASSED;
     for check in &checks {
         let folder = folder(check, checks.len());
-        let code = run_one(&nix, conduct, check, &folder, interrupts).await?;
+        let code = run_one(&nix, run_options, check, &folder, interrupts).await?;
         worst = worst.max(code);
         if code == code::INTERRUPTED {
             break;
@@ -77,18 +77,18 @@ fn own_store_path() -> Option<PathBuf> {
 
 async fn run_one(
     nix: &Nix,
-    conduct: &Conduct,
+    run_options: &RunOptions,
     check: &Check,
     folder: &Path,
-    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
+    interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<u8, Failed> {
     let output = Output::create(folder, &check.name)?;
     let folder = output.folder().to_owned();
     let root = folder.join("result");
-    let reports = conduct.report(Some(output), &Manner::Script)?;
-    let tell = |event| reports.events.tell(event);
+    let reports = run_options.report(Some(output), &RunMode::Script)?;
+    let tell = |event| reports.events.emit(event);
     let built = tokio::select! {
-        built = nix::realise(nix, &check.derivation, &root, &tell) => Some(built),
+        built = nix_cli::realise(nix, &check.derivation, &root, &tell) => Some(built),
         _ = interrupts.recv() => None,
     };
     let (output, showing) = reports
@@ -98,8 +98,8 @@ async fn run_one(
     let result = match built {
         None => Ok(code::INTERRUPTED),
         Some(Err(error @ BuildError::NoNix(_))) => Err(error.into()),
-        Some(Ok(())) => passed(conduct, &root, &folder),
-        Some(Err(error)) => failed(nix, conduct, check, &folder, error),
+        Some(Ok(())) => passed(run_options, &root, &folder),
+        Some(Err(error)) => failed(nix, run_options, check, &folder, error),
     };
     let code = result?;
     output.map_or(Ok(()), Output::finish)?;
@@ -107,38 +107,38 @@ async fn run_one(
 }
 
 /// Brings the output folder of a build here, and shows how its test ended.
-fn passed(conduct: &Conduct, root: &Path, folder: &Path) -> Result<u8, Failed> {
+fn passed(run_options: &RunOptions, root: &Path, folder: &Path) -> Result<u8, Failed> {
     bring_back(root, folder).map_err(Failed::host_at("cannot copy to", folder))?;
     let events = folder.join(EVENTS);
     let end = last_end(&events).map_err(Failed::host_at("cannot read", &events))?;
     let end = end.ok_or_else(|| {
         Failed::host_at("cannot use", &events)(io::Error::other("it does not hold the test's end"))
     })?;
-    show_end(conduct, end, folder)
+    show_end(run_options, end, folder)
 }
 
 /// Shows how the test of a failed build ended; a build that did not come to
 /// its test has failed as a build.
 fn failed(
     nix: &Nix,
-    conduct: &Conduct,
+    run_options: &RunOptions,
     check: &Check,
     folder: &Path,
     error: BuildError,
 ) -> Result<u8, Failed> {
-    let log = nix::build_log(nix, &check.derivation)?;
+    let log = nix_cli::build_log(nix, &check.derivation)?;
     let path = folder.join(LOG);
     fs::write(&path, &log).map_err(Failed::host_at("cannot write", &path))?;
-    conduct.announce(Event::FileSaved { path })?;
+    run_options.announce(Event::FileSaved { path })?;
     match end_in_log(&log) {
-        Some(end) => show_end(conduct, end, folder),
+        Some(end) => show_end(run_options, end, folder),
         None => Err(error.into()),
     }
 }
 
-/// Shows the end of a test as if it had run here; gives the exit code.
-fn show_end(conduct: &Conduct, mut end: Event, folder: &Path) -> Result<u8, Failed> {
-    let mut code = code::MACHINERY_FAILED;
+/// Shows the end of a test as if it had run here; returns the exit code.
+fn show_end(run_options: &RunOptions, mut end: Event, folder: &Path) -> Result<u8, Failed> {
+    let mut code = code::HOST_FAILED;
     if let Event::TestFinished {
         verdict, output, ..
     } = &mut end
@@ -146,7 +146,7 @@ fn show_end(conduct: &Conduct, mut end: Event, folder: &Path) -> Result<u8, Fail
         code = exit_code(*verdict);
         folder.clone_into(output);
     }
-    conduct.announce(end)?;
+    run_options.announce(end)?;
     Ok(code)
 }
 

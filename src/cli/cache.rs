@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::error::Failed;
 use super::write_stdout;
-use crate::checkpoint::{Store, Summary};
+use crate::checkpoint::{CheckpointStore, Summary};
 use crate::report::age;
 
 #[derive(Debug, Args)]
@@ -17,13 +17,13 @@ pub struct CacheCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Remove all checkpoints but those of runs that are going on.
+    /// Remove all checkpoints except those of runs in progress.
     Clear,
 }
 
 impl CacheCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let store = Store::own().ok_or_else(|| {
+        let store = CheckpointStore::own().ok_or_else(|| {
             Failed::Usage("there is no cache folder: set HOME or XDG_CACHE_HOME".to_owned())
         })?;
         let text = match self.action {
@@ -40,7 +40,7 @@ impl CacheCommand {
     }
 }
 
-fn list(store: &Store) -> Result<String, Failed> {
+fn list(store: &CheckpointStore) -> Result<String, Failed> {
     let summaries = store
         .summaries()
         .map_err(Failed::host_at("cannot read", store.folder()))?;

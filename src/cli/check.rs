@@ -10,14 +10,14 @@ use super::findings::{count, locate, show, stops};
 use super::source::{Prepared, Source, on_this_thread};
 use super::types::{self, TypeCheck};
 use super::write_stdout;
-use crate::language::check::{Finding, Parts, Surroundings, Wanted, check};
+use crate::language::check::{Finding, Parts, TestContext, Toggle, check};
 use crate::manifest::{Manifest, Node, python_name};
-use crate::nix::{self, Test};
-use crate::origin::Origin;
+use crate::nix_cli::{self, Test};
 use crate::report::Colours;
+use crate::source_map::SourceMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum FindingFormat {
     Human,
     Json,
 }
@@ -26,25 +26,25 @@ enum Format {
 pub struct CheckCommand {
     #[command(flatten)]
     source: Option<Source>,
-    /// Check a script that is a file of its own; no Nix is needed.
+    /// Check a Python file instead of a test. Needs no Nix.
     #[arg(long, value_name = "FILE.py", conflicts_with = "Source")]
     script: Option<PathBuf>,
-    /// The machines that the script of --script has [default: every name that is used only as one].
+    /// The machines of --script [default: every name that is only used as a machine].
     #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "script")]
     nodes: Option<Vec<String>>,
-    /// Demand the check of types by `ty`, and say how to get it where it is missing.
+    /// Require the type check. Without `ty`, explain how to install it.
     #[arg(long)]
     types: bool,
-    /// How it is told.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    /// Select the output format.
+    #[arg(long, value_enum, default_value_t = FindingFormat::Human)]
+    format: FindingFormat,
 }
 
 /// A script with what is needed to check it.
-struct Subject {
+struct CheckedScript {
     name: String,
-    origin: Origin,
-    surroundings: Surroundings,
+    source_map: SourceMap,
+    context: TestContext,
     parts: Parts,
 }
 
@@ -70,14 +70,14 @@ impl CheckCommand {
             let findings = subject.findings(type_check.as_ref())?;
             stopped |= stops(&findings);
             match self.format {
-                Format::Human => text.push_str(&subject.tell(&findings)),
-                Format::Json => located.extend(findings.iter().map(|finding| {
-                    let located = locate(&subject.name, finding, &subject.origin);
+                FindingFormat::Human => text.push_str(&subject.emit(&findings)),
+                FindingFormat::Json => located.extend(findings.iter().map(|finding| {
+                    let located = locate(&subject.name, finding, &subject.source_map);
                     serde_json::to_value(located).unwrap_or_default()
                 })),
             }
         }
-        if self.format == Format::Json {
+        if self.format == FindingFormat::Json {
             text = serde_json::to_string_pretty(&located).unwrap_or_default() + "\n";
         }
         write_stdout(&text)?;
@@ -88,16 +88,16 @@ impl CheckCommand {
         }))
     }
 
-    fn bare(&self, script: &Path) -> Result<Subject, Failed> {
-        Ok(Subject {
+    fn bare(&self, script: &Path) -> Result<CheckedScript, Failed> {
+        Ok(CheckedScript {
             name: script.display().to_string(),
-            origin: read_script(script)?,
-            surroundings: Surroundings {
+            source_map: read_script(script)?,
+            context: TestContext {
                 machines: self
                     .nodes
                     .as_ref()
                     .map(|nodes| nodes.iter().map(|name| python_name(name)).collect()),
-                ..Surroundings::default()
+                ..TestContext::default()
             },
             parts: Parts::ALL,
         })
@@ -105,7 +105,7 @@ impl CheckCommand {
 }
 
 /// A script that is a file.
-pub fn read_script(path: &Path) -> Result<Origin, Failed> {
+pub fn read_script(path: &Path) -> Result<SourceMap, Failed> {
     let bytes = std::fs::read(path).map_err(|error| {
         Failed::Usage(format!(
             "the script {} cannot be read: {error}",
@@ -119,24 +119,24 @@ pub fn read_script(path: &Path) -> Result<Origin, Failed> {
             path.display()
         ))
     })?;
-    Ok(Origin::of_file(text, path))
+    Ok(SourceMap::of_file(text, path))
 }
 
-fn of_tests(source: &Source) -> Result<Vec<Subject>, Failed> {
+fn of_tests(source: &Source) -> Result<Vec<CheckedScript>, Failed> {
     let Prepared {
         nix,
         library,
         evaluation,
     } = source.prepare()?;
-    let tests = on_this_thread(nix::evaluate(&nix, &library, &evaluation))?;
-    Ok(tests.iter().map(Subject::of_test).collect())
+    let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
+    Ok(tests.iter().map(CheckedScript::of_test).collect())
 }
 
-/// What a manifest tells of the names in its script.
-pub fn surroundings(manifest: &Manifest) -> Surroundings {
-    // The driver of 2020 knew machines by their host names.
+/// The names that a manifest gives to its script.
+pub fn context(manifest: &Manifest) -> TestContext {
+    // The driver of nixpkgs 20.09 also has machines under their host names.
     let machine_names = manifest.nodes.values().filter_map(Node::machine_name);
-    Surroundings {
+    TestContext {
         machines: Some(
             manifest
                 .nodes
@@ -149,32 +149,32 @@ pub fn surroundings(manifest: &Manifest) -> Surroundings {
     }
 }
 
-impl Subject {
+impl CheckedScript {
     fn of_test(test: &Test) -> Self {
         Self {
             name: test.label().to_owned(),
-            origin: test.origin(),
-            surroundings: surroundings(&test.manifest),
+            source_map: test.source_map(),
+            context: context(&test.manifest),
             parts: Parts::of(&test.manifest),
         }
     }
 
     fn findings(&self, type_check: Option<&TypeCheck>) -> Result<Vec<Finding>, Failed> {
-        let mut findings = check(self.origin.script(), &self.surroundings, self.parts);
+        let mut findings = check(self.source_map.script(), &self.context, self.parts);
         // On a script that is wrong already it would only say so again.
         if let Some(type_check) = type_check
-            && self.parts.types == Wanted::Yes
+            && self.parts.types == Toggle::On
             && !stops(&findings)
         {
-            findings.extend(type_check.run(&self.origin, &self.surroundings)?);
+            findings.extend(type_check.run(&self.source_map, &self.context)?);
         }
         Ok(findings)
     }
 
-    fn tell(&self, findings: &[Finding]) -> String {
+    fn emit(&self, findings: &[Finding]) -> String {
         let text: String = findings
             .iter()
-            .map(|finding| show(finding, &self.origin, Colours::of_stdout()) + "\n")
+            .map(|finding| show(finding, &self.source_map, Colours::of_stdout()) + "\n")
             .collect();
         let verdict = match count(findings) {
             nothing if nothing.is_empty() => "no findings".to_owned(),

@@ -15,18 +15,18 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::check::read_script;
-use super::conduct::{Conduct, Plan, block_on, exit_code, finish, interrupts};
 use super::error::Failed;
+use super::run_options::{Plan, RunOptions, block_on, exit_code, finish, interrupts};
 use super::source::read_json;
 use crate::event::Level;
-use crate::machine::Lifetime;
-use crate::manifest::{self, Guest, Manifest, Node, Source};
-use crate::origin::Origin;
+use crate::machine::StateRetention;
+use crate::manifest::{self, Guest, Manifest, Node, ScriptSource};
 use crate::report::{Above, Output};
-use crate::script::Manner;
-use crate::session::{self, Past};
+use crate::script::RunMode;
+use crate::session::{self, ReplayMode};
+use crate::source_map::SourceMap;
 
-/// What the driver of 2020 called by this name.
+/// `test_script()` of the driver of nixpkgs 20.09.
 const OWN_SCRIPT: &str =
     "def test_script():\n    import os\n    exec(os.environ[\"testScript\"], globals())\n\n\n";
 
@@ -35,34 +35,34 @@ const DEFAULT_TIMEOUT_S: u64 = 3600;
 
 #[derive(Debug, Args)]
 pub struct DriverCommand {
-    /// The script [default: $testScript]; or, as for the driver of 2020, the machines' start scripts.
+    /// The test script [default: $testScript], or the start scripts as in nixpkgs 20.09.
     #[arg(value_name = "SCRIPT")]
     files: Vec<PathBuf>,
-    /// The manifest of a test, built.
+    /// Run the test of this built manifest.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "start_scripts", "vlans", "files"])]
     manifest: Option<PathBuf>,
-    /// The configuration file that the driver of 2026 takes.
+    /// Read the configuration file of nixpkgs' driver (26.05 or newer).
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["start_scripts", "vlans", "files"])]
     config: Option<PathBuf>,
-    /// The machines' start scripts [default: $startScripts].
+    /// Start scripts of the machines [default: $startScripts].
     #[arg(long, value_name = "FILE", num_args = 0..)]
     start_scripts: Option<Vec<PathBuf>>,
-    /// The machines' names, in the order of their start scripts [default: $vmNames].
+    /// Names of the machines, in the order of their start scripts [default: $vmNames].
     #[arg(long, value_name = "NAME", num_args = 0..)]
     vm_names: Option<Vec<String>>,
     /// The same as --start-scripts [default: $vmStartScripts].
     #[arg(long, value_name = "FILE", num_args = 0.., conflicts_with = "start_scripts")]
     vm_start_scripts: Option<Vec<PathBuf>>,
-    /// The containers' names; they cannot be run yet [default: $containerNames].
+    /// Names of the containers, which cannot be run yet [default: $containerNames].
     #[arg(long, value_name = "NAME", num_args = 0..)]
     container_names: Option<Vec<String>>,
-    /// Accepted, and without effect.
+    /// Accepted for compatibility; has no effect.
     #[arg(long, value_name = "FILE", num_args = 0..)]
     container_start_scripts: Option<Vec<PathBuf>>,
-    /// The virtual networks [default: $vlans or $VLANS].
+    /// Numbers of the virtual networks [default: $vlans or $VLANS].
     #[arg(long, value_name = "NUMBER", num_args = 0..)]
     vlans: Option<Vec<u32>>,
-    /// Where consoles, events, junit.xml and saved files go [default: .].
+    /// Write consoles, events, junit.xml and saved files to this folder [default: .].
     #[arg(
         short,
         long = "output_directory",
@@ -70,10 +70,10 @@ pub struct DriverCommand {
         value_name = "DIR"
     )]
     output: Option<PathBuf>,
-    /// Write junit.xml here, too: below the output folder, unless it is absolute.
+    /// Also write junit.xml to this path, relative to the output folder.
     #[arg(long, value_name = "FILE")]
     junit_xml: Option<PathBuf>,
-    /// Begin with the disks that the last such run has left, and leave them to the next: `vm-state-NAME` in `$XDG_RUNTIME_DIR` or the temporary folder.
+    /// Reuse the machines' disks of the previous run, and keep them: `vm-state-NAME` in `$XDG_RUNTIME_DIR` or the temporary folder.
     #[arg(short = 'K', long, alias = "keep-vm-state")]
     keep_machine_state: bool,
     /// Open a prompt instead of running the script.
@@ -81,17 +81,17 @@ pub struct DriverCommand {
     interactive: bool,
     #[arg(long = "no-interactive", hide = true)]
     _no_interactive: bool,
-    /// Accepted; a failed run says more than a log level could.
+    /// Accepted for compatibility; has no effect.
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// Accepted, and without effect.
+    /// Accepted for compatibility; has no effect.
     #[arg(long, value_name = "FILE", alias = "debug-hook")]
     debug_hook_attach: Option<String>,
-    /// Accepted, and without effect.
+    /// Accepted for compatibility; has no effect.
     #[arg(long, value_name = "NUMBER")]
     dump_vsocks: Option<String>,
     #[command(flatten)]
-    conduct: Conduct,
+    run_options: RunOptions,
 }
 
 /// nixpkgs' `driverConfiguration`, as far as it matters here.
@@ -112,26 +112,26 @@ struct Member {
     start_script: PathBuf,
 }
 
-/// A machine, as far as the command line tells.
-struct Start {
+/// A machine of the command line.
+struct DriverMachine {
     /// None where only its start script knows.
     name: Option<String>,
     script: PathBuf,
 }
 
-/// What is to be run.
-struct Subject {
+/// What to run.
+struct DriverTest {
     manifest: Manifest,
-    origin: Origin,
+    source_map: SourceMap,
     /// What was asked for and changes nothing.
     without_effect: Vec<&'static str>,
 }
 
-impl Subject {
-    fn new(manifest: Manifest, origin: Origin) -> Self {
+impl DriverTest {
+    fn new(manifest: Manifest, source_map: SourceMap) -> Self {
         Self {
             manifest,
-            origin,
+            source_map,
             without_effect: Vec::new(),
         }
     }
@@ -139,13 +139,14 @@ impl Subject {
 
 impl DriverCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        self.conduct.subtests()?;
-        let Subject {
+        self.run_options.subtests()?;
+        let DriverTest {
             manifest,
-            origin,
+            source_map,
             without_effect,
         } = self.subject()?;
-        self.conduct.check(&manifest.name, &origin, &manifest)?;
+        self.run_options
+            .check(&manifest.name, &source_map, &manifest)?;
         session::preflight(&manifest)?;
         let folder = match (&self.output, env::var_os("out")) {
             (Some(folder), _) => folder.clone(),
@@ -155,27 +156,27 @@ impl DriverCommand {
             }
         };
         let output = Output::beside(&folder, &manifest.name)?;
-        let manner = if self.interactive || self.is_prompt_of_2020() {
-            Manner::Prompt(Above::default())
+        let mode = if self.interactive || self.is_prompt_of_2020() {
+            RunMode::Prompt(Above::default())
         } else {
-            Manner::Script
+            RunMode::Script
         };
         let outcome = block_on(async {
             let mut interrupts = interrupts()?;
             let output_folder = output.folder().to_owned();
-            let reports = self.conduct.report(Some(output), &manner)?;
+            let reports = self.run_options.report(Some(output), &mode)?;
             for word in self.without_effect().into_iter().chain(without_effect) {
                 let text = format!("{word} has no effect on this driver");
                 reports.events.note(Level::Warning, text);
             }
             let outcome = self
-                .conduct
+                .run_options
                 .run(
                     &manifest,
                     Plan {
-                        origin,
-                        manner,
-                        past: Past::Unspoken,
+                        source_map,
+                        mode,
+                        past: ReplayMode::NotApplicable,
                         states: self.states(),
                         verifies: None,
                     },
@@ -198,23 +199,23 @@ impl DriverCommand {
         Ok(ExitCode::from(exit_code(outcome.verdict)))
     }
 
-    /// The driver of 2020 takes the machines' start scripts as arguments.
+    /// The driver of nixpkgs 20.09 takes the machines' start scripts as arguments.
     fn is_of_2020(&self) -> bool {
         self.files.iter().any(|file| is_start(file))
     }
 
-    /// It opened a prompt where it was not told what to execute.
+    /// It opens a prompt unless `tests` says what to execute.
     fn is_prompt_of_2020(&self) -> bool {
         self.files.iter().all(|file| is_start(file))
             && self.is_of_2020()
             && env::var_os("tests").is_none()
     }
 
-    fn states(&self) -> Lifetime {
+    fn states(&self) -> StateRetention {
         if self.keep_machine_state {
-            Lifetime::Beyond
+            StateRetention::Persistent
         } else {
-            Lifetime::Run
+            StateRetention::ThisRun
         }
     }
 
@@ -231,11 +232,11 @@ impl DriverCommand {
         .collect()
     }
 
-    fn subject(&self) -> Result<Subject, Failed> {
+    fn subject(&self) -> Result<DriverTest, Failed> {
         if let Some(file) = &self.manifest {
             let manifest = read_manifest(file)?;
-            let origin = read_script(&manifest.test_script)?;
-            return Ok(Subject::new(manifest, origin));
+            let source_map = read_script(&manifest.test_script)?;
+            return Ok(DriverTest::new(manifest, source_map));
         }
         if let Some(file) = &self.config {
             let configuration: Configuration = parse(file, read_json(file)?)?;
@@ -251,7 +252,7 @@ impl DriverCommand {
             Ok(text) => number("globalTimeout", &text)?,
             Err(_) => DEFAULT_TIMEOUT_S,
         };
-        let (path, origin) = script_of(&script)?;
+        let (path, source_map) = script_of(&script)?;
         let mut manifest = manifest_of(&path, starts, vlans, timeout);
         let containers = match &self.container_names {
             Some(names) => names.clone(),
@@ -261,11 +262,11 @@ impl DriverCommand {
             .into_iter()
             .map(|name| (name, serde_json::Value::Null))
             .collect();
-        Ok(Subject::new(manifest, origin))
+        Ok(DriverTest::new(manifest, source_map))
     }
 
     /// The machines: those of the options, of the arguments, or of the variables.
-    fn starts(&self, arguments: Vec<PathBuf>) -> Result<Vec<Start>, Failed> {
+    fn starts(&self, arguments: Vec<PathBuf>) -> Result<Vec<DriverMachine>, Failed> {
         let scripts = match (&self.start_scripts, &self.vm_start_scripts) {
             (Some(given), _) | (None, Some(given)) => given.clone(),
             (None, None) if !arguments.is_empty() => arguments,
@@ -289,15 +290,15 @@ impl DriverCommand {
         let starts = scripts
             .into_iter()
             .zip(names)
-            .map(|(script, name)| Start { name, script });
+            .map(|(script, name)| DriverMachine { name, script });
         Ok(starts.collect())
     }
 }
 
 impl Configuration {
-    fn subject(self) -> Result<Subject, Failed> {
-        let origin = read_script(&self.test_script)?;
-        let machines = self.vms.into_iter().map(|(name, machine)| Start {
+    fn subject(self) -> Result<DriverTest, Failed> {
+        let source_map = read_script(&self.test_script)?;
+        let machines = self.vms.into_iter().map(|(name, machine)| DriverMachine {
             name: Some(name),
             script: machine.start_script,
         });
@@ -308,7 +309,7 @@ impl Configuration {
             self.global_timeout,
         );
         manifest.containers = self.containers;
-        let mut subject = Subject::new(manifest, origin);
+        let mut subject = DriverTest::new(manifest, source_map);
         if self.enable_ssh_backdoor {
             subject.without_effect.push("enable_ssh_backdoor");
         }
@@ -334,7 +335,7 @@ fn parse<T: DeserializeOwned>(file: &Path, value: serde_json::Value) -> Result<T
 }
 
 /// The script: a file, or what the variables of the old drivers hold.
-fn script_of(files: &[PathBuf]) -> Result<(PathBuf, Origin), Failed> {
+fn script_of(files: &[PathBuf]) -> Result<(PathBuf, SourceMap), Failed> {
     match files {
         [file] => return Ok((file.clone(), read_script(file)?)),
         [] => {}
@@ -347,7 +348,7 @@ fn script_of(files: &[PathBuf]) -> Result<(PathBuf, Origin), Failed> {
         }
     }
     let own = env::var("testScript").ok();
-    // `tests' is what the driver of 2020 executed: usually "the test's own script".
+    // The driver of nixpkgs 20.09 executes `tests`, usually "run the script".
     let tests = env::var("tests").ok();
     let tests = tests.filter(|text| !text.contains("testScript"));
     let text = match (tests, own) {
@@ -366,12 +367,12 @@ fn script_of(files: &[PathBuf]) -> Result<(PathBuf, Origin), Failed> {
     if is_name && !text.contains('\n') {
         return Ok((file.clone(), read_script(&file)?));
     }
-    Ok((PathBuf::new(), Origin::of_text(text)))
+    Ok((PathBuf::new(), SourceMap::of_text(text)))
 }
 
 fn manifest_of(
     script: &Path,
-    starts: Vec<Start>,
+    starts: Vec<DriverMachine>,
     vlans: Vec<u32>,
     global_timeout_s: u64,
 ) -> Manifest {
@@ -399,7 +400,7 @@ fn manifest_of(
         containers: BTreeMap::new(),
         vlans,
         test_script: script.to_owned(),
-        test_script_source: Source {
+        test_script_source: ScriptSource {
             file: script.to_owned(),
             line: None,
         },
@@ -411,7 +412,7 @@ fn manifest_of(
     }
 }
 
-/// The script lies in a store path that is named after the test.
+/// The script is in a store path that is named after the test.
 fn test_name(script: &Path) -> String {
     script
         .iter()
@@ -437,7 +438,7 @@ fn words(variable: &str) -> impl Iterator<Item = String> + use<> {
 
 fn vlans() -> Result<Vec<u32>, Failed> {
     let mut vlans: Vec<u32> = Vec::new();
-    // The driver of 2020 was told one for each card.
+    // nixpkgs 20.09 names one for each network card.
     for (variable, word) in ["vlans", "VLANS"]
         .into_iter()
         .flat_map(|variable| words(variable).map(move |word| (variable, word)))

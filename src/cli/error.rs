@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::event::Verdict;
 use crate::guest;
-use crate::nix::{BuildError, EvalError, LibraryError};
+use crate::nix_cli::{BuildError, EvalError, LibraryError};
 use crate::report::{Colours, OutputError, sanitise, word};
 use crate::session::SessionError;
 
@@ -18,11 +18,11 @@ pub mod code {
     pub const TEST_FAILED: u8 = 1;
     pub const WRONG_USAGE: u8 = 2;
     pub const BUILD_FAILED: u8 = 3;
-    pub const MACHINERY_FAILED: u8 = 4;
+    pub const HOST_FAILED: u8 = 4;
     pub const INTERRUPTED: u8 = 130;
 }
 
-/// Everything that ends a command early.
+/// Why a command ends early.
 #[derive(Debug, Error)]
 pub enum Failed {
     #[error("{0}")]
@@ -71,15 +71,15 @@ impl Failed {
             | Self::Library(_)
             | Self::Host { .. }
             | Self::OutputLost { .. }
-            | Self::Session(_) => code::MACHINERY_FAILED,
-            Self::Output(error) if error.is_of_the_host() => code::MACHINERY_FAILED,
+            | Self::Session(_) => code::HOST_FAILED,
+            Self::Output(error) if error.is_of_the_host() => code::HOST_FAILED,
             Self::Usage(_) | Self::Eval(_) | Self::Output(_) => code::WRONG_USAGE,
             Self::Build(_) => code::BUILD_FAILED,
         }
     }
 }
 
-/// Prints the message to standard error; gives the exit code.
+/// Prints the message to standard error; returns the exit code.
 pub fn report(failed: &Failed) -> ExitCode {
     eprintln!(
         "{} {}",

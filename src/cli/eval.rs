@@ -8,34 +8,34 @@ use super::error::Failed;
 use super::source::{Prepared, Source, on_this_thread};
 use super::write_stdout;
 use crate::manifest::Manifest;
-use crate::nix::{self, TestNames};
+use crate::nix_cli::{self, TestNames};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum ListFormat {
     Human,
     Json,
 }
 
 /// What both commands take.
 #[derive(Debug, Args)]
-struct Options {
+struct EvalOptions {
     #[command(flatten)]
     source: Source,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    /// Select the output format.
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    format: ListFormat,
 }
 
 #[derive(Debug, Args)]
 pub struct EvalCommand {
     #[command(flatten)]
-    options: Options,
+    options: EvalOptions,
 }
 
 #[derive(Debug, Args)]
 pub struct ListCommand {
     #[command(flatten)]
-    options: Options,
+    options: EvalOptions,
 }
 
 impl EvalCommand {
@@ -45,13 +45,13 @@ impl EvalCommand {
             library,
             evaluation,
         } = self.options.source.prepare()?;
-        let tests = on_this_thread(nix::evaluate(&nix, &library, &evaluation))?;
+        let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
         let manifests: Vec<&Manifest> = tests.iter().map(|test| &test.manifest).collect();
         let text = match self.options.format {
             // One test is the usual case: it need not be taken out of a list.
-            Format::Json if manifests.len() == 1 => json(manifests[0]),
-            Format::Json => json(&manifests),
-            Format::Human => manifests.iter().copied().map(describe).collect(),
+            ListFormat::Json if manifests.len() == 1 => json(manifests[0]),
+            ListFormat::Json => json(&manifests),
+            ListFormat::Human => manifests.iter().copied().map(describe).collect(),
         };
         write_stdout(&text)?;
         Ok(ExitCode::SUCCESS)
@@ -65,10 +65,10 @@ impl ListCommand {
             library,
             evaluation,
         } = self.options.source.prepare()?;
-        let tests = on_this_thread(nix::list(&nix, &library, &evaluation))?;
+        let tests = on_this_thread(nix_cli::list(&nix, &library, &evaluation))?;
         let text = match self.options.format {
-            Format::Json => json(&tests),
-            Format::Human => tests
+            ListFormat::Json => json(&tests),
+            ListFormat::Human => tests
                 .iter()
                 .fold(String::new(), |text, test| text + &line(test)),
         };

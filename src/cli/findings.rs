@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::event::{Excerpt, Position};
 use crate::language::check::{Finding, Severity};
-use crate::origin::Origin;
-use crate::report::{Colours, Kind, Remark, draw};
+use crate::report::{Annotation, AnnotationKind, Colours, draw};
+use crate::source_map::SourceMap;
 
 /// A finding with its place, as JSON has it.
 #[derive(Debug, Serialize)]
@@ -22,27 +22,27 @@ pub struct Located<'a> {
 }
 
 /// The finding in the words and lines of a terminal.
-pub fn show(finding: &Finding, origin: &Origin, colours: Colours) -> String {
+pub fn show(finding: &Finding, source_map: &SourceMap, colours: Colours) -> String {
     let headline = format!("{} [{}]", finding.message, finding.code);
     match &finding.range {
         Some(range) => {
-            let remark = Remark {
+            let annotation = Annotation {
                 kind: match finding.level {
-                    Severity::Error => Kind::Error,
-                    Severity::Warning => Kind::Warning,
-                    Severity::Note => Kind::Note,
+                    Severity::Error => AnnotationKind::Error,
+                    Severity::Warning => AnnotationKind::Warning,
+                    Severity::Note => AnnotationKind::Note,
                 },
                 headline: &headline,
                 label: finding.help.as_deref().unwrap_or("here"),
             };
-            draw(&origin.excerpt(range.clone()), &remark, colours)
+            draw(&source_map.excerpt(range.clone()), &annotation, colours)
         }
         None => format!("{}: {headline}\n", word(finding.level)),
     }
 }
 
-pub fn locate<'a>(test: &'a str, finding: &'a Finding, origin: &Origin) -> Located<'a> {
-    let excerpt: Option<Excerpt> = finding.range.clone().map(|range| origin.excerpt(range));
+pub fn locate<'a>(test: &'a str, finding: &'a Finding, source_map: &SourceMap) -> Located<'a> {
+    let excerpt: Option<Excerpt> = finding.range.clone().map(|range| source_map.excerpt(range));
     Located {
         test,
         finding,

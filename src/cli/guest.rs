@@ -7,22 +7,22 @@ use clap::Subcommand;
 
 use super::error::Failed;
 use crate::guest;
-use crate::nix::{Library, Nix};
+use crate::nix_cli::{Library, Nix};
 
 #[derive(Debug, Subcommand)]
 pub enum GuestCommand {
-    /// Bring the guests' Debian packages into the Nix store, and any further ones.
+    /// Add the Debian packages of the guests, and any others, to the Nix store.
     Fetch {
-        /// More Debian packages, for tests to use as `pkgs.NAME`.
+        /// Further Debian packages, which tests can use as `pkgs.NAME`.
         packages: Vec<String>,
-        /// Do nothing where everything is there already.
+        /// Do nothing if all packages are already there.
         #[arg(long)]
         if_needed: bool,
     },
-    /// Put this program into the Nix store, and write a file by which flakes
-    /// find it and the guests' packages.
+    /// Add this program to the Nix store, and write a Nix file that gives flakes
+    /// this program and the guests' packages.
     Pin {
-        /// The file.
+        /// The Nix file to write.
         #[arg(default_value = "snowglobe-guests.json")]
         file: PathBuf,
     },
@@ -30,7 +30,7 @@ pub enum GuestCommand {
 
 impl GuestCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let nix = Nix::new(&[], |remarks| eprint!("{remarks}"));
+        let nix = Nix::new(&[], |warnings| eprint!("{warnings}"));
         let (packages, if_needed) = match self {
             Self::Fetch {
                 packages,

@@ -1,47 +1,47 @@
-//! `snowglobe repl` and `snowglobe shell`: machines for somebody at a terminal.
+//! `snowglobe repl` and `snowglobe shell`: interactive sessions with a test's machines.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::conduct::{Conduct, Plan, block_on, exit_code, interrupts};
 use super::error::{Failed, code};
 use super::run::default_folder;
+use super::run_options::{Plan, RunOptions, block_on, exit_code, interrupts};
 use super::source::Source;
-use crate::machine::Lifetime;
+use crate::machine::StateRetention;
 use crate::manifest::{Manifest, python_name};
-use crate::nix::{self, Form, Test};
-use crate::origin::Origin;
+use crate::nix_cli::{self, Form, Test};
 use crate::report::Above;
-use crate::script::Manner;
-use crate::session::{self, Past};
+use crate::script::RunMode;
+use crate::session::{self, ReplayMode};
+use crate::source_map::SourceMap;
 
 /// What both commands take.
 #[derive(Debug, Args)]
-struct Options {
+struct SessionOptions {
     #[command(flatten)]
     source: Source,
-    /// Where the output goes: consoles, events, saved files [default: ./result-NAME].
+    /// Write consoles, events and saved files to this folder [default: ./result-NAME].
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    conduct: Conduct,
+    run_options: RunOptions,
 }
 
 #[derive(Debug, Args)]
 pub struct ReplCommand {
     #[command(flatten)]
-    options: Options,
+    options: SessionOptions,
 }
 
 #[derive(Debug, Args)]
 pub struct ShellCommand {
     #[command(flatten)]
-    options: Options,
-    /// The node [default: the only one].
+    options: SessionOptions,
+    /// The node to start [default: the only one].
     node: Option<String>,
-    /// Start the test's other machines, too.
+    /// Also start the other machines of the test.
     #[arg(long)]
     all: bool,
 }
@@ -50,13 +50,13 @@ impl ReplCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
         self.options.run(|test| {
             self.options
-                .conduct
-                .check(test.label(), &test.origin(), &test.manifest)?;
+                .run_options
+                .check(test.label(), &test.source_map(), &test.manifest)?;
             Ok(Plan {
-                origin: test.origin(),
-                manner: Manner::Prompt(Above::default()),
-                past: Past::Unspoken,
-                states: Lifetime::Run,
+                source_map: test.source_map(),
+                mode: RunMode::Prompt(Above::default()),
+                past: ReplayMode::NotApplicable,
+                states: StateRetention::ThisRun,
                 verifies: None,
             })
         })
@@ -75,10 +75,10 @@ impl ShellCommand {
             let start = if self.all { "start_all()\n" } else { "" };
             let script = format!("{start}{machine}.shell_interact()\n");
             Ok(Plan {
-                origin: Origin::of_text(script),
-                manner: Manner::Errand,
-                past: Past::Unspoken,
-                states: Lifetime::Run,
+                source_map: SourceMap::of_text(script),
+                mode: RunMode::OneShot,
+                past: ReplayMode::NotApplicable,
+                states: StateRetention::ThisRun,
                 verifies: None,
             })
         })
@@ -102,15 +102,15 @@ impl ShellCommand {
     }
 }
 
-impl Options {
+impl SessionOptions {
     /// Builds the file's only test and runs what `choose` makes of it.
     fn run(&self, choose: impl Fn(&Test) -> Result<Plan, Failed>) -> Result<ExitCode, Failed> {
         let mut prepared = self.source.prepare()?;
         prepared.evaluation.form = Form::ByHand;
-        self.conduct.subtests()?;
+        self.run_options.subtests()?;
         block_on(async {
             let mut interrupts = interrupts()?;
-            let work = nix::evaluate(&prepared.nix, &prepared.library, &prepared.evaluation);
+            let work = nix_cli::evaluate(&prepared.nix, &prepared.library, &prepared.evaluation);
             let tests = tokio::select! {
                 tests = work => tests?,
                 _ = interrupts.recv() => return Ok(ExitCode::from(code::INTERRUPTED)),
@@ -126,7 +126,7 @@ impl Options {
                 None => default_folder(&test.name),
             };
             let outcome = self
-                .conduct
+                .run_options
                 .build_and_run(&prepared.nix, test, plan, &folder, &mut interrupts)
                 .await?;
             Ok(ExitCode::from(exit_code(outcome.verdict)))

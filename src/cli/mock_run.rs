@@ -10,8 +10,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::check::read_script;
-use super::conduct::{block_on, exit_code, interrupts, wait_until_shown};
 use super::error::Failed;
+use super::run_options::{block_on, exit_code, interrupts, wait_until_shown};
 use super::source::read_json;
 use crate::event::{Event, Record};
 use crate::language::Vocabulary;
@@ -21,17 +21,17 @@ use crate::session::{self, Mock};
 
 #[derive(Debug, Args)]
 pub struct MockRunCommand {
-    /// The script.
+    /// The script to run.
     #[arg(long, value_name = "FILE.py")]
     script: PathBuf,
-    /// Its machines [default: every name that is used only as one].
+    /// The machines [default: every name that is only used as a machine].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     nodes: Option<Vec<String>>,
     /// Answers, as a JSON object: the keys are `method`, `machine.method`, `method: first argument`
     /// or `machine.method: first argument`; a value `{"in turn": [..]}` gives one after another.
     #[arg(long, value_name = "FILE.json")]
     answers: Option<PathBuf>,
-    /// How long the script may take, in seconds.
+    /// Fail the script after this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
 }
@@ -53,17 +53,17 @@ impl Report for CallDisplay {
             }
             _ => return,
         };
-        // The run goes on if nobody reads its output.
+        // A closed stdout is ignored.
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 }
 
 impl MockRunCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let origin = read_script(&self.script)?;
+        let source_map = read_script(&self.script)?;
         let nodes = match &self.nodes {
             Some(nodes) => nodes.clone(),
-            None => seeming_machines(origin.script(), Vocabulary::standard()),
+            None => seeming_machines(source_map.script(), Vocabulary::standard()),
         };
         let mock = Mock {
             nodes,
@@ -78,8 +78,8 @@ impl MockRunCommand {
             let mut interrupts = interrupts()?;
             let reports = Reports::start(Box::new(CallDisplay), None)
                 .map_err(Failed::host("cannot start the threads of the reports"))?;
-            let origin = Arc::new(origin);
-            let run = session::mock_run(origin, mock, &reports.events, &mut interrupts).await;
+            let source_map = Arc::new(source_map);
+            let run = session::mock_run(source_map, mock, &reports.events, &mut interrupts).await;
             let (_, showing) = reports
                 .end()
                 .map_err(Failed::host("cannot report on the run"))?;

@@ -3,7 +3,6 @@
 mod as_derivation;
 mod cache;
 mod check;
-mod conduct;
 mod driver;
 mod error;
 mod eval;
@@ -12,6 +11,7 @@ mod guest;
 mod interactive;
 mod mock_run;
 mod run;
+mod run_options;
 mod source;
 mod stubs;
 mod types;
@@ -36,39 +36,39 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Evaluate, build and run a file's tests.
+    /// Evaluate, build and run the tests of a file.
     Run(run::RunCommand),
-    /// Run a file's tests again at each change of it, of what it imports and of its script.
+    /// Run the tests of a file again whenever it, its imports or its script change.
     Watch(watch::WatchCommand),
-    /// Open a prompt in the test language, with a test's machines.
+    /// Open a Python prompt with the machines of a test.
     Repl(interactive::ReplCommand),
-    /// Start a test's machine and open a shell on it.
+    /// Start a machine of a test and open a shell on it.
     Shell(interactive::ShellCommand),
-    /// Run a built test, taking the command line of nixpkgs' own test driver.
+    /// Run a built test, with the command line of nixpkgs' test driver.
     Driver(driver::DriverCommand),
-    /// Check the scripts of a file's tests, without building or booting anything.
+    /// Check the scripts of a file's tests without building anything.
     Check(check::CheckCommand),
-    /// Print the manifest of a file's tests, without building anything.
+    /// Print the manifests of a file's tests without building anything.
     Eval(eval::EvalCommand),
-    /// Print a file's tests and their nodes.
+    /// List the tests of a file and their nodes.
     List(eval::ListCommand),
-    /// Print what is kept of earlier runs, or remove it.
+    /// List or remove the checkpoints of earlier runs.
     Cache(cache::CacheCommand),
     /// Set up the built-in guests.
     #[command(subcommand)]
     Guest(guest::GuestCommand),
-    /// Print the words of test scripts, as a stub for editors.
+    /// Print the test API as a stub for editors and type checkers.
     Stubs(stubs::StubsCommand),
-    /// Run a script without machines and print what it asks of them.
+    /// Run a script without machines and print its calls.
     #[command(hide = true)]
     MockRun(mock_run::MockRunCommand),
     /// Print a completion script for a shell.
     Completions {
-        /// The shell it is for.
+        /// The shell to complete for.
         shell: clap_complete::Shell,
     },
     /// Remove the folder of a run whose process is gone.
-    #[command(hide = true, name = session::JANITOR)]
+    #[command(hide = true, name = session::CLEANER)]
     TidyUp { folder: PathBuf },
 }
 

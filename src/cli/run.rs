@@ -1,4 +1,4 @@
-//! `snowglobe run`: evaluates, builds and runs tests, and tells the verdict.
+//! `snowglobe run`: evaluates, builds and runs tests, and reports the verdict.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,24 +7,24 @@ use clap::{Args, ValueEnum};
 use tokio::sync::mpsc;
 
 use super::as_derivation;
-use super::conduct::{Conduct, Plan, block_on, exit_code, interrupts};
 use super::error::{Failed, code};
+use super::run_options::{Plan, RunOptions, block_on, exit_code, interrupts};
 use super::source::{Prepared, Source};
 use crate::event::{Event, Verdict};
-use crate::machine::Lifetime;
-use crate::nix::{self, Check};
+use crate::machine::StateRetention;
+use crate::nix_cli::{self, Check};
 use crate::report::Above;
-use crate::script::Manner;
-use crate::session::{self, Begun, Past, Wish};
+use crate::script::RunMode;
+use crate::session::{self, Interrupt, ReplayMode, StartPoint};
 
-/// What follows on a failed script, while its machines still run.
+/// What to do when the script has failed and the machines still run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnFailure {
-    /// The machines are stopped.
+    /// Stop the machines.
     Stop,
-    /// A prompt among the script's names.
+    /// Open a prompt with the script's variables.
     Repl,
-    /// A shell on the machine that the failure is about.
+    /// Open a shell on the machine that failed.
     Shell,
 }
 
@@ -32,42 +32,42 @@ enum OnFailure {
 pub struct RunCommand {
     #[command(flatten)]
     source: Source,
-    /// Where the output goes: consoles, events, junit.xml, saved files [default: ./result-NAME].
+    /// Write consoles, events, junit.xml and saved files to this folder [default: ./result-NAME].
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Have Nix run each test as a build, on whichever of its builders; the file's derivations are those of `mkCheck`.
+    /// Run each test as a Nix build, on this machine or a remote builder.
     #[arg(long)]
     as_derivation: bool,
-    /// With --as-derivation: take builders without KVM, too.
+    /// With --as-derivation, also use builders without KVM.
     #[arg(long, requires = "as_derivation")]
     allow_emulation: bool,
-    /// What follows on a failed script, while its machines still run.
+    /// What to do when the script has failed and the machines still run.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnFailure::Stop, conflicts_with = "as_derivation")]
     on_failure: OnFailure,
     #[command(flatten)]
     past: PastOptions,
     #[command(flatten)]
-    conduct: Conduct,
+    run_options: RunOptions,
 }
 
 /// What earlier runs may be used for.
 #[derive(Debug, Args)]
 struct PastOptions {
-    /// Boot the machines, whatever is known from earlier runs, and keep nothing for later ones; so it is where the variable CI is set.
+    /// Boot all machines, and save no checkpoints. Also when the variable CI is set.
     #[arg(long)]
     cold: bool,
-    /// After a run that began at a checkpoint, run the test cold, too: its verdict counts.
+    /// After a run that started from a checkpoint, run the test again cold, and use that verdict.
     #[arg(long, conflicts_with_all = ["cold", "as_derivation"])]
     verify: bool,
 }
 
 impl PastOptions {
-    fn past(&self) -> Past {
+    fn past(&self) -> ReplayMode {
         let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
         if self.cold || in_ci {
-            Past::Ignored
+            ReplayMode::Disabled
         } else {
-            Past::Used
+            ReplayMode::Enabled
         }
     }
 }
@@ -85,31 +85,31 @@ impl RunCommand {
         self.source.prepare()
     }
 
-    /// Runs all tests of the file; gives the exit code.
+    /// Runs all tests of the file; returns the exit code.
     pub async fn run_all(
         &self,
         prepared: Prepared,
-        interrupts: &mut mpsc::UnboundedReceiver<Wish>,
+        interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
     ) -> Result<u8, Failed> {
         if self.as_derivation {
             let folder = |check: &Check, count| self.folder(&check.name, &check.attribute, count);
             return as_derivation::run(
                 prepared,
-                &self.conduct,
+                &self.run_options,
                 self.allow_emulation,
                 folder,
                 interrupts,
             )
             .await;
         }
-        // What is wrong with the command line is told first.
-        self.conduct.subtests()?;
+        // Report errors of the command line first.
+        self.run_options.subtests()?;
         let work = async {
             let tests =
-                nix::evaluate(&prepared.nix, &prepared.library, &prepared.evaluation).await?;
+                nix_cli::evaluate(&prepared.nix, &prepared.library, &prepared.evaluation).await?;
             for test in &tests {
-                self.conduct
-                    .check(test.label(), &test.origin(), &test.manifest)?;
+                self.run_options
+                    .check(test.label(), &test.source_map(), &test.manifest)?;
                 session::preflight(&test.manifest)?;
             }
             Ok::<_, Failed>(tests)
@@ -122,14 +122,14 @@ impl RunCommand {
         for test in &tests {
             let folder = self.folder(&test.name, &test.attribute, tests.len());
             let plan = |past, verifies| Plan {
-                origin: test.origin(),
-                manner: self.manner(),
+                source_map: test.source_map(),
+                mode: self.mode(),
                 past,
-                states: Lifetime::Run,
+                states: StateRetention::ThisRun,
                 verifies,
             };
             let outcome = self
-                .conduct
+                .run_options
                 .build_and_run(
                     &prepared.nix,
                     test,
@@ -140,15 +140,15 @@ impl RunCommand {
                 .await?;
             let mut verdict = outcome.verdict;
             if self.past.verify
-                && outcome.begun == Begun::FromCheckpoint
+                && outcome.begun == StartPoint::FromCheckpoint
                 && verdict != Verdict::Interrupted
             {
                 let cold = self
-                    .conduct
+                    .run_options
                     .build_and_run(
                         &prepared.nix,
                         test,
-                        plan(Past::Ignored, Some(verdict)),
+                        plan(ReplayMode::Disabled, Some(verdict)),
                         &folder,
                         interrupts,
                     )
@@ -163,16 +163,16 @@ impl RunCommand {
         Ok(worst)
     }
 
-    /// Shows an event that is not part of a run.
+    /// Shows an event outside a run.
     pub fn announce(&self, event: Event) -> Result<(), Failed> {
-        self.conduct.announce(event)
+        self.run_options.announce(event)
     }
 
-    fn manner(&self) -> Manner {
+    fn mode(&self) -> RunMode {
         match self.on_failure {
-            OnFailure::Stop => Manner::Script,
-            OnFailure::Repl => Manner::PromptOnFailure(Above::default()),
-            OnFailure::Shell => Manner::ShellOnFailure,
+            OnFailure::Stop => RunMode::Script,
+            OnFailure::Repl => RunMode::PromptOnFailure(Above::default()),
+            OnFailure::Shell => RunMode::ShellOnFailure,
         }
     }
 

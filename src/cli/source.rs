@@ -1,4 +1,4 @@
-//! The options by which a command is told its tests: those of nix-build, and `--nixpkgs`.
+//! The options that select tests: those of nix-build, and `--nixpkgs`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,13 +6,15 @@ use clap::Args;
 
 use super::error::Failed;
 use crate::guest;
-use crate::nix::{Arguments, EvalError, Evaluation, Form, Library, Machines, Nix, Nixpkgs, Place};
+use crate::nix_cli::{
+    Arguments, EvalError, Evaluation, Form, Library, MachineVariant, Nix, Nixpkgs, TestSource,
+};
 
 #[derive(Debug, Args)]
 pub struct Source {
     /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
     file: PathBuf,
-    /// The attribute of the file's value to take.
+    /// Select an attribute of the file's value.
     #[arg(short = 'A', long = "attr", value_name = "PATH")]
     attribute: Option<String>,
     /// Pass a Nix expression to the file's function.
@@ -21,22 +23,22 @@ pub struct Source {
     /// Pass a string to the file's function.
     #[arg(long = "argstr", num_args = 2, value_names = ["NAME", "STRING"])]
     strings: Vec<String>,
-    /// Add to Nix's search path.
+    /// Add a path to Nix's search path.
     #[arg(short = 'I', value_name = "PATH")]
     includes: Vec<String>,
-    /// Set an option of Nix.
+    /// Set a Nix option.
     #[arg(long = "option", num_args = 2, value_names = ["NAME", "VALUE"])]
     options: Vec<String>,
-    /// Accepted; evaluations see the environment, as those of nix-build.
+    /// Accepted for compatibility: evaluations are always impure, as with nix-build.
     #[arg(long = "impure")]
     _impure: bool,
-    /// Show where in the Nix code an error came from.
+    /// Show the stack trace of Nix errors.
     #[arg(long)]
     show_trace: bool,
-    /// What stands in for nixpkgs: a path, or `builtin` for the built-in guests.
+    /// Use this nixpkgs: a path, or `builtin` for the built-in guests.
     #[arg(long, value_name = "PATH|builtin")]
     nixpkgs: Option<PathBuf>,
-    /// Give NixOS machines a store of their own and no folders of the host, so that their state can be saved (tests of nixpkgs since 2023).
+    /// Build NixOS machines with a store image and without shared folders, so that checkpoints can save them (nixpkgs 23.05 or newer).
     #[arg(long)]
     snapshot_safe: bool,
 }
@@ -81,7 +83,7 @@ impl Source {
         let index = guest::index_path().ok();
         let (place, attribute) = self.place()?;
         Ok(Prepared {
-            nix: Nix::new(&pairs(&self.options), |remarks| eprint!("{remarks}")),
+            nix: Nix::new(&pairs(&self.options), |warnings| eprint!("{warnings}")),
             library,
             evaluation: Evaluation {
                 place,
@@ -94,9 +96,9 @@ impl Source {
                 },
                 form: Form::default(),
                 machines: if self.snapshot_safe {
-                    Machines::SnapshotSafe
+                    MachineVariant::SnapshotSafe
                 } else {
-                    Machines::AsTheyAre
+                    MachineVariant::AsTheyAre
                 },
                 nixpkgs,
                 guest_index: index.filter(|index| index.exists()),
@@ -105,8 +107,8 @@ impl Source {
     }
 
     /// A name with a `#`, or with the scheme of a flake's reference, is no file's.
-    fn place(&self) -> Result<(Place, Option<String>), Failed> {
-        let file = || (Place::File(self.file.clone()), self.attribute.clone());
+    fn place(&self) -> Result<(TestSource, Option<String>), Failed> {
+        let file = || (TestSource::File(self.file.clone()), self.attribute.clone());
         let Some(text) = self.file.to_str().filter(|_| !self.file.exists()) else {
             return Ok(file());
         };
@@ -123,7 +125,7 @@ impl Source {
         let attribute = attribute
             .filter(|attribute| !attribute.is_empty())
             .map(str::to_owned);
-        let place = Place::Flake(absolute_reference(reference)?);
+        let place = TestSource::Flake(absolute_reference(reference)?);
         Ok((place, attribute.or_else(|| self.attribute.clone())))
     }
 }

@@ -1,4 +1,4 @@
-//! `snowglobe stubs`: the words of the test language, for editors, type checkers and the manual.
+//! `snowglobe stubs`: the test API, for editors, type checkers and the manual.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use crate::language::{Vocabulary, manual, stub};
 use crate::manifest::python_name;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum StubFormat {
     /// A Python stub (`.pyi`).
     Pyi,
     /// The manual's page, in Markdown.
@@ -23,8 +23,8 @@ pub struct StubsCommand {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     nodes: Vec<String>,
     /// What to print.
-    #[arg(long, value_enum, default_value_t = Format::Pyi)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = StubFormat::Pyi)]
+    format: StubFormat,
 }
 
 impl StubsCommand {
@@ -32,8 +32,8 @@ impl StubsCommand {
         let machines: Vec<String> = self.nodes.iter().map(|node| python_name(node)).collect();
         let vocabulary = Vocabulary::standard();
         write_stdout(&match self.format {
-            Format::Pyi => stub(vocabulary, &machines, &[]),
-            Format::Manual => manual(vocabulary),
+            StubFormat::Pyi => stub(vocabulary, &machines, &[]),
+            StubFormat::Manual => manual(vocabulary),
         })?;
         Ok(ExitCode::SUCCESS)
     }

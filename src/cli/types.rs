@@ -1,4 +1,4 @@
-//! The check of types by `ty`, where it is installed, over the stub of the words.
+//! The type check by `ty`, if it is installed, over the stub of the test API.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,13 +7,13 @@ use std::process::Command;
 use super::error::Failed;
 use crate::child::on_path;
 use crate::folders::private_temporary_folder;
-use crate::language::check::{Finding, Severity, Surroundings};
+use crate::language::check::{Finding, Severity, TestContext};
 use crate::language::{Vocabulary, stub};
-use crate::origin::Origin;
+use crate::source_map::SourceMap;
 
-/// What to say where it is not.
-pub const MISSING: &str = "types are checked by the program `ty', which is not on PATH: \
-     install it with `pip install ty' or `uv tool install ty', or run snowglobe from its flake, which brings it";
+/// The message if it is not installed.
+pub const MISSING: &str = "types are checked by the program `ty`, which is not on PATH: \
+     install it with `pip install ty` or `uv tool install ty`, or run snowglobe from its flake, which brings it";
 
 /// What the script's file begins with there; it takes one line.
 const IMPORT: &str = "from snowglobe_words import *\n";
@@ -33,8 +33,8 @@ impl TypeCheck {
     /// What it says of a script, as warnings.
     pub fn run(
         &self,
-        origin: &Origin,
-        surroundings: &Surroundings,
+        source_map: &SourceMap,
+        context: &TestContext,
     ) -> Result<Vec<Finding>, Failed> {
         let folder = private_temporary_folder()
             .map_err(Failed::host("cannot make a temporary folder for ty"))?;
@@ -44,14 +44,14 @@ impl TypeCheck {
             written.map_err(Failed::host_at("cannot write", &file))?;
             Ok::<_, Failed>(file)
         };
-        let mut machines = surroundings.machines.clone().unwrap_or_default();
+        let mut machines = context.machines.clone().unwrap_or_default();
         if machines.len() == 1 && machines[0] != "machine" {
             machines.push("machine".to_owned());
         }
-        let vlans = surroundings.vlans.clone().unwrap_or_default();
+        let vlans = context.vlans.clone().unwrap_or_default();
         let words = stub(Vocabulary::standard(), &machines, &vlans);
         write("snowglobe_words.pyi", words)?;
-        let script = write("test_script.py", format!("{IMPORT}{}", origin.script()))?;
+        let script = write("test_script.py", format!("{IMPORT}{}", source_map.script()))?;
         let output = Command::new(&self.program)
             .args([
                 "check",
@@ -70,13 +70,13 @@ impl TypeCheck {
         let text = String::from_utf8_lossy(&output.stdout);
         Ok(text
             .lines()
-            .filter_map(|line| finding(line, origin))
+            .filter_map(|line| finding(line, source_map))
             .collect())
     }
 }
 
 /// A line such as `test_script.py:3:5: error[unresolved-reference] Name `x` …`.
-fn finding(line: &str, origin: &Origin) -> Option<Finding> {
+fn finding(line: &str, source_map: &SourceMap) -> Option<Finding> {
     let mut parts = line.splitn(4, ':');
     let number = |part: Option<&str>| part.and_then(|part| part.trim().parse::<usize>().ok());
     parts
@@ -84,14 +84,14 @@ fn finding(line: &str, origin: &Origin) -> Option<Finding> {
         .filter(|file| file.ends_with("test_script.py"))?;
     let (line, column) = (number(parts.next())?.checked_sub(1)?, number(parts.next())?);
     let message = parts.next()?.trim();
-    let begin = origin.offset(line, 1);
-    let text = &origin.script()[begin..];
+    let begin = source_map.offset(line, 1);
+    let text = &source_map.script()[begin..];
     let begin = begin
         + text
             .char_indices()
             .nth(column - 1)
             .map_or(text.len(), |(offset, _)| offset);
-    let length = origin.script()[begin..]
+    let length = source_map.script()[begin..]
         .find(|c: char| !c.is_alphanumeric() && c != '_')
         .unwrap_or(0)
         .max(1);

@@ -9,13 +9,13 @@ use clap::Args;
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
-use super::conduct::{block_on, interrupts};
 use super::error::{Failed, code, report};
 use super::run::RunCommand;
+use super::run_options::{block_on, interrupts};
 use super::source::Prepared;
 use crate::event::Event;
-use crate::nix;
-use crate::session::Wish;
+use crate::nix_cli;
+use crate::session::Interrupt;
 
 /// How long nothing more must have changed: editors write in steps.
 const QUIET: Duration = Duration::from_millis(200);
@@ -32,19 +32,19 @@ impl WatchCommand {
     }
 
     async fn watch(&self) -> Result<ExitCode, Failed> {
-        let mut wishes = interrupts()?;
+        let mut interrupts = interrupts()?;
         loop {
             let prepared = self.run.prepare()?;
             // Before the run, so that nothing is missed that changes meanwhile.
-            let files = nix::imports(&prepared.evaluation)?;
+            let files = nix_cli::imports(&prepared.evaluation)?;
             let count = files.len();
             let mut changes = Changes::of(files)?;
-            let mut end = self.run_once(prepared, &mut changes, &mut wishes).await;
+            let mut end = self.run_once(prepared, &mut changes, &mut interrupts).await;
             if end == End::Own {
                 self.run.announce(Event::Watching { files: count })?;
                 end = tokio::select! {
                     () = changes.next() => End::Outdated,
-                    _ = wishes.recv() => End::Leaving,
+                    _ = interrupts.recv() => End::Leaving,
                 };
             }
             if end == End::Leaving {
@@ -54,14 +54,14 @@ impl WatchCommand {
         }
     }
 
-    /// Runs the tests, until something changes or somebody wants to leave.
+    /// Runs the tests, until a file changes or the user interrupts.
     async fn run_once(
         &self,
         prepared: Prepared,
         changes: &mut Changes,
-        wishes: &mut mpsc::UnboundedReceiver<Wish>,
+        interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
     ) -> End {
-        let (wish, mut inner) = mpsc::unbounded_channel();
+        let (interrupt, mut inner) = mpsc::unbounded_channel();
         let run = self.run.run_all(prepared, &mut inner);
         tokio::pin!(run);
         let mut end = End::Own;
@@ -73,13 +73,13 @@ impl WatchCommand {
                     }
                     return end;
                 }
-                Some(outer) = wishes.recv() => {
+                Some(outer) = interrupts.recv() => {
                     end = End::Leaving;
-                    let _ = wish.send(outer);
+                    let _ = interrupt.send(outer);
                 }
                 () = changes.next(), if end == End::Own => {
                     end = End::Outdated;
-                    let _ = wish.send(Wish::Interrupt);
+                    let _ = interrupt.send(Interrupt::CtrlC);
                 }
             }
         }
@@ -92,14 +92,14 @@ enum End {
     Own,
     /// Something has changed meanwhile.
     Outdated,
-    /// Somebody wants to leave.
+    /// The user interrupts.
     Leaving,
 }
 
-/// Tells of changes to some files. Their folders are what is watched, as
+/// Reports changes to some files. Their folders are what is watched, as
 /// editors put new files in the place of old ones.
 struct Changes {
-    told: mpsc::UnboundedReceiver<()>,
+    changed: mpsc::UnboundedReceiver<()>,
     _watcher: notify::RecommendedWatcher,
 }
 
@@ -117,7 +117,7 @@ impl Changes {
             .filter(|folder| folder.is_dir())
             .map(Path::to_owned)
             .collect();
-        let (sender, told) = mpsc::unbounded_channel();
+        let (sender, changed) = mpsc::unbounded_channel();
         let tell = move |event: notify::Result<notify::Event>| {
             let concerns = event.is_ok_and(|event| {
                 !matches!(event.kind, EventKind::Access(_))
@@ -134,17 +134,20 @@ impl Changes {
                 .map_err(unwatchable)?;
         }
         Ok(Self {
-            told,
+            changed,
             _watcher: watcher,
         })
     }
 
     /// Waits for a change, and until there is quiet after it.
     async fn next(&mut self) {
-        if self.told.recv().await.is_none() {
+        if self.changed.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
-        while tokio::time::timeout(QUIET, self.told.recv()).await.is_ok() {}
+        while tokio::time::timeout(QUIET, self.changed.recv())
+            .await
+            .is_ok()
+        {}
     }
 }
 

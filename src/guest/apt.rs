@@ -59,7 +59,7 @@ pub fn resolve(
     Ok(packages(&versions, &shown))
 }
 
-/// Downloads packages into `folder`; gives their files in the same order.
+/// Downloads packages into `folder`; returns their files in the same order.
 ///
 /// # Errors
 /// When apt fails or a file is not where it says.

@@ -10,23 +10,23 @@ use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error as ThisError;
 
 use super::apt::{self, Package};
-use super::index::{Index, StoreFile, Stored, Wanted, closure, units};
+use super::index::{Index, StoreFile, Stored, WantedPackages, closure, units};
 use super::npm;
 use crate::folders;
-use crate::nix::Nix;
+use crate::nix_cli::Nix;
 
 const INDEX_VERSION: u32 = 1;
 
 /// Why a fetch failed.
 #[derive(Debug, ThisError)]
 pub enum Error {
-    #[error("the built-in guests are not set up on this machine: run `snowglobe guest fetch' once")]
+    #[error("the built-in guests are not set up on this machine: run `snowglobe guest fetch` once")]
     NotSetUp,
     #[error(
-        "`{program}' cannot be started: {source}; the built-in guests are made from Debian and npm packages, and are set up on a Debian machine with apt and npm"
+        "`{program}` cannot be started: {source}; the built-in guests are made from Debian and npm packages, and are set up on a Debian machine with apt and npm"
     )]
     Missing { program: String, source: io::Error },
-    #[error("`{command}' failed:\n{message}")]
+    #[error("`{command}` failed:\n{message}")]
     Failed { command: String, message: String },
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
@@ -51,12 +51,12 @@ impl Error {
     }
 }
 
-/// Where the index lies: `$XDG_DATA_HOME/snowglobe/guest-index.json`.
+/// The path of the index: `$XDG_DATA_HOME/snowglobe/guest-index.json`.
 ///
 /// # Errors
 /// When the environment names no home.
 pub fn index_path() -> Result<PathBuf, Error> {
-    let data = folders::own(folders::Kind::Data).ok_or(Error::NoHome)?;
+    let data = folders::own(folders::UserFolder::Data).ok_or(Error::NoHome)?;
     Ok(data.join("guest-index.json"))
 }
 
@@ -78,7 +78,7 @@ pub fn is_complete(wanted_json: &str, requested: &[String]) -> Result<bool, Erro
     }))
 }
 
-fn parse(wanted_json: &str) -> Wanted {
+fn parse(wanted_json: &str) -> WantedPackages {
     serde_json::from_str(wanted_json).expect("packages.json is part of the program")
 }
 
@@ -117,7 +117,7 @@ pub fn fetch(
     let mut packages = apt::resolve(&names, &wanted.left_out)?;
     let kernel = kernel_of(&packages, &wanted.kernel)?;
     let root = closure(&packages, &wanted.root);
-    let store = Store { nix };
+    let store = NixStore { nix };
     let work = tempfile::tempdir().map_err(Error::temporary)?;
     let known = old.map(|old| old.debs).unwrap_or_default();
     let debs = store.add_debs(&packages, known, work.path(), progress)?;
@@ -188,11 +188,11 @@ fn write_index(path: &Path, index: &Index) -> Result<(), Error> {
 }
 
 /// The Nix store, as far as files are added to it by their hash.
-pub(super) struct Store<'a> {
+pub(super) struct NixStore<'a> {
     pub nix: &'a Nix,
 }
 
-impl Store<'_> {
+impl NixStore<'_> {
     /// The packages in the store; those in `known` are not fetched again.
     fn add_debs(
         &self,

@@ -11,7 +11,7 @@ use super::apt::Package;
 
 /// What `nix-lib/builtin/packages.json` asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct WantedPackages {
     /// Packages of the root image of guest `debian`.
     pub root: Vec<String>,
     /// The package whose dependency is the kernel.
@@ -36,7 +36,7 @@ pub struct StoreFile {
     pub path: PathBuf,
 }
 
-/// One package, and where it is.
+/// One package and its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     pub version: String,
@@ -57,7 +57,7 @@ pub struct Unit {
 pub struct Index {
     pub version: u32,
     /// What it was made from.
-    pub wanted: Wanted,
+    pub wanted: WantedPackages,
     /// Packages asked for on the command line, so that a later fetch keeps them.
     pub requested: BTreeSet<String>,
     /// All packages of the root image.

@@ -13,7 +13,7 @@ struct Description {
     version: String,
 }
 
-/// Downloads and unpacks `package` below `folder`; gives its folder, named
+/// Downloads and unpacks `package` below `folder`; returns its folder, named
 /// `NAME-VERSION`, and its version.
 ///
 /// # Errors

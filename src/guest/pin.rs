@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::fetch::{Error, Store, index_path, read_index};
+use super::fetch::{Error, NixStore, index_path, read_index};
 use super::index::{Index, StoreFile};
-use crate::nix::Nix;
+use crate::nix_cli::Nix;
 
 /// The index, with the program.
 #[derive(Debug, Serialize)]
@@ -31,7 +31,7 @@ pub fn pin(nix: &Nix, target: &Path) -> Result<(), Error> {
     fs::create_dir_all(&bin).map_err(|error| Error::file(&bin, error))?;
     let program = std::env::current_exe().map_err(|error| Error::file(&bin, error))?;
     fs::copy(&program, bin.join("snowglobe")).map_err(|error| Error::file(&program, error))?;
-    let program = Store { nix }.add_tree(&tree)?;
+    let program = NixStore { nix }.add_tree(&tree)?;
     let mut text =
         serde_json::to_string_pretty(&Pinned { index, program }).expect("an index is plain data");
     text.push('\n');

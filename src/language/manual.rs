@@ -1,9 +1,9 @@
-//! The manual's page of words, made from the table.
+//! The manual's page about the test API, generated from its vocabulary.
 
 use std::fmt::Write;
 
 use super::stub::signature;
-use super::vocabulary::{Class, Function, Origin, Vocabulary};
+use super::vocabulary::{Availability, Class, Function, Vocabulary};
 
 const HEAD: &str = include_str!("manual.md");
 
@@ -11,7 +11,7 @@ const HEAD: &str = include_str!("manual.md");
 #[must_use]
 pub fn manual(vocabulary: &Vocabulary) -> String {
     let mut text = HEAD.to_owned();
-    text.push_str("\n## Words\n\n| word | meaning |\n|---|---|\n");
+    text.push_str("\n## Functions\n\n| function | description |\n|---|---|\n");
     for function in &vocabulary.functions {
         text.push_str(&row(function));
     }
@@ -25,7 +25,7 @@ pub fn manual(vocabulary: &Vocabulary) -> String {
 
 fn section(class: &Class) -> String {
     let mut text = format!(
-        "\n## {}\n\n{}\n\n| member | meaning |\n|---|---|\n",
+        "\n## {}\n\n{}\n\n| member | description |\n|---|---|\n",
         class.name, class.doc
     );
     for property in &class.properties {
@@ -52,12 +52,12 @@ fn row(function: &Function) -> String {
         Some(default) => format!("{}={default}", parameter.name),
         None => parameter.name.clone(),
     });
-    let origin = match function.origin {
-        Origin::Common => "",
-        Origin::Own => " *(Snowglobe's own)*",
+    let availability = match function.availability {
+        Availability::Nixpkgs => "",
+        Availability::Extension => " *Snowglobe extension*",
     };
     format!(
-        "| `{}({parameters})` | {}{origin} |\n",
+        "| `{}({parameters})` | {}{availability} |\n",
         function.name, function.doc
     )
 }
@@ -71,7 +71,7 @@ mod tests {
         let page = include_str!("../../docs/src/script.md");
         assert!(
             page == manual(Vocabulary::standard()),
-            "write it anew: snowglobe stubs --format manual > docs/src/script.md"
+            "regenerate it: snowglobe stubs --format manual > docs/src/script.md"
         );
     }
 }

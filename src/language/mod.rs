@@ -1,4 +1,4 @@
-//! The test language without running it: its words as one table, what is made from the table, and the check.
+//! The test API as data, what is generated from it (stub, manual), and the check of scripts.
 
 pub mod check;
 mod manual;
@@ -7,46 +7,48 @@ mod vocabulary;
 
 pub use manual::manual;
 pub use stub::stub;
-pub use vocabulary::{Class, Function, Kind, Origin, Parameter, Property, Vocabulary};
+pub use vocabulary::{
+    Availability, Class, Function, Parameter, ParameterKind, Property, Vocabulary,
+};
 
-/// A file of words.
+/// A file of the test API.
 #[derive(Debug, Clone, Copy)]
-pub struct Words {
+pub struct ApiModule {
     pub name: &'static str,
     pub source: &'static str,
 }
 
-/// The words' Python, in the order in which it is executed: what scripts can
+/// The Python of the test API, in the order in which it is executed: what scripts can
 /// say is what is defined here, and its signatures are the table.
-pub const WORDS: [Words; 6] = [
-    Words {
+pub const API: [ApiModule; 6] = [
+    ApiModule {
         name: "snowglobe_engine",
-        source: include_str!("words/engine.py"),
+        source: include_str!("api/engine.py"),
     },
-    Words {
+    ApiModule {
         name: "snowglobe_base",
-        source: include_str!("words/base.py"),
+        source: include_str!("api/base.py"),
     },
-    Words {
+    ApiModule {
         name: "snowglobe_record",
-        source: include_str!("words/record.py"),
+        source: include_str!("api/record.py"),
     },
-    Words {
+    ApiModule {
         name: "snowglobe_efi",
-        source: include_str!("words/efi.py"),
+        source: include_str!("api/efi.py"),
     },
-    Words {
+    ApiModule {
         name: "snowglobe_machine",
-        source: include_str!("words/machine.py"),
+        source: include_str!("api/machine.py"),
     },
-    Words {
+    ApiModule {
         name: "snowglobe_run",
-        source: include_str!("words/run.py"),
+        source: include_str!("api/run.py"),
     },
 ];
 
-/// Words that replace machines by ones that only write down what is asked of them.
-pub const MOCK_WORDS: [Words; 1] = [Words {
+/// API modules that replace machines by ones that only write calls down.
+pub const MOCK_API: [ApiModule; 1] = [ApiModule {
     name: "snowglobe_mock",
-    source: include_str!("words/mock.py"),
+    source: include_str!("api/mock.py"),
 }];

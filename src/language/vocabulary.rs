@@ -1,11 +1,11 @@
-//! The table of all words: signatures, types and explanations, read from the words' own Python.
+//! The test API as data: signatures, types and docstrings, read from its own Python.
 
 use std::sync::LazyLock;
 
 use ruff_text_size::Ranged;
 use rustpython_vm::compiler::{ast, parser};
 
-use super::WORDS;
+use super::API;
 
 /// Everything a script can name, but for the machines and networks of a test.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,31 +29,31 @@ pub struct Function {
     pub parameters: Vec<Parameter>,
     pub returns: String,
     pub doc: String,
-    pub origin: Origin,
+    pub availability: Availability,
     pub context_manager: bool,
 }
 
-/// Whose word it is.
+/// Whether nixpkgs' driver has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum Availability {
     /// nixpkgs' driver has it, too.
-    Common,
+    Nixpkgs,
     /// nixpkgs' driver does not.
-    Own,
+    Extension,
 }
 
 /// One parameter of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameter {
     pub name: String,
-    pub kind: Kind,
+    pub kind: ParameterKind,
     pub annotation: String,
     pub default: Option<String>,
 }
 
 /// How arguments reach a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ParameterKind {
     Positional,
     KeywordOnly,
     /// `*names`
@@ -71,7 +71,7 @@ pub struct Class {
     pub bases: Vec<String>,
     pub methods: Vec<Function>,
     pub properties: Vec<Property>,
-    /// Whether it has attributes that the table does not tell of.
+    /// Whether it has attributes that the table lacks.
     pub open: bool,
 }
 
@@ -85,13 +85,13 @@ pub struct Property {
 }
 
 impl Vocabulary {
-    /// The words of this program.
+    /// The test API of this program.
     #[must_use]
     pub fn standard() -> &'static Self {
         static STANDARD: LazyLock<Vocabulary> = LazyLock::new(|| {
             let mut vocabulary = Vocabulary::default();
-            for words in WORDS {
-                vocabulary.read(words.source);
+            for module in API {
+                vocabulary.read(module.source);
             }
             vocabulary
         });
@@ -138,8 +138,8 @@ impl Vocabulary {
     }
 
     fn read(&mut self, source: &str) {
-        let parsed = parser::parse_module(source).expect("the words are Python");
-        let reader = Reader { source };
+        let parsed = parser::parse_module(source).expect("the test API is Python");
+        let reader = ApiReader { source };
         for statement in parsed.suite() {
             match statement {
                 ast::Stmt::FunctionDef(function) if is_public(&function.name) => {
@@ -171,7 +171,7 @@ impl Vocabulary {
         }
     }
 
-    fn read_value(&mut self, reader: &Reader<'_>, assignment: &ast::StmtAnnAssign) {
+    fn read_value(&mut self, reader: &ApiReader<'_>, assignment: &ast::StmtAnnAssign) {
         let name = reader.text(&*assignment.target);
         let annotation = reader.text(&*assignment.annotation);
         match &assignment.value {
@@ -185,7 +185,7 @@ impl Vocabulary {
     }
 
     /// `Other = Class` is another name for a class.
-    fn read_alias(&mut self, reader: &Reader<'_>, assignment: &ast::StmtAssign) {
+    fn read_alias(&mut self, reader: &ApiReader<'_>, assignment: &ast::StmtAssign) {
         let [target] = assignment.targets.as_slice() else {
             return;
         };
@@ -219,11 +219,11 @@ impl Class {
     }
 }
 
-struct Reader<'a> {
+struct ApiReader<'a> {
     source: &'a str,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ApiReader<'a> {
     fn text(&self, node: &impl Ranged) -> &'a str {
         &self.source[node.range()]
     }
@@ -233,17 +233,17 @@ impl<'a> Reader<'a> {
             let mut decorators = function.decorator_list.iter();
             decorators.any(|decorator| self.text(&decorator.expression) == name)
         };
-        let origin = if decorated("_own") {
-            Origin::Own
+        let availability = if decorated("_extension") {
+            Availability::Extension
         } else {
-            Origin::Common
+            Availability::Nixpkgs
         };
         Function {
             name: function.name.to_string(),
             parameters: self.parameters(&function.parameters),
             returns: self.annotation(function.returns.as_deref()),
             doc: doc(&function.body),
-            origin,
+            availability,
             context_manager: decorated("contextlib.contextmanager"),
         }
     }
@@ -265,10 +265,10 @@ impl<'a> Reader<'a> {
         let keyword_only = parameters.kwonlyargs.iter();
         let rest_keywords = parameters.kwarg.iter();
         positional
-            .map(with_default(Kind::Positional))
-            .chain(rest.map(|parameter| one(parameter, Kind::Rest, None)))
-            .chain(keyword_only.map(with_default(Kind::KeywordOnly)))
-            .chain(rest_keywords.map(|parameter| one(parameter, Kind::RestKeywords, None)))
+            .map(with_default(ParameterKind::Positional))
+            .chain(rest.map(|parameter| one(parameter, ParameterKind::Rest, None)))
+            .chain(keyword_only.map(with_default(ParameterKind::KeywordOnly)))
+            .chain(rest_keywords.map(|parameter| one(parameter, ParameterKind::RestKeywords, None)))
             .filter(|parameter| parameter.name != "self")
             .collect()
     }
@@ -292,13 +292,14 @@ impl<'a> Reader<'a> {
             // It has what its bases have.
             open: class.arguments.is_some(),
         };
-        for statement in &class.body {
+        for (index, statement) in class.body.iter().enumerate() {
             match statement {
                 ast::Stmt::FunctionDef(function) => self.member(&mut read, function),
                 ast::Stmt::AnnAssign(attribute) => read.properties.push(Property {
                     name: self.text(&*attribute.target).to_owned(),
                     annotation: self.text(&*attribute.annotation).to_owned(),
-                    doc: String::new(),
+                    // The string below an attribute is its docstring (PEP 257).
+                    doc: doc(&class.body[index + 1..]),
                     settable: true,
                 }),
                 // `other = method`
@@ -347,14 +348,16 @@ fn is_public(name: &str) -> bool {
     !name.starts_with('_')
 }
 
+/// The docstring at the start of some statements, as one line.
 fn doc(body: &[ast::Stmt]) -> String {
-    match body.first() {
-        Some(ast::Stmt::Expr(statement)) => match &*statement.value {
-            ast::Expr::StringLiteral(text) => text.value.to_str().trim().to_owned(),
-            _ => String::new(),
-        },
-        _ => String::new(),
-    }
+    let Some(ast::Stmt::Expr(statement)) = body.first() else {
+        return String::new();
+    };
+    let ast::Expr::StringLiteral(text) = &*statement.value else {
+        return String::new();
+    };
+    let words: Vec<&str> = text.value.to_str().split_whitespace().collect();
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -366,11 +369,17 @@ mod tests {
         let vocabulary = Vocabulary::standard();
         let machine = vocabulary.class("QemuMachine").unwrap();
         let succeed = machine.method("succeed").unwrap();
-        let kinds: Vec<Kind> = succeed.parameters.iter().map(|p| p.kind).collect();
-        assert_eq!(kinds[..2], [Kind::Rest, Kind::KeywordOnly]);
+        let kinds: Vec<ParameterKind> = succeed.parameters.iter().map(|p| p.kind).collect();
+        assert_eq!(
+            kinds[..2],
+            [ParameterKind::Rest, ParameterKind::KeywordOnly]
+        );
         assert_eq!(succeed.returns, "str");
         assert!(machine.property("connected").unwrap().settable);
-        assert_eq!(machine.method("expect").unwrap().origin, Origin::Own);
+        assert_eq!(
+            machine.method("expect").unwrap().availability,
+            Availability::Extension
+        );
         assert_eq!(vocabulary.value("machines"), Some("list[Machine]"));
         assert!(vocabulary.function("deadline").unwrap().context_manager);
         assert!(vocabulary.class("Assertions").unwrap().open);
@@ -380,12 +389,21 @@ mod tests {
     }
 
     #[test]
-    fn every_word_is_explained() {
+    fn every_member_has_a_docstring() {
         let vocabulary = Vocabulary::standard();
-        let methods = vocabulary.classes.iter().flat_map(|class| &class.methods);
-        for function in vocabulary.functions.iter().chain(methods) {
-            let dunder = function.name.starts_with("__");
-            assert!(dunder || !function.doc.is_empty(), "{}", function.name);
+        for class in &vocabulary.classes {
+            let members = class
+                .methods
+                .iter()
+                .map(|method| (&method.name, &method.doc));
+            let properties = class.properties.iter().map(|one| (&one.name, &one.doc));
+            for (name, doc) in members.chain(properties) {
+                let dunder = name.starts_with("__");
+                assert!(dunder || !doc.is_empty(), "{}.{name}", class.name);
+            }
+        }
+        for function in &vocabulary.functions {
+            assert!(!function.doc.is_empty(), "{}", function.name);
         }
     }
 }

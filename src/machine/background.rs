@@ -11,7 +11,7 @@ use crate::qemu::Expect;
 const START_LIMIT: Duration = Duration::from_mins(1);
 
 impl Machine {
-    /// Starts a command in a session of its own; gives the folder in the guest
+    /// Starts a command in a session of its own; returns the folder in the guest
     /// that holds its output and will hold its status, and its process group.
     ///
     /// # Errors
@@ -41,15 +41,15 @@ impl Machine {
                 .split_once(' ')
                 .and_then(|(folder, pid)| Some((folder.to_owned(), pid.parse().ok()?)));
             started.ok_or_else(|| {
-                let message = format!("command `{shown}' could not be started on {}", self.name());
+                let message = format!("command `{shown}` could not be started on {}", self.name());
                 MachineError::assertion(message)
             })
         })
         .await
     }
 
-    /// Waits until a command that was started so has ended; gives its exit
-    /// status, 137 where it was killed.
+    /// Waits until a command that was started so has ended; returns its exit
+    /// status, 137 if it was killed.
     ///
     /// # Errors
     /// When it has not within `limit`, and as for [`Machine::execute`].
@@ -66,11 +66,11 @@ impl Machine {
              if [ -e {folder}/status ]; then o=$(base64 -w 0 {folder}/status); \
              elif [ $gone -ne 0 ]; then o=$(echo 137 | base64); else false; fi; }}"
         );
-        let what = format!("the end of `{}'", shortened(command));
+        let what = format!("the end of `{}`", shortened(command));
         let status = self.wait_for(&what, None, &attempt, limit).await?;
         status.trim().parse().map_err(|_| {
             let message = format!(
-                "the status of `{}' on {} is lost",
+                "the status of `{}` on {} is lost",
                 shortened(command),
                 self.name()
             );

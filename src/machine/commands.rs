@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{Machine, MachineError, Overdue};
 use crate::event::{CommandResult, Details};
-use crate::qemu::{Expect, Outcome, ShellError};
+use crate::qemu::{CommandOutcome, Expect, ShellError};
 
 /// What is added to a command's own limit, which is kept in the guest, before
 /// it is taken for a matter of what the command has left behind.
@@ -29,7 +29,7 @@ const STDERR_FILE: &str = "/run/snowglobe-stderr";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
-    /// Root where there is none. Others get a login of their own.
+    /// None for root. Others get a login of their own.
     pub user: Option<String>,
     pub env: BTreeMap<String, String>,
     pub cwd: Option<String>,
@@ -45,7 +45,7 @@ impl Machine {
         command: &str,
         expect: Expect,
         limit: Option<Duration>,
-    ) -> Result<Outcome, MachineError> {
+    ) -> Result<CommandOutcome, MachineError> {
         let line = self.strict_line(command, expect, limit).await?;
         self.run_line(&line, command, expect, limit).await
     }
@@ -108,7 +108,7 @@ impl Machine {
         command: &str,
         expect: Expect,
         limit: Option<Duration>,
-    ) -> Result<Outcome, MachineError> {
+    ) -> Result<CommandOutcome, MachineError> {
         self.connect().await?;
         let running = self.running()?;
         let shell = self.shell(&running).await?;
@@ -129,7 +129,7 @@ impl Machine {
     }
 
     fn held(&self, command: &str, limit: Option<Duration>, busy: &str) -> MachineError {
-        // `timeout' in the guest has ended the command itself.
+        // `timeout` in the guest has ended the command itself.
         let holder = match busy {
             "" => "something that it started",
             busy => busy,
@@ -137,14 +137,14 @@ impl Machine {
         Overdue {
             hint: format!("; {holder} still held its output open"),
             ..self.overdue(
-                &format!("the end of `{}'", shortened(command)),
+                &format!("the end of `{}`", shortened(command)),
                 limit.unwrap_or_default(),
             )
         }
         .error()
     }
 
-    /// Runs commands that must succeed; gives their output.
+    /// Runs commands that must succeed; returns their output.
     ///
     /// # Errors
     /// When one fails, and as for [`Machine::execute`].
@@ -161,7 +161,7 @@ impl Machine {
             .await
     }
 
-    /// Runs commands that must fail; gives their output.
+    /// Runs commands that must fail; returns their output.
     ///
     /// # Errors
     /// When one succeeds, and as for [`Machine::execute`].
@@ -178,7 +178,7 @@ impl Machine {
     }
 
     /// Runs commands one after another, as long as `wrong` finds nothing wrong
-    /// with their status; gives their output.
+    /// with their status; returns their output.
     async fn demand(
         self: &Arc<Self>,
         demand: &str,
@@ -207,7 +207,7 @@ impl Machine {
                     stderr: self.kept_stderr().await,
                 };
                 Err(MachineError::Assertion {
-                    message: format!("command `{shown}' {wrong}{}", timed_out(status, limit)),
+                    message: format!("command `{shown}` {wrong}{}", timed_out(status, limit)),
                     details: Box::new(Details {
                         command: Some(result),
                         ..Details::default()
@@ -225,8 +225,8 @@ impl Machine {
         self: &Arc<Self>,
         command: &str,
         limit: Option<Duration>,
-    ) -> Result<Outcome, MachineError> {
-        // `exec', so that no shell stays behind that holds the command's output open.
+    ) -> Result<CommandOutcome, MachineError> {
+        // `exec`, so that no shell stays behind that holds the command's output open.
         let keep = format!("2> >(exec tee {STDERR_FILE} >&2)");
         let expect = Expect::OutputAndStatus;
         let line = self.strict_line(command, expect, limit).await?;
@@ -281,7 +281,7 @@ impl Setting {
     }
 }
 
-/// `timeout` itself tells of an overrun by the status 124.
+/// `timeout` itself reports a timeout by the status 124.
 fn timed_out(status: i32, limit: Option<Duration>) -> String {
     match limit {
         Some(limit) if status == 124 => format!(": it took longer than {} s", limit.as_secs_f64()),

@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use super::commands::quote;
 use super::units::unit_attempt;
-use super::waits::{Asked, Manner, device, file_attempt, port_attempt};
+use super::waits::{PollOutcome, PollTrigger, device, file_attempt, port_attempt};
 use super::{Machine, MachineError, Overdue};
 
-/// How often the console is looked at while the guest is asked, too.
+/// How often the console is looked at while the guest is polled, too.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// How much longer than the limit the last round in the guest may take.
@@ -20,7 +20,7 @@ const ROUND_GRACE: Duration = Duration::from_secs(3);
 /// How many of several things are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Wanted {
+pub enum Quantity {
     All,
     Any,
 }
@@ -73,31 +73,31 @@ impl Machine {
     pub async fn wait_for_conditions(
         self: &Arc<Self>,
         conditions: &[Condition],
-        wanted: Wanted,
+        wanted: Quantity,
         limit: Duration,
     ) -> Result<(), MachineError> {
         let patterns = self.patterns(conditions)?;
-        let asked: Vec<&Condition> = conditions
+        let polled: Vec<&Condition> = conditions
             .iter()
             .filter(|condition| condition.attempt().is_some())
             .collect();
         let names: Vec<String> = conditions.iter().map(Condition::explain).collect();
         let what = names.join(match wanted {
-            Wanted::All => " and ",
-            Wanted::Any => " or ",
+            Quantity::All => " and ",
+            Quantity::Any => " or ",
         });
         self.step(format!("waiting for {what}"), async {
-            let guest = Box::pin(self.ask_until(&asked, wanted, &what, limit));
+            let guest = Box::pin(self.poll_until(&polled, wanted, &what, limit));
             let console = Box::pin(self.until_shown(&patterns, wanted));
             let waiting = async {
                 match wanted {
-                    Wanted::All => {
+                    Quantity::All => {
                         console.await?;
                         guest.await
                     }
-                    Wanted::Any if asked.is_empty() => console.await,
-                    Wanted::Any if patterns.is_empty() => guest.await,
-                    Wanted::Any => tokio::select! {
+                    Quantity::Any if polled.is_empty() => console.await,
+                    Quantity::Any if patterns.is_empty() => guest.await,
+                    Quantity::Any => tokio::select! {
                         result = guest => result,
                         result = console => result,
                     },
@@ -129,11 +129,11 @@ impl Machine {
     async fn until_shown(
         self: &Arc<Self>,
         patterns: &[Regex],
-        wanted: Wanted,
+        wanted: Quantity,
     ) -> Result<(), MachineError> {
         let holds = |text: &str| match wanted {
-            Wanted::All => patterns.iter().all(|regex| regex.is_match(text)),
-            Wanted::Any => patterns.iter().any(|regex| regex.is_match(text)),
+            Quantity::All => patterns.iter().all(|regex| regex.is_match(text)),
+            Quantity::Any => patterns.iter().any(|regex| regex.is_match(text)),
         };
         let mut length = None;
         loop {
@@ -155,10 +155,10 @@ impl Machine {
     }
 
     /// Asks the guest until what is wanted holds.
-    async fn ask_until(
+    async fn poll_until(
         self: &Arc<Self>,
         conditions: &[&Condition],
-        wanted: Wanted,
+        wanted: Quantity,
         what: &str,
         limit: Duration,
     ) -> Result<(), MachineError> {
@@ -166,15 +166,15 @@ impl Machine {
             return Ok(());
         }
         let attempt = combined(conditions, wanted);
-        match self.ask(&attempt, Manner::Asking, limit).await? {
-            Asked::Reached(_) => Ok(()),
-            Asked::Hopeless(status, outcome) => match pending(conditions, &outcome.output) {
+        match self.poll(&attempt, PollTrigger::Interval, limit).await? {
+            PollOutcome::Reached(_) => Ok(()),
+            PollOutcome::Hopeless(status, outcome) => match pending(conditions, &outcome.output) {
                 Some(Condition::Unit(unit)) => Err(self.hopeless(unit, None, status).await),
                 _ => Err(self.overdue(what, limit).error()),
             },
-            Asked::Overdue(outcome) => {
+            PollOutcome::Overdue(outcome) => {
                 let hint = match (wanted, pending(conditions, &outcome.output)) {
-                    (Wanted::All, Some(condition)) => {
+                    (Quantity::All, Some(condition)) => {
                         format!("; {} is missing", condition.explain())
                     }
                     _ => String::new(),
@@ -193,25 +193,25 @@ fn pending<'a>(conditions: &[&'a Condition], output: &[u8]) -> Option<&'a Condit
 }
 
 /// One attempt of several. Its output is the number of the condition that was
-/// asked last.
-fn combined(conditions: &[&Condition], wanted: Wanted) -> String {
+/// polled last.
+fn combined(conditions: &[&Condition], wanted: Quantity) -> String {
     let attempts: Vec<String> = conditions
         .iter()
         .enumerate()
         .filter_map(|(number, condition)| {
             let attempt = condition.attempt()?;
-            // `o' holds base64.
+            // `o` holds base64.
             Some(format!("{{ o=$(echo {number} | base64); {attempt}; }}"))
         })
         .collect();
     match wanted {
-        Wanted::All => format!("{{ {}; }}", attempts.join(" && ")),
+        Quantity::All => format!("{{ {}; }}", attempts.join(" && ")),
         // One that is hopeless leaves the others.
-        Wanted::Any => format!("{{ {} || false; }}", attempts.join(" || ")),
+        Quantity::Any => format!("{{ {} || false; }}", attempts.join(" || ")),
     }
 }
 
-/// Needs no program in the guest where no encryption is asked for.
+/// Needs no program in the guest where no encryption is polled for.
 fn http_attempt(url: &str) -> String {
     let Some(rest) = url.strip_prefix("http://") else {
         return format!(
@@ -292,13 +292,13 @@ mod tests {
             )
         };
         assert_eq!(
-            run(&[&there, &missing], Wanted::All),
+            run(&[&there, &missing], Quantity::All),
             (Some(1), Some(missing.clone()))
         );
         assert_eq!(
-            run(&[&missing, &there], Wanted::Any),
+            run(&[&missing, &there], Quantity::Any),
             (Some(0), Some(there.clone()))
         );
-        assert_eq!(run(&[&missing], Wanted::Any).0, Some(1));
+        assert_eq!(run(&[&missing], Quantity::Any).0, Some(1));
     }
 }

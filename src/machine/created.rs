@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Lifetime, Machine, MachineError, Surroundings};
+use super::{Machine, MachineContext, MachineError, StateRetention};
 use crate::manifest::{Guest, Node};
 
 impl Machine {
@@ -18,7 +18,7 @@ impl Machine {
         command: &str,
         name: &str,
         folder: &Path,
-        surroundings: Surroundings,
+        context: MachineContext,
     ) -> Result<Arc<Self>, MachineError> {
         let state_folder = folder.join(format!("vm-state-{}", name.replace('/', "-")));
         let start_script = state_folder.join(format!("run-{name}-vm"));
@@ -37,12 +37,12 @@ impl Machine {
             guest: Guest::Nixos,
             snapshot_safe: false,
         };
-        let surroundings = Surroundings {
+        let context = MachineContext {
             state_folder,
-            state_lifetime: Lifetime::Run,
-            ..surroundings
+            state_retention: StateRetention::ThisRun,
+            ..context
         };
-        Ok(Arc::new(Self::new(name, &node, surroundings)))
+        Ok(Arc::new(Self::new(name, &node, context)))
     }
 }
 

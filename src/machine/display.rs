@@ -26,19 +26,19 @@ impl Machine {
                 name.set_extension("png");
             }
             let path = self.picture(&name).await?;
-            self.surroundings.events.tell(Event::FileSaved { path });
+            self.context.events.emit(Event::FileSaved { path });
             Ok(())
         })
         .await
     }
 
-    /// Saves what the display shows, without an event; gives the path.
+    /// Saves what the display shows, without an event; returns the path.
     ///
     /// # Errors
     /// As for [`Machine::screenshot`].
     pub async fn picture(self: &Arc<Self>, name: &Path) -> Result<PathBuf, MachineError> {
         let relative = self.in_output(name)?;
-        let output = &self.surroundings.output_folder;
+        let output = &self.context.output_folder;
         // QEMU follows links: it writes to a folder that no guest has put any in.
         let (folder, screen) = self.screen().await?;
         let picture = std::fs::read(&screen).map_err(|error| at(&screen, error))?;

@@ -169,7 +169,7 @@ impl Machine {
                 &format!("{source} could not be copied from {}", self.name()),
             )
             .await?;
-            let output = self.surroundings.output_folder.clone();
+            let output = self.context.output_folder.clone();
             let saved = output.join(&relative);
             let notes = blocking(move || {
                 let saved = SavedFile::at(&output, &relative)?;
@@ -188,24 +188,24 @@ impl Machine {
 
     /// The path relative to the output folder that a script means.
     pub(super) fn in_output(&self, name: &Path) -> Result<PathBuf, MachineError> {
-        output_folder::relative(&self.surroundings.output_folder, name)
+        output_folder::relative(&self.context.output_folder, name)
             .map_err(|reason| self.unable(format!("cannot save to {}: {reason}", name.display())))
     }
 
     fn report_saved(&self, path: PathBuf, notes: &CopyNotes) {
-        let events = &self.surroundings.events;
+        let events = &self.context.events;
         for sentence in notes.sentences() {
-            events.tell(Event::Note {
+            events.emit(Event::Note {
                 machine: Some(self.name.clone()),
                 level: Level::Warning,
                 text: sentence,
             });
         }
-        events.tell(Event::FileSaved { path });
+        events.emit(Event::FileSaved { path });
     }
 
     fn exchange(&self) -> Result<Exchange, MachineError> {
-        let folder = &self.surroundings.state_folder;
+        let folder = &self.context.state_folder;
         let shared = folder.join(EXCHANGE_ON_HOST);
         // The machine may not have been started yet.
         create_private(&shared)
@@ -214,7 +214,7 @@ impl Machine {
     }
 
     /// Puts a script for the guest into the machine's own folder, where it
-    /// stays until the run ends; gives bash that makes it available, and its
+    /// stays until the run ends; returns bash that makes it available, and its
     /// path in the guest.
     pub(super) fn stage_script(&self, script: &str) -> Result<(String, String), MachineError> {
         let exchange = self.exchange()?;

@@ -18,7 +18,7 @@ impl Machine {
             .split('-')
             .map(|name| {
                 Key::named(name).ok_or_else(|| {
-                    self.unable(format!("has no key `{name}' to press for `{combination}'"))
+                    self.unable(format!("has no key `{name}` to press for `{combination}`"))
                 })
             })
             .collect();
@@ -29,7 +29,7 @@ impl Machine {
             .await
     }
 
-    /// Runs a command of QEMU's machine protocol; gives its whole answer.
+    /// Runs a command of QEMU's machine protocol; returns its whole answer.
     ///
     /// # Errors
     /// When QEMU refuses, or the machine is off.
@@ -58,7 +58,7 @@ impl Machine {
         }
     }
 
-    /// How many events QEMU has told of.
+    /// The number of events that QEMU has sent.
     ///
     /// # Errors
     /// When the machine is off.

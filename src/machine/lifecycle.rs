@@ -12,13 +12,13 @@ use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::task::JoinHandle;
 
 use super::files::EXCHANGE_ON_HOST;
-use super::{Lifetime, Machine, MachineError};
+use super::{Machine, MachineError, StateRetention};
 use crate::event::{Event, round};
 use crate::folders::create_private;
 use crate::output_folder::console_log;
 use crate::qemu::{
-    Accelerator, Exit, Expect, GuestSide, Launch, Link, PATIENCE, Process, Protocol, Qmp, QmpError,
-    Shell, ShellError, ShellSockets, Sickness, Trouble,
+    Accelerator, Exit, Expect, GuestSide, Launch, Link, MachineFailure, MachineFault, PATIENCE,
+    Process, Protocol, Qmp, QmpError, Shell, ShellError, ShellSockets,
 };
 
 /// How long the console is read on after QEMU has ended.
@@ -38,15 +38,15 @@ pub enum OnReboot {
 #[serde(deny_unknown_fields)]
 pub struct Start {
     pub on_reboot: OnReboot,
-    /// Sicknesses that do not end the test.
+    /// Crashes that do not end the test.
     pub allowed: Vec<String>,
 }
 
 /// What a guest does first.
 #[derive(Debug, Clone)]
-pub(super) enum Beginning {
-    Boots,
-    /// It goes on as it was saved, when it is told to.
+pub(super) enum InitialState {
+    Boot,
+    /// It continues as it was saved, when QEMU resumes it.
     Saved(GuestSide),
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Running {
     protocol: OnceCell<Protocol>,
     shell_sockets: ShellSockets,
     shell: OnceCell<Shell>,
-    /// Reads the console to its end and tells of the machine's.
+    /// Reads the console to its end and emits the machine's.
     epilogue: Mutex<Option<JoinHandle<()>>>,
     /// True when the console was read to its end.
     console_end: watch::Receiver<bool>,
@@ -98,7 +98,7 @@ const SCRIPTS_MONITOR: &str = "qmp-script";
 
 impl Machine {
     /// Starts QEMU, unless it runs already. Does not wait for the guest. The
-    /// sicknesses that are `allowed` do not end the test.
+    /// crashes that are `allowed` do not end the test.
     ///
     /// # Errors
     /// When the run script cannot be started.
@@ -111,36 +111,36 @@ impl Machine {
             on_reboot,
             allowed: allowed.to_owned(),
         };
-        self.begin(start, Beginning::Boots).await
+        self.begin(start, InitialState::Boot).await
     }
 
     /// Starts QEMU, unless it runs already.
     pub(super) async fn begin(
         self: &Arc<Self>,
         start: Start,
-        beginning: Beginning,
+        initial: InitialState,
     ) -> Result<(), MachineError> {
         let _starting = self.starting.lock().await;
         if self.is_up() {
             return Ok(());
         }
-        self.health
+        self.failure_watch
             .begin(&start.allowed)
             .map_err(|error| self.unable(format!("cannot watch for that: {error}")))?;
         let machine = self.clone();
         // QEMU dies with the thread that starts it: one of the runtime's own,
         // never a thread of the script.
-        tokio::spawn(async move { machine.launch(start, beginning) })
+        tokio::spawn(async move { machine.launch(start, initial) })
             .await
             .map_err(|error| self.unable(format!("could not be started: {error}")))?
     }
 
     pub(super) fn console_log(&self) -> PathBuf {
-        console_log(&self.surroundings.output_folder, &self.name)
+        console_log(&self.context.output_folder, &self.name)
     }
 
-    fn launch(&self, start: Start, beginning: Beginning) -> Result<(), MachineError> {
-        let folder = &self.surroundings.state_folder;
+    fn launch(&self, start: Start, initial: InitialState) -> Result<(), MachineError> {
+        let folder = &self.context.state_folder;
         let file_error = |source| MachineError::File {
             path: folder.clone(),
             source,
@@ -151,11 +151,11 @@ impl Machine {
         let launch = Launch {
             script: self.node.start_script.clone(),
             folder: folder.clone(),
-            environment: self.environment(start.on_reboot, &beginning),
+            environment: self.environment(start.on_reboot, &initial),
         };
         let (process, output) = Process::start(&launch)?;
-        let events = self.surroundings.events.clone();
-        events.tell(Event::MachineStarted {
+        let events = self.context.events.clone();
+        events.emit(Event::MachineStarted {
             machine: self.name.clone(),
             pid: process.pid(),
         });
@@ -163,7 +163,7 @@ impl Machine {
         let console = self.console.clone();
         let name = self.name.clone();
         let watched = process.clone();
-        let health = self.health.clone();
+        let failure_watch = self.failure_watch.clone();
         let (console_read, console_end) = watch::channel(false);
         let epilogue = tokio::spawn(async move {
             let reading = tokio::spawn(async move { console.follow(output, &log).await });
@@ -171,9 +171,9 @@ impl Machine {
             let _ = tokio::time::timeout(CONSOLE_GRACE, reading).await;
             console_read.send_replace(true);
             if !exit.wanted() {
-                health.tell(&name, Trouble::Died(exit.clone()));
+                failure_watch.report(&name, MachineFault::Died(exit.clone()));
             }
-            events.tell(Event::MachineStopped {
+            events.emit(Event::MachineStopped {
                 machine: name,
                 status: exit.status,
             });
@@ -181,9 +181,9 @@ impl Machine {
         let running = Running {
             process,
             start,
-            guest: match beginning {
-                Beginning::Boots => GuestSide::Boots,
-                Beginning::Saved(guest) => guest,
+            guest: match initial {
+                InitialState::Boot => GuestSide::Boots,
+                InitialState::Saved(guest) => guest,
             },
             started: Instant::now(),
             monitor_socket,
@@ -197,7 +197,7 @@ impl Machine {
         };
         let running = Arc::new(running);
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
-        // From the beginning, so that scripts miss no event.
+        // From the start, so that scripts miss no event.
         tokio::spawn(async move {
             tokio::select! {
                 _ = running.protocol() => {}
@@ -208,8 +208,12 @@ impl Machine {
     }
 
     /// What run scripts read, as the contract in the manual tells.
-    fn environment(&self, on_reboot: OnReboot, beginning: &Beginning) -> Vec<(OsString, OsString)> {
-        let here = &self.surroundings;
+    fn environment(
+        &self,
+        on_reboot: OnReboot,
+        initial: &InitialState,
+    ) -> Vec<(OsString, OsString)> {
+        let here = &self.context;
         let mut options = vec![
             "-qmp unix:qmp,server=on,wait=off",
             "-qmp unix:qmp-script,server=on,wait=off",
@@ -222,11 +226,11 @@ impl Machine {
             options.push("-no-reboot");
         }
         if self.node.snapshot_safe {
-            // Tells the kernel that it was restored: its random numbers are
+            // Notifies the kernel that it was restored: its random numbers are
             // to be others than those of the last time.
             options.push("-device vmgenid,guid=auto");
         }
-        if matches!(beginning, Beginning::Saved(_)) {
+        if matches!(initial, InitialState::Saved(_)) {
             options.push("-incoming defer");
         }
         if here.accelerator == Accelerator::Tcg {
@@ -263,7 +267,7 @@ impl Machine {
         self.current().map(|running| running.process.pid())
     }
 
-    /// Waits until the guest's shell answers; starts the machine where it is off.
+    /// Waits until the guest's shell answers; starts the machine if it is off.
     ///
     /// # Errors
     /// When the machine ends before.
@@ -282,7 +286,7 @@ impl Machine {
         })
         .await?;
         *connected = true;
-        self.surroundings.events.tell(Event::MachineReady {
+        self.context.events.emit(Event::MachineReady {
             machine: self.name.clone(),
             after_s: round(running.started.elapsed().as_secs_f64()),
         });
@@ -308,7 +312,7 @@ impl Machine {
     }
 
     pub(super) async fn shell<'a>(&self, running: &'a Running) -> Result<&'a Shell, MachineError> {
-        let events = self.surroundings.events.clone();
+        let events = self.context.events.clone();
         self.guard(running, async {
             running
                 .shell
@@ -343,8 +347,8 @@ impl Machine {
             // The last words may be the reason.
             let mut console_end = running.console_end.clone();
             let _ = tokio::time::timeout(PATIENCE, console_end.wait_for(|read| *read)).await;
-            match self.health.sickness() {
-                Some(sickness) => self.sick(sickness),
+            match self.failure_watch.failure() {
+                Some(failure) => self.machine_failure(failure),
                 None => MachineError::Ended {
                     machine: self.name.clone(),
                     exit,
@@ -364,15 +368,15 @@ impl Machine {
                 }
                 other => other,
             },
-            sickness = self.health.sick() => Err(self.sick(sickness)),
+            failure = self.failure_watch.failed() => Err(self.machine_failure(failure)),
             exit = running.process.ended() => Err(ended(exit).await),
         }
     }
 
-    fn sick(&self, sickness: Sickness) -> MachineError {
-        MachineError::Sick {
+    fn machine_failure(&self, failure: MachineFailure) -> MachineError {
+        MachineError::Failed {
             machine: self.name.clone(),
-            sickness,
+            failure,
         }
     }
 
@@ -444,9 +448,9 @@ impl Machine {
     /// saved; for the end of a run.
     pub async fn release(&self) -> Option<Exit> {
         let running = self.current()?;
-        let exit = match self.surroundings.state_lifetime {
-            Lifetime::Run => running.process.kill().await,
-            Lifetime::Beyond => running.process.terminate().await,
+        let exit = match self.context.state_retention {
+            StateRetention::ThisRun => running.process.kill().await,
+            StateRetention::Persistent => running.process.terminate().await,
         };
         if let Some(epilogue) = running.epilogue.lock().await.take() {
             let _ = epilogue.await;

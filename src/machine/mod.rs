@@ -6,11 +6,11 @@ mod conditions;
 mod created;
 mod display;
 mod environment;
+mod expected_failures;
 mod files;
 mod keyboard;
 mod lifecycle;
 mod operation;
-mod sickness;
 mod signals;
 mod snapshot;
 mod terminal;
@@ -29,7 +29,8 @@ use thiserror::Error;
 use crate::event::{Details, Event, Events, round};
 use crate::manifest::Node;
 use crate::qemu::{
-    Accelerator, Alarm, Console, Exit, Health, ProcessError, QmpError, ShellError, Sickness,
+    Accelerator, Console, Exit, FailureWatch, FaultReporter, MachineFailure, ProcessError,
+    QmpError, ShellError,
 };
 
 pub use commands::Setting;
@@ -57,14 +58,17 @@ pub enum MachineError {
     Ended {
         machine: String,
         exit: Exit,
-        /// The kernel's own words, where it panicked.
+        /// The message of the kernel, if it panicked.
         panic: Option<String>,
     },
-    #[error("machine {machine} is sick: {sickness}")]
-    Sick { machine: String, sickness: Sickness },
+    #[error("machine {machine} has crashed: {failure}")]
+    Failed {
+        machine: String,
+        failure: MachineFailure,
+    },
     #[error("machine {0} is not running: start it first")]
     NotRunning(String),
-    #[error("command `{command}' on {machine} has no result: {source}")]
+    #[error("command `{command}` on {machine} has no result: {source}")]
     Command {
         machine: String,
         command: String,
@@ -91,7 +95,7 @@ pub enum MachineError {
 pub struct Overdue {
     what: String,
     limit: Duration,
-    /// What may be the reason, where something is known.
+    /// The likely reason, if one is known.
     hint: String,
     details: Details,
 }
@@ -121,7 +125,7 @@ impl MachineError {
     }
 }
 
-/// Something that takes time. Its end is told also where nobody waits for it any more.
+/// Something that takes time. Its end is an event, also if its caller has gone.
 struct Step<'a> {
     id: u64,
     begin: Instant,
@@ -130,7 +134,7 @@ struct Step<'a> {
 
 impl Drop for Step<'_> {
     fn drop(&mut self) {
-        self.events.tell(Event::StepFinished {
+        self.events.emit(Event::StepFinished {
             id: self.id,
             duration_s: round(self.begin.elapsed().as_secs_f64()),
         });
@@ -143,24 +147,24 @@ fn because(panic: Option<&str>) -> String {
 
 /// How long what a machine has written is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Lifetime {
+pub enum StateRetention {
     #[default]
-    Run,
+    ThisRun,
     /// For a later run.
-    Beyond,
+    Persistent,
 }
 
-/// What a machine needs to know of its surroundings.
+/// What a machine needs to know of its context.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct MachineContext {
     pub events: Events,
-    /// Where trouble is told, and the script, which may have it in mind.
-    pub alarm: Alarm,
+    /// Where faults are reported, and the script, which may expect them.
+    pub faults: FaultReporter,
     pub script: Arc<str>,
     pub accelerator: Accelerator,
     /// Private folder for the machine's sockets and disks.
     pub state_folder: PathBuf,
-    pub state_lifetime: Lifetime,
+    pub state_retention: StateRetention,
     /// Mounted in all guests.
     pub shared_folder: PathBuf,
     pub output_folder: PathBuf,
@@ -175,9 +179,9 @@ pub struct Surroundings {
 pub struct Machine {
     name: String,
     node: Node,
-    surroundings: Surroundings,
+    context: MachineContext,
     console: Console,
-    health: Health,
+    failure_watch: FailureWatch,
     running: Mutex<Option<Arc<Running>>>,
     /// Held while QEMU is started: several may want that at once.
     starting: tokio::sync::Mutex<()>,
@@ -189,14 +193,14 @@ static NEXT_STEP: AtomicU64 = AtomicU64::new(1);
 
 impl Machine {
     #[must_use]
-    pub fn new(name: &str, node: &Node, surroundings: Surroundings) -> Self {
-        let health = Health::new(&surroundings.script, surroundings.alarm.clone());
+    pub fn new(name: &str, node: &Node, context: MachineContext) -> Self {
+        let failure_watch = FailureWatch::new(&context.script, context.faults.clone());
         Self {
             name: name.to_owned(),
             node: node.clone(),
-            console: Console::new(name, surroundings.events.clone(), health.clone()),
-            health,
-            surroundings,
+            console: Console::new(name, context.events.clone(), failure_watch.clone()),
+            failure_watch,
+            context,
             running: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             demanding: tokio::sync::Mutex::default(),
@@ -211,7 +215,7 @@ impl Machine {
     /// The private folder of the machine.
     #[must_use]
     pub fn state_folder(&self) -> &Path {
-        &self.surroundings.state_folder
+        &self.context.state_folder
     }
 
     #[must_use]
@@ -231,15 +235,15 @@ impl Machine {
             .ok_or_else(|| MachineError::NotRunning(self.name.clone()))
     }
 
-    /// Does `work`, telling of its beginning and end.
+    /// Does `work`, and emits events at its start and end.
     async fn step<T>(
         &self,
         text: String,
         work: impl Future<Output = Result<T, MachineError>>,
     ) -> Result<T, MachineError> {
-        let events = &self.surroundings.events;
+        let events = &self.context.events;
         let id = NEXT_STEP.fetch_add(1, Ordering::Relaxed);
-        events.tell(Event::StepStarted {
+        events.emit(Event::StepStarted {
             id,
             machine: Some(self.name.clone()),
             text,

@@ -1,4 +1,4 @@
-//! Everything that can be asked of a machine, as data: what the script's words come to.
+//! The operations of a machine as data: what calls of the test API do.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::commands::Setting;
-use super::conditions::{Condition, Wanted};
+use super::conditions::{Condition, Quantity};
 use super::files::fingerprint;
 use super::waits::SocketKind;
 use super::{Machine, MachineError, OnReboot};
@@ -21,18 +21,18 @@ use crate::qemu::{Expect, Link};
 pub enum Operation {
     Start {
         allow_reboot: bool,
-        /// Sicknesses that do not end the test.
+        /// Crashes that do not end the test.
         expect: Vec<String>,
     },
     BeginExpectation {
-        sickness: String,
+        crash: String,
     },
     WasSeen {
         expectation: u64,
     },
     EndExpectation {
         expectation: u64,
-        sickness: String,
+        crash: String,
         timeout: Option<f64>,
     },
     FailOnConsoleText {
@@ -104,7 +104,7 @@ pub enum Operation {
     },
     WaitForConditions {
         conditions: Vec<Condition>,
-        wanted: Wanted,
+        wanted: Quantity,
         timeout: f64,
     },
     WaitForUnixSocket {
@@ -184,7 +184,7 @@ impl Operation {
     /// Whether its result can stand for it in a later run, and whether doing
     /// it again brings the guest to the same state: it is about the guest
     /// alone, and not about QEMU, a file of the host's, the console's text
-    /// (which has times in it) or somebody at the terminal.
+    /// (which has times in it) or the user at the terminal.
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
         use Operation as Op;
@@ -257,7 +257,7 @@ impl Operation {
 }
 
 impl Machine {
-    /// Does it; gives what the script is to have back.
+    /// Does it; returns what the script is to have back.
     ///
     /// # Errors
     /// Those of the operation.
@@ -276,14 +276,14 @@ impl Machine {
                 };
                 json!(self.start(on_reboot, &expect).await?)
             }
-            Op::BeginExpectation { sickness } => json!(self.begin_expectation(&sickness)?),
+            Op::BeginExpectation { crash } => json!(self.begin_expectation(&crash)?),
             Op::WasSeen { expectation } => json!(self.was_seen(expectation)),
             Op::EndExpectation {
                 expectation,
-                sickness,
+                crash,
                 timeout,
             } => json!(
-                self.end_expectation(expectation, &sickness, timeout.map(seconds))
+                self.end_expectation(expectation, &crash, timeout.map(seconds))
                     .await?
             ),
             Op::FailOnConsoleText { regex } => json!(self.fail_on_console_text(&regex)?),
@@ -311,7 +311,7 @@ impl Machine {
                         timeout.map(seconds),
                     )
                     .await?;
-                // What today's driver gives where it does not ask.
+                // What nixpkgs' driver returns without asking.
                 let missing = if check_output { -1 } else { -2 };
                 let output = String::from_utf8_lossy(&outcome.output);
                 json!([outcome.status.unwrap_or(missing), output])
@@ -478,7 +478,7 @@ impl Machine {
         })
     }
 
-    /// Waits until the console is longer than `position`; gives what is new,
+    /// Waits until the console is longer than `position`; returns what is new,
     /// which is nothing if the time is over first, and the position of its end.
     async fn wait_for_console(
         self: &Arc<Self>,

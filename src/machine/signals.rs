@@ -3,7 +3,7 @@
 //!
 //! systemd's private socket speaks D-Bus without a bus in between.
 //! `systemd-stdio-bridge`, part of systemd, passes bytes to it; two of its
-//! messages are enough to be told of every change of a unit. In what comes
+//! messages are enough to receive every change of a unit. In what comes
 //! back, strings end in NUL: they are all that is looked at.
 
 /// How often systemd is asked all the same, in milliseconds: at first, and at

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
 use super::files::{EXCHANGE, EXCHANGE_ON_HOST, SHARED, at};
-use super::lifecycle::{Beginning, Start};
+use super::lifecycle::{InitialState, Start};
 use super::{Machine, MachineError};
 use crate::event::{Event, round};
 use crate::folders::create_private;
@@ -54,7 +54,7 @@ struct SavedRun {
 }
 
 impl Saved {
-    /// How the machine was started; None where it was off.
+    /// How the machine was started; None if it was off.
     #[must_use]
     pub fn start(&self) -> Option<&Start> {
         self.running.as_ref().map(|run| &run.start)
@@ -107,7 +107,7 @@ impl Machine {
     }
 
     /// Has the guest's own shell do something that is not the script's, which
-    /// costs less than a process for it; gives its status.
+    /// costs less than a process for it; returns its status.
     async fn tend(self: &Arc<Self>, work: &str) -> Result<i32, MachineError> {
         self.connect().await?;
         let running = self.running()?;
@@ -125,14 +125,14 @@ impl Machine {
         match self.tend(work).await? {
             0 => Ok(()),
             status => Err(self.unable(format!(
-                "cannot go on after it was saved: `{work}' fails (exit code {status})"
+                "cannot go on after it was saved: `{work}` fails (exit code {status})"
             ))),
         }
     }
 
     /// Commands that mount the folders which the script itself may look for.
     fn mounts_that_are_seen(&self) -> Vec<String> {
-        let script = &self.surroundings.script;
+        let script = &self.context.script;
         let is_seen = |words: &[&str]| words.iter().any(|word| script.contains(word));
         [
             (SHARED, &[SHARED.mount_point, "shared_dir"][..]),
@@ -154,14 +154,14 @@ impl Machine {
             .await
             .map_err(|source| at(&self.console_log(), source))?;
         let disks = folder.join(DISKS);
-        copy_files(&disks, &self.surroundings.state_folder).map_err(|source| at(&disks, source))?;
+        copy_files(&disks, &self.context.state_folder).map_err(|source| at(&disks, source))?;
         let Some(run) = &saved.running else {
             return Ok(());
         };
-        let beginning = Beginning::Saved(GuestSide::Saved {
+        let initial = InitialState::Saved(GuestSide::Saved {
             replies_port: run.replies_port.clone(),
         });
-        self.begin(run.start.clone(), beginning).await?;
+        self.begin(run.start.clone(), initial).await?;
         let running = self.running()?;
         let monitor = self.monitor(&running).await?;
         self.guard(&running, async {
@@ -207,7 +207,7 @@ impl Machine {
         if !commands.is_empty() {
             self.tend_well(&commands.join("; ")).await?;
         }
-        self.surroundings.events.tell(Event::MachineReady {
+        self.context.events.emit(Event::MachineReady {
             machine: self.name().to_owned(),
             after_s: round(running.age().as_secs_f64()),
         });
@@ -238,8 +238,7 @@ impl Resting {
     pub async fn save(&self, folder: &Path) -> Result<Saved, MachineError> {
         let machine = &self.machine;
         let disks = folder.join(DISKS);
-        copy_files(&machine.surroundings.state_folder, &disks)
-            .map_err(|source| at(&disks, source))?;
+        copy_files(&machine.context.state_folder, &disks).map_err(|source| at(&disks, source))?;
         copy_console(&machine.console_log(), &folder.join(CONSOLE))?;
         let Some(shares_folder) = self.shares_folder else {
             return Ok(Saved { running: None });

@@ -1,4 +1,4 @@
-//! A terminal lent to a guest: to a shell in it, or to its serial console.
+//! The user's terminal, attached to a shell in a guest or to its serial console.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -24,7 +24,7 @@ const LEAVE: u8 = 0x1d;
 /// Where the guest keeps the session that has the terminal.
 const SESSION_FILE: &str = "/run/snowglobe-terminal";
 
-/// Rows and columns where nothing is known.
+/// Rows and columns if nothing is known.
 const USUAL_SIZE: (u16, u16) = (24, 80);
 
 static NEXT_END: AtomicU64 = AtomicU64::new(1);
@@ -36,7 +36,7 @@ impl Machine {
     /// connected instead.
     ///
     /// # Errors
-    /// When there is no terminal, nobody listens, or as for [`Machine::execute`].
+    /// When there is no terminal, nothing listens, or as for [`Machine::execute`].
     pub async fn shell_interact(
         self: &Arc<Self>,
         address: Option<&str>,
@@ -51,14 +51,14 @@ impl Machine {
         let socket = self.state_folder().join(TERMINAL_SOCKET);
         let guest = UnixStream::connect(&socket)
             .await
-            .map_err(|error| self.unable(format!("has no terminal to lend: {error}")))?;
+            .map_err(|error| self.unable(format!("has no terminal to attach: {error}")))?;
         let end = format!(
             "[the shell has ended {}]",
             NEXT_END.fetch_add(1, Ordering::Relaxed)
         );
         self.execute(&start_line(user.size(), &end), Expect::Output, None)
             .await?;
-        let _loan = self.lend(&user);
+        let _attached = self.attach(&user);
         let work = async {
             let ended = converse(&mut user, guest, end.as_bytes(), |size| self.resize(size)).await;
             ended.map_err(|error| self.unable(format!("has lost the terminal: {error}")))
@@ -82,7 +82,7 @@ impl Machine {
     pub async fn console_interact(self: &Arc<Self>) -> Result<(), MachineError> {
         let mut user = User::terminal().map_err(|error| self.no_terminal(None, &error))?;
         let running = self.running()?;
-        let _loan = self.lend(&user);
+        let _attached = self.attach(&user);
         let lost = |error: io::Error| self.unable(format!("has lost the terminal: {error}"));
         let (_, mut position) = self.console().since(0);
         let work = async {
@@ -108,41 +108,41 @@ impl Machine {
         self.guard(&running, work).await
     }
 
-    fn lend(&self, user: &User) -> Option<Loan<'_>> {
-        user.has_keys().then(|| Loan::of(self))
+    fn attach(&self, user: &User) -> Option<Attached<'_>> {
+        user.has_keys().then(|| Attached::to(self))
     }
 
     fn no_terminal(&self, address: Option<&str>, error: &io::Error) -> MachineError {
         self.unable(match address {
             None => format!(
-                "cannot be given the terminal, for there is none ({error}): give an address that somebody listens at, such as tcp:localhost:5000"
+                "cannot be attached to the terminal, as there is none ({error}): give an address to connect to, such as tcp:localhost:5000"
             ),
             Some(address) => format!("cannot reach {address}: {error}"),
         })
     }
 }
 
-/// As long as it lives, the terminal is the machine's.
-struct Loan<'a>(&'a Machine);
+/// The terminal is attached to the machine until this is dropped.
+struct Attached<'a>(&'a Machine);
 
-impl<'a> Loan<'a> {
-    fn of(machine: &'a Machine) -> Self {
-        let loan = Self(machine);
-        loan.tell(true);
-        loan
+impl<'a> Attached<'a> {
+    fn to(machine: &'a Machine) -> Self {
+        let attached = Self(machine);
+        attached.emit(true);
+        attached
     }
 
-    fn tell(&self, lent: bool) {
-        self.0.surroundings.events.tell(Event::TerminalLent {
+    fn emit(&self, attached: bool) {
+        self.0.context.events.emit(Event::TerminalAttached {
             machine: self.0.name.clone(),
-            lent,
+            attached,
         });
     }
 }
 
-impl Drop for Loan<'_> {
+impl Drop for Attached<'_> {
     fn drop(&mut self) {
-        self.tell(false);
+        self.emit(false);
     }
 }
 

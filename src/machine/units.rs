@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commands::quote;
-use super::waits::{Asked, Manner};
+use super::waits::{PollOutcome, PollTrigger};
 use super::{Machine, MachineError, Overdue};
 use crate::event::{Details, UnitState};
 use crate::qemu::Expect;
@@ -21,7 +21,7 @@ pub(super) const FAILED: i32 = 70;
 pub(super) const INACTIVE: i32 = 71;
 
 impl Machine {
-    /// Runs systemctl, for the system or for a user's manager; gives its
+    /// Runs systemctl, for the system or for a user's manager; returns its
     /// status and output.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Machine {
         let (status, output) = self.systemctl(&query, user).await?;
         if status != 0 {
             return Err(MachineError::assertion(format!(
-                "systemctl cannot tell of the unit {unit} on {} (exit code {status})",
+                "systemctl cannot show the unit {unit} on {} (exit code {status})",
                 self.name()
             )));
         }
@@ -82,7 +82,7 @@ impl Machine {
         let (status, output) = self.systemctl(&query, user).await?;
         if status != 0 {
             return Err(MachineError::assertion(format!(
-                "systemctl cannot tell the property {property} of the unit {unit} on {} (exit code {status})",
+                "systemctl cannot show the property {property} of the unit {unit} on {} (exit code {status})",
                 self.name()
             )));
         }
@@ -110,15 +110,15 @@ impl Machine {
             .unwrap_or_default();
         let attempt = unit_attempt(unit, user);
         // A user's manager has a socket of its own.
-        let manner = match user {
-            None => Manner::Listening,
-            Some(_) => Manner::Asking,
+        let trigger = match user {
+            None => PollTrigger::UnitSignals,
+            Some(_) => PollTrigger::Interval,
         };
         self.step(format!("waiting for unit {unit}{for_user}"), async {
-            match Box::pin(self.ask(&attempt, manner, limit)).await? {
-                Asked::Reached(_) => Ok(()),
-                Asked::Hopeless(status, _) => Err(self.hopeless(unit, user, status).await),
-                Asked::Overdue(_) => Err(Overdue {
+            match Box::pin(self.poll(&attempt, trigger, limit)).await? {
+                PollOutcome::Reached(_) => Ok(()),
+                PollOutcome::Hopeless(status, _) => Err(self.hopeless(unit, user, status).await),
+                PollOutcome::Overdue(_) => Err(Overdue {
                     details: self.unit_details(unit, user).await,
                     ..self.overdue(&format!("unit {unit}{for_user}"), limit)
                 }

@@ -2,7 +2,7 @@
 //!
 //! A loop in the guest asks again for some time, and then reports: where others
 //! want the shell, after two seconds. Where the guest has nothing else to do it
-//! asks often; where it is busy, as at boot, the intervals grow, so that asking
+//! polls often; if it is busy, as at boot, the intervals grow, so that polling
 //! does not delay what is waited for.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::commands::{Setting, quote};
 use super::{Machine, MachineError, Overdue, signals};
 use crate::event::{CommandResult, Details};
-use crate::qemu::{Expect, NOT_YET, Outcome};
+use crate::qemu::{CommandOutcome, Expect, NOT_YET};
 
 /// How long a round in the guest lasts: one that cannot be ended for others
 /// that want the shell, and one that can.
@@ -37,24 +37,24 @@ pub enum SocketKind {
 
 /// How it is known when to ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum PollTrigger {
     /// Time has passed.
-    Asking,
+    Interval,
     /// systemd says that the attempt's unit has changed (see [`signals`]).
-    Listening,
+    UnitSignals,
 }
 
 /// How asking in the guest ended, and the last attempt.
 #[derive(Debug)]
-pub(super) enum Asked {
-    Reached(Outcome),
+pub(super) enum PollOutcome {
+    Reached(CommandOutcome),
     /// The attempt said by one of the statuses for it, 70 to 74, that it never will be.
-    Hopeless(i32, Outcome),
-    Overdue(Outcome),
+    Hopeless(i32, CommandOutcome),
+    Overdue(CommandOutcome),
 }
 
 impl Machine {
-    /// Waits until a command succeeds; gives its output.
+    /// Waits until a command succeeds; returns its output.
     ///
     /// # Errors
     /// When it does not within `limit`, and as for [`Machine::execute`].
@@ -67,7 +67,7 @@ impl Machine {
         let attempt = capturing(&self.dressed_line(command, setting).await?);
         let shown = setting.explain(command);
         self.wait_for(
-            &format!("`{shown}' to succeed"),
+            &format!("`{shown}` to succeed"),
             Some(&shown),
             &attempt,
             limit,
@@ -75,7 +75,7 @@ impl Machine {
         .await
     }
 
-    /// Waits until a command fails; gives its output.
+    /// Waits until a command fails; returns its output.
     ///
     /// # Errors
     /// When it does not within `limit`, and as for [`Machine::execute`].
@@ -88,7 +88,7 @@ impl Machine {
         let line = self.dressed_line(command, setting).await?;
         let attempt = format!("! {}", capturing(&line));
         let shown = setting.explain(command);
-        self.wait_for(&format!("`{shown}' to fail"), Some(&shown), &attempt, limit)
+        self.wait_for(&format!("`{shown}` to fail"), Some(&shown), &attempt, limit)
             .await
     }
 
@@ -176,7 +176,7 @@ impl Machine {
     }
 
     /// Waits until `attempt`, a line of bash that may set `o` to an output in
-    /// base64, is true; gives that output.
+    /// base64, is true; returns that output.
     pub(super) async fn wait_for(
         self: &Arc<Self>,
         what: &str,
@@ -184,15 +184,17 @@ impl Machine {
         attempt: &str,
         limit: Duration,
     ) -> Result<String, MachineError> {
-        let asked = self
+        let polled = self
             .step(
                 format!("waiting for {what}"),
-                Box::pin(self.ask(attempt, Manner::Asking, limit)),
+                Box::pin(self.poll(attempt, PollTrigger::Interval, limit)),
             )
             .await?;
-        match asked {
-            Asked::Reached(outcome) => Ok(String::from_utf8_lossy(&outcome.output).into_owned()),
-            Asked::Hopeless(_, outcome) | Asked::Overdue(outcome) => Err(Overdue {
+        match polled {
+            PollOutcome::Reached(outcome) => {
+                Ok(String::from_utf8_lossy(&outcome.output).into_owned())
+            }
+            PollOutcome::Hopeless(_, outcome) | PollOutcome::Overdue(outcome) => Err(Overdue {
                 details: last_attempt(command, &outcome),
                 ..self.overdue(what, limit)
             }
@@ -202,31 +204,31 @@ impl Machine {
 
     /// Asks in the guest, round after round, until `attempt` is true, says
     /// that it never will be, or the time is over.
-    pub(super) async fn ask(
+    pub(super) async fn poll(
         self: &Arc<Self>,
         attempt: &str,
-        manner: Manner,
+        trigger: PollTrigger,
         limit: Duration,
-    ) -> Result<Asked, MachineError> {
+    ) -> Result<PollOutcome, MachineError> {
         let begin = Instant::now();
         let mut pause = FIRST_PAUSE_MS;
         loop {
             let left = limit.saturating_sub(begin.elapsed());
             let round = left.min(self.longest_round().await?);
-            let script = match manner {
-                Manner::Asking => round_script(attempt, pause, round),
-                Manner::Listening => rounds(attempt, &signals::listen(), round),
+            let script = match trigger {
+                PollTrigger::Interval => round_script(attempt, pause, round),
+                PollTrigger::UnitSignals => rounds(attempt, &signals::listen(), round),
             };
             pause = LATER_PAUSE_MS;
             let outcome = self
                 .execute(&script, Expect::Answer, Some(left + ATTEMPT_GRACE))
                 .await?;
             match outcome.status {
-                Some(0) => return Ok(Asked::Reached(outcome)),
-                // 124: `timeout' ended an attempt that hung.
+                Some(0) => return Ok(PollOutcome::Reached(outcome)),
+                // 124: `timeout` ended an attempt that hung.
                 Some(NOT_YET | 124) if begin.elapsed() < limit => {}
-                Some(NOT_YET | 124) => return Ok(Asked::Overdue(outcome)),
-                status => return Ok(Asked::Hopeless(status.unwrap_or_default(), outcome)),
+                Some(NOT_YET | 124) => return Ok(PollOutcome::Overdue(outcome)),
+                status => return Ok(PollOutcome::Hopeless(status.unwrap_or_default(), outcome)),
             }
         }
     }
@@ -259,7 +261,7 @@ fn round_script(attempt: &str, first_pause: u32, round: Duration) -> String {
 fn rounds(attempt: &str, pause: &str, round: Duration) -> String {
     let round = round.as_secs();
     // A pipe on which nothing comes serves for rests: to start a process, as
-    // `sleep' is, may take longer than the rest.
+    // `sleep` is, may take longer than the rest.
     format!(
         "set +eu; answer=$1; o=; exec {{never}}<> <(:); \
          end() {{ echo \"$1 $o\" > \"$answer\"; exit; }}; \
@@ -295,7 +297,7 @@ pub(super) fn device(address: &str, port: u16) -> String {
 }
 
 /// What the last attempt printed, for the report; its errors are on the console.
-fn last_attempt(command: Option<&str>, outcome: &Outcome) -> Details {
+fn last_attempt(command: Option<&str>, outcome: &CommandOutcome) -> Details {
     let result = command.map(|command| CommandResult {
         command: command.to_owned(),
         status: None,

@@ -30,7 +30,7 @@ pub type Faults = mpsc::UnboundedSender<NetworkFault>;
 /// Reports a fault of a connection to a network.
 fn report(faults: &Faults, network: u32, connection: &UnixStream, reason: &dyn std::fmt::Display) {
     let peer = connection.peer_cred().ok();
-    // Nobody hears it once the test is over.
+    // There is no receiver once the test is over.
     let _ = faults.send(NetworkFault {
         network,
         pid: peer.and_then(|peer| peer.pid()),

@@ -20,22 +20,22 @@ const MOST_ADDRESSES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 type Address = [u8; 6];
 
 /// A frame from destination address to the end of its payload.
-pub type Frame = Arc<[u8]>;
+pub type EthernetFrame = Arc<[u8]>;
 
 /// Clones are the same switch.
 #[derive(Debug, Clone, Default)]
 pub struct Switch {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<SwitchTable>>,
 }
 
 #[derive(Debug)]
-struct State {
-    ports: HashMap<u64, mpsc::Sender<Frame>>,
+struct SwitchTable {
+    ports: HashMap<u64, mpsc::Sender<EthernetFrame>>,
     addresses: LruCache<Address, u64>,
     next_port: u64,
 }
 
-impl Default for State {
+impl Default for SwitchTable {
     fn default() -> Self {
         Self {
             ports: HashMap::new(),
@@ -55,7 +55,7 @@ pub struct Port {
 impl Switch {
     /// A new port, and the frames that leave the switch through it.
     #[must_use]
-    pub fn plug_in(&self) -> (Port, mpsc::Receiver<Frame>) {
+    pub fn plug_in(&self) -> (Port, mpsc::Receiver<EthernetFrame>) {
         let (sender, receiver) = mpsc::channel(QUEUE_FRAMES);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let number = state.next_port;
@@ -84,7 +84,7 @@ impl Port {
         if !is_group(source) {
             state.addresses.put(source, self.number);
         }
-        let frame: Frame = frame.into();
+        let frame: EthernetFrame = frame.into();
         let known = state
             .addresses
             .peek(&destination)

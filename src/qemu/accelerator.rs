@@ -48,7 +48,7 @@ impl AcceleratorChoice {
                     .any(|flag| flag == "vmx" || flag == "svm")
             });
         let reason = if !virtualises && !modules {
-            Some("the processor offers no virtualisation")
+            Some("no KVM on this host")
         } else if !device {
             Some("/dev/kvm cannot be opened")
         } else {
@@ -66,7 +66,7 @@ impl AcceleratorChoice {
 }
 
 impl Accelerator {
-    /// By how much longer things may take than on a processor's own virtualisation.
+    /// The factor for default timeouts, compared with KVM.
     #[must_use]
     pub fn slowness(self) -> f64 {
         match self {
@@ -79,8 +79,8 @@ impl Accelerator {
 impl fmt::Display for Accelerator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
         })
     }
 }

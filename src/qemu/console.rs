@@ -9,7 +9,7 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
-use super::Health;
+use super::FailureWatch;
 use crate::event::{Event, Events, Level};
 
 /// A longer line becomes several events.
@@ -17,18 +17,18 @@ const MAX_LINE_BYTES: usize = 16 * 1024;
 
 /// How much of a console stays in memory, and how much more there may be
 /// before the rest is dropped.
-const KEPT_BYTES: usize = if cfg!(test) { 64 << 10 } else { 16 << 20 };
-const SURPLUS_BYTES: usize = KEPT_BYTES / 4;
+const RETAINED_BYTES: usize = if cfg!(test) { 64 << 10 } else { 16 << 20 };
+const SURPLUS_BYTES: usize = RETAINED_BYTES / 4;
 
 /// What is in memory of a console.
 #[derive(Debug, Default)]
-struct Kept {
+struct Retained {
     text: String,
     /// How many bytes came before it.
     dropped: usize,
 }
 
-impl Kept {
+impl Retained {
     fn end(&self) -> usize {
         self.dropped + self.text.len()
     }
@@ -40,19 +40,19 @@ impl Kept {
 pub struct Console {
     machine: String,
     events: Events,
-    health: Health,
-    kept: Arc<Mutex<Kept>>,
+    failure_watch: FailureWatch,
+    retained: Arc<Mutex<Retained>>,
     length: Arc<watch::Sender<usize>>,
 }
 
 impl Console {
     #[must_use]
-    pub fn new(machine: &str, events: Events, health: Health) -> Self {
+    pub fn new(machine: &str, events: Events, failure_watch: FailureWatch) -> Self {
         Self {
             machine: machine.to_owned(),
             events,
-            health,
-            kept: Arc::default(),
+            failure_watch,
+            retained: Arc::default(),
             length: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -79,7 +79,7 @@ impl Console {
             self.append(bytes);
             for byte in bytes {
                 if *byte == b'\n' || line.len() == MAX_LINE_BYTES {
-                    self.tell(&line);
+                    self.emit(&line);
                     line.clear();
                 }
                 if *byte != b'\n' {
@@ -90,7 +90,7 @@ impl Console {
             self.events.ready().await;
         }
         if !line.is_empty() {
-            self.tell(&line);
+            self.emit(&line);
         }
     }
 
@@ -112,11 +112,11 @@ impl Console {
     /// Everything in memory from `position` on, and the position of its end.
     #[must_use]
     pub fn since(&self, position: usize) -> (String, usize) {
-        let kept = self.kept();
-        let from = kept
+        let retained = self.retained();
+        let from = retained
             .text
-            .floor_char_boundary(position.saturating_sub(kept.dropped));
-        (kept.text[from..].to_owned(), kept.end())
+            .floor_char_boundary(position.saturating_sub(retained.dropped));
+        (retained.text[from..].to_owned(), retained.end())
     }
 
     /// Ends when the console is longer than `position` bytes.
@@ -129,8 +129,8 @@ impl Console {
     /// The last lines, at most `count`.
     #[must_use]
     pub fn tail(&self, count: usize) -> Vec<String> {
-        let kept = self.kept();
-        let lines = kept.text.lines().rev().map(str::trim_end);
+        let retained = self.retained();
+        let lines = retained.text.lines().rev().map(str::trim_end);
         let mut tail: Vec<String> = lines
             .filter(|line| !line.is_empty())
             .take(count)
@@ -143,47 +143,47 @@ impl Console {
     /// The last line that holds `part`, from there on.
     #[must_use]
     pub fn last_line_with(&self, part: &str) -> Option<String> {
-        let kept = self.kept();
-        kept.text.lines().rev().find_map(|line| {
+        let retained = self.retained();
+        retained.text.lines().rev().find_map(|line| {
             line.find(part)
                 .map(|from| line[from..].trim_end().to_owned())
         })
     }
 
     fn append(&self, bytes: &[u8]) {
-        let mut kept = self.kept();
-        kept.text.push_str(&String::from_utf8_lossy(bytes));
-        let is_first = kept.dropped == 0;
-        let is_long = kept.text.len() > KEPT_BYTES + SURPLUS_BYTES;
+        let mut retained = self.retained();
+        retained.text.push_str(&String::from_utf8_lossy(bytes));
+        let is_first = retained.dropped == 0;
+        let is_long = retained.text.len() > RETAINED_BYTES + SURPLUS_BYTES;
         if is_long {
-            let surplus = kept.text.len() - KEPT_BYTES;
-            let surplus = kept.text.floor_char_boundary(surplus);
-            kept.text.drain(..surplus);
-            kept.dropped += surplus;
+            let surplus = retained.text.len() - RETAINED_BYTES;
+            let surplus = retained.text.floor_char_boundary(surplus);
+            retained.text.drain(..surplus);
+            retained.dropped += surplus;
         }
-        let length = kept.end();
-        drop(kept);
+        let length = retained.end();
+        drop(retained);
         self.length.send_replace(length);
         if is_long && is_first {
-            self.events.tell(Event::Note {
+            self.events.emit(Event::Note {
                 machine: Some(self.machine.clone()),
                 level: Level::Warning,
                 text: format!(
                     "the console is long: the script sees its last {} MiB, the file has all of it",
-                    KEPT_BYTES >> 20
+                    RETAINED_BYTES >> 20
                 ),
             });
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn retained(&self) -> MutexGuard<'_, Retained> {
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, line: &[u8]) {
+    fn emit(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
-        self.health.look_at(&self.machine, &line);
-        self.events.tell(Event::Console {
+        self.failure_watch.look_at(&self.machine, &line);
+        self.events.emit(Event::Console {
             machine: self.machine.clone(),
             line: line.trim_end_matches('\r').to_owned(),
         });
@@ -193,7 +193,7 @@ impl Console {
     fn written<T>(&self, path: &Path, result: io::Result<T>) -> Option<T> {
         result
             .inspect_err(|error| {
-                self.events.tell(Event::OutputLost {
+                self.events.emit(Event::OutputLost {
                     path: path.to_owned(),
                     reason: error.to_string(),
                 });
@@ -221,13 +221,16 @@ async fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::event::{Message, Record};
-    use crate::qemu::Alarm;
+    use crate::qemu::FaultReporter;
 
     fn console() -> (Console, std::sync::mpsc::Receiver<Message>) {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let (alarm, _) = tokio::sync::mpsc::unbounded_channel();
-        let health = Health::new("", Alarm(alarm));
-        (Console::new("m", Events::new(sender), health), receiver)
+        let (faults, _) = tokio::sync::mpsc::unbounded_channel();
+        let failure_watch = FailureWatch::new("", FaultReporter(faults));
+        (
+            Console::new("m", Events::new(sender), failure_watch),
+            receiver,
+        )
     }
 
     #[tokio::test]
@@ -258,7 +261,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("console.log");
         let (console, receiver) = console();
-        // Somebody reads the events.
+        // A receiver reads the events.
         let waiting = console.events.waiting();
         let reader = std::thread::spawn(move || {
             let mut notes = 0;
@@ -268,13 +271,13 @@ mod tests {
             }
             notes
         });
-        let bytes = vec![b'A'; 3 * KEPT_BYTES];
+        let bytes = vec![b'A'; 3 * RETAINED_BYTES];
         console.follow(&bytes[..], &file).await;
         console.follow(&b"\nthe end"[..], &file).await;
         let length = bytes.len() + 8;
         assert_eq!(std::fs::metadata(&file).unwrap().len(), length as u64);
         let (text, end) = console.since(0);
-        assert!(text.len() <= KEPT_BYTES + SURPLUS_BYTES && end == length);
+        assert!(text.len() <= RETAINED_BYTES + SURPLUS_BYTES && end == length);
         assert_eq!(console.since(length - 3).0, "end");
         assert_eq!(console.tail(1), ["the end"]);
         console.events.end();

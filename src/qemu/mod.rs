@@ -2,7 +2,7 @@
 
 mod accelerator;
 mod console;
-mod health;
+mod failure_watch;
 mod process;
 mod protocol;
 mod qmp;
@@ -10,11 +10,11 @@ mod shell;
 
 pub use accelerator::{Accelerator, AcceleratorChoice};
 pub use console::Console;
-pub use health::{Alarm, Health, Sickness, Trouble};
+pub use failure_watch::{FailureWatch, FaultReporter, MachineFailure, MachineFault};
 pub use process::{Exit, Launch, PATIENCE, Process, ProcessError};
 pub use protocol::Protocol;
 pub use qmp::{Key, Link, Qmp, QmpError};
 pub use shell::{
-    Expect, GuestSide, NOT_YET, Outcome, Shell, ShellError, ShellSockets, TERMINAL_DEVICE,
+    CommandOutcome, Expect, GuestSide, NOT_YET, Shell, ShellError, ShellSockets, TERMINAL_DEVICE,
     TERMINAL_SOCKET,
 };

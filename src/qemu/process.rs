@@ -49,7 +49,7 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Whether somebody wanted it: this program, or the guest by powering off.
+    /// Whether Snowglobe has ended it, or the guest by powering off.
     #[must_use]
     pub fn wanted(&self) -> bool {
         self.killed || self.status == "exit status: 0"
@@ -77,7 +77,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the run script; gives the process and its serial console.
+    /// Starts the run script; returns the process and its serial console.
     ///
     /// Must run on a thread of the runtime: the kernel ends the machine when
     /// the thread that started it ends.
@@ -122,7 +122,7 @@ impl Process {
         self.pid
     }
 
-    /// How it ended, where it has.
+    /// How it ended, if it has.
     #[must_use]
     pub fn exit(&self) -> Option<Exit> {
         self.exit.borrow().clone()

@@ -44,13 +44,13 @@ impl Protocol {
         Ok(protocol)
     }
 
-    /// Runs a command; gives QEMU's whole answer.
+    /// Runs a command; returns QEMU's whole answer.
     ///
     /// # Errors
     /// When QEMU refuses or is gone.
     pub async fn send(&self, command: &str, arguments: &Value) -> Result<Value, QmpError> {
         let mut conversation = self.conversation.lock().await;
-        // What somebody has stopped waiting for.
+        // Replies to callers that have stopped waiting.
         while conversation.replies.try_recv().is_ok() {}
         let mut request = json!({ "execute": command });
         if arguments.as_object().is_some_and(|map| !map.is_empty()) {

@@ -27,12 +27,12 @@ const LONGEST_DOWNTIME_MS: u64 = 2_000_000;
 pub enum QmpError {
     #[error("QEMU's monitor cannot be reached: {0}")]
     Connect(io::Error),
-    #[error("QEMU's monitor refused `{command}': {source}")]
+    #[error("QEMU's monitor refused `{command}`: {source}")]
     Refused {
         command: String,
         source: qapi::ExecuteError,
     },
-    #[error("QEMU's monitor refused `{command}': {reason}")]
+    #[error("QEMU's monitor refused `{command}`: {reason}")]
     Answer { command: String, reason: String },
     #[error("QEMU's monitor is gone")]
     Gone,
@@ -87,7 +87,7 @@ impl Qmp {
         })
     }
 
-    /// Runs a command of the human monitor; gives what it prints.
+    /// Runs a command of the human monitor; returns what it prints.
     ///
     /// # Errors
     /// When QEMU is gone.

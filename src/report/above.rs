@@ -1,4 +1,4 @@
-//! Lines that appear while somebody types: above the line that is being typed.
+//! Prints lines above a prompt while the user types.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -13,13 +13,13 @@ pub struct Above(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<PromptState>,
     reached: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    /// Prints a line above what is being typed, as long as somebody may type.
+struct PromptState {
+    /// Prints a line above what is being typed, while there is a prompt.
     print: Option<Box<Print>>,
     /// How many prompts the display has heard of; None where no display
     /// looks after what is typed.
@@ -42,11 +42,11 @@ impl Above {
     /// Waits until everything is shown that came before the prompt of this
     /// number, from 1, but no longer than `limit`.
     pub fn wait_for_prompt(&self, number: u64, limit: Duration) {
-        let waits = |state: &mut State| state.prompts.is_some_and(|prompts| prompts < number);
+        let waits = |state: &mut PromptState| state.prompts.is_some_and(|prompts| prompts < number);
         let _shown = self.0.reached.wait_timeout_while(self.lock(), limit, waits);
     }
 
-    /// A display shows its lines here, and tells of each prompt that it reaches.
+    /// A display shows its lines here, and reports each prompt that it reaches.
     pub(super) fn attend(&self) {
         self.lock().prompts = Some(0);
     }
@@ -63,13 +63,13 @@ impl Above {
         match &self.lock().print {
             Some(print) => print(line),
             None => {
-                // The run goes on if nobody reads its output any more.
+                // A closed stdout is ignored.
                 let _ = writeln!(io::stdout(), "{line}");
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PromptState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

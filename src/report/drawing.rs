@@ -9,8 +9,8 @@ const LONGEST_LINE: usize = 400;
 
 /// What is said of an excerpt.
 #[derive(Debug, Clone, Copy)]
-pub struct Remark<'a> {
-    pub kind: Kind,
+pub struct Annotation<'a> {
+    pub kind: AnnotationKind,
     /// Above the excerpt.
     pub headline: &'a str,
     /// Under the marked part.
@@ -19,7 +19,7 @@ pub struct Remark<'a> {
 
 /// How grave it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum AnnotationKind {
     Error,
     Warning,
     Note,
@@ -56,18 +56,18 @@ impl Colours {
 
 /// The excerpt as text; it ends with a newline.
 #[must_use]
-pub fn draw(excerpt: &Excerpt, remark: &Remark<'_>, colours: Colours) -> String {
-    let (word, colour) = match remark.kind {
-        Kind::Error => ("error", Color::Red),
-        Kind::Warning => ("warning", Color::Yellow),
-        Kind::Note => ("note", Color::Cyan),
+pub fn draw(excerpt: &Excerpt, annotation: &Annotation<'_>, colours: Colours) -> String {
+    let (word, colour) = match annotation.kind {
+        AnnotationKind::Error => ("error", Color::Red),
+        AnnotationKind::Warning => ("warning", Color::Yellow),
+        AnnotationKind::Note => ("note", Color::Cyan),
     };
     let name = excerpt.file.as_ref().map_or_else(
         || "the test's script".to_owned(),
         |file| file.display().to_string(),
     );
     if excerpt.lines.iter().any(|line| line.len() > LONGEST_LINE) {
-        return tell(excerpt, remark, &name, word);
+        return shorten(excerpt, annotation, &name, word);
     }
     // Empty lines before it, so that lines have their own numbers everywhere.
     let before = excerpt.first_line.saturating_sub(1);
@@ -80,10 +80,10 @@ pub fn draw(excerpt: &Excerpt, remark: &Remark<'_>, colours: Colours) -> String 
         .with_index_type(IndexType::Byte);
     let label = Label::new(span.clone())
         .with_color(colour)
-        .with_message(remark.label);
+        .with_message(annotation.label);
     let report = Report::build(ReportKind::Custom(word, colour), span)
         .with_config(config)
-        .with_message(remark.headline)
+        .with_message(annotation.headline)
         .with_label(label);
     let mut drawn = Vec::new();
     // A Vec takes whatever is written.
@@ -101,8 +101,8 @@ pub fn draw(excerpt: &Excerpt, remark: &Remark<'_>, colours: Colours) -> String 
     lines.join("\n") + "\n"
 }
 
-/// An excerpt of lines that no screen takes: what is meant, and where it is.
-fn tell(excerpt: &Excerpt, remark: &Remark<'_>, name: &str, word: &str) -> String {
+/// An excerpt of lines that are too long to draw: what is meant, and its place.
+fn shorten(excerpt: &Excerpt, annotation: &Annotation<'_>, name: &str, word: &str) -> String {
     let Position { line, column } = excerpt.start;
     let text = excerpt.lines.get(line.saturating_sub(excerpt.first_line));
     let meant = text
@@ -112,7 +112,7 @@ fn tell(excerpt: &Excerpt, remark: &Remark<'_>, name: &str, word: &str) -> Strin
     let shown: String = meant.take(LONGEST_LINE / 4).collect();
     format!(
         "{word}: {}\n  at {name}:{line}:{column}: {shown}…\n  {}\n",
-        remark.headline, remark.label
+        annotation.headline, annotation.label
     )
 }
 
@@ -152,12 +152,12 @@ mod tests {
             first_line: 1,
             lines: vec!["ab".repeat(1000)],
         };
-        let remark = Remark {
-            kind: Kind::Warning,
+        let annotation = Annotation {
+            kind: AnnotationKind::Warning,
             headline: "odd",
             label: "here",
         };
-        let drawn = draw(&excerpt, &remark, Colours::Off);
+        let drawn = draw(&excerpt, &annotation, Colours::Off);
         let expected = format!(
             "warning: odd\n  at the test's script:1:1001: {}…\n  here\n",
             "ab".repeat(50)
@@ -180,12 +180,12 @@ mod tests {
             first_line: 11,
             lines: vec!["  testScript = ''".into(), "    é ab()".into()],
         };
-        let remark = Remark {
-            kind: Kind::Error,
+        let annotation = Annotation {
+            kind: AnnotationKind::Error,
             headline: "wrong",
             label: "here",
         };
-        let drawn = draw(&excerpt, &remark, Colours::Off);
+        let drawn = draw(&excerpt, &annotation, Colours::Off);
         assert_eq!(
             drawn,
             "error: wrong\n    ╭─[ t.nix:12:7 ]\n    │\n 12 │     é ab()\n    │       ─┬\n    │        ╰── here\n────╯\n"

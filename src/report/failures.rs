@@ -2,10 +2,10 @@
 
 use console::style;
 
-use super::drawing::{Colours, Kind, Remark, draw};
+use super::drawing::{Annotation, AnnotationKind, Colours, draw};
 use crate::event::{CommandResult, ConsoleTail, Failure, Frame, UnitState};
 
-/// How many calls at the begin and at the end of a long chain are shown.
+/// How many calls at the start and at the end of a long chain are shown.
 const SHOWN_CALLS: usize = 8;
 
 /// The report of a failure, line by line.
@@ -21,13 +21,13 @@ pub fn explain(failure: &Failure) -> Vec<String> {
     };
     match &failure.statement {
         Some(statement) => {
-            let remark = Remark {
-                kind: Kind::Error,
+            let annotation = Annotation {
+                kind: AnnotationKind::Error,
                 headline: &what,
                 label: "failed here",
             };
             lines.extend(
-                draw(statement, &remark, Colours::of_stdout())
+                draw(statement, &annotation, Colours::of_stdout())
                     .lines()
                     .map(str::to_owned),
             );
@@ -60,7 +60,7 @@ pub fn explain(failure: &Failure) -> Vec<String> {
         lines.push(title(&format!("the console of {machine} ends:")));
         lines.extend(indented(&tail.join("\n")));
     }
-    // The outermost is the statement itself where there is no other.
+    // The outermost is the statement itself if there is no other.
     if failure.traceback.len() > 1 {
         lines.push(title("called from:"));
         lines.extend(calls(&failure.traceback));

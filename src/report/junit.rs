@@ -10,7 +10,7 @@ use crate::event::{Failure, Verdict};
 
 /// A finished subtest.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Subtest {
+pub struct SubtestCase {
     pub name: String,
     pub duration_s: f64,
     pub failure: Option<Failure>,
@@ -25,7 +25,7 @@ pub struct Whole<'a> {
 }
 
 /// The text of the file. Without a `whole` it says that the run did not finish.
-pub fn document(test: &str, subtests: &[Subtest], whole: Option<&Whole<'_>>) -> String {
+pub fn document(test: &str, subtests: &[SubtestCase], whole: Option<&Whole<'_>>) -> String {
     let mut suite = TestSuite::new(test);
     for subtest in subtests {
         let status = match &subtest.failure {
@@ -62,13 +62,13 @@ fn status(whole: &Whole<'_>) -> TestCaseStatus {
     match whole.verdict {
         Verdict::Passed => TestCaseStatus::success(),
         Verdict::Failed => failed(NonSuccessKind::Failure, failure),
-        Verdict::Broken => failed(NonSuccessKind::Error, failure),
+        Verdict::Error => failed(NonSuccessKind::Error, failure),
         Verdict::Interrupted => unsuccessful(
             NonSuccessKind::Error,
             "interrupted",
             "the run was interrupted",
         ),
-        Verdict::Left => TestCaseStatus::skipped(),
+        Verdict::SessionClosed => TestCaseStatus::skipped(),
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_failed_subtest_is_a_failure_of_its_own() {
-        let subtest = Subtest {
+        let subtest = SubtestCase {
             name: "login".to_owned(),
             duration_s: 1.5,
             failure: Some(Failure {

@@ -6,7 +6,7 @@ use super::View;
 use super::failures::explain;
 use crate::event::{Event, Level, Restored, Subtest, Verdict};
 
-/// The lines for an event, none where it is not worth one.
+/// The lines for an event; many events have none.
 pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
     let everything = view.shows_everything();
     match event {
@@ -21,11 +21,11 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             test,
             nodes,
             accelerator,
-            timeout_scale,
+            timeout_factor,
         } => {
-            let scale = scale(*timeout_scale);
+            let scale = scale(*timeout_factor);
             vec![format!(
-                "{} {} with {} ({accelerator}{scale})",
+                "{} {} on {} ({accelerator}{scale})",
                 style("running").bold(),
                 test,
                 nodes.join(", ")
@@ -54,10 +54,10 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             level,
             text,
         } => vec![note(machine.as_deref(), *level, text)],
-        Event::TerminalLent {
+        Event::TerminalAttached {
             machine,
-            lent: true,
-        } => vec![on(machine, "has the terminal (Ctrl-] leaves)")],
+            attached: true,
+        } => vec![on(machine, "terminal attached (Ctrl-] detaches)")],
         Event::SubtestStarted { name } => {
             vec![format!("{} {name}", style("subtest:").bold())]
         }
@@ -83,9 +83,9 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             cold,
         } => vec![verified(*from_checkpoint, *cold)],
         Event::Watching { files } => vec![format!(
-            "watching {files} files: the next change runs it again (Ctrl-C ends)"
+            "watching {files} files: a change runs the tests again (Ctrl-C to stop)"
         )],
-        Event::Changed => vec!["something has changed: once more".to_owned()],
+        Event::Changed => vec!["a file has changed: running again".to_owned()],
         Event::FileSaved { path } => vec![format!("saved {}", path.display())],
         Event::TestFinished { .. } => finished(event),
         _ => Vec::new(),
@@ -145,19 +145,19 @@ fn verified(from_checkpoint: Verdict, cold: Verdict) -> String {
 #[must_use]
 pub fn word(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Left => "left",
+        Verdict::SessionClosed => "session closed",
         Verdict::Passed => "passed",
         Verdict::Failed => "failed",
-        Verdict::Broken => "broken",
+        Verdict::Error => "error",
         Verdict::Interrupted => "interrupted",
     }
 }
 
 fn look(verdict: Verdict) -> Style {
     match verdict {
-        Verdict::Left => Style::new(),
+        Verdict::SessionClosed => Style::new(),
         Verdict::Passed => Style::new().green(),
-        Verdict::Failed | Verdict::Broken => Style::new().red(),
+        Verdict::Failed | Verdict::Error => Style::new().red(),
         Verdict::Interrupted => Style::new().yellow(),
     }
 }
@@ -192,12 +192,12 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
-/// By how much deadlines grow, where they do.
+/// The timeout factor, unless it is 1.
 fn scale(factor: f64) -> String {
     if (factor - 1.0).abs() < f64::EPSILON {
         String::new()
     } else {
-        format!("; deadlines that the script does not give: times {factor}")
+        format!(", default timeouts ×{factor}")
     }
 }
 
@@ -213,7 +213,7 @@ fn on(machine: &str, text: &str) -> String {
     format!("{} {text}", style(format!("{machine}:")).cyan())
 }
 
-/// How long each subtest took, where there are any.
+/// How long each subtest took.
 fn durations(subtests: &[Subtest]) -> Vec<String> {
     if subtests.is_empty() {
         return Vec::new();

@@ -24,12 +24,12 @@ use std::thread::{self, JoinHandle};
 use crate::event::{Event, Events, Level, Message, Record};
 
 pub use above::Above;
-pub use drawing::{Colours, Kind, Remark, draw};
+pub use drawing::{Annotation, AnnotationKind, Colours, draw};
 pub use json::JsonDisplay;
 pub use lines::{age, word};
 pub use output::Output;
 pub use output_error::OutputError;
-pub use plain::{PlainDisplay, Reader, VERDICT_MARK};
+pub use plain::{LogReader, PlainDisplay, VERDICT_MARK};
 pub use sanitise::sanitise;
 pub use terminal::TerminalDisplay;
 
@@ -169,7 +169,7 @@ impl Showing {
         self.0.is_finished()
     }
 
-    /// Waits until all is shown, for as long as somebody reads it.
+    /// Waits until all is shown, unless its reader has gone.
     ///
     /// # Errors
     /// When it could not be written.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Report;
 use super::json::json_line;
-use super::junit::{Subtest, Whole, document};
+use super::junit::{SubtestCase, Whole, document};
 use super::output_error::OutputError;
 use super::tag::{Occupancy, Tag};
 use crate::event::{Event, Failure, Record};
@@ -24,7 +24,7 @@ pub struct Output {
     events: File,
     /// Up to here the events are whole lines.
     events_bytes: u64,
-    subtests: Vec<Subtest>,
+    subtests: Vec<SubtestCase>,
     /// The first file that could not be written, and why.
     lost: Option<(PathBuf, String)>,
     tag: Tag,
@@ -145,7 +145,7 @@ impl Output {
                 duration_s,
                 failure,
             } => {
-                self.subtests.push(Subtest {
+                self.subtests.push(SubtestCase {
                     name: name.clone(),
                     duration_s: *duration_s,
                     failure: failure.as_deref().cloned(),

@@ -11,7 +11,7 @@ pub enum OutputError {
     #[error("the output folder {path} cannot be written: {source}; choose another with -o")]
     Unwritable { path: PathBuf, source: io::Error },
     #[error(
-        "the output folder {folder} holds {foreign}, which no run of Snowglobe has written: choose another folder with -o, or move the file away"
+        "the output folder {folder} holds {foreign}, which Snowglobe has not listed as its own (a killed run does not list files that its script wrote itself): choose another folder with -o, or move the file away"
     )]
     Foreign { folder: PathBuf, foreign: PathBuf },
     #[error(

@@ -13,7 +13,7 @@ pub const VERDICT_MARK: &str = "@snowglobe ";
 
 /// Who reads the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reader {
+pub enum LogReader {
     Person,
     /// Nix keeps them as the log of a build, and Snowglobe finds the verdict
     /// there: see [`VERDICT_MARK`].
@@ -24,7 +24,7 @@ pub enum Reader {
 #[derive(Debug)]
 pub struct PlainDisplay {
     view: View,
-    reader: Reader,
+    reader: LogReader,
     done: u64,
     expected: u64,
     stdout: Stdout,
@@ -32,7 +32,7 @@ pub struct PlainDisplay {
 
 impl PlainDisplay {
     #[must_use]
-    pub fn new(detail: Detail, reader: Reader) -> Self {
+    pub fn new(detail: Detail, reader: LogReader) -> Self {
         Self {
             view: View::new(detail),
             reader,
@@ -48,7 +48,7 @@ impl PlainDisplay {
             text.push_str(&sanitise(line, Colours::of_stdout()));
             text.push('\n');
         }
-        if self.reader == Reader::BuildLog {
+        if self.reader == LogReader::BuildLog {
             text = without_marks(&text);
         }
         self.stdout.print(text.as_bytes());
@@ -57,7 +57,7 @@ impl PlainDisplay {
     fn print_verdict(&mut self, record: &Record) {
         let is_end = matches!(record.event, Event::TestFinished { .. });
         if is_end
-            && self.reader == Reader::BuildLog
+            && self.reader == LogReader::BuildLog
             && let Ok(line) = json_line(record)
         {
             self.stdout
@@ -67,7 +67,7 @@ impl PlainDisplay {
 }
 
 /// Whether it is the script or the manifest, which each edit makes anew: texts
-/// that nobody waits for.
+/// that no user waits for.
 fn is_bookkeeping(derivation: &str) -> bool {
     let name = short_name(derivation);
     ["test-script-", "test-manifest-"]

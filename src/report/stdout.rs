@@ -1,4 +1,4 @@
-//! Standard output, for as long as somebody reads it.
+//! Standard output, whose reader may leave early.
 
 use std::io::{self, Write};
 
@@ -20,7 +20,7 @@ impl Stdout {
         }
     }
 
-    /// Whether everything was written, or nobody wanted to read it.
+    /// Whether everything was written, or the reader has gone.
     ///
     /// # Errors
     /// The first write that failed.

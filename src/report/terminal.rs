@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_millis(120);
 pub struct TerminalDisplay {
     view: View,
     above: Above,
-    /// Bars and what somebody types would be in each other's way.
+    /// Progress bars would disturb the prompt.
     prompting: bool,
     bars: MultiProgress,
     build: Option<ProgressBar>,
@@ -122,7 +122,7 @@ impl TerminalDisplay {
                     self.bars.remove(&bar);
                 }
             }
-            Event::TerminalLent { lent, .. } => self.bars.set_draw_target(if *lent {
+            Event::TerminalAttached { attached, .. } => self.bars.set_draw_target(if *attached {
                 ProgressDrawTarget::hidden()
             } else {
                 ProgressDrawTarget::stderr()

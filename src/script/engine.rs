@@ -1,4 +1,4 @@
-//! Runs a script: an interpreter on a thread of its own, with the words in it.
+//! Runs a script: an interpreter with the test API, on its own thread.
 
 use std::process;
 use std::sync::Arc;
@@ -21,49 +21,49 @@ use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use super::alarms::Alarms;
+use super::cancellation::Cancellations;
 use super::failure::describe;
 use super::host::Host;
 use super::interrupt::Interrupter;
-use super::native::{PythonPackages, State, install, is_prelude_exception};
+use super::native::{EngineState, PythonPackages, install, is_api_exception};
 use super::prompt::{converse, remember_terminal};
 use super::selection::{holders, make_skippable};
 use super::sources::SCRIPT_NAME;
 use super::values::to_json;
 use crate::event::{Event, Failure};
-use crate::language::Words;
-use crate::origin::Origin;
+use crate::language::ApiModule;
 use crate::report::Above;
+use crate::source_map::SourceMap;
 
 /// Python's recursion is the stack's here: room for deep ones.
 const STACK_BYTES: usize = 256 << 20;
 
 /// Who says what is done.
 #[derive(Debug, Clone, Default)]
-pub enum Manner {
+pub enum RunMode {
     #[default]
     Script,
     /// A script that is no test: its end is no verdict.
-    Errand,
-    /// The script, and somebody at a prompt where it has failed.
+    OneShot,
+    /// The script, and a prompt if it fails.
     PromptOnFailure(Above),
-    /// Somebody at a prompt, who can run the script.
+    /// A prompt, where the user can run the script.
     Prompt(Above),
-    /// The script, and where it has failed a shell on a machine.
+    /// The script, and a shell on a machine if it fails.
     ShellOnFailure,
 }
 
 /// A script and what it brings.
 #[derive(Debug, Clone)]
 pub struct Script {
-    pub origin: Arc<Origin>,
-    pub manner: Manner,
+    pub source_map: Arc<SourceMap>,
+    pub mode: RunMode,
     pub python_packages: PythonPackages,
-    /// Words that are executed after the usual ones.
-    pub further_words: &'static [Words],
-    /// By how much deadlines grow that the script does not give.
-    pub timeout_scale: f64,
-    /// Answers of machines that are none, for those words.
+    /// API modules that are executed after the usual ones.
+    pub further_modules: &'static [ApiModule],
+    /// The factor for default timeouts.
+    pub timeout_factor: f64,
+    /// Replies of mock machines, for those modules.
     pub answers: serde_json::Value,
 }
 
@@ -71,10 +71,10 @@ pub struct Script {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ended {
     Passed,
-    /// Somebody was at a prompt instead, and has left.
-    Left,
+    /// A prompt ran instead, and was closed.
+    SessionClosed,
     Failed(Box<Failure>),
-    /// By an interrupt from outside, at the place that this tells.
+    /// By an interrupt from outside, at this place in the script.
     Interrupted(Box<Failure>),
 }
 
@@ -82,7 +82,7 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Engine {
     pub interrupter: Interrupter,
-    /// Whether somebody is at a prompt.
+    /// Whether the user is at a prompt.
     pub prompting: watch::Receiver<bool>,
     pub ended: oneshot::Receiver<Ended>,
 }
@@ -118,7 +118,12 @@ impl Engine {
     }
 }
 
-fn run(script: Script, host: Arc<Host>, handle: Handle, tell_ready: impl FnOnce(&State)) -> Ended {
+fn run(
+    script: Script,
+    host: Arc<Host>,
+    handle: Handle,
+    tell_ready: impl FnOnce(&EngineState),
+) -> Ended {
     let begun_as = process::id();
     let (sender, receiver) = user_signal_channel();
     let interpreter = InterpreterBuilder::new()
@@ -126,9 +131,15 @@ fn run(script: Script, host: Arc<Host>, handle: Handle, tell_ready: impl FnOnce(
         .init_stdlib()
         .init_hook(move |vm| vm.set_user_signal_channel(receiver))
         .interpreter();
-    let alarms = Arc::new(Alarms::default());
-    let interrupter = Interrupter::for_this_thread(sender, alarms.clone());
-    let state = Arc::new(State::new(script, host, handle, alarms, interrupter));
+    let cancellations = Arc::new(Cancellations::default());
+    let interrupter = Interrupter::for_this_thread(sender, cancellations.clone());
+    let state = Arc::new(EngineState::new(
+        script,
+        host,
+        handle,
+        cancellations,
+        interrupter,
+    ));
     tell_ready(&state);
     let ended = interpreter.enter(|vm| match prepare(vm, &state) {
         Ok(scope) => execute(vm, &scope, &state),
@@ -156,34 +167,34 @@ fn settings() -> Settings {
     settings
 }
 
-/// Installs the words; gives the script's globals.
-fn prepare(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<Scope> {
-    let prelude = install(vm, state)?;
+/// Installs the test API; returns the script's globals.
+fn prepare(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<Scope> {
+    let api = install(vm, state)?;
     let scope = vm.new_scope_with_main()?;
-    let words = prelude.get_attr("_vocabulary", vm)?.call((), vm)?;
+    let vocabulary = api.get_attr("_vocabulary", vm)?.call((), vm)?;
     scope
         .globals
         .as_object()
         .to_owned()
         .get_attr("update", vm)?
-        .call((words,), vm)?;
+        .call((vocabulary,), vm)?;
     Ok(scope)
 }
 
-fn execute(vm: &VirtualMachine, scope: &Scope, state: &Arc<State>) -> Ended {
+fn execute(vm: &VirtualMachine, scope: &Scope, state: &Arc<EngineState>) -> Ended {
     let code = match compile(vm, state) {
         Ok(code) => code,
         Err(exception) => return ended_by(vm, &exception, state),
     };
     state.keep_compiled(code.clone(), scope.clone());
-    if let Manner::Prompt(above) = &state.script.manner {
+    if let RunMode::Prompt(above) = &state.script.mode {
         prompt(vm, scope, state, above);
-        return Ended::Left;
+        return Ended::SessionClosed;
     }
     let ended = run_whole(vm, code, scope.clone(), state);
     settle(vm, state, &ended);
-    if let (Manner::Errand, Ended::Passed) = (&state.script.manner, &ended) {
-        return Ended::Left;
+    if let (RunMode::OneShot, Ended::Passed) = (&state.script.mode, &ended) {
+        return Ended::SessionClosed;
     }
     if let Ended::Failed(failure) = &ended {
         stay(vm, scope, state, failure);
@@ -193,55 +204,60 @@ fn execute(vm: &VirtualMachine, scope: &Scope, state: &Arc<State>) -> Ended {
 
 /// Where the calls were answered from an earlier run, the machines have not
 /// been asked yet whether they still are.
-fn settle(vm: &VirtualMachine, state: &State, ended: &Ended) {
+fn settle(vm: &VirtualMachine, state: &EngineState, ended: &Ended) {
     if matches!(ended, Ended::Interrupted(_)) {
         return;
     }
     let Some(host) = state.host() else { return };
-    let mut watch = state.alarms.watch();
+    let mut watch = state.cancellations.watch();
     vm.allow_threads(|| {
         state.handle.block_on(async {
             tokio::select! {
                 () = host.settle() => {}
-                _ = watch.alarm() => {}
+                _ = watch.cancelled() => {}
             }
         });
     });
 }
 
-/// Leaves the machines to somebody who looks why it failed, where that is wanted.
-fn stay(vm: &VirtualMachine, scope: &Scope, state: &Arc<State>, failure: &Failure) {
-    if matches!(state.script.manner, Manner::Script | Manner::Errand) {
+/// Keeps the machines of a failed script for an interactive session, if one is wanted.
+fn stay(vm: &VirtualMachine, scope: &Scope, state: &Arc<EngineState>, failure: &Failure) {
+    if matches!(state.script.mode, RunMode::Script | RunMode::OneShot) {
         return;
     }
-    state.tell(Event::CallFailed {
+    state.emit(Event::CallFailed {
         failure: Box::new(failure.clone()),
     });
     if let Some(host) = state.host() {
         state.handle.block_on(host.end_record());
     }
-    match (&state.script.manner, state.host()) {
-        (Manner::PromptOnFailure(above), _) => prompt(vm, scope, state, above),
-        (Manner::ShellOnFailure, Some(host)) => by_hand(state, || {
-            vm.allow_threads(|| state.handle.block_on(host.lend_shell(failure)));
+    match (&state.script.mode, state.host()) {
+        (RunMode::PromptOnFailure(above), _) => prompt(vm, scope, state, above),
+        (RunMode::ShellOnFailure, Some(host)) => by_hand(state, || {
+            vm.allow_threads(|| state.handle.block_on(host.attach_shell(failure)));
         }),
         _ => {}
     }
 }
 
-fn prompt(vm: &VirtualMachine, scope: &Scope, state: &State, above: &Above) {
+fn prompt(vm: &VirtualMachine, scope: &Scope, state: &EngineState, above: &Above) {
     by_hand(state, || converse(vm, scope, state, above));
 }
 
-/// Does what somebody at the terminal decides the end of.
-fn by_hand(state: &State, work: impl FnOnce()) {
+/// Does `work`, which the user ends at the terminal.
+fn by_hand(state: &EngineState, work: impl FnOnce()) {
     remember_terminal();
     state.prompting.send_replace(true);
     work();
     state.prompting.send_replace(false);
 }
 
-fn run_whole(vm: &VirtualMachine, code: PyRef<PyCode>, scope: Scope, state: &Arc<State>) -> Ended {
+fn run_whole(
+    vm: &VirtualMachine,
+    code: PyRef<PyCode>,
+    scope: Scope,
+    state: &Arc<EngineState>,
+) -> Ended {
     match state
         .interrupter
         .while_armed(|| vm.run_code_obj(code, scope))
@@ -251,8 +267,8 @@ fn run_whole(vm: &VirtualMachine, code: PyRef<PyCode>, scope: Scope, state: &Arc
     }
 }
 
-fn compile(vm: &VirtualMachine, state: &State) -> PyResult<PyRef<PyCode>> {
-    let source = state.script.origin.script();
+fn compile(vm: &VirtualMachine, state: &EngineState) -> PyResult<PyRef<PyCode>> {
+    let source = state.script.source_map.script();
     let host = state.host();
     let selection = host.and_then(|host| Some((host.subtests().only?, host)));
     let Some((only, host)) = selection else {
@@ -271,8 +287,8 @@ fn compile(vm: &VirtualMachine, state: &State) -> PyResult<PyRef<PyCode>> {
     Ok(vm.ctx.new_code(code))
 }
 
-fn ended_by(vm: &VirtualMachine, exception: &PyBaseExceptionRef, state: &State) -> Ended {
-    if is_prelude_exception(vm, exception, "Interrupted") {
+fn ended_by(vm: &VirtualMachine, exception: &PyBaseExceptionRef, state: &EngineState) -> Ended {
+    if is_api_exception(vm, exception, "Interrupted") {
         return Ended::Interrupted(Box::new(describe(vm, exception, &state.sources)));
     }
     if exception.fast_isinstance(vm.ctx.exceptions.system_exit) && exits_well(vm, exception) {
@@ -289,9 +305,9 @@ fn exits_well(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> bool {
 }
 
 /// Ends the interpreter: what was printed is flushed, exit handlers run.
-fn finish(interpreter: Interpreter, state: &State) {
+fn finish(interpreter: Interpreter, state: &EngineState) {
     // Threads that the script left are not waited for; their calls end.
-    state.alarms.interrupt();
+    state.cancellations.interrupt();
     interpreter.enter(|vm| {
         let forget = || -> PyResult<()> {
             let modules = vm.sys_module.get_attr("modules", vm)?;

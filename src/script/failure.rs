@@ -9,7 +9,7 @@ use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 use super::sources::Sources;
 use super::values::to_json;
 use crate::event::{Cause, Details, Failure, Frame};
-use crate::origin::Origin;
+use crate::source_map::SourceMap;
 
 /// How many exceptions back the details of one are looked for.
 const DEEPEST: usize = 8;
@@ -19,23 +19,23 @@ const MOST_VARIABLES: usize = 10;
 const LONGEST_VALUE: usize = 200;
 
 /// One call of the script or of what was typed, with the bytes of it that were at work.
-struct Entry {
-    origin: Arc<Origin>,
+struct TracedCall {
+    source_map: Arc<SourceMap>,
     function: String,
     frame: PyObjectRef,
     range: std::ops::Range<usize>,
     line: usize,
 }
 
-impl Entry {
+impl TracedCall {
     /// What was at work.
     fn text(&self) -> &str {
         let range = self.range.clone();
-        self.origin.script().get(range).unwrap_or_default()
+        self.source_map.script().get(range).unwrap_or_default()
     }
 }
 
-/// What a script raised, told with the places of it that it came through.
+/// What a script raised, with the calls that led there.
 pub(super) fn describe(
     vm: &VirtualMachine,
     exception: &PyBaseExceptionRef,
@@ -47,7 +47,7 @@ pub(super) fn describe(
         .unwrap_or_default();
     let statement = entries
         .last()
-        .map(|entry| entry.origin.excerpt(entry.range.clone()))
+        .map(|entry| entry.source_map.excerpt(entry.range.clone()))
         .or_else(|| syntax_error(vm, exception, sources));
     Failure {
         kind: kind(exception),
@@ -69,25 +69,25 @@ fn kind(exception: &PyBaseExceptionRef) -> String {
     }
 }
 
-fn entries(traceback: &PyRef<PyTraceback>, sources: &Sources) -> Vec<Entry> {
+fn entries(traceback: &PyRef<PyTraceback>, sources: &Sources) -> Vec<TracedCall> {
     traceback
         .iter()
         .filter_map(|entry| {
             let code = entry.frame.iframe().code();
-            let origin = sources.find(code.source_path().as_str())?;
+            let source_map = sources.find(code.source_path().as_str())?;
             // The instruction's number is in bytes, and each has two.
             let instruction = usize::try_from(entry.lasti).unwrap_or_default() / 2;
             let span = code.locations.get(instruction);
             let line = entry.lineno.get();
             let range = span.map_or_else(
-                || origin.offset(line, 1)..origin.offset(line + 1, 1),
+                || source_map.offset(line, 1)..source_map.offset(line + 1, 1),
                 |(from, to)| {
-                    origin.offset(from.line.get(), from.character_offset.get())
-                        ..origin.offset(to.line.get(), to.character_offset.get())
+                    source_map.offset(from.line.get(), from.character_offset.get())
+                        ..source_map.offset(to.line.get(), to.character_offset.get())
                 },
             );
-            Some(Entry {
-                origin,
+            Some(TracedCall {
+                source_map,
                 function: code.qualname.as_str().to_owned(),
                 frame: entry.frame.clone().into(),
                 range,
@@ -97,10 +97,13 @@ fn entries(traceback: &PyRef<PyTraceback>, sources: &Sources) -> Vec<Entry> {
         .collect()
 }
 
-fn frame(entry: &Entry) -> Frame {
-    let origin = &entry.origin;
-    let source = origin.script().lines().nth(entry.line.saturating_sub(1));
-    let excerpt = origin.excerpt(entry.range.clone());
+fn frame(entry: &TracedCall) -> Frame {
+    let source_map = &entry.source_map;
+    let source = source_map
+        .script()
+        .lines()
+        .nth(entry.line.saturating_sub(1));
+    let excerpt = source_map.excerpt(entry.range.clone());
     Frame {
         function: entry.function.clone(),
         line: u32::try_from(entry.line).unwrap_or(u32::MAX),
@@ -110,8 +113,8 @@ fn frame(entry: &Entry) -> Frame {
     }
 }
 
-/// The exception's own words, or those that say what an empty one means.
-fn message(vm: &VirtualMachine, exception: &PyBaseExceptionRef, entries: &[Entry]) -> String {
+/// The exception's message, or one that explains an empty message.
+fn message(vm: &VirtualMachine, exception: &PyBaseExceptionRef, entries: &[TracedCall]) -> String {
     let kind = exception.class().name().to_string();
     if kind == "_Cancelled" {
         return "this was going on".to_owned();
@@ -135,7 +138,7 @@ fn message(vm: &VirtualMachine, exception: &PyBaseExceptionRef, entries: &[Entry
     }
 }
 
-/// The exceptions that this one came from, as far as Python would tell of them.
+/// The exceptions that this one came from, as Python would print them.
 fn causes(vm: &VirtualMachine, exception: &PyBaseExceptionRef, sources: &Sources) -> Vec<Cause> {
     let mut causes = Vec::new();
     let mut current = exception.clone();
@@ -168,7 +171,7 @@ fn cause(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> Option<PyBaseEx
 fn variables(
     vm: &VirtualMachine,
     exception: &PyBaseExceptionRef,
-    entries: &[Entry],
+    entries: &[TracedCall],
 ) -> Vec<(String, String)> {
     let asserted = exception.class().name().to_string() == "AssertionError";
     let Some(entry) = entries.last().filter(|_| asserted) else {
@@ -217,12 +220,12 @@ fn syntax_error(
         usize::try_from(to_json(&value, vm).ok()?.as_u64()?).ok()
     };
     let file = exception.as_object().get_attr("filename", vm).ok()?;
-    let origin = sources.find(&file.str(vm).ok()?.to_string_lossy())?;
-    let begin = origin.offset(number("lineno")?, number("offset")?);
-    Some(origin.excerpt(begin..begin + 1))
+    let source_map = sources.find(&file.str(vm).ok()?.to_string_lossy())?;
+    let begin = source_map.offset(number("lineno")?, number("offset")?);
+    Some(source_map.excerpt(begin..begin + 1))
 }
 
-/// What a machine told of the exception, or of the one that it came from.
+/// The details of a machine's error, of this exception or of one that it came from.
 fn details(vm: &VirtualMachine, exception: &PyBaseExceptionRef, depth: usize) -> Option<Details> {
     let attribute = exception.as_object().get_attr("_details", vm);
     let own = attribute.ok().and_then(|details| {

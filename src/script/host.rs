@@ -1,4 +1,4 @@
-//! What a script's words lead to: the machines, and the stream of events.
+//! What API calls do: they reach the machines and emit events.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::long_output::{cut, is_long};
+use super::replay::Replay;
 use super::request::{DriverOperation, Request};
 pub use super::subtests::Subtests;
-use super::subtests::{Outcome, Running};
-use super::tape::Tape;
+use super::subtests::{SubtestEnd, SubtestStack};
 use crate::event::{ConsoleTail, Details, Event, Events, Failure, Level, Subtest};
 use crate::machine::{Machine, MachineError, OnReboot, Operation, TAIL_LINES};
 use crate::output_folder::SavedFile;
@@ -33,8 +33,8 @@ pub struct Host {
     pub output_folder: PathBuf,
     pub shared_folder: PathBuf,
     factory: MachineFactory,
-    subtests: Mutex<Running>,
-    pub(super) tape: Tape,
+    subtests: Mutex<SubtestStack>,
+    pub(super) replay: Replay,
     /// How many failures were completed.
     completed: AtomicUsize,
 }
@@ -57,10 +57,10 @@ impl std::fmt::Debug for MachineFactory {
     }
 }
 
-/// Why a call did not come to its end, as the script is to see it.
+/// Why a call failed, as the script sees it.
 #[derive(Debug)]
 pub struct CallError {
-    /// The exception's class in the prelude.
+    /// The class of the exception in the test API.
     pub class: &'static str,
     pub message: String,
     pub details: Option<Box<Details>>,
@@ -75,7 +75,7 @@ impl Host {
         folders: Folders,
         factory: MachineFactory,
         subtests: Subtests,
-        tape: Tape,
+        replay: Replay,
     ) -> Self {
         Self {
             machines: Mutex::new(machines),
@@ -84,8 +84,8 @@ impl Host {
             output_folder: folders.output,
             shared_folder: folders.shared,
             factory,
-            subtests: Mutex::new(Running::new(subtests)),
-            tape,
+            subtests: Mutex::new(SubtestStack::new(subtests)),
+            replay,
             completed: AtomicUsize::default(),
         }
     }
@@ -106,7 +106,7 @@ impl Host {
         lock(&self.subtests).wanted.clone()
     }
 
-    /// What is wrong with a run that was to be of some subtests, where it was of none.
+    /// The failure of a run with `--only` that has run no subtest.
     #[must_use]
     pub fn missing_subtest(&self) -> Option<Failure> {
         let subtests = lock(&self.subtests);
@@ -137,7 +137,7 @@ impl Host {
         (subtests.done.clone(), subtests.failures.clone())
     }
 
-    /// What can be told of a failure beyond what the script saw: consoles,
+    /// Adds to a failure what the script did not see: consoles,
     /// pictures, and whole outputs in files.
     pub async fn complete(&self, mut failure: Failure) -> Failure {
         if failure.subtest.is_none() {
@@ -175,7 +175,7 @@ impl Host {
         failure
     }
 
-    /// Writes a file of the output folder; gives its path.
+    /// Writes a file of the output folder and returns its path.
     fn save_file(&self, name: &str, content: &[u8]) -> std::io::Result<PathBuf> {
         let file = SavedFile::at(&self.output_folder, Path::new(name))?;
         file.folder.write(&file.name, content)?;
@@ -193,7 +193,7 @@ impl Host {
             return Ok(Request::Machine(machine, operation));
         }
         if let Some(text) = text_with_nul(&call) {
-            return Err(CallError::machinery(format!(
+            return Err(CallError::machine(format!(
                 "an argument holds a NUL byte, which no command or path can have: {:?}",
                 text.chars().take(SHOWN_CHARACTERS).collect::<String>()
             )));
@@ -201,7 +201,7 @@ impl Host {
         Ok(Request::Machine(machine, operation))
     }
 
-    /// Does what was asked for.
+    /// Executes a call.
     pub(super) async fn make(&self, request: Request) -> Result<Value, CallError> {
         let (machine, operation) = match request {
             Request::Driver(operation) => return self.drive(operation).await,
@@ -226,12 +226,12 @@ impl Host {
             .or_else(|| machines.values().find(|machine| machine.name() == name));
         found
             .cloned()
-            .ok_or_else(|| CallError::machinery(format!("there is no machine {name}")))
+            .ok_or_else(|| CallError::machine(format!("there is no machine {name}")))
     }
 
-    /// Lends the user's terminal to a shell on the machine that a failure is
+    /// Attaches the user's terminal to a shell on the machine that a failure is
     /// about, or on any that runs.
-    pub(super) async fn lend_shell(&self, failure: &Failure) {
+    pub(super) async fn attach_shell(&self, failure: &Failure) {
         let machines = self.machines();
         let concerned = failure.details.machine.as_deref();
         let machine = machines
@@ -239,7 +239,7 @@ impl Host {
             .filter(|machine| machine.is_up())
             .max_by_key(|machine| Some(machine.name()) == concerned);
         let Some(machine) = machine else {
-            let text = "there is no shell to be had: no machine runs";
+            let text = "no shell: no machine is running";
             self.events.note(Level::Warning, text);
             return;
         };
@@ -265,7 +265,7 @@ impl Host {
             }
             DriverOperation::SubtestStarted { name } => {
                 let runs = lock(&self.subtests).start(&name);
-                self.events.tell(if runs {
+                self.events.emit(if runs {
                     Event::SubtestStarted { name }
                 } else {
                     Event::SubtestSkipped { name }
@@ -274,15 +274,15 @@ impl Host {
             }
             DriverOperation::SubtestFinished { failure, r#final } => {
                 let outcome = match (&failure, r#final) {
-                    (None, _) => Outcome::Passed,
-                    (Some(_), true) => Outcome::EndsScript,
-                    (Some(_), false) => Outcome::Failed,
+                    (None, _) => SubtestEnd::Passed,
+                    (Some(_), true) => SubtestEnd::EndsScript,
+                    (Some(_), false) => SubtestEnd::Failed,
                 };
                 return Ok(json!(self.finish_subtest(outcome, failure).await));
             }
             DriverOperation::ShowConsoles { machine, shown } => {
                 let machine = machine.map(|name| self.named(&name)).transpose()?;
-                self.events.tell(Event::ConsolesShown {
+                self.events.emit(Event::ConsolesShown {
                     machine: machine.map(|machine| machine.name().to_owned()),
                     shown,
                 });
@@ -292,27 +292,27 @@ impl Host {
                 level,
                 text,
             } => {
-                self.events.tell(Event::Note {
+                self.events.emit(Event::Note {
                     machine,
                     level,
                     text,
                 });
             }
             DriverOperation::Read { what } => {
-                return Ok(what.now(self.tape.shift_ns.load(Ordering::Relaxed)));
+                return Ok(what.now(self.replay.shift_ns.load(Ordering::Relaxed)));
             }
             DriverOperation::Sleep { seconds } => {
                 let duration = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX / 4);
                 tokio::time::sleep(duration).await;
             }
-            // What comes of them is the tape's.
+            // The replay knows their results.
             DriverOperation::Checkpoint { .. } | DriverOperation::GoOutside {} => {}
             DriverOperation::Called {
                 machine,
                 method,
                 arguments,
             } => {
-                self.events.tell(Event::Called {
+                self.events.emit(Event::Called {
                     machine,
                     method,
                     arguments,
@@ -322,8 +322,8 @@ impl Host {
         Ok(json!(null))
     }
 
-    /// Tells of a subtest's end; gives whether the script goes on after it.
-    async fn finish_subtest(&self, outcome: Outcome, mut failure: Option<Box<Failure>>) -> bool {
+    /// Emits the end of a subtest and returns whether the script continues.
+    async fn finish_subtest(&self, outcome: SubtestEnd, mut failure: Option<Box<Failure>>) -> bool {
         let Some(finished) = lock(&self.subtests).finish(outcome) else {
             return true;
         };
@@ -343,7 +343,7 @@ impl Host {
                 lock(&self.subtests).failures.push((**failed).clone());
             }
         }
-        self.events.tell(Event::SubtestFinished {
+        self.events.emit(Event::SubtestFinished {
             name: finished.subtest.name,
             duration_s: finished.subtest.duration_s,
             failure,
@@ -413,12 +413,12 @@ fn names(message: &str, machine: &str) -> bool {
 }
 
 impl CallError {
-    /// The work ended in a way that nobody planned.
+    /// The work has panicked or was cancelled.
     pub(super) fn broken(error: &tokio::task::JoinError) -> Self {
-        Self::machinery(format!("this is a fault in snowglobe: {error}"))
+        Self::machine(format!("this is a fault in snowglobe: {error}"))
     }
 
-    fn machinery(message: String) -> Self {
+    fn machine(message: String) -> Self {
         Self {
             class: "MachineError",
             message,
@@ -431,7 +431,7 @@ impl From<MachineError> for CallError {
     fn from(error: MachineError) -> Self {
         let class = match error {
             MachineError::Assertion { .. } | MachineError::Timeout(_) => "RequestedAssertionFailed",
-            MachineError::Sick { .. } => "MachineSick",
+            MachineError::Failed { .. } => "MachineFailure",
             _ => "MachineError",
         };
         Self {
@@ -454,7 +454,7 @@ fn text_with_nul(arguments: &Value) -> Option<&str> {
 
 fn parse<T: for<'a> Deserialize<'a>>(call: Value) -> Result<T, CallError> {
     serde_json::from_value(call)
-        .map_err(|error| CallError::machinery(format!("an argument is of the wrong kind: {error}")))
+        .map_err(|error| CallError::machine(format!("an argument is of the wrong kind: {error}")))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -16,15 +16,15 @@ use rustpython_vm::builtins::PyBaseExceptionRef;
 use rustpython_vm::signal::UserSignalSender;
 use tokio::sync::Mutex;
 
-use super::alarms::{Alarms, Scope, leave};
-use super::native::prelude_exception;
+use super::cancellation::{Cancellations, Scope, leave};
+use super::native::api_exception;
 
 /// How often the script is reminded until it has taken the interrupt.
 const REMINDERS: u32 = 200;
 const REMINDER_PAUSE: Duration = Duration::from_millis(20);
 
 /// RustPython looks for signals before every instruction. A second exception
-/// right at the begin of the first one's handler would lose the handler.
+/// right at the start of the first one's handler would lose the handler.
 const GAP: Duration = Duration::from_millis(50);
 
 /// Clones lead to the same script.
@@ -33,7 +33,7 @@ pub struct Interrupter {
     sender: UserSignalSender,
     thread: libc::pthread_t,
     armed: Arc<AtomicBool>,
-    alarms: Arc<Alarms>,
+    cancellations: Arc<Cancellations>,
     turn: Arc<Mutex<()>>,
 }
 
@@ -45,13 +45,16 @@ impl fmt::Debug for Interrupter {
 
 impl Interrupter {
     /// For the interpreter of the calling thread.
-    pub(super) fn for_this_thread(sender: UserSignalSender, alarms: Arc<Alarms>) -> Self {
+    pub(super) fn for_this_thread(
+        sender: UserSignalSender,
+        cancellations: Arc<Cancellations>,
+    ) -> Self {
         install_handler();
         Self {
             sender,
             thread: nix::sys::pthread::pthread_self(),
             armed: Arc::default(),
-            alarms,
+            cancellations,
             turn: Arc::default(),
         }
     }
@@ -73,17 +76,17 @@ impl Interrupter {
     /// It is not where no script runs, or it is stuck in what cannot be cut short.
     pub async fn interrupt(&self, reason: &str) -> bool {
         let reason = reason.to_owned();
-        let make = move |vm: &VirtualMachine| Some(prelude_exception(vm, "Interrupted", &reason));
-        let alarm = || self.alarms.interrupt();
+        let make = move |vm: &VirtualMachine| Some(api_exception(vm, "Interrupted", &reason));
+        let alarm = || self.cancellations.interrupt();
         self.raise(make, alarm).await
     }
 
     /// Ends what the main thread does in a scope, if it is still in there.
     pub(super) async fn cancel(&self, scope: Scope) {
         let make = move |vm: &VirtualMachine| {
-            leave(scope).then(|| prelude_exception(vm, "_Cancelled", &scope.to_string()))
+            leave(scope).then(|| api_exception(vm, "_Cancelled", &scope.to_string()))
         };
-        self.raise(make, || self.alarms.cancel(scope)).await;
+        self.raise(make, || self.cancellations.cancel(scope)).await;
     }
 
     /// Has the main thread raise what `make` makes there; `alarm` ends the call

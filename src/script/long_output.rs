@@ -9,7 +9,7 @@ pub(super) fn is_long(text: &str) -> bool {
     text.len() > LONGEST_OUTPUT || text.lines().count() > MOST_LINES
 }
 
-/// Long output without its middle: whole lines where they are short enough.
+/// Long output without its middle: whole lines if they are short enough.
 pub(super) fn cut(text: &str, whole: &str) -> String {
     let head: String = part(text.split_inclusive('\n')).into_iter().collect();
     let mut tail = part(text[head.len()..].split_inclusive('\n').rev());

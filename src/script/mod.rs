@@ -1,6 +1,6 @@
 //! The test language: Python, run by RustPython, over the machines of a test.
 
-mod alarms;
+mod cancellation;
 mod engine;
 mod failure;
 mod host;
@@ -9,19 +9,19 @@ mod long_output;
 mod native;
 mod packages;
 mod prompt;
-mod repeat;
+mod replay;
+mod replay_calls;
 mod request;
 mod selection;
 mod sources;
 mod subtests;
-mod tape;
 mod values;
 
-pub use engine::{Ended, Engine, Manner, Script};
+pub use engine::{Ended, Engine, RunMode, Script};
 pub use host::{Folders, Host, MachineFactory, Subtests};
 pub use interrupt::Interrupter;
 pub use native::PythonPackages;
 pub use packages::python_packages;
 pub use prompt::restore_terminal;
+pub use replay::{Replay, Restart};
 pub use subtests::AfterFailure;
-pub use tape::{Restart, Tape};

@@ -1,4 +1,4 @@
-//! The native functions that the words are built on: the module `_snowglobe`.
+//! The native module `_snowglobe`, which the test API is built on.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,32 +16,32 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::alarms::{self, Alarm, Alarms, Scope};
+use super::cancellation::{self, CancelCause, Cancellations, Scope};
 use super::engine::Script;
 use super::failure::describe;
 use super::host::{CallError, Host};
 use super::interrupt::Interrupter;
+use super::replay::Caller;
 use super::sources::Sources;
-use super::tape::Caller;
 use super::values::{from_json, to_json};
 use crate::event::{Event, Level};
 use crate::language::check::implied_modules;
-use crate::language::{Vocabulary, WORDS};
+use crate::language::{API, Vocabulary};
 use crate::manifest::python_name;
 
-/// The module that the words are defined in.
-const PRELUDE_NAME: &str = "snowglobe";
+/// The module that defines the test API.
+const API_MODULE: &str = "snowglobe";
 
 /// What the native functions share.
-pub(super) struct State {
+pub(super) struct EngineState {
     /// Gone when the script is over: the functions stay as long as the program.
     host: Mutex<Option<Arc<Host>>>,
     pub script: Script,
     pub sources: Sources,
-    /// Whether somebody is at a prompt.
+    /// Whether the user is at a prompt.
     pub prompting: watch::Sender<bool>,
     pub handle: Handle,
-    pub alarms: Arc<Alarms>,
+    pub cancellations: Arc<Cancellations>,
     pub interrupter: Interrupter,
     /// What was printed of a line that is not over.
     partial: Mutex<String>,
@@ -49,21 +49,21 @@ pub(super) struct State {
     compiled: Mutex<Option<(PyRef<PyCode>, Globals)>>,
 }
 
-impl State {
+impl EngineState {
     pub fn new(
         script: Script,
         host: Arc<Host>,
         handle: Handle,
-        alarms: Arc<Alarms>,
+        cancellations: Arc<Cancellations>,
         interrupter: Interrupter,
     ) -> Self {
         Self {
             host: Mutex::new(Some(host)),
-            sources: Sources::new(script.origin.clone()),
+            sources: Sources::new(script.source_map.clone()),
             prompting: watch::Sender::default(),
             script,
             handle,
-            alarms,
+            cancellations,
             interrupter,
             partial: Mutex::default(),
             compiled: Mutex::default(),
@@ -84,9 +84,9 @@ impl State {
         *lock(&self.compiled) = Some((code, globals));
     }
 
-    pub fn tell(&self, event: Event) {
+    pub fn emit(&self, event: Event) {
         if let Some(host) = self.host() {
-            host.events.tell(event);
+            host.events.emit(event);
         }
     }
 
@@ -96,14 +96,14 @@ impl State {
         }
     }
 
-    /// `print` writes in pieces: they are told line by line.
+    /// `print` writes in pieces: each line is an event.
     fn print(&self, text: &str) {
         let mut partial = lock(&self.partial);
         partial.push_str(text);
         while let Some(end) = partial.find('\n') {
             let line: String = partial.drain(..=end).collect();
             let text = line.trim_end_matches('\n').to_owned();
-            self.tell(Event::Output { text });
+            self.emit(Event::Output { text });
         }
     }
 
@@ -111,32 +111,32 @@ impl State {
         let mut partial = lock(&self.partial);
         if !partial.is_empty() {
             let text = std::mem::take(&mut *partial);
-            self.tell(Event::Output { text });
+            self.emit(Event::Output { text });
         }
     }
 }
 
-/// Makes `_snowglobe` and, over it, the words; gives the module of the words.
-pub(super) fn install(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<PyRef<PyModule>> {
+/// Creates `_snowglobe` and the test API; returns the API's module.
+pub(super) fn install(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRef<PyModule>> {
     let modules = vm.sys_module.get_attr("modules", vm)?;
     let native = native_module(vm, state)?;
     modules.set_item("_snowglobe", native.into(), vm)?;
-    let prelude = vm.new_module(PRELUDE_NAME, vm.ctx.new_dict(), None);
-    modules.set_item(PRELUDE_NAME, prelude.clone().into(), vm)?;
-    for words in WORDS.iter().chain(state.script.further_words) {
+    let api = vm.new_module(API_MODULE, vm.ctx.new_dict(), None);
+    modules.set_item(API_MODULE, api.clone().into(), vm)?;
+    for module in API.iter().chain(state.script.further_modules) {
         let code = vm
             .compile(
-                words.source,
+                module.source,
                 rustpython_vm::compiler::Mode::Exec,
-                words.name,
+                module.name,
             )
-            .map_err(|error| error.into_pyexception(vm, Some(words.source)))?;
-        vm.run_code_obj(code, Globals::with_builtins(None, prelude.dict(), vm))?;
+            .map_err(|error| error.into_pyexception(vm, Some(module.source)))?;
+        vm.run_code_obj(code, Globals::with_builtins(None, api.dict(), vm))?;
     }
-    Ok(prelude)
+    Ok(api)
 }
 
-fn native_module(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<PyRef<PyModule>> {
+fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRef<PyModule>> {
     let native = vm.new_module("_snowglobe", vm.ctx.new_dict(), None);
     macro_rules! function {
         ($name:literal, $function:expr) => {
@@ -182,7 +182,7 @@ fn native_module(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<PyRef<PyMo
     });
     let shared = state.clone();
     function!("begin_scope", move |_vm: &VirtualMachine| -> u64 {
-        shared.alarms.new_scope()
+        shared.cancellations.new_scope()
     });
     let shared = state.clone();
     function!("begin_deadline", move |seconds: f64,
@@ -192,20 +192,20 @@ fn native_module(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<PyRef<PyMo
     });
     let shared = state.clone();
     function!("cancel_scope", move |scope: u64, _vm: &VirtualMachine| {
-        shared.alarms.cancel(scope);
+        shared.cancellations.cancel(scope);
     });
     let shared = state.clone();
     function!("end_scope", move |scope: u64, _vm: &VirtualMachine| {
-        shared.alarms.forget(scope);
+        shared.cancellations.forget(scope);
     });
     function!("scopes", |vm: &VirtualMachine| -> PyResult {
-        from_json(json!(alarms::entered()), vm)
+        from_json(json!(cancellation::entered()), vm)
     });
     function!("enter_scopes", |scopes: PyObjectRef,
                                vm: &VirtualMachine|
      -> PyResult<()> {
         let scopes = to_json(&scopes, vm)?;
-        alarms::enter(serde_json::from_value(scopes).unwrap_or_default());
+        cancellation::enter(serde_json::from_value(scopes).unwrap_or_default());
         Ok(())
     });
     function!("after_fork", |_vm: &VirtualMachine| {
@@ -219,7 +219,7 @@ fn native_module(vm: &VirtualMachine, state: &Arc<State>) -> PyResult<PyRef<PyMo
     Ok(native)
 }
 
-/// What the words make their objects from.
+/// The data that the API creates its objects from.
 fn describe_session(script: &Script, host: &Host) -> Value {
     let machines: Vec<Value> = host
         .machines()
@@ -240,27 +240,27 @@ fn describe_session(script: &Script, host: &Host) -> Value {
         "shared_dir": host.shared_folder,
         "python_packages": script.python_packages,
         "answers": script.answers,
-        "timeout_scale": script.timeout_scale,
-        "remembers": host.tape.remembers(),
-        "modules": implied_modules(script.origin.script(), Vocabulary::standard()),
+        "timeout_factor": script.timeout_factor,
+        "remembers": host.replay.remembers(),
+        "modules": implied_modules(script.source_map.script(), Vocabulary::standard()),
     })
 }
 
 /// Ends what the calling thread does in the scope that it gives, after a time.
-fn begin_deadline(state: &Arc<State>, seconds: f64) -> Scope {
-    let scope = state.alarms.new_scope();
+fn begin_deadline(state: &Arc<EngineState>, seconds: f64) -> Scope {
+    let scope = state.cancellations.new_scope();
     let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
     let main = state.interrupter.is_this_thread();
-    let (interrupter, alarms) = (state.interrupter.clone(), state.alarms.clone());
+    let (interrupter, cancellations) = (state.interrupter.clone(), state.cancellations.clone());
     let timer = state.handle.spawn(async move {
         tokio::time::sleep(limit).await;
         if main {
             interrupter.cancel(scope).await;
         } else {
-            alarms.cancel(scope);
+            cancellations.cancel(scope);
         }
     });
-    state.alarms.keep_timer(scope, timer);
+    state.cancellations.keep_timer(scope, timer);
     scope
 }
 
@@ -274,24 +274,24 @@ impl Drop for Work {
     }
 }
 
-enum Step {
+enum CallStep {
     Done(Result<Value, CallError>),
-    Alarm(Alarm),
+    CancelCause(CancelCause),
     Pause,
 }
 
 fn call(
-    state: &State,
+    state: &EngineState,
     target: &PyStr,
     arguments: Value,
     pause: Option<&(Duration, PyObjectRef)>,
     vm: &VirtualMachine,
 ) -> PyResult {
     let Some(host) = state.host() else {
-        return Err(prelude_exception(vm, "Interrupted", "the script is over"));
+        return Err(api_exception(vm, "Interrupted", "the script is over"));
     };
     // Before the check, so that no interrupt falls between the two.
-    let mut watch = state.alarms.watch();
+    let mut watch = state.cancellations.watch();
     vm.check_signals()?;
     let target = target.to_string_lossy().into_owned();
     let caller = match pause {
@@ -308,20 +308,20 @@ fn call(
             state.handle.block_on(async {
                 tokio::select! {
                     biased;
-                    alarm = watch.alarm() => Step::Alarm(alarm),
-                    done = &mut work.0 => Step::Done(done.unwrap_or_else(|error| Err(CallError::broken(&error)))),
-                    () = wait(pause) => Step::Pause,
+                    alarm = watch.cancelled() => CallStep::CancelCause(alarm),
+                    done = &mut work.0 => CallStep::Done(done.unwrap_or_else(|error| Err(CallError::broken(&error)))),
+                    () = wait(pause) => CallStep::Pause,
                 }
             })
         });
         match (step, pause) {
-            (Step::Done(Ok(value)), _) => return from_json(value, vm),
-            (Step::Done(Err(error)), _) => return Err(exception_of(vm, &error)),
-            (Step::Alarm(alarm), _) => return Err(raise(alarm, vm)?),
-            (Step::Pause, Some((_, callback))) => {
+            (CallStep::Done(Ok(value)), _) => return from_json(value, vm),
+            (CallStep::Done(Err(error)), _) => return Err(exception_of(vm, &error)),
+            (CallStep::CancelCause(alarm), _) => return Err(raise(alarm, vm)?),
+            (CallStep::Pause, Some((_, callback))) => {
                 callback.call((), vm)?;
             }
-            (Step::Pause, None) => {}
+            (CallStep::Pause, None) => {}
         }
     }
 }
@@ -334,20 +334,20 @@ async fn wait(pause: Option<&(Duration, PyObjectRef)>) {
 }
 
 /// The exception for an alarm, unless the main thread's signal brings it.
-fn raise(alarm: Alarm, vm: &VirtualMachine) -> PyResult<PyBaseExceptionRef> {
+fn raise(alarm: CancelCause, vm: &VirtualMachine) -> PyResult<PyBaseExceptionRef> {
     vm.check_signals()?;
     Ok(match alarm {
-        Alarm::Cancelled(scope) => {
-            alarms::leave(scope);
-            prelude_exception(vm, "_Cancelled", &scope.to_string())
+        CancelCause::Cancelled(scope) => {
+            cancellation::leave(scope);
+            api_exception(vm, "_Cancelled", &scope.to_string())
         }
         // Other threads than the main one have no signals.
-        Alarm::Interrupt => prelude_exception(vm, "Interrupted", "interrupted"),
+        CancelCause::Interrupt => api_exception(vm, "Interrupted", "interrupted"),
     })
 }
 
 fn exception_of(vm: &VirtualMachine, error: &CallError) -> PyBaseExceptionRef {
-    let exception = prelude_exception(vm, error.class, &error.message);
+    let exception = api_exception(vm, error.class, &error.message);
     if let Some(details) = &error.details
         && let Ok(details) = serde_json::to_value(details)
         && let Ok(details) = from_json(details, vm)
@@ -358,32 +358,32 @@ fn exception_of(vm: &VirtualMachine, error: &CallError) -> PyBaseExceptionRef {
     exception
 }
 
-/// An exception of one of the prelude's classes. Runs no bytecode to find it:
+/// An exception of a class of the test API. Runs no bytecode to find it:
 /// the next interrupt would strike there.
-pub(super) fn prelude_exception(
+pub(super) fn api_exception(
     vm: &VirtualMachine,
     class: &'static str,
     message: &str,
 ) -> PyBaseExceptionRef {
-    prelude_class(vm, class)
+    api_class(vm, class)
         .and_then(|class| vm.invoke_exception(&class, vec![vm.ctx.new_str(message).into()]))
         .unwrap_or_else(|error| error)
 }
 
-pub(super) fn is_prelude_exception(
+pub(super) fn is_api_exception(
     vm: &VirtualMachine,
     exception: &PyBaseExceptionRef,
     class: &'static str,
 ) -> bool {
-    prelude_class(vm, class).is_ok_and(|class| exception.fast_isinstance(&class))
+    api_class(vm, class).is_ok_and(|class| exception.fast_isinstance(&class))
 }
 
-fn prelude_class(vm: &VirtualMachine, class: &'static str) -> PyResult<PyTypeRef> {
+fn api_class(vm: &VirtualMachine, class: &'static str) -> PyResult<PyTypeRef> {
     let modules = vm.sys_module.get_attr("modules", vm)?;
-    let class = modules.get_item(PRELUDE_NAME, vm)?.get_attr(class, vm)?;
+    let class = modules.get_item(API_MODULE, vm)?.get_attr(class, vm)?;
     class
         .downcast()
-        .map_err(|_| vm.new_type_error("the prelude holds no such class"))
+        .map_err(|_| vm.new_type_error("the test API has no such class"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,4 +1,4 @@
-//! A prompt in the test language: reads what is typed, runs it among the script's names, tells what came of it.
+//! The prompt: reads a statement, runs it among the script's names, and reports the result.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -21,7 +21,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Config, Context, Editor, Helper};
 
 use super::failure::describe;
-use super::native::{State, is_prelude_exception};
+use super::native::{EngineState, is_api_exception};
 use super::values::to_json;
 use crate::event::{Event, Level};
 use crate::folders;
@@ -38,8 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How the terminal was before there was a prompt.
 static TERMINAL: OnceLock<Termios> = OnceLock::new();
 
-/// Reads and runs until somebody leaves, by Ctrl-D or `exit()`.
-pub(super) fn converse(vm: &VirtualMachine, scope: &Scope, state: &State, above: &Above) {
+/// Reads and runs statements until Ctrl-D or `exit()`.
+pub(super) fn converse(vm: &VirtualMachine, scope: &Scope, state: &EngineState, above: &Above) {
     let mut editor = match open(vm, scope) {
         Ok(editor) => editor,
         Err(error) => {
@@ -53,7 +53,7 @@ pub(super) fn converse(vm: &VirtualMachine, scope: &Scope, state: &State, above:
         let _ = editor.load_history(file);
     }
     for number in 1.. {
-        state.tell(Event::Prompting);
+        state.emit(Event::Prompting);
         above.wait_for_prompt(number, PATIENCE);
         let typed = Typed::default();
         if let Some(names) = editor.helper_mut() {
@@ -83,7 +83,7 @@ pub(super) fn converse(vm: &VirtualMachine, scope: &Scope, state: &State, above:
     }
 }
 
-/// Looks how the terminal is before somebody is lent it.
+/// Saves the settings of the terminal before a session changes them.
 pub(super) fn remember_terminal() {
     if let Ok(before) = termios::tcgetattr(std::io::stdin()) {
         let _ = TERMINAL.set(before);
@@ -103,7 +103,7 @@ enum Next {
     Leave,
 }
 
-fn run(vm: &VirtualMachine, scope: &Scope, state: &State, text: &str) -> Next {
+fn run(vm: &VirtualMachine, scope: &Scope, state: &EngineState, text: &str) -> Next {
     let name = state.sources.add(text);
     let code = vm
         .compile(text, Mode::Single, &name)
@@ -118,32 +118,32 @@ fn run(vm: &VirtualMachine, scope: &Scope, state: &State, text: &str) -> Next {
         Ok(_) => Next::Read,
         Err(exception) if exception.fast_isinstance(vm.ctx.exceptions.system_exit) => Next::Leave,
         Err(exception) => {
-            tell(vm, state, &exception);
+            report(vm, state, &exception);
             Next::Read
         }
     }
 }
 
-fn tell(vm: &VirtualMachine, state: &State, exception: &PyBaseExceptionRef) {
-    if is_prelude_exception(vm, exception, "Interrupted") {
+fn report(vm: &VirtualMachine, state: &EngineState, exception: &PyBaseExceptionRef) {
+    if is_api_exception(vm, exception, "Interrupted") {
         state.note(Level::Warning, "interrupted");
         return;
     }
     let failure = Box::new(describe(vm, exception, &state.sources));
-    state.tell(Event::CallFailed { failure });
+    state.emit(Event::CallFailed { failure });
 }
 
 fn open<'vm>(
     vm: &'vm VirtualMachine,
     scope: &Scope,
-) -> rustyline::Result<Editor<Names<'vm>, FileHistory>> {
+) -> rustyline::Result<Editor<CompletionNames<'vm>, FileHistory>> {
     let config = Config::builder()
         .max_history_size(HISTORY_LINES)?
         .history_ignore_dups(true)?
         .completion_type(rustyline::CompletionType::List)
         .build();
     let mut editor = Editor::with_config(config)?;
-    editor.set_helper(Some(Names {
+    editor.set_helper(Some(CompletionNames {
         vm,
         globals: scope.globals.clone(),
         typed: Typed::default(),
@@ -151,21 +151,21 @@ fn open<'vm>(
     Ok(editor)
 }
 
-/// `$XDG_STATE_HOME/snowglobe/history`, its folder made; None where there is no home.
+/// `$XDG_STATE_HOME/snowglobe/history`, its folder made; None without a home folder.
 fn history_file() -> Option<PathBuf> {
-    let state = folders::own(folders::Kind::State)?;
+    let state = folders::own(folders::UserFolder::State)?;
     std::fs::create_dir_all(&state).ok()?;
     Some(state.join("history"))
 }
 
 /// What the prompt knows of the script's names.
-struct Names<'vm> {
+struct CompletionNames<'vm> {
     vm: &'vm VirtualMachine,
     globals: PyDictRef,
     typed: Typed,
 }
 
-impl Names<'_> {
+impl CompletionNames<'_> {
     /// The names that can follow on `path`, which ends before its last dot.
     fn after(&self, path: &[&str]) -> PyResult<Vec<String>> {
         let vm = self.vm;
@@ -194,7 +194,7 @@ fn last_name(line: &str) -> usize {
     before.len()
 }
 
-impl Completer for Names<'_> {
+impl Completer for CompletionNames<'_> {
     type Candidate = String;
 
     fn complete(
@@ -222,7 +222,7 @@ impl Completer for Names<'_> {
     }
 }
 
-impl Validator for Names<'_> {
+impl Validator for CompletionNames<'_> {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         Ok(if is_whole(self.vm, context.input()) {
             ValidationResult::Valid(None)
@@ -262,7 +262,7 @@ fn ends_in_block(text: &str) -> bool {
     })
 }
 
-impl Highlighter for Names<'_> {
+impl Highlighter for CompletionNames<'_> {
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
         if console::colors_enabled() {
             Cow::Owned(console::style(prompt).green().bold().to_string())
@@ -309,7 +309,7 @@ fn redrawn(line: &str, text: &str, position: usize) -> String {
     )
 }
 
-impl Hinter for Names<'_> {
+impl Hinter for CompletionNames<'_> {
     type Hint = String;
 
     /// Asked after each key: this is how the text is known.
@@ -319,7 +319,7 @@ impl Hinter for Names<'_> {
     }
 }
 
-impl Helper for Names<'_> {}
+impl Helper for CompletionNames<'_> {}
 
 #[cfg(test)]
 mod tests {

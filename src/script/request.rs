@@ -167,7 +167,7 @@ pub(super) fn monotonic_ns() -> i64 {
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
-/// Sixteen bytes that nobody can know before, in hexadecimal digits.
+/// Sixteen random bytes, in hexadecimal digits.
 fn random() -> String {
     let mut bytes = [0; 16];
     // Without a source of them the clock has to do.

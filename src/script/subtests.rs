@@ -1,4 +1,4 @@
-//! Subtests: which of them run, what a failure in one means for the others, and what came of them.
+//! Subtests: which of them run, what a failure in one means for the others, and their results.
 
 use std::time::Instant;
 
@@ -6,15 +6,15 @@ use regex_lite::Regex;
 
 use crate::event::{Failure, Subtest, round};
 
-/// What is wanted of the subtests of a script.
+/// Which subtests of a script run.
 #[derive(Debug, Clone, Default)]
 pub struct Subtests {
-    /// Those that run; all where there is none.
+    /// The subtests that run; None for all.
     pub only: Option<Regex>,
     pub after_failure: AfterFailure,
 }
 
-/// What follows on a failed subtest.
+/// What happens after a failed subtest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AfterFailure {
     #[default]
@@ -24,11 +24,11 @@ pub enum AfterFailure {
 
 /// The subtests of a script that runs.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct SubtestStack {
     pub wanted: Subtests,
-    /// Those that others are in which run.
+    /// Ancestors of the selected subtests.
     entered: Vec<String>,
-    open: Vec<Open>,
+    open: Vec<OpenSubtest>,
     pub done: Vec<Subtest>,
     /// Those that the script went on after.
     pub failures: Vec<Failure>,
@@ -39,7 +39,7 @@ pub(super) struct Running {
 
 /// How a subtest's statements ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum SubtestEnd {
     Passed,
     Failed,
     /// By what ends the script, too.
@@ -47,16 +47,16 @@ pub(super) enum Outcome {
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenSubtest {
     name: String,
     begin: Instant,
-    state: State,
+    state: SubtestState,
     /// The first one in it that failed, and that the script went on after.
     failed_inside: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum SubtestState {
     Runs,
     /// Only for what is in it.
     Entered,
@@ -71,7 +71,7 @@ pub(super) struct Finished {
     pub failed_inside: Option<String>,
 }
 
-impl Running {
+impl SubtestStack {
     pub fn new(wanted: Subtests) -> Self {
         Self {
             wanted,
@@ -94,42 +94,42 @@ impl Running {
         open.or_else(|| self.failed.clone())
     }
 
-    /// Begins one; gives whether its statements run.
+    /// Begins one; returns whether its statements run.
     pub fn start(&mut self, name: &str) -> bool {
         let inside = self
             .open
             .last()
-            .is_some_and(|around| around.state == State::Runs);
+            .is_some_and(|around| around.state == SubtestState::Runs);
         let matches = |only: &Regex| only.is_match(name);
         let state = if inside || self.wanted.only.as_ref().is_none_or(matches) {
-            State::Runs
+            SubtestState::Runs
         } else if self.entered.iter().any(|entered| entered == name) {
-            State::Entered
+            SubtestState::Entered
         } else {
-            State::Skipped
+            SubtestState::Skipped
         };
-        self.open.push(Open {
+        self.open.push(OpenSubtest {
             name: name.to_owned(),
             begin: Instant::now(),
             state,
             failed_inside: None,
         });
-        state != State::Skipped
+        state != SubtestState::Skipped
     }
 
-    /// Ends the innermost; nothing is told of one that did not run.
-    pub fn finish(&mut self, outcome: Outcome) -> Option<Finished> {
+    /// Ends the innermost; one that did not run is no event.
+    pub fn finish(&mut self, outcome: SubtestEnd) -> Option<Finished> {
         let open = self.open.pop()?;
-        if open.state == State::Skipped {
+        if open.state == SubtestState::Skipped {
             self.skipped.push(open.name);
             return None;
         }
         let goes_on = match outcome {
-            Outcome::Passed => true,
-            Outcome::Failed => self.wanted.after_failure == AfterFailure::GoOn,
-            Outcome::EndsScript => false,
+            SubtestEnd::Passed => true,
+            SubtestEnd::Failed => self.wanted.after_failure == AfterFailure::GoOn,
+            SubtestEnd::EndsScript => false,
         };
-        let passed = outcome == Outcome::Passed && open.failed_inside.is_none();
+        let passed = outcome == SubtestEnd::Passed && open.failed_inside.is_none();
         if let Some(around) = self.open.last_mut().filter(|_| !passed) {
             around
                 .failed_inside
@@ -156,8 +156,8 @@ impl Running {
 mod tests {
     use super::*;
 
-    fn only(pattern: &str) -> Running {
-        let mut running = Running::new(Subtests {
+    fn only(pattern: &str) -> SubtestStack {
+        let mut running = SubtestStack::new(Subtests {
             only: Some(Regex::new(pattern).unwrap()),
             after_failure: AfterFailure::GoOn,
         });
@@ -170,11 +170,11 @@ mod tests {
         let mut running = only("^in");
         assert!(running.start("outer"));
         assert!(!running.start("other"));
-        assert!(running.finish(Outcome::Passed).is_none());
+        assert!(running.finish(SubtestEnd::Passed).is_none());
         assert!(running.start("inner"));
         assert!(running.start("deeper"));
         for _ in 0..3 {
-            assert!(running.finish(Outcome::Passed).unwrap().goes_on);
+            assert!(running.finish(SubtestEnd::Passed).unwrap().goes_on);
         }
         let names: Vec<&str> = running
             .done
@@ -189,11 +189,11 @@ mod tests {
         assert!({
             let mut running = only("");
             running.start("a");
-            running.finish(Outcome::Failed).unwrap().goes_on
+            running.finish(SubtestEnd::Failed).unwrap().goes_on
         });
-        let mut running = Running::new(Subtests::default());
+        let mut running = SubtestStack::new(Subtests::default());
         running.start("a");
-        assert!(!running.finish(Outcome::Failed).unwrap().goes_on);
+        assert!(!running.finish(SubtestEnd::Failed).unwrap().goes_on);
         assert_eq!(running.at_failure().as_deref(), Some("a"));
     }
 }

@@ -1,7 +1,7 @@
 //! One running test: its machines, networks, script, clock and output.
 
-mod kept;
-mod past;
+mod persistent_state;
+mod replay_plan;
 mod scratch;
 mod supervision;
 
@@ -18,32 +18,32 @@ use tokio::sync::mpsc;
 use crate::child::on_path;
 use crate::event::{Event, Events, Failure, Level, Verdict, round};
 use crate::folders::private_temporary_folder;
-use crate::language::MOCK_WORDS;
-use crate::machine::{EnvironmentAtStart, Lifetime, Machine, Surroundings};
+use crate::language::MOCK_API;
+use crate::machine::{EnvironmentAtStart, Machine, MachineContext, StateRetention};
 use crate::manifest::Manifest;
 use crate::network::{Faults, Network};
-use crate::origin::Origin;
 use crate::output_folder::console_log;
-use crate::qemu::{AcceleratorChoice, Alarm};
+use crate::qemu::{AcceleratorChoice, FaultReporter};
 use crate::script::{
-    Engine, Folders, Host, MachineFactory, Manner, Restart, Script, Subtests, Tape,
+    Engine, Folders, Host, MachineFactory, Replay, Restart, RunMode, Script, Subtests,
     python_packages, restore_terminal,
 };
+use crate::source_map::SourceMap;
 
-use kept::Kept;
-use past::{Beginning, tell_late};
-use supervision::{Alarms, Cut, judge, supervise};
+use persistent_state::PersistentState;
+use replay_plan::{ReplayPlan, tell_late};
+use supervision::{EarlyEnd, FaultChannels, judge, supervise};
 
-pub use past::Past;
-pub use scratch::{JANITOR, Scratch, tidy_up_after_parent};
-pub use supervision::Wish;
+pub use replay_plan::ReplayMode;
+pub use scratch::{CLEANER, Scratch, tidy_up_after_parent};
+pub use supervision::Interrupt;
 
 const QEMU: &str = "qemu-system-x86_64";
 
 /// Why a test could not be run.
 #[derive(Debug, Error)]
 pub enum SessionError {
-    #[error("QEMU is not installed: `{QEMU}' is not on PATH (Debian's package is qemu-system-x86)")]
+    #[error("QEMU is not installed: `{QEMU}` is not on PATH (Debian's package is qemu-system-x86)")]
     NoQemu,
     #[error("the test's temporary folder cannot be made: {0}")]
     Scratch(io::Error),
@@ -52,39 +52,39 @@ pub enum SessionError {
     #[error("the script engine cannot be started: {0}")]
     Engine(io::Error),
     #[error(
-        "the test's container `{0}' cannot be run: containers (systemd-nspawn) are not supported yet"
+        "the test's container `{0}` cannot be run: containers (systemd-nspawn) are not supported yet"
     )]
     Container(String),
-    #[error("the kept state of a machine, {folder}, cannot be used: {source}")]
-    Kept { folder: PathBuf, source: io::Error },
+    #[error("the persistent state of a machine, {folder}, cannot be used: {source}")]
+    PersistentState { folder: PathBuf, source: io::Error },
     #[error("the run script {0} is not named run-NAME-vm")]
     StartScript(PathBuf),
 }
 
 /// How a run is done.
 #[derive(Debug, Clone)]
-pub struct Options {
-    pub origin: Arc<Origin>,
-    pub manner: Manner,
+pub struct RunSettings {
+    pub source_map: Arc<SourceMap>,
+    pub mode: RunMode,
     pub subtests: Subtests,
     pub output_folder: PathBuf,
     pub global_timeout: Duration,
-    /// By how much deadlines grow that the script does not give.
-    pub timeout_scale: f64,
+    /// The factor for default timeouts.
+    pub timeout_factor: f64,
     pub accelerator: AcceleratorChoice,
-    pub past: Past,
-    pub states: Lifetime,
+    pub past: ReplayMode,
+    pub states: StateRetention,
 }
 
 /// How a run ended, and where it had begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
+pub struct RunOutcome {
     pub verdict: Verdict,
-    pub begun: Begun,
+    pub begun: StartPoint,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begun {
+pub enum StartPoint {
     Cold,
     FromCheckpoint,
 }
@@ -92,7 +92,7 @@ pub enum Begun {
 /// One try at a run.
 enum Attempt {
     Ended(Verdict),
-    /// It could not go on from an earlier one.
+    /// It could not continue from the replay.
     Again(Restart),
 }
 
@@ -114,36 +114,39 @@ pub fn preflight(manifest: &Manifest) -> Result<(), SessionError> {
     Ok(())
 }
 
-/// Runs a built test to its end and tells of it. Each message on `interrupts`
-/// is a wish to end: the first lets the script clean up, the second does not.
+/// Runs a built test to its end and emits its events. Each message on `interrupts`
+/// requests the end: the first lets the script clean up, the second does not.
 ///
 /// # Errors
 /// When the test could not be begun.
 pub async fn run(
     manifest: &Manifest,
-    options: &Options,
+    options: &RunSettings,
     events: &Events,
-    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
-) -> Result<Outcome, SessionError> {
+    interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
+) -> Result<RunOutcome, SessionError> {
     preflight(manifest)?;
-    let mut beginning = Beginning::of(options.past, manifest, &options.accelerator);
+    let mut replay = ReplayPlan::of(options.past, manifest, &options.accelerator);
     loop {
-        match attempt(manifest, options, &beginning, events, interrupts).await? {
+        match attempt(manifest, options, &replay, events, interrupts).await? {
             Attempt::Ended(verdict) => {
-                let begun = match beginning {
-                    Beginning::Repeated(..) => Begun::FromCheckpoint,
-                    _ => Begun::Cold,
+                let begun = match replay {
+                    ReplayPlan::Replaying(..) => StartPoint::FromCheckpoint,
+                    _ => StartPoint::Cold,
                 };
-                return Ok(Outcome { verdict, begun });
+                return Ok(RunOutcome { verdict, begun });
             }
             Attempt::Again(restart) => {
-                // What was not told yet is told by the next one.
+                // The next attempt emits what was held back.
                 events.forget();
                 if let Some(reason) = restart.reason {
-                    events.note(Level::Warning, format!("{reason}: once more, cold"));
+                    events.note(
+                        Level::Warning,
+                        format!("{reason}: restarting without the checkpoint"),
+                    );
                 }
                 forget_consoles(manifest, &options.output_folder);
-                beginning = beginning.cold();
+                replay = replay.cold();
             }
         }
     }
@@ -160,28 +163,28 @@ fn forget_consoles(manifest: &Manifest, output_folder: &Path) {
 
 async fn attempt(
     manifest: &Manifest,
-    options: &Options,
-    beginning: &Beginning,
+    options: &RunSettings,
+    replay: &ReplayPlan,
     events: &Events,
-    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
+    interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<Attempt, SessionError> {
     let scratch = Scratch::create().map_err(SessionError::Scratch)?;
     let (faults, faulty_networks) = mpsc::unbounded_channel();
     let networks = open_networks(manifest, scratch.path(), &faults)?;
-    let (alarm, troubles) = mpsc::unbounded_channel();
+    let (faults, machine_faults) = mpsc::unbounded_channel();
     let (restart, restarts) = mpsc::unbounded_channel();
-    let shared = around(options, events, Alarm(alarm), &scratch, &networks);
-    let mut kept = Kept::default();
+    let shared = around(options, events, FaultReporter(faults), &scratch, &networks);
+    let mut persistent = PersistentState::default();
     let machines = make_machines(manifest, &shared, |name| match options.states {
-        Lifetime::Run => scratch.machine(name).map_err(SessionError::Scratch),
-        Lifetime::Beyond => kept.machine(&scratch::base(), name),
+        StateRetention::ThisRun => scratch.machine(name).map_err(SessionError::Scratch),
+        StateRetention::Persistent => persistent.machine(&scratch::base(), name),
     })?;
-    beginning.tell(events);
-    events.tell(Event::TestStarted {
+    replay.emit(events);
+    events.emit(Event::TestStarted {
         test: manifest.name.clone(),
         nodes: manifest.nodes.keys().cloned().collect(),
         accelerator: describe(&options.accelerator),
-        timeout_scale: options.timeout_scale,
+        timeout_factor: options.timeout_factor,
     });
     let host = Arc::new(Host::new(
         machines,
@@ -193,25 +196,25 @@ async fn attempt(
         },
         factory(shared, &scratch),
         options.subtests.clone(),
-        beginning.tape(restart),
+        replay.replay(restart),
     ));
     let begin = Instant::now();
     let engine = Engine::start(script(manifest, options), host.clone())
         .await
         .map_err(SessionError::Engine)?;
-    let (ended, cut) = supervise(
+    let (ended, early_end) = supervise(
         engine,
         options.global_timeout,
         events,
         interrupts,
-        Alarms {
-            troubles,
+        FaultChannels {
+            machine_faults,
             restarts,
             networks: faulty_networks,
         },
     )
     .await;
-    if let Some(Cut::Restart(restart)) = cut {
+    if let Some(EarlyEnd::Restart(restart)) = early_end {
         stop(&host.machines(), events).await;
         return Ok(Attempt::Again(restart));
     }
@@ -224,8 +227,8 @@ async fn attempt(
         let machine = machines.find(|machine| pid.is_some() && machine.pid() == pid)?;
         Some(machine.name().to_owned())
     };
-    let (mut verdict, failure) = judge(ended, cut, machine_of);
-    if verdict != Verdict::Left {
+    let (mut verdict, failure) = judge(ended, early_end, machine_of);
+    if verdict != Verdict::SessionClosed {
         let text = format!("test script finished in {script_s:.2}s");
         events.note(Level::Info, text);
     }
@@ -245,8 +248,8 @@ async fn attempt(
     drop(host);
     drop(networks);
     drop(scratch);
-    drop(kept);
-    events.tell(Event::TestFinished {
+    drop(persistent);
+    events.emit(Event::TestFinished {
         test: manifest.name.clone(),
         verdict,
         duration_s: round(begin.elapsed().as_secs_f64()),
@@ -257,13 +260,13 @@ async fn attempt(
     Ok(Attempt::Ended(verdict))
 }
 
-fn script(manifest: &Manifest, options: &Options) -> Script {
+fn script(manifest: &Manifest, options: &RunSettings) -> Script {
     Script {
-        origin: options.origin.clone(),
-        manner: options.manner.clone(),
+        source_map: options.source_map.clone(),
+        mode: options.mode.clone(),
         python_packages: python_packages(&manifest.python_packages),
-        further_words: &[],
-        timeout_scale: options.timeout_scale,
+        further_modules: &[],
+        timeout_factor: options.timeout_factor,
         answers: serde_json::Value::Null,
     }
 }
@@ -273,22 +276,22 @@ fn script(manifest: &Manifest, options: &Options) -> Script {
 /// # Errors
 /// When there is no room for its folders, or no thread for its engine.
 pub async fn mock_run(
-    origin: Arc<Origin>,
+    source_map: Arc<SourceMap>,
     mock: Mock,
     events: &Events,
-    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
+    interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<(Verdict, Option<Failure>), SessionError> {
     let folder = private_temporary_folder().map_err(SessionError::Scratch)?;
-    let (alarm, troubles) = mpsc::unbounded_channel();
+    let (faults, machine_faults) = mpsc::unbounded_channel();
     let (_, restarts) = mpsc::unbounded_channel();
     let (_, networks) = mpsc::unbounded_channel();
-    let surroundings = Surroundings {
+    let context = MachineContext {
         events: events.clone(),
-        alarm: Alarm(alarm),
-        script: origin.script().into(),
+        faults: FaultReporter(faults),
+        script: source_map.script().into(),
         accelerator: AcceleratorChoice::detect().accelerator,
         state_folder: folder.path().to_owned(),
-        state_lifetime: Lifetime::Run,
+        state_retention: StateRetention::ThisRun,
         shared_folder: folder.path().to_owned(),
         output_folder: folder.path().to_owned(),
         environment: Arc::new(EnvironmentAtStart::now()),
@@ -296,7 +299,7 @@ pub async fn mock_run(
     };
     let root = folder.path().to_owned();
     let make = move |command: &str, name: &str| {
-        Machine::from_command(command, name, &root, surroundings.clone())
+        Machine::from_command(command, name, &root, context.clone())
     };
     let mut machines = BTreeMap::new();
     for node in &mock.nodes {
@@ -316,32 +319,32 @@ pub async fn mock_run(
         folders,
         factory,
         Subtests::default(),
-        Tape::none(),
+        Replay::none(),
     );
     let script = Script {
-        origin,
-        manner: Manner::Script,
+        source_map,
+        mode: RunMode::Script,
         python_packages: python_packages(&[]),
-        further_words: &MOCK_WORDS,
-        timeout_scale: 1.0,
+        further_modules: &MOCK_API,
+        timeout_factor: 1.0,
         answers: mock.answers,
     };
     let engine = Engine::start(script, Arc::new(host))
         .await
         .map_err(SessionError::Engine)?;
-    let (ended, cut) = supervise(
+    let (ended, early_end) = supervise(
         engine,
         mock.limit,
         events,
         interrupts,
-        Alarms {
-            troubles,
+        FaultChannels {
+            machine_faults,
             restarts,
             networks,
         },
     )
     .await;
-    Ok(judge(ended, cut, |_| None))
+    Ok(judge(ended, early_end, |_| None))
 }
 
 /// What [`mock_run`] runs a script over.
@@ -386,7 +389,7 @@ fn open_networks(
 
 fn make_machines(
     manifest: &Manifest,
-    shared: &Surroundings,
+    shared: &MachineContext,
     mut state_folder: impl FnMut(&str) -> Result<PathBuf, SessionError>,
 ) -> Result<BTreeMap<String, Arc<Machine>>, SessionError> {
     manifest
@@ -396,11 +399,11 @@ fn make_machines(
             let name = manifest
                 .machine_name(node_name)
                 .ok_or_else(|| SessionError::StartScript(node.start_script.clone()))?;
-            let surroundings = Surroundings {
+            let context = MachineContext {
                 state_folder: state_folder(name)?,
                 ..shared.clone()
             };
-            let machine = Machine::new(name, node, surroundings);
+            let machine = Machine::new(name, node, context);
             Ok((node_name.clone(), Arc::new(machine)))
         })
         .collect()
@@ -408,19 +411,19 @@ fn make_machines(
 
 /// What all machines of a test share.
 fn around(
-    options: &Options,
+    options: &RunSettings,
     events: &Events,
-    alarm: Alarm,
+    faults: FaultReporter,
     scratch: &Scratch,
     networks: &[Network],
-) -> Surroundings {
-    Surroundings {
+) -> MachineContext {
+    MachineContext {
         events: events.clone(),
-        alarm,
-        script: options.origin.script().into(),
+        faults,
+        script: options.source_map.script().into(),
         accelerator: options.accelerator.accelerator,
         state_folder: PathBuf::new(),
-        state_lifetime: options.states,
+        state_retention: options.states,
         shared_folder: scratch.shared(),
         output_folder: options.output_folder.clone(),
         environment: Arc::new(EnvironmentAtStart::now()),
@@ -448,16 +451,16 @@ fn network_environment(networks: &[Network]) -> Vec<(String, OsString)> {
 }
 
 /// Makes the machines that a script asks for beyond its nodes.
-fn factory(surroundings: Surroundings, scratch: &Scratch) -> MachineFactory {
+fn factory(context: MachineContext, scratch: &Scratch) -> MachineFactory {
     let folder = scratch.path().to_owned();
     MachineFactory(Box::new(move |command, name| {
-        Machine::from_command(command, name, &folder, surroundings.clone())
+        Machine::from_command(command, name, &folder, context.clone())
     }))
 }
 
 fn describe(choice: &AcceleratorChoice) -> String {
     match choice.reason {
         None => choice.accelerator.to_string(),
-        Some(reason) => format!("{}, emulated and slow: {reason}", choice.accelerator),
+        Some(reason) => format!("{} emulation: {reason}", choice.accelerator),
     }
 }

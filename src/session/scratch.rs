@@ -15,14 +15,14 @@ use crate::folders::{create_private, private_folder_in};
 const MAX_BASE_BYTES: usize = 40;
 
 /// The hidden subcommand that [`tidy_up_after_parent`] serves.
-pub const JANITOR: &str = "tidy-up";
+pub const CLEANER: &str = "tidy-up";
 
 /// The folder. Removed when it is dropped, and when the program is killed.
 #[derive(Debug)]
 pub struct Scratch {
     folder: tempfile::TempDir,
-    janitor: Child,
-    /// Its end is what the janitor waits for.
+    cleaner: Child,
+    /// The cleaner waits for the end of this pipe.
     lifeline: Option<ChildStdin>,
 }
 
@@ -33,8 +33,8 @@ impl Scratch {
     /// When no folder can be written, or this program cannot be started again.
     pub fn create() -> io::Result<Self> {
         let folder = private_folder_in(&base(), "snowglobe-")?;
-        let mut janitor = Command::new(std::env::current_exe()?)
-            .arg(JANITOR)
+        let mut cleaner = Command::new(std::env::current_exe()?)
+            .arg(CLEANER)
             .arg(folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -42,10 +42,10 @@ impl Scratch {
             // Ctrl-C must not reach it.
             .process_group(0)
             .spawn()?;
-        let lifeline = janitor.stdin.take();
+        let lifeline = cleaner.stdin.take();
         let scratch = Self {
             folder,
-            janitor,
+            cleaner,
             lifeline,
         };
         create_private(&scratch.shared())?;
@@ -78,7 +78,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(self.folder.path());
         drop(self.lifeline.take());
-        let _ = self.janitor.wait();
+        let _ = self.cleaner.wait();
     }
 }
 

@@ -6,51 +6,51 @@ use tokio::sync::mpsc;
 
 use crate::event::{Details, Events, Failure, Level, Verdict};
 use crate::network::NetworkFault;
-use crate::qemu::Trouble;
+use crate::qemu::MachineFault;
 use crate::script::{Ended, Engine, Restart};
 
 /// How long a script that was interrupted may take to clean up after itself.
 const SCRIPT_GRACE: Duration = Duration::from_secs(10);
 
-/// How long a script has to end by itself when a machine is in trouble: what
+/// How long a script has to end by itself when a machine is in fault: what
 /// it asks of the machine fails at once.
-const TROUBLE_GRACE: Duration = Duration::from_millis(500);
+const FAULT_GRACE: Duration = Duration::from_millis(500);
 
-/// A wish to end, from outside.
+/// A request from outside to end the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum Interrupt {
     /// Ctrl-C: at a prompt it is the call that is to end, not the session.
-    Interrupt,
+    CtrlC,
     Terminate,
 }
 
 /// What ends a script early.
 #[derive(Debug)]
-pub(super) enum Cut {
+pub(super) enum EarlyEnd {
     Timeout {
         limit: Duration,
         steps: Vec<String>,
     },
     Interrupt,
-    Trouble {
+    MachineFault {
         machine: String,
-        trouble: Trouble,
+        fault: MachineFault,
     },
     Network(NetworkFault),
     /// What is repeated is not as it was: the run begins again.
     Restart(Restart),
 }
 
-/// What is told by those who look after the machines.
-pub(super) struct Alarms {
-    pub troubles: mpsc::UnboundedReceiver<(String, Trouble)>,
+/// Faults and restarts, from the tasks that watch machines, networks and the replay.
+pub(super) struct FaultChannels {
+    pub machine_faults: mpsc::UnboundedReceiver<(String, MachineFault)>,
     pub restarts: mpsc::UnboundedReceiver<Restart>,
     pub networks: mpsc::UnboundedReceiver<NetworkFault>,
 }
 
-impl From<(String, Trouble)> for Cut {
-    fn from((machine, trouble): (String, Trouble)) -> Self {
-        Self::Trouble { machine, trouble }
+impl From<(String, MachineFault)> for EarlyEnd {
+    fn from((machine, fault): (String, MachineFault)) -> Self {
+        Self::MachineFault { machine, fault }
     }
 }
 
@@ -59,9 +59,9 @@ pub(super) async fn supervise(
     engine: Engine,
     limit: Duration,
     events: &Events,
-    interrupts: &mut mpsc::UnboundedReceiver<Wish>,
-    mut alarms: Alarms,
-) -> (Option<Ended>, Option<Cut>) {
+    interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
+    mut channels: FaultChannels,
+) -> (Option<Ended>, Option<EarlyEnd>) {
     let Engine {
         interrupter,
         mut prompting,
@@ -69,60 +69,60 @@ pub(super) async fn supervise(
     } = engine;
     let timeout = tokio::time::sleep(limit);
     tokio::pin!(timeout);
-    let cut = loop {
+    let early_end = loop {
         let by_hand = *prompting.borrow_and_update();
         tokio::select! {
             biased;
-            Some(restart) = alarms.restarts.recv() => break Cut::Restart(restart),
-            // The script has the first word: what it says tells more.
+            Some(restart) = channels.restarts.recv() => break EarlyEnd::Restart(restart),
+            // The script's own exception explains more.
             result = &mut ended => {
-                let trouble = alarms.troubles.try_recv().ok().map(Cut::from);
-                let fault = || alarms.networks.try_recv().ok().map(Cut::Network);
-                return (result.ok(), trouble.or_else(fault));
+                let fault = channels.machine_faults.try_recv().ok().map(EarlyEnd::from);
+                let network_fault = || channels.networks.try_recv().ok().map(EarlyEnd::Network);
+                return (result.ok(), fault.or_else(network_fault));
             }
             Ok(()) = prompting.changed() => {}
-            Some((machine, trouble)) = alarms.troubles.recv() => {
+            Some((machine, fault)) = channels.machine_faults.recv() => {
                 if by_hand {
-                    events.note(Level::Warning, describe_trouble(&machine, &trouble).1);
+                    events.note(Level::Warning, describe_machine_fault(&machine, &fault).1);
                     continue;
                 }
-                let cut = Cut::Trouble { machine, trouble };
+                let early_end = EarlyEnd::MachineFault { machine, fault };
                 tokio::select! {
                     biased;
-                    Some(restart) = alarms.restarts.recv() => break Cut::Restart(restart),
-                    result = &mut ended => return (result.ok(), Some(cut)),
-                    () = tokio::time::sleep(TROUBLE_GRACE) => break cut,
+                    Some(restart) = channels.restarts.recv() => break EarlyEnd::Restart(restart),
+                    result = &mut ended => return (result.ok(), Some(early_end)),
+                    () = tokio::time::sleep(FAULT_GRACE) => break early_end,
                 }
             }
-            Some(fault) = alarms.networks.recv() => {
+            Some(fault) = channels.networks.recv() => {
                 if by_hand {
                     events.note(Level::Warning, describe_fault(&fault, None));
                     continue;
                 }
-                break Cut::Network(fault);
+                break EarlyEnd::Network(fault);
             }
             () = &mut timeout, if !by_hand => {
-                break Cut::Timeout { limit, steps: events.open_steps() };
+                break EarlyEnd::Timeout { limit, steps: events.open_steps() };
             }
-            wish = interrupts.recv() => {
-                if !(by_hand && wish == Some(Wish::Interrupt)) {
-                    break Cut::Interrupt;
+            interrupt = interrupts.recv() => {
+                if !(by_hand && interrupt == Some(Interrupt::CtrlC)) {
+                    break EarlyEnd::Interrupt;
                 }
                 interrupter.interrupt("interrupted").await;
             }
         }
     };
-    let reason = match &cut {
-        Cut::Timeout { .. } => "the test took too long",
-        Cut::Interrupt => "the run was interrupted",
-        Cut::Trouble { .. } => "a machine is in trouble",
-        Cut::Network(_) => "a network is not whole",
-        Cut::Restart(_) => "the run begins again",
+    let reason = match &early_end {
+        EarlyEnd::Timeout { .. } => "the test took too long",
+        EarlyEnd::Interrupt => "the run was interrupted",
+        EarlyEnd::MachineFault { .. } => "a machine is in fault",
+        EarlyEnd::Network(_) => "a network is not whole",
+        EarlyEnd::Restart(_) => "the run begins again",
     };
-    if !matches!(cut, Cut::Restart(_)) {
+    if !matches!(early_end, EarlyEnd::Restart(_)) {
         events.note(
             Level::Warning,
-            format!("{reason}: ending the script (once more: at once)"),
+            format!("{reason}: ending the script (interrupt again to end at once)"),
         );
     }
     let ending = async {
@@ -137,28 +137,30 @@ pub(super) async fn supervise(
         result = tokio::time::timeout(SCRIPT_GRACE, ending) => result.ok().flatten(),
         _ = interrupts.recv() => None,
     };
-    (result, Some(cut))
+    (result, Some(early_end))
 }
 
 /// What the end of a script means. `machine_of` knows the machine of a process.
 pub(super) fn judge(
     ended: Option<Ended>,
-    cut: Option<Cut>,
+    early_end: Option<EarlyEnd>,
     machine_of: impl Fn(i32) -> Option<String>,
 ) -> (Verdict, Option<Failure>) {
-    match (cut, ended) {
-        (_, Some(Ended::Left)) => (Verdict::Left, None),
+    match (early_end, ended) {
+        (_, Some(Ended::SessionClosed)) => (Verdict::SessionClosed, None),
         // Where it begins again, another run has the verdict.
-        (Some(Cut::Interrupt | Cut::Restart(_)), _) => (Verdict::Interrupted, None),
-        (Some(Cut::Trouble { machine, trouble }), ended) => in_trouble(&machine, &trouble, ended),
-        (Some(Cut::Network(fault)), _) => {
+        (Some(EarlyEnd::Interrupt | EarlyEnd::Restart(_)), _) => (Verdict::Interrupted, None),
+        (Some(EarlyEnd::MachineFault { machine, fault }), ended) => {
+            machine_faulted(&machine, &fault, ended)
+        }
+        (Some(EarlyEnd::Network(fault)), _) => {
             let machine = fault.pid.and_then(machine_of);
             let message = describe_fault(&fault, machine.as_deref());
             let mut failure = failure("NetworkFault", message);
             failure.details.machine = machine;
-            (Verdict::Broken, Some(failure))
+            (Verdict::Error, Some(failure))
         }
-        (Some(Cut::Timeout { limit, steps }), ended) => {
+        (Some(EarlyEnd::Timeout { limit, steps }), ended) => {
             let doing = if steps.is_empty() {
                 "no machine was being waited for".to_owned()
             } else {
@@ -183,7 +185,7 @@ pub(super) fn judge(
         (None, Some(Ended::Failed(failure))) => (Verdict::Failed, Some(*failure)),
         (None, Some(Ended::Interrupted(_)) | None) => {
             let message = "the script engine stopped without a result".to_owned();
-            (Verdict::Broken, Some(failure("EngineError", message)))
+            (Verdict::Error, Some(failure("EngineError", message)))
         }
     }
 }
@@ -202,29 +204,29 @@ fn describe_fault(fault: &NetworkFault, machine: Option<&str>) -> String {
     format!("{who} cannot be attached to virtual network {network}: {reason}")
 }
 
-fn describe_trouble(machine: &str, trouble: &Trouble) -> (&'static str, String) {
-    match trouble {
-        Trouble::Sick(sickness) => (
-            "MachineSick",
-            format!("machine {machine} is sick: {sickness}"),
+fn describe_machine_fault(machine: &str, fault: &MachineFault) -> (&'static str, String) {
+    match fault {
+        MachineFault::Failed(failure) => (
+            "MachineFailure",
+            format!("machine {machine} has crashed: {failure}"),
         ),
-        Trouble::Died(exit) => ("MachineDied", format!("machine {machine} has died {exit}")),
+        MachineFault::Died(exit) => ("MachineDied", format!("machine {machine} has died {exit}")),
     }
 }
 
-/// A machine in trouble ends the test, whatever the script has made of it.
-fn in_trouble(
+/// A machine in fault ends the test, whatever the script has made of it.
+fn machine_faulted(
     machine: &str,
-    trouble: &Trouble,
+    fault: &MachineFault,
     ended: Option<Ended>,
 ) -> (Verdict, Option<Failure>) {
-    let verdict = match trouble {
-        Trouble::Sick(_) => Verdict::Failed,
-        Trouble::Died(_) => Verdict::Broken,
+    let verdict = match fault {
+        MachineFault::Failed(_) => Verdict::Failed,
+        MachineFault::Died(_) => Verdict::Error,
     };
-    let (kind, message) = describe_trouble(machine, trouble);
+    let (kind, message) = describe_machine_fault(machine, fault);
     let failure = match ended {
-        // What failed because of it tells more.
+        // The exception that it caused explains more.
         Some(Ended::Failed(failure)) => *failure,
         Some(Ended::Interrupted(at)) => Failure {
             kind: kind.to_owned(),
@@ -235,7 +237,7 @@ fn in_trouble(
             },
             ..*at
         },
-        Some(Ended::Passed | Ended::Left) | None => failure(kind, message),
+        Some(Ended::Passed | Ended::SessionClosed) | None => failure(kind, message),
     };
     (verdict, Some(failure))
 }

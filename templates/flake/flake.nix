@@ -10,7 +10,7 @@
       pkgs = nixpkgs.legacyPackages.x86_64-linux;
     in
     {
-      # `nix flake check' runs it; `snowglobe run .#two-machines' as well.
+      # `nix flake check` runs it; `snowglobe run .#two-machines` as well.
       checks.x86_64-linux.two-machines = snowglobe.lib.runTest pkgs ./two-machines.nix;
     };
 }

@@ -65,7 +65,7 @@ fn one_of_several_tests_does_not_evaluate() {
     );
     assert_eq!(
         run(&place, &set).seen(),
-        "exit code: 2\n--- stdout\n--- stderr\nerror: the test `more.bad' does not evaluate: not yet\n"
+        "exit code: 2\n--- stdout\n--- stderr\nerror: the test `more.bad` does not evaluate: not yet\n"
     );
 }
 

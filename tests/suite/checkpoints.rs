@@ -152,7 +152,7 @@ fn nothing_is_lost_over_a_checkpoint() {
     let script = fixture("checkpoint.py");
     again.place.write("checkpoint.py", &script);
     insta::assert_snapshot!("cold_with_a_checkpoint", comparable(&again.run(&[])));
-    // What follows on the checkpoint is another thing, and is asked of the machines.
+    // What follows the checkpoint has changed, and is executed on the machines.
     let edited = script.replace("echo after", "echo long after");
     again.place.write("checkpoint.py", &edited);
     insta::assert_snapshot!("from_the_checkpoint", comparable(&again.run(&[])));
@@ -217,7 +217,7 @@ fn checkpoints_that_are_damaged() {
     assert!(
         flipped
             .stdout
-            .contains("/memory is damaged: once more, cold"),
+            .contains("/memory is damaged: restarting without the checkpoint"),
         "{}",
         flipped.seen()
     );
@@ -419,8 +419,8 @@ fn machines_of_nixos_can_be_made_safe() {
     again.place.write("test.nix", FORM_OF_RUN_TEST);
     for (options, safe) in [(&[][..], "false"), (&["--snapshot-safe"][..], "true")] {
         let ended = again.finish(&[&["eval", "test.nix", "--format", "json"], options].concat());
-        let told = format!("\"snapshot_safe\": {safe}");
-        assert!(ended.stdout.contains(&told), "{}", ended.seen());
+        let shown = format!("\"snapshot_safe\": {safe}");
+        assert!(ended.stdout.contains(&shown), "{}", ended.seen());
     }
 }
 

@@ -1,4 +1,4 @@
-//! The check of scripts: what is found, where it is said to be, and what it stops.
+//! The check of scripts: its findings, their places, and what they stop.
 
 use std::fs;
 use std::path::Path;
@@ -168,7 +168,7 @@ def describe(one: QemuMachine, other: NspawnMachine, any: BaseMachine):
 
 try:
     server.succeed("true")
-except MachineSick as sick:
+except MachineFailure as sick:
     print(sick)
 except MachineError as error:
     print(error)

@@ -1,8 +1,8 @@
-"""What `snowglobe mock-run` does, under CPython: the same words, the same mock machines.
+"""What `snowglobe mock-run` does, under CPython: the same test API, the same mock machines.
 
-Usage: cpython_mock.py WORDS SCRIPT MODULES NODE...
+Usage: cpython_mock.py API SCRIPT MODULES NODE...
 
-WORDS is the folder of the words' Python (src/language/words), MODULES those
+API is the folder of the test API (src/language/api), MODULES those
 that the script uses without importing them, with commas between them. Prints each call
 as one JSON line; ends as the script does.
 """
@@ -12,7 +12,7 @@ import pathlib
 import sys
 import types
 
-words, script, modules, *nodes = sys.argv[1:]
+api_folder, script, modules, *nodes = sys.argv[1:]
 
 
 def python_name(node):
@@ -57,13 +57,13 @@ native.session = {
     "modules": [name for name in modules.split(",") if name],
 }
 sys.modules["_snowglobe"] = native
-prelude = types.ModuleType("snowglobe")
-sys.modules["snowglobe"] = prelude
+api = types.ModuleType("snowglobe")
+sys.modules["snowglobe"] = api
 for name in ("base", "machine", "run", "mock"):
-    source = (pathlib.Path(words) / f"{name}.py").read_text()
-    exec(compile(source, name, "exec"), prelude.__dict__)
+    source = (pathlib.Path(api_folder) / f"{name}.py").read_text()
+    exec(compile(source, name, "exec"), api.__dict__)
 
-globals_of_script.update(prelude._vocabulary())
+globals_of_script.update(api._vocabulary())
 main = types.ModuleType("__main__")
 main.__dict__.update(globals_of_script)
 globals_of_script = main.__dict__

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::harness::{Ended, Place, fixture_path};
 
-/// Builds the machine of a test; gives its start script.
+/// Builds the machine of a test; returns its start script.
 fn start_script(place: &Place, file: &Path) -> PathBuf {
     let file = file.to_str().unwrap();
     let ended = place.run(&["run", "--nixpkgs", "builtin", file, "-o", "built"]);
@@ -90,11 +90,15 @@ fn three_generations_of_command_lines() {
         passed(&place.finish(command.spawn().unwrap()), "test");
     }
     assert!(place.path().join("out-2020/console/machine.log").is_file());
-    // Without `tests', nobody has run the script.
+    // Without `tests`, the script does not run.
     let mut command = place.command(&["driver", start]);
     command.env("testScript", text);
     let ended = place.finish(command.spawn().unwrap());
-    assert!(ended.stdout.contains("left: "), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("session closed: "),
+        "{}",
+        ended.seen()
+    );
 
     // Early in 2026: names beside the start scripts.
     let script = place.write("named.py", "box.succeed('true')\nprint('the script ran')\n");
@@ -125,11 +129,15 @@ fn three_generations_of_command_lines() {
         "info",
     ]);
     passed(&ended, "greeting");
-    // Interactively, nobody has run the script.
+    // Interactively, the script does not run.
     let file = file.to_str().unwrap();
     let ended = place.run(&["driver", "--config", file, "--interactive"]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
-    assert!(ended.stdout.contains("left: "), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("session closed: "),
+        "{}",
+        ended.seen()
+    );
     assert!(!ended.stdout.contains("started"), "{}", ended.seen());
     place.assert_tidy();
 }
@@ -198,7 +206,7 @@ fn what_a_driver_cannot_do() {
         seen(&["s.py", "--vm-names", "a", "b"]),
         message("there are 2 names of machines for 0 start scripts")
     );
-    // The report is where it is asked for already.
+    // The report is already at that place.
     let ended = place.run(&["driver", "s.py", "--junit-xml", "junit.xml"]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     let report = std::fs::read_to_string(place.path().join("junit.xml")).unwrap();
@@ -210,7 +218,7 @@ fn what_a_driver_cannot_do() {
     let file = place.write("driver.json", &configuration.to_string());
     assert_eq!(
         seen(&["--config", file.to_str().unwrap()]),
-        "exit code: 4\n--- stdout\n--- stderr\nerror: the test's container `box' cannot be run: \
+        "exit code: 4\n--- stdout\n--- stderr\nerror: the test's container `box` cannot be run: \
          containers (systemd-nspawn) are not supported yet\n"
     );
 }

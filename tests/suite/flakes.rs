@@ -82,7 +82,7 @@ fn a_failing_check_ends_with_the_report() {
         .collect();
     let report = log.join("\n");
     for part in [
-        "command `echo it was here; false' failed on machine (exit code 1)",
+        "command `echo it was here; false` failed on machine (exit code 1)",
         "its standard output:\n  it was here",
     ] {
         assert!(report.contains(part), "{}", ended.seen());
@@ -146,7 +146,7 @@ fn a_flake_is_a_source_of_tests() {
     assert!(
         ended
             .stderr
-            .starts_with("error: there is no attribute `nothing'; there are: "),
+            .starts_with("error: there is no attribute `nothing`; there are: "),
         "{}",
         ended.seen()
     );

@@ -103,7 +103,7 @@ impl Place {
             // What the kernel says depends on how busy the machine is.
             (r"(?m)^ *\[ *\d+\.\d+\] .*\n", ""),
             (
-                r"\(tcg, emulated and slow: [^);]*; deadlines that the script does not give: times 10\)|\(kvm\)",
+                r"\(TCG emulation: [^),]*, default timeouts ×10\)|\(KVM\)",
                 "([ACCELERATOR])",
             ),
             (r"\d+\.\d+( ?s\b| seconds)", "[T]$1"),
@@ -190,7 +190,7 @@ pub fn nixpkgs_tree() -> String {
     std::env::var("SNOWGLOBE_NIXPKGS").expect("SNOWGLOBE_NIXPKGS names a nixpkgs tree")
 }
 
-/// The tool on a terminal of its own, and somebody who types.
+/// The tool on a terminal of its own, and a user who types.
 pub struct Pty {
     child: Child,
     seen: std::sync::Arc<std::sync::Mutex<String>>,
@@ -203,7 +203,7 @@ impl Pty {
     pub fn spawn(command: &mut Command) -> Self {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let line = shlex::try_join(words.map(|word| word.to_str().unwrap())).unwrap();
-        // A shell that stays would tell of a Ctrl-C by its own exit code.
+        // A shell that stays would change the exit code after Ctrl-C.
         let line = format!("exec {line}");
         let mut script = where_it_runs("script", command);
         script
@@ -256,7 +256,7 @@ impl Pty {
         stdin.flush().unwrap();
     }
 
-    /// Waits for the end; gives the exit code.
+    /// Waits for the end; returns the exit code.
     pub fn end(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }

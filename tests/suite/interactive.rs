@@ -1,4 +1,4 @@
-//! Machines for somebody at a terminal: the prompt, and shells.
+//! Interactive sessions: the prompt, and shells.
 
 use std::process::Stdio;
 
@@ -63,7 +63,7 @@ fn the_prompt_on_a_terminal() {
     user.type_in("\x03");
     user.wait_for("interrupted");
     user.wait_for(">>> ");
-    // A console is shown where somebody asks for it.
+    // A console is shown if the user asks for it.
     user.type_in("log.follow('machine')\n");
     user.wait_for(">>> ");
     user.type_in("machine.succeed('echo from-the-guest > /dev/ttyS0')\n");
@@ -89,12 +89,12 @@ fn the_prompt_on_a_terminal() {
     user.wait_for("'answer\\n'");
     user.wait_for(">>> ");
     user.type_in("\x04");
-    user.wait_for("left: hello");
+    user.wait_for("session closed: hello");
     assert_eq!(user.end(), Some(0));
     place.assert_tidy();
 }
 
-/// Somebody at the terminal of a run that has failed, and goes on as wanted.
+/// A user at the terminal of a failed run.
 fn after_failure(place: &Place, how: &str) -> Pty {
     let file = fixture_path("failing.nix");
     let more = ["-A", "command", "--on-failure", how];
@@ -144,7 +144,7 @@ fn a_shell_on_a_node() {
     user.type_in("until ping -c 1 bob; do sleep 1; done\n");
     user.wait_for(" packets received");
     user.type_in("exit\n");
-    user.wait_for("left: ping");
+    user.wait_for("session closed: ping");
     assert_eq!(user.end(), Some(0));
 
     let printer = on_fixture("shell", file, &["printer"]);

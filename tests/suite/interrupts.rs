@@ -22,7 +22,7 @@ fn waiting(place: &Place, arguments: &[&str]) -> Child {
     child
 }
 
-/// Kills the QEMU of the first machine that the events tell of.
+/// Kills the QEMU of the first machine in the events.
 fn kill_machine(place: &Place, events: &str) {
     let events = fs::read_to_string(place.path().join(events)).unwrap();
     let pid = events

@@ -1,4 +1,4 @@
-//! The words of scripts on real machines, subtests, and what a failure looks like.
+//! The test API on real machines, subtests, and what a failure looks like.
 
 use std::fs;
 
@@ -48,14 +48,14 @@ fn deadlines_that_the_script_does_not_give_are_scaled() {
         "--nixpkgs",
         "builtin",
         file.to_str().unwrap(),
-        "--timeout-scale",
+        "--timeout-factor",
         "0.001",
     ];
     let ended = place.run(&arguments);
-    assert!(ended.stdout.contains("times 0.001)"), "{}", ended.seen());
+    assert!(ended.stdout.contains("×0.001)"), "{}", ended.seen());
     for part in [
         "waiting for file /never on machine took longer than [T] s\n",
-        "waiting for `false' to succeed on machine took longer than [T] s\n",
+        "waiting for `false` to succeed on machine took longer than [T] s\n",
         "what was retried did not come true within [T] s\n",
         "waiting for file /never on machine took longer than 2 s\n",
     ] {
@@ -65,7 +65,7 @@ fn deadlines_that_the_script_does_not_give_are_scaled() {
             ended.seen()
         );
     }
-    let ended = place.run(&["run", "x.nix", "--timeout-scale", "-1"]);
+    let ended = place.run(&["run", "x.nix", "--timeout-factor", "-1"]);
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
 }
 
@@ -173,7 +173,7 @@ fn output_and_errors_of_a_failed_command() {
     let ended = place.run_fixture("failing.nix", &["-A", "output"]);
     assert_eq!(ended.code, Some(1), "{}", ended.seen());
     for part in [
-        "RequestedAssertionFailed: command `for i in $(seq -w 1 1000); do echo line $i; done; echo the reason >&2; exit 4' failed on machine (exit code 4)",
+        "RequestedAssertionFailed: command `for i in $(seq -w 1 1000); do echo line $i; done; echo the reason >&2; exit 4` failed on machine (exit code 4)",
         "\nthe command (exit code 4):\n  for i in",
         "\nits standard output:\n  line 0001\n",
         " bytes; the whole is in [DIR]/result-output/failed-command.stdout …]\n",

@@ -22,8 +22,8 @@ fn shell() {
 }
 
 #[test]
-fn sickness() {
-    holds("sickness.nix");
+fn crashes() {
+    holds("crashes.nix");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn terminal() {
     let place = Place::new();
     let file = fixture_path("terminal.nix");
     let arguments = ["run", "--nixpkgs", "builtin", file.to_str().unwrap(), "-A"];
-    // Without a terminal, whoever runs the tests.
+    // Without a terminal, also if the test runner has one.
     let child = without_terminal(&mut place.command(&[&arguments[..], &["address"]].concat()));
     let ended = place.finish(child);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
@@ -71,7 +71,7 @@ fn terminal() {
     user.wait_for("answer\r\n");
     user.type_in("\x1d");
     user.wait_for("the console's");
-    user.wait_for("has the terminal");
+    user.wait_for("terminal attached");
     user.type_in("you\n");
     user.wait_for("heard you");
     user.type_in("\x1d");
@@ -85,7 +85,7 @@ fn waits() {
     holds("waits.nix");
 }
 
-/// A test that ends by its machine's sickness, and what is said of it.
+/// A test that ends with a crash of its machine, and the report of it.
 fn ends_sick(name: &str, parts: &[&str]) {
     let place = Place::new();
     let ended = place.run_fixture("failing.nix", &["-A", name]);
@@ -105,7 +105,7 @@ fn a_kernel_panic_elsewhere() {
     ends_sick(
         "sick",
         &[
-            "MachineSick: machine server is sick: kernel panic: ",
+            "MachineFailure: machine server has crashed: kernel panic: ",
             "Kernel panic - not syncing: sysrq triggered crash",
             "172 │           time.sleep(600)",
             "the console of server ends:",
@@ -117,7 +117,7 @@ fn a_kernel_panic_elsewhere() {
 fn no_memory_left() {
     ends_sick(
         "memory",
-        &["MachineSick: machine machine is sick: out of memory: "],
+        &["MachineFailure: machine machine has crashed: out of memory: "],
     );
 }
 

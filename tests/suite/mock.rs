@@ -67,12 +67,12 @@ fn the_script_can_be_run_again() {
 
 #[test]
 fn the_table_knows_the_assertions() {
-    let script = "import unittest\nfor name in dir(unittest.TestCase):\n    if name.startswith('assert'):\n        print(f'    {name}: Callable[..., Any]')\n";
+    let script = "import unittest\nfor name in dir(unittest.TestCase):\n    if name.startswith('assert'):\n        print(f'    {name}: Callable[..., Any]\\n    \"\"\"As unittest.TestCase.{name}.\"\"\"')\n";
     let ended = mock_run(script, &[]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     assert!(ended.stderr.lines().count() > 30, "{}", ended.seen());
     assert!(
-        include_str!("../../src/language/words/run.py").contains(&ended.stderr),
+        include_str!("../../src/language/api/run.py").contains(&ended.stderr),
         "{}",
         ended.seen()
     );

@@ -1,4 +1,4 @@
-//! Tests that run: what a user sees, and what lies in the output folder.
+//! Tests that run: what a user sees, and what is in the output folder.
 
 use std::fs;
 use std::process::Command;
@@ -83,7 +83,7 @@ fn all_tests_of_a_set_run_one_after_another() {
 fn one_test_of_a_set_with_an_argument() {
     let place = Place::new();
     let arguments = ["-A", "plain", "--argstr", "greeting", "it's \"fine\""];
-    // The greeting stands in a Python string in a shell command.
+    // The greeting is in a Python string in a shell command.
     let ended = place.run_fixture("attrs.nix", &arguments);
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
     let ended = place.run_fixture(
@@ -269,9 +269,9 @@ fn functions_are_called_with_what_they_take() {
 #[test]
 fn what_the_nix_code_remarks_is_told() {
     let place = Place::new();
-    let remark = "builtins.trace \"the first line\\nthe second\"";
-    let told = |rest: &str| {
-        place.write("test.nix", &format!("{remark} ({rest})"));
+    let traced = "builtins.trace \"the first line\\nthe second\"";
+    let seen_with = |rest: &str| {
+        place.write("test.nix", &format!("{traced} ({rest})"));
         std::thread::sleep(std::time::Duration::from_millis(100));
         let mut command = place.command(&["list", "--nixpkgs", "builtin", "test.nix"]);
         command.env("XDG_CACHE_HOME", place.path().join("cache"));
@@ -282,10 +282,10 @@ fn what_the_nix_code_remarks_is_told() {
         seen
     };
     assert_eq!(
-        told("{ name = \"remarks\"; nodes.machine = { }; testScript = \"\"; }"),
+        seen_with("{ name = \"warnings\"; nodes.machine = { }; testScript = \"\"; }"),
         "exit code: 0\n--- stdout\nremarks: machine\n--- stderr\ntrace: the first line\nthe second\n"
     );
-    let failed = told("throw \"no such thing\"");
+    let failed = seen_with("throw \"no such thing\"");
     assert!(
         failed.starts_with(
             "exit code: 2\n--- stdout\n--- stderr\ntrace: the first line\nthe second\n\
@@ -369,7 +369,7 @@ fn kernel_panic() {
     let ended = place.run_fixture("failing.nix", &["-A", "panic"]);
     assert_eq!(ended.code, Some(1), "{}", ended.seen());
     for part in [
-        "MachineSick: machine machine is sick: kernel panic: ",
+        "MachineFailure: machine machine has crashed: kernel panic: ",
         "Kernel panic - not syncing: Attempted to kill init!",
         "the console of machine ends:",
     ] {

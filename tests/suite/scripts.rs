@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use snowglobe::language::Vocabulary;
 use snowglobe::language::check::{implied_modules, seeming_machines};
-use snowglobe::origin::{Segment, scripts};
+use snowglobe::source_map::{Segment, scripts};
 
 use crate::harness::{Place, nixpkgs_tree};
 
@@ -108,7 +108,7 @@ fn cpython(script: &Path, modules: &str, nodes: &[String]) -> (bool, String) {
     let output = Command::new("timeout")
         .args([LIMIT, "python3"])
         .arg(project.join("tests/suite/cpython_mock.py"))
-        .arg(project.join("src/language/words"))
+        .arg(project.join("src/language/api"))
         .arg(script)
         .arg(modules)
         .args(nodes)
@@ -121,7 +121,7 @@ fn cpython(script: &Path, modules: &str, nodes: &[String]) -> (bool, String) {
     )
 }
 
-/// A script whose gaps are filled, and where they are.
+/// A script whose gaps are filled, with their places.
 struct Filled {
     text: String,
     gaps: Vec<usize>,

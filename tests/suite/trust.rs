@@ -1,5 +1,5 @@
 //! What a run promises: no guest reaches the host, nothing is lost, no verdict
-//! is wrong, nobody else is let in. docs/src/trust.md lists the promises.
+//! is wrong, no other user gets in. docs/src/trust.md lists the promises.
 
 use std::fs;
 use std::io::Read;
@@ -147,7 +147,7 @@ fn lines_and_commands_of_every_size() {
         &ended,
         &[
             "machine: warning: a line on hvc0 was longer than 1 MiB and is cut\n",
-            "x… (2000009 bytes)' failed on machine (exit code 1)",
+            "x… (2000009 bytes)` failed on machine (exit code 1)",
         ],
     );
     assert!(ended.stdout.len() < 40_000, "{}", ended.stdout.len());
@@ -175,7 +175,8 @@ fn files_of_others_are_never_removed() {
             run(folder).seen(),
             format!(
                 "exit code: 2\n--- stdout\n--- stderr\nerror: the output folder [DIR]/{folder} holds {name}, \
-                 which no run of Snowglobe has written: choose another folder with -o, or move the file away\n"
+                 which Snowglobe has not listed as its own (a killed run does not list files that its script wrote itself): \
+                 choose another folder with -o, or move the file away\n"
             )
         );
     };
@@ -199,7 +200,7 @@ fn a_slow_reader_loses_nothing() {
         "for number in range(20000):\n    print(f'line {number} {\"x\" * 40}')\n",
     );
     let mut child = place.command(&RUN).spawn().unwrap();
-    // Nobody reads: the pipe is full, and the files are written all the same.
+    // No one reads: the pipe is full, and the files are written all the same.
     place.wait_for_text("result-talkative/junit.xml", "failures=\"0\" errors=\"0\"");
     let events = fs::read_to_string(place.path().join("result-talkative/events.jsonl")).unwrap();
     assert!(events.lines().last().unwrap().contains("test_finished"));

@@ -25,9 +25,9 @@ fn each_change_runs_the_test_again() {
 
     place.wait_for_text("shown", "said first");
     place.wait_for_text("shown", "watching 2 files: ");
-    // One that does not hold is told, and waited on.
+    // A broken file is reported, and the watch continues.
     place.write("script.py", "print('said second'\n");
-    place.wait_for_text("shown", "something has changed: once more");
+    place.wait_for_text("shown", "a file has changed: running again");
     std::thread::sleep(std::time::Duration::from_secs(2));
     place.write(
         "script.py",

@@ -40,7 +40,7 @@ in
       specialArgs ? { },
     }:
     lib.evalModules {
-      context = " in the built-in guests (node `${name}')";
+      context = " in the built-in guests (node `${name}`)";
       modules =
         modules
         ++ [

@@ -56,7 +56,7 @@ let
     if !isAttrs module then
       throw "a module in ${file} is ${article module}, where a set or a function to one is expected"
     else if structured && surplus != [ ] then
-      throw "the module in ${file} has `options' or `config', and beside them the unexpected `${builtins.head surplus}': move it into `config'"
+      throw "the module in ${file} has `options` or `config`, and beside them the unexpected `${builtins.head surplus}`: move it into `config`"
     else
       {
         file = module._file or file;
@@ -118,7 +118,7 @@ let
       modules = [ ];
     } (map (node "<the test file>") roots)).modules;
 
-  # The place of one name in a set, for messages; the set's own where Nix does
+  # The place of one name in a set, for messages; the set's own if Nix does
   # not know it, as after a property was pushed down.
   placeIn =
     set: name: outer:
@@ -127,7 +127,7 @@ let
     in
     if found == null then outer else "${found.file}:${toString found.line}:${toString found.column}";
 
-  # Where the definition of an option stands in the source, or the module's file.
+  # The position of an option's definition in the source, or the module's file.
   placeOf =
     location: module:
     let
@@ -173,14 +173,14 @@ let
       parent = basics.init location;
       hint =
         if near != null then
-          "did you mean `${showOption (parent ++ [ near ])}'?"
+          "did you mean `${showOption (parent ++ [ near ])}`?"
         else if basics.length siblings <= 12 then
           "known here: ${concatStringsSep ", " siblings}"
         else
           "there is none of a similar name";
     in
     throw (
-      "the option `${showOption location}' does not exist${context}"
+      "the option `${showOption location}` does not exist${context}"
       + "; it is defined at ${concatStringsSep ", " (map (place: place.text) culprits)}; ${hint}"
     );
 
@@ -207,7 +207,7 @@ let
       modules,
       specialArgs ? { },
       prefix ? [ ],
-      # Said after the name of an unknown option: " (node `server')".
+      # Said after the name of an unknown option: " (node `server`)".
       context ? "",
     }:
     let
@@ -330,7 +330,7 @@ let
       config = builtins.seq free (mapAttrs (_: value: value.config) evaluated // free);
     };
 
-  # Several declarations of one option add up; of `type' the last one counts.
+  # Several declarations of one option add up; of `type` the last one counts.
   mergeDeclarations = builtins.foldl' (a: b: a // b) { };
 
   evalOption =
@@ -350,7 +350,7 @@ let
         else if type ? emptyValue then
           type.emptyValue
         else
-          throw "the option `${showOption location}' is used but has no value: define it";
+          throw "the option `${showOption location}` is used but has no value: define it";
       value = (option.apply or (value: value)) merged;
     in
     {

@@ -92,7 +92,7 @@ rec {
     in
     if number < 16 then digit else toHexString (number / 16) + digit;
 
-  # The candidate that differs least from `word`, or null where none is near.
+  # The candidate that differs least from `word`, or null if none is near.
   nearest =
     word: candidates:
     let

@@ -35,7 +35,7 @@ let
 
   wrongType =
     location: description: definition:
-    throw "the option `${showOption location}' is ${description}, but ${definition.file} defines it as ${show definition.value}";
+    throw "the option `${showOption location}` is ${description}, but ${definition.file} defines it as ${show definition.value}";
 
   checked =
     { description, check, ... }:
@@ -54,14 +54,14 @@ let
     if other == null then
       first.value
     else
-      throw "the option `${showOption location}' is defined twice with different values: ${show first.value} in ${first.file} and ${show other.value} in ${other.file}; use mkForce or mkDefault to say which counts";
+      throw "the option `${showOption location}` is defined twice with different values: ${show first.value} in ${first.file} and ${show other.value} in ${other.file}; use mkForce or mkDefault to say which counts";
 
   mergeOne =
     location: definitions:
     if length definitions == 1 then
       (head definitions).value
     else
-      throw "the option `${showOption location}' can be defined only once, and is defined in ${
+      throw "the option `${showOption location}` can be defined only once, and is defined in ${
         concatStringsSep " and " (map (definition: definition.file) definitions)
       }";
 

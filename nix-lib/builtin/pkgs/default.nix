@@ -12,7 +12,7 @@ let
   bash = run "bash" { } ''
     dpkg-deb -x ${build.deb "bash-static"} x
     mkdir -p $out/bin
-    # Where it lies depends on whether Debian has merged /usr yet.
+    # Its path depends on whether Debian has merged /usr yet.
     for program in x/bin/bash-static x/usr/bin/bash-static; do
       [ ! -f $program ] || cp $program $out/bin/bash
     done
@@ -41,7 +41,7 @@ let
     inherit (index.npm.postgrest) version;
   };
 
-  # The program itself, which `snowglobe guest pin' puts into the store, made
+  # The program itself, which `snowglobe guest pin` puts into the store, made
   # independent of the machine's own libraries.
   snowglobe =
     let
@@ -56,7 +56,7 @@ let
       ];
     in
     if !(index ? program) then
-      throw "the index of the built-in guests names no program: take a file that `snowglobe guest pin' has written"
+      throw "the index of the built-in guests names no program: take a file that `snowglobe guest pin` has written"
     else
       run "snowglobe" { inherit libraries; } ''
         mkdir -p $out/bin
@@ -89,7 +89,7 @@ let
   debianPackage =
     name:
     packages.${name}
-      or (throw "the Debian package `${name}' is not set up here: run `snowglobe guest fetch ${name}'");
+      or (throw "the Debian package `${name}` is not set up here: run `snowglobe guest fetch ${name}`");
 
   # Runs a script under bash, with busybox and the given packages on PATH.
   runCommand =
@@ -144,8 +144,8 @@ let
     };
   shell = text: "#!${bash}/bin/bash\n${text}";
 
-  # Server and clients come in two .debs. The set's `postgresql' is the meta
-  # package, whose version tells the major one.
+  # Server and clients come in two .debs. The set's `postgresql` is the meta
+  # package, whose version gives the major one.
   postgresqlMajor = builtins.head (builtins.split "[+.]" index.debs.postgresql.version);
   postgresql =
     symlinkJoin {

@@ -1,4 +1,4 @@
-//! Attributes and calls of words: what the table does not have, and arguments that do not fit.
+//! Attributes and calls of the test API: unknown members, and arguments that do not fit.
 
 use ruff_text_size::Ranged;
 use rustpython_vm::compiler::ast;
@@ -6,7 +6,7 @@ use rustpython_vm::compiler::ast;
 use super::names::Place;
 use super::types::{Scene, Type, has_member, literal};
 use super::{Finding, similar};
-use crate::language::{Class, Function, Kind, Parameter};
+use crate::language::{Class, Function, Parameter, ParameterKind};
 
 pub(super) fn check(scene: &Scene<'_, '_>) -> Vec<Finding> {
     let attributes = scene
@@ -33,7 +33,7 @@ fn uncalled(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Opt
         return None;
     };
     let method = class.method(place.node.attr.as_str())?;
-    let message = format!("`{}' is named, and not called", method.name);
+    let message = format!("`{}` is named, and not called", method.name);
     let help = format!("call it: {}(…)", method.name);
     Some(Finding::warning("not-called", message, place.range()).with_help(Some(help)))
 }
@@ -60,7 +60,7 @@ fn attribute(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Op
     if known {
         return None;
     }
-    let message = format!("{} has no `{name}'", article(class));
+    let message = format!("{} has no `{name}`", article(class));
     let members = class.methods.iter().map(|method| method.name.as_str());
     let members = members.chain(
         class
@@ -71,7 +71,7 @@ fn attribute(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Op
     let finding = Finding::error("unknown-attribute", message, range);
     let finding = finding.with_help(similar(name, members));
     match &finding.help {
-        // It has more than the table tells of; a slip is likely all the same.
+        // It has more members than the table; a slip is likely all the same.
         None if class.open => None,
         _ if class.open || place.guarded => Some(finding.softened()),
         _ => Some(finding),
@@ -84,7 +84,7 @@ fn of_list(element: &Type<'_>, name: &str, range: std::ops::Range<usize>) -> Opt
         return None;
     };
     class.method(name)?;
-    let message = format!("a list has no `{name}', {} has", article(class));
+    let message = format!("a list has no `{name}`, {} has", article(class));
     Some(Finding::error("unknown-attribute", message, range))
 }
 
@@ -102,7 +102,7 @@ fn call(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprCall>) -> Vec<Finding>
     let Type::Function(function) = scene.of(place.scope, &place.node.func) else {
         return Vec::new();
     };
-    let mut call = Call {
+    let mut call = CheckedCall {
         scene,
         function,
         arguments: &place.node.arguments,
@@ -121,7 +121,7 @@ fn call(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprCall>) -> Vec<Finding>
         .collect()
 }
 
-struct Call<'s, 'v, 'a> {
+struct CheckedCall<'s, 'v, 'a> {
     scene: &'s Scene<'v, 'a>,
     function: &'v Function,
     arguments: &'a ast::Arguments,
@@ -132,18 +132,18 @@ struct Call<'s, 'v, 'a> {
     findings: Vec<Finding>,
 }
 
-impl Call<'_, '_, '_> {
+impl CheckedCall<'_, '_, '_> {
     fn positional(&mut self) {
         let mut open = self
             .function
             .parameters
             .iter()
-            .filter(|parameter| parameter.kind == Kind::Positional);
+            .filter(|parameter| parameter.kind == ParameterKind::Positional);
         let rest = self
             .function
             .parameters
             .iter()
-            .find(|parameter| parameter.kind == Kind::Rest);
+            .find(|parameter| parameter.kind == ParameterKind::Rest);
         for argument in &self.arguments.args {
             if argument.is_starred_expr() {
                 // How many it brings is not to be seen.
@@ -157,7 +157,7 @@ impl Call<'_, '_, '_> {
             } else if let Some(rest) = rest {
                 self.fits(argument, rest);
             } else {
-                let message = format!("`{}' takes no such argument", self.function.name);
+                let message = format!("`{}` takes no such argument", self.function.name);
                 self.find("surplus-argument", message, argument, Some(self.takes()));
                 return;
             }
@@ -169,7 +169,7 @@ impl Call<'_, '_, '_> {
             .function
             .parameters
             .iter()
-            .any(|parameter| parameter.kind == Kind::RestKeywords);
+            .any(|parameter| parameter.kind == ParameterKind::RestKeywords);
         for keyword in &self.arguments.keywords {
             let Some(name) = &keyword.arg else {
                 // `**more` may bring all the others.
@@ -180,18 +180,21 @@ impl Call<'_, '_, '_> {
             let mut parameters = self.function.parameters.iter();
             let parameter = parameters.find(|parameter| {
                 parameter.name == name.as_str()
-                    && matches!(parameter.kind, Kind::Positional | Kind::KeywordOnly)
+                    && matches!(
+                        parameter.kind,
+                        ParameterKind::Positional | ParameterKind::KeywordOnly
+                    )
             });
             match parameter {
                 None if takes_any => {}
                 None => {
-                    let message = format!("`{}' has no argument `{name}'", self.function.name);
+                    let message = format!("`{}` has no argument `{name}`", self.function.name);
                     let names = self.function.parameters.iter().map(|p| p.name.as_str());
                     let help = similar(name, names).or_else(|| Some(self.takes()));
                     self.find("unknown-keyword", message, keyword, help);
                 }
                 Some(parameter) if self.given.contains(&parameter.name.as_str()) => {
-                    let message = format!("the argument `{name}' is given twice");
+                    let message = format!("the argument `{name}` is given twice");
                     self.find("surplus-argument", message, keyword, None);
                 }
                 Some(parameter) => {
@@ -207,14 +210,19 @@ impl Call<'_, '_, '_> {
             .function
             .parameters
             .iter()
-            .filter(|parameter| matches!(parameter.kind, Kind::Positional | Kind::KeywordOnly))
+            .filter(|parameter| {
+                matches!(
+                    parameter.kind,
+                    ParameterKind::Positional | ParameterKind::KeywordOnly
+                )
+            })
             .filter(|parameter| parameter.default.is_none())
             .filter(|parameter| !self.given.contains(&parameter.name.as_str()))
             .filter(|parameter| !self.perhaps_given.contains(&parameter.name.as_str()))
-            .map(|parameter| format!("`{}'", parameter.name))
+            .map(|parameter| format!("`{}`", parameter.name))
             .collect();
         if !missing.is_empty() {
-            let message = format!("`{}' needs {}", self.function.name, missing.join(" and "));
+            let message = format!("`{}` needs {}", self.function.name, missing.join(" and "));
             let help = Some(self.takes());
             self.findings
                 .push(Finding::error("missing-argument", message, range).with_help(help));
@@ -224,7 +232,7 @@ impl Call<'_, '_, '_> {
     fn fits(&mut self, value: &ast::Expr, parameter: &Parameter) {
         if self.scene.fits(value, &parameter.annotation) == Some(false) {
             let message = format!(
-                "`{}' of `{}' is {}, and not {}",
+                "`{}` of `{}` is {}, and not {}",
                 parameter.name,
                 self.function.name,
                 self.scene.explain(&parameter.annotation),

@@ -9,25 +9,25 @@ use rustpython_vm::compiler::ast::{Expr, Stmt};
 use super::Finding;
 
 pub(super) fn check(suite: &[Stmt]) -> Vec<Finding> {
-    let mut reader = Reader::default();
+    let mut reader = FlowReader::default();
     reader.visit_body(suite);
     reader.findings
 }
 
 #[derive(Default)]
-struct Reader<'a> {
+struct FlowReader<'a> {
     subtests: HashSet<&'a str>,
     findings: Vec<Finding>,
 }
 
-impl Reader<'_> {
+impl FlowReader<'_> {
     fn find(&mut self, code: &'static str, message: String, at: &impl Ranged) {
         let range = at.range().start().to_usize()..at.range().end().to_usize();
         self.findings.push(Finding::warning(code, message, range));
     }
 }
 
-impl<'a> Visitor<'a> for Reader<'a> {
+impl<'a> Visitor<'a> for FlowReader<'a> {
     fn visit_body(&mut self, body: &'a [Stmt]) {
         for pair in body.windows(2) {
             let word = match &pair[0] {
@@ -40,7 +40,7 @@ impl<'a> Visitor<'a> for Reader<'a> {
             // `return` before a `yield` is how an empty generator is written.
             let yields = matches!(&pair[1], Stmt::Expr(it) if it.value.is_yield_expr());
             if !yields {
-                let message = format!("never reached: `{word}' comes before");
+                let message = format!("never reached: `{word}` comes before");
                 self.find("unreachable", message, &pair[1]);
             }
             break;

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::Vocabulary;
 use crate::manifest::Manifest;
-use names::Names;
+use names::ScriptNames;
 
 /// Python's own recursion is the stack's here: room for deep scripts.
 const STACK_BYTES: usize = 1 << 30;
@@ -32,7 +32,7 @@ pub struct Finding {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// Bytes of the script; none where it is about the test as a whole.
+    /// Bytes of the script; none if it is about the test as a whole.
     #[serde(skip)]
     pub range: Option<Range<usize>>,
 }
@@ -47,43 +47,43 @@ pub enum Severity {
     Error,
 }
 
-/// What the test tells of itself.
+/// What the test says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Surroundings {
-    /// The nodes as the script names them. Where they are not known, a name
+pub struct TestContext {
+    /// The nodes as the script names them. If they are unknown, a name
     /// that is only used as a machine is taken for one.
     pub machines: Option<Vec<String>>,
     /// Further names of the same machines.
     pub further_names: Vec<String>,
-    /// The virtual networks; where they are not known, any `vlanN` is one.
+    /// The virtual networks; if they are not known, any `vlanN` is one.
     pub vlans: Option<Vec<u32>>,
 }
 
 /// Which parts of the check are wanted. Syntax always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
-    /// Names, and what cannot be meant.
-    pub lint: Wanted,
-    /// Methods and arguments of the words.
-    pub types: Wanted,
+    /// Names, and statements without an effect.
+    pub lint: Toggle,
+    /// Members of the test API, and arguments of calls.
+    pub types: Toggle,
 }
 
 /// Whether a part of the check is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    Yes,
-    No,
+pub enum Toggle {
+    On,
+    Off,
 }
 
 impl Parts {
     pub const ALL: Self = Self {
-        lint: Wanted::Yes,
-        types: Wanted::Yes,
+        lint: Toggle::On,
+        types: Toggle::On,
     };
     /// Syntax only.
     pub const NONE: Self = Self {
-        lint: Wanted::No,
-        types: Wanted::No,
+        lint: Toggle::Off,
+        types: Toggle::Off,
     };
 
     /// What a test does not leave out by `skipLint` and `skipTypeCheck`.
@@ -91,10 +91,10 @@ impl Parts {
     pub fn of(manifest: &Manifest) -> Self {
         let mut parts = Self::ALL;
         if manifest.skip_lint {
-            parts.lint = Wanted::No;
+            parts.lint = Toggle::Off;
         }
         if manifest.skip_type_check {
-            parts.types = Wanted::No;
+            parts.types = Toggle::Off;
         }
         parts
     }
@@ -102,8 +102,8 @@ impl Parts {
 
 /// Everything that was found, in the order of the script.
 #[must_use]
-pub fn check(source: &str, surroundings: &Surroundings, parts: Parts) -> Vec<Finding> {
-    with_deep_stack(|| check_here(source, surroundings, parts))
+pub fn check(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding> {
+    with_deep_stack(|| check_here(source, context, parts))
 }
 
 /// Trees are walked, and dropped, by recursion: deep ones need a deep stack.
@@ -121,7 +121,7 @@ fn with_deep_stack<T: Send>(work: impl Fn() -> T + Send + Sync) -> T {
     })
 }
 
-fn check_here(source: &str, surroundings: &Surroundings, parts: Parts) -> Vec<Finding> {
+fn check_here(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding> {
     if let Some(finding) = unreadable(source) {
         return vec![finding];
     }
@@ -138,14 +138,14 @@ fn check_here(source: &str, surroundings: &Surroundings, parts: Parts) -> Vec<Fi
         // What the rest would find in half a script is noise.
         return findings;
     };
-    let names = Names::read(parsed.suite());
-    let scene = types::Scene::new(Vocabulary::standard(), surroundings, &names);
-    if parts.lint == Wanted::Yes {
+    let names = ScriptNames::read(parsed.suite());
+    let scene = types::Scene::new(Vocabulary::standard(), context, &names);
+    if parts.lint == Toggle::On {
         findings.extend(names.unknown(&scene));
         findings.extend(flow::check(parsed.suite()));
-        findings.extend(unused_nodes(surroundings, &names));
+        findings.extend(unused_nodes(context, &names));
     }
-    if parts.types == Wanted::Yes {
+    if parts.types == Toggle::On {
         findings.extend(calls::check(&scene));
     }
     findings.sort_by_key(|finding| {
@@ -167,8 +167,8 @@ fn seeming_machines_here(source: &str, vocabulary: &Vocabulary) -> Vec<String> {
     let Ok(parsed) = parser::parse_module(source) else {
         return Vec::new();
     };
-    let names = Names::read(parsed.suite());
-    let unknown = Surroundings::default();
+    let names = ScriptNames::read(parsed.suite());
+    let unknown = TestContext::default();
     let scene = types::Scene::new(vocabulary, &unknown, &names);
     let mut machines = scene.machine_names();
     // The only one also goes by this name.
@@ -180,13 +180,13 @@ fn seeming_machines_here(source: &str, vocabulary: &Vocabulary) -> Vec<String> {
 }
 
 /// The modules that a script uses without importing them, as it may under the
-/// driver of 2020.
+/// driver of nixpkgs 20.09.
 #[must_use]
 pub fn implied_modules<'v>(source: &str, vocabulary: &'v Vocabulary) -> Vec<&'v str> {
     let Ok(parsed) = parser::parse_module(source) else {
         return Vec::new();
     };
-    let names = Names::read(parsed.suite());
+    let names = ScriptNames::read(parsed.suite());
     let modules = vocabulary.implied_modules.iter().map(String::as_str);
     modules
         .filter(|module| names.uses_unbound(module))
@@ -211,7 +211,7 @@ fn unreadable(source: &str) -> Option<Finding> {
 }
 
 /// Where a run of lines without end or indentation holds too many operators.
-/// Strings are not told from code: a long text has few operators a line.
+/// Strings are not distinguished from code: a long text has few operators a line.
 fn deep_statement(source: &str) -> Option<usize> {
     let mut begin = 0;
     let mut operators = 0;
@@ -290,9 +290,9 @@ fn compile_error(source: &str) -> Option<(Finding, Reach)> {
     Some((Finding::error("syntax", error.to_string(), range), reach))
 }
 
-fn unused_nodes(surroundings: &Surroundings, names: &Names<'_>) -> Vec<Finding> {
-    let machines = surroundings.machines.as_deref().unwrap_or_default();
-    let named_otherwise = surroundings
+fn unused_nodes(context: &TestContext, names: &ScriptNames<'_>) -> Vec<Finding> {
+    let machines = context.machines.as_deref().unwrap_or_default();
+    let named_otherwise = context
         .further_names
         .iter()
         .any(|name| names.mentions(name));
@@ -315,7 +315,7 @@ fn unused_nodes(surroundings: &Surroundings, names: &Names<'_>) -> Vec<Finding> 
         .map(|machine| Finding {
             level: Severity::Note,
             code: "unused-node",
-            message: format!("the node `{machine}' is never used, and never starts"),
+            message: format!("the node `{machine}` is never used, and never starts"),
             help: None,
             range: None,
         })
@@ -361,7 +361,7 @@ fn similar<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<S
         // One slip for every four letters.
         .filter(|(distance, other)| *distance <= other.len().min(name.len()) / 4)
         .min()
-        .map(|(_, other)| format!("did you mean `{other}'?"))
+        .map(|(_, other)| format!("did you mean `{other}`?"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The names of a script: where each is bound, where it is used, and which nobody knows.
+//! The names of a script: their bindings, their uses, and the unknown ones.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ pub(super) type ScopeId = usize;
 
 /// All names of a script.
 #[derive(Debug, Default)]
-pub(super) struct Names<'a> {
+pub(super) struct ScriptNames<'a> {
     pub scopes: Vec<Scope<'a>>,
     pub uses: Vec<Use<'a>>,
     pub attributes: Vec<Place<'a, ast::ExprAttribute>>,
@@ -21,7 +21,7 @@ pub(super) struct Names<'a> {
     pub own_attributes: HashSet<&'a str>,
     /// Statements that are nothing but an attribute.
     pub statements: Vec<Place<'a, ast::ExprAttribute>>,
-    /// Names of what changes under way: lists that grow, values whose type is asked for.
+    /// Names whose values change: lists that grow, values whose type is tested.
     pub changing: HashSet<&'a str>,
     /// Whether names can come about that are not to be seen.
     pub dynamic: bool,
@@ -45,7 +45,7 @@ pub(super) struct Scope<'a> {
     pub kind: ScopeKind,
     pub parent: Option<ScopeId>,
     pub bindings: HashMap<&'a str, Vec<Binding<'a>>>,
-    /// Names that belong to the module, or to a function around this one.
+    /// Names of the module, or of a function around this one.
     pub elsewhere: HashMap<&'a str, ScopeKind>,
 }
 
@@ -86,7 +86,7 @@ pub(super) struct Use<'a> {
     pub attribute: Option<&'a str>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> ScriptNames<'a> {
     pub fn read(suite: &'a [Stmt]) -> Self {
         super::reader::read(suite)
     }
@@ -96,7 +96,7 @@ impl<'a> Names<'a> {
         self.uses.iter().any(|used| used.name == name)
     }
 
-    /// All calls of a function of the script; none where it is also passed on,
+    /// All calls of a function of the script; none if it is also passed on,
     /// or is bound to more than itself.
     pub fn calls_of(&self, function: &str) -> Vec<&Place<'a, ast::ExprCall>> {
         let once = self
@@ -150,7 +150,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Names that nothing binds, and whose every use is that of a machine.
+    /// Names that nothing binds and that are only used as machines.
     pub fn seeming_machines(&self, is_member: impl Fn(&str) -> bool) -> HashSet<&'a str> {
         let free = || {
             self.uses
@@ -169,7 +169,7 @@ impl<'a> Names<'a> {
         machines
     }
 
-    /// Names that nobody knows.
+    /// Names that nothing binds.
     pub fn unknown(&self, scene: &Scene<'_, 'a>) -> Vec<Finding> {
         if self.imports_all {
             // Any name may be one of those.
@@ -186,9 +186,9 @@ impl<'a> Names<'a> {
     fn unknown_finding(&self, used: &Use<'a>, scene: &Scene<'_, 'a>) -> Finding {
         let range = used.range.start().to_usize()..used.range.end().to_usize();
         if scene.is_implied_module(used.name) {
-            let message = format!("`{}' is used without an import", used.name);
+            let message = format!("`{}` is used without an import", used.name);
             let help = Some(format!(
-                "only the driver of 2020 had it: import {}",
+                "only nixpkgs 20.09 provides it: import {}",
                 used.name
             ));
             return Finding::warning("missing-import", message, range).with_help(help);
@@ -199,20 +199,20 @@ impl<'a> Names<'a> {
         let (code, message) = if as_machine {
             (
                 "unknown-machine",
-                format!("there is no machine `{}'", used.name),
+                format!("there is no machine `{}`", used.name),
             )
         } else {
             (
                 "unknown-name",
-                format!("the name `{}' is not known", used.name),
+                format!("the name `{}` is not known", used.name),
             )
         };
         let scopes = self.scopes.iter();
         let own: Vec<&str> = scopes
             .flat_map(|scope| scope.bindings.keys().copied())
             .collect();
-        let words: Vec<&str> = scene.words().collect();
-        let help = similar(used.name, [words, own, python::builtins()].concat()).or_else(|| {
+        let known: Vec<&str> = scene.names().collect();
+        let help = similar(used.name, [known, own, python::builtins()].concat()).or_else(|| {
             let nodes = scene.machines().filter(|_| as_machine)?;
             Some(format!("the test's machines are: {}", nodes.join(", ")))
         });

@@ -3,14 +3,14 @@
 use rustpython_vm::compiler::ast::visitor::{self, Visitor};
 use rustpython_vm::compiler::ast::{self, Expr, ExprContext, Pattern, Stmt};
 
-use super::names::{Binding, From, Names, Place, Scope, ScopeId, ScopeKind, Use};
+use super::names::{Binding, From, Place, Scope, ScopeId, ScopeKind, ScriptNames, Use};
 
-pub(super) fn read(suite: &[Stmt]) -> Names<'_> {
+pub(super) fn read(suite: &[Stmt]) -> ScriptNames<'_> {
     let mut reader = Reader {
-        names: Names {
+        names: ScriptNames {
             scopes: vec![Scope::default()],
             lazy_annotations: suite.iter().any(is_lazy_import),
-            ..Names::default()
+            ..ScriptNames::default()
         },
         current: 0,
         guards: 0,
@@ -20,7 +20,7 @@ pub(super) fn read(suite: &[Stmt]) -> Names<'_> {
 }
 
 struct Reader<'a> {
-    names: Names<'a>,
+    names: ScriptNames<'a>,
     current: ScopeId,
     /// How many statements around the current one catch what it may raise.
     guards: u32,
@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Within a scope of its own where there are such parameters.
+    /// Within a scope of its own if there are such parameters.
     fn with_type_parameters(
         &mut self,
         parameters: Option<&'a ast::TypeParams>,
@@ -237,7 +237,7 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// Names of attributes that a script asks for or sets by their names.
+    /// Attributes that a script gets or sets by name (`getattr`, `setattr`).
     fn note_own_attribute(&mut self, call: &'a ast::ExprCall) {
         let Expr::Name(function) = &*call.func else {
             return;

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn surroundings(machines: &[&str]) -> Surroundings {
-    Surroundings {
+fn context(machines: &[&str]) -> TestContext {
+    TestContext {
         machines: Some(machines.iter().map(ToString::to_string).collect()),
         further_names: vec!["server_by_host_name".to_owned()],
         vlans: Some(vec![1]),
@@ -12,11 +12,11 @@ fn surroundings(machines: &[&str]) -> Surroundings {
 
 /// Findings as lines: level, code, what it is about, message, help.
 fn found(source: &str) -> Vec<String> {
-    found_with(source, &surroundings(&["server", "client"]))
+    found_with(source, &context(&["server", "client"]))
 }
 
-fn found_with(source: &str, surroundings: &Surroundings) -> Vec<String> {
-    check(source, surroundings, Parts::ALL)
+fn found_with(source: &str, context: &TestContext) -> Vec<String> {
+    check(source, context, Parts::ALL)
         .into_iter()
         .map(|finding| {
             let about = finding.range.map_or("", |range| {
@@ -110,9 +110,9 @@ fn unknown_names() {
     assert_eq!(
         found("start_al()\nprint(sever)\nweb.succeed(\"true\")\nserver; client\n"),
         [
-            "error unknown-name [start_al] the name `start_al' is not known; did you mean `start_all'?",
-            "error unknown-name [sever] the name `sever' is not known; did you mean `server'?",
-            "error unknown-machine [web] there is no machine `web'; the test's machines are: server, client",
+            "error unknown-name [start_al] the name `start_al` is not known; did you mean `start_all`?",
+            "error unknown-name [sever] the name `sever` is not known; did you mean `server`?",
+            "error unknown-machine [web] there is no machine `web`; the test's machines are: server, client",
         ]
     );
 }
@@ -122,7 +122,7 @@ fn names_that_are_caught_only_warn() {
     let source = "start_all()\ntry:\n    nothing\nexcept NameError:\n    pass\n";
     assert_eq!(
         found(source),
-        ["warning unknown-name [nothing] the name `nothing' is not known"]
+        ["warning unknown-name [nothing] the name `nothing` is not known"]
     );
 }
 
@@ -133,13 +133,13 @@ fn unknown_methods_on_whatever_is_a_machine() {
     assert_eq!(
         found(source),
         [
-            "error unknown-attribute [suceed] a machine has no `suceed'; did you mean `succeed'?",
-            "error unknown-attribute [wait_for_units] a machine has no `wait_for_units'; did you mean `wait_for_unit'?",
-            "error unknown-attribute [nonsense] a machine has no `nonsense'",
-            "error unknown-attribute [statr] a machine has no `statr'; did you mean `start'?",
-            "error unknown-attribute [foo] a machine has no `foo'",
-            "error unknown-attribute [warn] the log has no `warn'",
-            "error unknown-attribute [number] a VLAN has no `number'",
+            "error unknown-attribute [suceed] a machine has no `suceed`; did you mean `succeed`?",
+            "error unknown-attribute [wait_for_units] a machine has no `wait_for_units`; did you mean `wait_for_unit`?",
+            "error unknown-attribute [nonsense] a machine has no `nonsense`",
+            "error unknown-attribute [statr] a machine has no `statr`; did you mean `start`?",
+            "error unknown-attribute [foo] a machine has no `foo`",
+            "error unknown-attribute [warn] the log has no `warn`",
+            "error unknown-attribute [number] a VLAN has no `number`",
         ]
     );
 }
@@ -151,14 +151,14 @@ fn arguments_that_do_not_fit() {
     assert_eq!(
         found(source),
         [
-            "error missing-argument [server.wait_for_unit()] `wait_for_unit' needs `unit'; it is wait_for_unit(unit, user=None, timeout=900)",
-            "error surplus-argument [4] `wait_for_unit' takes no such argument; it is wait_for_unit(unit, user=None, timeout=900)",
-            "error unknown-keyword [timout=3] `succeed' has no argument `timout'; did you mean `timeout'?",
-            "error surplus-argument [port=81] the argument `port' is given twice",
-            "error wrong-type ['1'] `secs' of `sleep' is float | datetime.timedelta, and not str",
-            "error wrong-type [1] `commands' of `succeed' is str, and not int",
-            "error missing-argument [subtest()] `subtest' needs `name'; it is subtest(name)",
-            "error wrong-type [None] `timeout' of `wait_until_succeeds' is float | datetime.timedelta, and not None",
+            "error missing-argument [server.wait_for_unit()] `wait_for_unit` needs `unit`; it is wait_for_unit(unit, user=None, timeout=900)",
+            "error surplus-argument [4] `wait_for_unit` takes no such argument; it is wait_for_unit(unit, user=None, timeout=900)",
+            "error unknown-keyword [timout=3] `succeed` has no argument `timout`; did you mean `timeout`?",
+            "error surplus-argument [port=81] the argument `port` is given twice",
+            "error wrong-type ['1'] `secs` of `sleep` is float | datetime.timedelta, and not str",
+            "error wrong-type [1] `commands` of `succeed` is str, and not int",
+            "error missing-argument [subtest()] `subtest` needs `name`; it is subtest(name)",
+            "error wrong-type [None] `timeout` of `wait_until_succeeds` is float | datetime.timedelta, and not None",
         ]
     );
 }
@@ -179,9 +179,9 @@ fn what_cannot_be_meant() {
     assert_eq!(
         found(source),
         [
-            "warning unreachable [print()] never reached: `return' comes before",
+            "warning unreachable [print()] never reached: `return` comes before",
             "warning subtest-twice ['a'] a second subtest \"a\": reports cannot tell them apart",
-            "warning unreachable [f()] never reached: `raise' comes before",
+            "warning unreachable [f()] never reached: `raise` comes before",
         ]
     );
 }
@@ -190,26 +190,26 @@ fn what_cannot_be_meant() {
 fn nodes_that_are_never_used() {
     assert_eq!(
         found("server.start()\n"),
-        ["note unused-node [] the node `client' is never used, and never starts"]
+        ["note unused-node [] the node `client` is never used, and never starts"]
     );
 }
 
 #[test]
-fn words_that_are_bound_anew_are_not_judged() {
+fn api_names_that_are_rebound_are_not_checked() {
     let source = "server.start()\nclient = create_machine('x')\nclient.frobnicate\nserver = open('x')\nserver.read()\n";
     assert_eq!(
         found(source),
-        ["error unknown-attribute [frobnicate] a machine has no `frobnicate'"]
+        ["error unknown-attribute [frobnicate] a machine has no `frobnicate`"]
     );
 }
 
 #[test]
 fn without_nodes_what_is_used_as_a_machine_is_one() {
-    let unknown = Surroundings::default();
+    let unknown = TestContext::default();
     let source = "web.succeed('x')\nweb.connected = False\ndb.query('x')\nvlan7.nr\n";
     assert_eq!(
         found_with(source, &unknown),
-        ["error unknown-name [db] the name `db' is not known"]
+        ["error unknown-name [db] the name `db` is not known"]
     );
 }
 
@@ -226,7 +226,7 @@ fn what_the_driver_of_2020_had_imported() {
     assert_eq!(
         found(source),
         [
-            "warning missing-import [time] `time' is used without an import; only the driver of 2020 had it: import time"
+            "warning missing-import [time] `time` is used without an import; only nixpkgs 20.09 provides it: import time"
         ]
     );
 }
@@ -235,21 +235,21 @@ fn what_the_driver_of_2020_had_imported() {
 fn parts_can_be_left_out() {
     let source = "nothing\nserver.nonsense\n";
     let codes = |parts| -> Vec<&str> {
-        check(source, &surroundings(&["server"]), parts)
+        check(source, &context(&["server"]), parts)
             .iter()
             .map(|finding| finding.code)
             .collect()
     };
     assert_eq!(
         codes(Parts {
-            lint: Wanted::No,
+            lint: Toggle::Off,
             ..Parts::ALL
         }),
         ["unknown-attribute"]
     );
     assert_eq!(
         codes(Parts {
-            types: Wanted::No,
+            types: Toggle::Off,
             ..Parts::ALL
         }),
         ["unknown-name"]
@@ -330,7 +330,7 @@ fn machines_are_followed() {
         let found = found(&format!("start_all()\n{source}"));
         assert_eq!(
             found,
-            ["error unknown-attribute [suceed] a machine has no `suceed'; did you mean `succeed'?"],
+            ["error unknown-attribute [suceed] a machine has no `suceed`; did you mean `succeed`?"],
             "{source}"
         );
     }
@@ -340,7 +340,7 @@ fn machines_are_followed() {
 fn lists_are_not_their_machines() {
     assert_eq!(
         found("start_all()\nmachines.succeed('x')\n"),
-        ["error unknown-attribute [succeed] a list has no `succeed', a machine has"]
+        ["error unknown-attribute [succeed] a list has no `succeed`, a machine has"]
     );
 }
 
@@ -349,7 +349,7 @@ fn assertions_are_told_from_slips() {
     assert_eq!(
         found("start_all()\nt.assertEquals(1, 1)\nt.assertIn(1, [1])\nt.maxDiff\n"),
         [
-            "warning unknown-attribute [assertEquals] t has no `assertEquals'; did you mean `assertEqual'?"
+            "warning unknown-attribute [assertEquals] t has no `assertEquals`; did you mean `assertEqual`?"
         ]
     );
 }
@@ -359,7 +359,7 @@ fn methods_that_are_not_called() {
     assert_eq!(
         found("start_all()\nserver.shutdown\n"),
         [
-            "warning not-called [server.shutdown] `shutdown' is named, and not called; call it: shutdown(…)"
+            "warning not-called [server.shutdown] `shutdown` is named, and not called; call it: shutdown(…)"
         ]
     );
 }

@@ -1,15 +1,15 @@
-//! What kind of thing an expression is, as far as the table of words tells.
+//! What kind of thing an expression is, as far as the vocabulary knows.
 
 use std::collections::HashSet;
 
 use rustpython_vm::compiler::ast::{self, Expr, Number, Operator, UnaryOp};
 use rustpython_vm::compiler::parser;
 
-use super::Surroundings;
-use super::names::{Binding, From, Names, ScopeId};
+use super::TestContext;
+use super::names::{Binding, From, ScopeId, ScriptNames};
 use crate::language::{Class, Function, Vocabulary};
 
-/// Names may be bound by way of each other.
+/// Limits how many names are followed: two may be bound to each other.
 const DEEPEST: u32 = 20;
 
 /// What is known of a value.
@@ -26,9 +26,9 @@ pub(super) enum Type<'v> {
 /// A script with everything that its names can mean.
 #[derive(Debug)]
 pub(super) struct Scene<'v, 'a> {
-    pub names: &'v Names<'a>,
+    pub names: &'v ScriptNames<'a>,
     vocabulary: &'v Vocabulary,
-    surroundings: &'v Surroundings,
+    context: &'v TestContext,
     /// The nodes as given, or as their uses tell.
     machines: HashSet<&'v str>,
 }
@@ -36,19 +36,19 @@ pub(super) struct Scene<'v, 'a> {
 impl<'v, 'a> Scene<'v, 'a> {
     pub fn new(
         vocabulary: &'v Vocabulary,
-        surroundings: &'v Surroundings,
-        names: &'v Names<'a>,
+        context: &'v TestContext,
+        names: &'v ScriptNames<'a>,
     ) -> Self {
         let mut scene = Self {
             names,
             vocabulary,
-            surroundings,
+            context,
             machines: HashSet::new(),
         };
-        scene.machines = match &surroundings.machines {
+        scene.machines = match &context.machines {
             Some(machines) => machines
                 .iter()
-                .chain(&surroundings.further_names)
+                .chain(&context.further_names)
                 .map(String::as_str)
                 .collect(),
             None => names
@@ -62,7 +62,7 @@ impl<'v, 'a> Scene<'v, 'a> {
 
     /// The nodes that the test has, where it says so.
     pub fn machines(&self) -> Option<&[String]> {
-        self.surroundings.machines.as_deref()
+        self.context.machines.as_deref()
     }
 
     /// The machines, as given or as their uses tell.
@@ -78,7 +78,7 @@ impl<'v, 'a> Scene<'v, 'a> {
             || self.vocabulary.all_names().any(|word| word == name)
     }
 
-    /// Whether it is a module that only the driver of 2020 had imported.
+    /// Whether it is a module that only the driver of nixpkgs 20.09 imports.
     pub fn is_implied_module(&self, name: &str) -> bool {
         self.vocabulary
             .implied_modules
@@ -86,7 +86,7 @@ impl<'v, 'a> Scene<'v, 'a> {
             .any(|module| module == name)
     }
 
-    pub fn words(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.machines
             .iter()
             .copied()
@@ -108,7 +108,7 @@ impl<'v, 'a> Scene<'v, 'a> {
         let Some(number) = name.strip_prefix("vlan") else {
             return false;
         };
-        let vlans = self.surroundings.vlans.as_ref();
+        let vlans = self.context.vlans.as_ref();
         number
             .parse()
             .is_ok_and(|number| vlans.is_none_or(|vlans| vlans.contains(&number)))
@@ -280,7 +280,7 @@ impl<'v, 'a> Scene<'v, 'a> {
         }
     }
 
-    /// Whether a literal fits an annotation; `None` where it is no literal.
+    /// Whether a literal fits an annotation; `None` if it is not a literal.
     pub fn fits(&self, value: &Expr, annotation: &str) -> Option<bool> {
         let literal = literal(value)?;
         let resolved = self.vocabulary.resolve(annotation);
@@ -288,7 +288,7 @@ impl<'v, 'a> Scene<'v, 'a> {
         Some(accepts(parsed.expr(), literal))
     }
 
-    /// An annotation in the words of a message.
+    /// An annotation as a message shows it.
     pub fn explain(&self, annotation: &str) -> String {
         self.vocabulary
             .resolve(annotation)

@@ -4,7 +4,7 @@ use super::line::{GUARD_PORT, REPLIES_PORT};
 
 const PROGRAM: &str = include_str!("guard.sh");
 
-/// A line for the guest's shell: starts the guard where there is a port for
+/// A line for the guest's shell: starts the guard if there is a port for
 /// it, and prints the file of the port for replies, or nothing. With job
 /// control, or the guard and the shells that it starts would ignore Ctrl-C.
 pub(super) fn set_up_line() -> String {

@@ -1,7 +1,7 @@
 # Runs beside the guest's shell, to end what the shell is busy with and to
 # start it anew where a command has killed it. Speaks over a port of its own:
 #   guard.sh SHELL_PID PORT
-# `end' is answered by a line that names the processes which were ended.
+# `end` is answered by a line that names the processes which were ended.
 shell=$1
 exec 9<> "$2" || exit
 # Out of the unit that the shell belongs to: it may end.
@@ -11,10 +11,10 @@ done 2> /dev/null
 # Not ignored: what it starts would ignore them, too. TERM ends it, as systemd
 # asks when it powers off.
 trap : HUP INT
-# The terminal forgets its settings when nobody has it open.
+# The terminal loses its settings when no process has it open.
 exec 8<> /dev/hvc0
 
-# Sets `below' to the processes that came from one.
+# Sets `below` to the processes that came from one.
 descend() {
   local pid child
   below=()
@@ -29,7 +29,7 @@ descend() {
   done
 }
 
-# Sets `sink' to the end of the shell's pipeline, which reads the output: the
+# Sets `sink` to the end of the shell's pipeline, which reads the output: the
 # one child that is the shell's own copy.
 find_sink() {
   local pid own other
@@ -41,7 +41,7 @@ find_sink() {
   done
 }
 
-# Sets `busy' to what the shell waits for: what it started, and what else can
+# Sets `busy` to what the shell waits for: what it started, and what else can
 # still write to the pipe. Nothing of the sink.
 find_busy() {
   local pid pipe entry own
@@ -74,7 +74,7 @@ name_busy() {
   done
 }
 
-# Whether something of `busy' is still there, other than what was ended and
+# Whether something of `busy` is still there, other than what was ended and
 # waits for its parent.
 alive() {
   local pid state
@@ -120,7 +120,7 @@ while :; do
   fi
   if ! [ -d /proc/$shell ]; then
     cd /tmp
-    # Job control, or the shell would ignore Ctrl-C. `setsid' starts another
+    # Job control, or the shell would ignore Ctrl-C. `setsid` starts another
     # process for it then.
     set -m
     setsid bash -c 'echo $$ > /run/snowglobe-shell; exec bash --norc /dev/hvc0' \

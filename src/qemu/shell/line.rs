@@ -93,9 +93,10 @@ impl ShellSockets {
         let replies = late(&self.replies).await.ok().transpose()?;
         let guard = late(&self.guard).await.ok().transpose()?;
         Ok(Lines {
-            terminal: Line::over(terminal, Kind::Other("hvc0"), on_cut.clone()),
-            replies: replies.map(|stream| Line::over(stream, Kind::Replies, on_cut.clone())),
-            guard: guard.map(|stream| Line::over(stream, Kind::Other("the guard's port"), on_cut)),
+            terminal: Line::over(terminal, StreamKind::Other("hvc0"), on_cut.clone()),
+            replies: replies.map(|stream| Line::over(stream, StreamKind::Replies, on_cut.clone())),
+            guard: guard
+                .map(|stream| Line::over(stream, StreamKind::Other("the guard's port"), on_cut)),
             replies_port: None,
             greeting: None,
         })
@@ -120,7 +121,7 @@ async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
 
 /// What comes on a stream.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum StreamKind {
     /// Replies to commands.
     Replies,
     /// Other lines; the name for messages.
@@ -146,17 +147,17 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn over(stream: UnixStream, kind: Kind, on_cut: impl Fn(&str) + Send + 'static) -> Self {
+    fn over(stream: UnixStream, kind: StreamKind, on_cut: impl Fn(&str) + Send + 'static) -> Self {
         let (reading, outgoing) = stream.into_split();
         let queue = match kind {
-            Kind::Replies => REPLY_QUEUE,
-            Kind::Other(_) => QUEUE,
+            StreamKind::Replies => REPLY_QUEUE,
+            StreamKind::Other(_) => QUEUE,
         };
         let (sender, incoming) = mpsc::channel(queue);
         let limit = Arc::new(AtomicUsize::new(MOST_LINE_BYTES));
         let on_cut = move || {
             // A reply that is cut is an error of its command.
-            if let Kind::Other(name) = kind {
+            if let StreamKind::Other(name) = kind {
                 on_cut(name);
             }
         };
@@ -351,7 +352,7 @@ impl Lines {
             .unwrap_or_default()
     }
 
-    /// Has the guard end what the shell is busy with; gives the names of that.
+    /// Has the guard end what the shell is busy with; returns the names of that.
     pub async fn end_command(&mut self) -> Result<String, ShellError> {
         let guard = self.guard.as_mut().ok_or(ShellError::Closed)?;
         guard.write(b"end\n").await?;

@@ -2,7 +2,7 @@
 //!
 //! For each command one line goes in, and two come back: its output in
 //! base64, and its exit status. A task of its own does the talking. When
-//! nobody waits for a command any more, or it takes longer than it may, the
+//! a caller stops waiting for a command, or it takes longer than it may, the
 //! task has it ended in the guest, and the shell goes on.
 
 mod guard;
@@ -22,7 +22,7 @@ use crate::event::{Event, Events, Level};
 /// How long the guest may take to end a command.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long to wait for the shell before its command is ended once more.
+/// How long to wait for the shell before its command is ended again.
 const END_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a wait may keep the shell when others want it.
@@ -59,14 +59,14 @@ pub enum ShellError {
         /// What the guest was busy with, as far as it is known.
         busy: String,
     },
-    #[error("the guest's shell is still busy with `{0}', and there is no other way into the guest")]
+    #[error("the guest's shell is still busy with `{0}`, and there is no other way into the guest")]
     Busy(String),
 }
 
 /// What a command came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// None where it was not asked for.
+pub struct CommandOutcome {
+    /// None if it was not asked for.
     pub status: Option<i32>,
     pub output: Vec<u8>,
 }
@@ -91,18 +91,18 @@ pub enum Expect {
     Answer,
 }
 
-struct Request {
+struct ShellRequest {
     command: String,
     expect: Expect,
     /// From when the shell is free for it.
     limit: Option<Duration>,
-    reply: oneshot::Sender<Result<Outcome, ShellError>>,
+    reply: oneshot::Sender<Result<CommandOutcome, ShellError>>,
 }
 
 /// The shell. Closed when it is dropped.
 #[derive(Debug)]
 pub struct Shell {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<ShellRequest>,
     replies_port: watch::Receiver<Option<String>>,
 }
 
@@ -117,7 +117,7 @@ pub enum GuestSide {
 
 impl Shell {
     /// Waits for QEMU to connect. The guest's shell is ready after its
-    /// greeting. Commands that nobody waits for are told to `events`, as the
+    /// greeting. Commands whose caller has gone are emitted to `events`, as the
     /// machine's of this name.
     ///
     /// # Errors
@@ -131,7 +131,7 @@ impl Shell {
         let on_cut = {
             let (events, machine) = (events.clone(), machine.to_owned());
             move |stream: &str| {
-                events.tell(Event::Note {
+                events.emit(Event::Note {
                     machine: Some(machine.clone()),
                     level: Level::Warning,
                     text: format!("a line on {stream} was longer than 1 MiB and is cut"),
@@ -167,7 +167,7 @@ impl Shell {
         self.replies_port.borrow().is_some()
     }
 
-    /// The guest's port for replies, where there is one.
+    /// The guest's port for replies, if there is one.
     #[must_use]
     pub fn replies_port(&self) -> Option<String> {
         self.replies_port.borrow().clone()
@@ -200,9 +200,9 @@ impl Shell {
         command: &str,
         expect: Expect,
         limit: Option<Duration>,
-    ) -> Result<Outcome, ShellError> {
+    ) -> Result<CommandOutcome, ShellError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request {
+        let request = ShellRequest {
             command: command.to_owned(),
             expect,
             limit,
@@ -217,8 +217,8 @@ impl Shell {
 }
 
 /// How waiting for an answer ended.
-enum Turn {
-    Answered(Result<Outcome, ShellError>),
+enum WaitEnd {
+    Answered(Result<CommandOutcome, ShellError>),
     Overdue,
     Abandoned,
     Yielded,
@@ -227,11 +227,11 @@ enum Turn {
 /// The task that talks with one guest.
 struct Talk {
     lines: Lines,
-    /// Tells of the port for replies.
+    /// Reports of the port for replies.
     known: watch::Sender<Option<String>>,
     machine: String,
     events: Events,
-    /// Whether the guest has greeted when nobody had asked it to.
+    /// Whether the guest has greeted unasked.
     greeted: bool,
     /// The command that cannot be ended.
     stuck: Option<String>,
@@ -240,7 +240,7 @@ struct Talk {
 }
 
 impl Talk {
-    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    async fn run(mut self, mut requests: mpsc::Receiver<ShellRequest>) {
         let mut next = None;
         loop {
             let request = match next.take() {
@@ -250,14 +250,14 @@ impl Talk {
                     None => return,
                 },
             };
-            let Request {
+            let ShellRequest {
                 command,
                 expect,
                 limit,
                 mut reply,
             } = request;
             if reply.is_closed() {
-                // Nobody waits for it any more: it need not begin.
+                // The caller no longer waits: it need not begin.
                 continue;
             }
             if let Some(command) = &self.stuck {
@@ -267,13 +267,13 @@ impl Talk {
             let endable = expect != Expect::Greeting && self.lines.guard.is_some();
             let may_yield = expect == Expect::Answer && self.lines.replies_port.is_some();
             let turn = tokio::select! {
-                outcome = self.answer(&command, expect) => Turn::Answered(outcome),
-                () = after(limit) => Turn::Overdue,
-                () = reply.closed(), if endable => Turn::Abandoned,
-                () = wanted(&mut requests, &mut next), if may_yield => Turn::Yielded,
+                outcome = self.answer(&command, expect) => WaitEnd::Answered(outcome),
+                () = after(limit) => WaitEnd::Overdue,
+                () = reply.closed(), if endable => WaitEnd::Abandoned,
+                () = wanted(&mut requests, &mut next), if may_yield => WaitEnd::Yielded,
             };
             match turn {
-                Turn::Answered(outcome) => {
+                WaitEnd::Answered(outcome) => {
                     let broken =
                         matches!(outcome, Err(ShellError::Closed | ShellError::Garbage(..)));
                     if matches!(outcome, Err(ShellError::Rebooted)) {
@@ -281,34 +281,34 @@ impl Talk {
                         // It starts with no guard.
                         let _ = self.set_up().await;
                     }
-                    // Nobody heard that the guest has greeted: the next one will ask.
+                    // No caller received the greeting: the next one asks again.
                     let unheard = reply.send(outcome).is_err();
                     self.greeted |= unheard && expect == Expect::Greeting;
                     if broken {
                         return;
                     }
                 }
-                Turn::Overdue => {
+                WaitEnd::Overdue => {
                     let busy = self.end(&command).await.unwrap_or_default();
                     let _ = reply.send(Err(ShellError::Overdue { busy }));
                 }
-                Turn::Yielded => {
+                WaitEnd::Yielded => {
                     let ended = self.end(&command).await;
                     let _ = reply.send(match ended {
-                        Some(_) => Ok(Outcome {
+                        Some(_) => Ok(CommandOutcome {
                             status: Some(NOT_YET),
                             output: Vec::new(),
                         }),
                         None => Err(ShellError::Busy(command)),
                     });
                 }
-                Turn::Abandoned => {
+                WaitEnd::Abandoned => {
                     let busy = self.end(&command).await.unwrap_or_default();
                     if !busy.is_empty() {
-                        self.events.tell(Event::Note {
+                        self.events.emit(Event::Note {
                             machine: Some(self.machine.clone()),
                             level: Level::Info,
-                            text: format!("ended what nobody waits for any more: {busy}"),
+                            text: format!("ended a command that no caller waits for: {busy}"),
                         });
                     }
                 }
@@ -316,7 +316,7 @@ impl Talk {
         }
     }
 
-    /// Has the guest end what its shell is busy with; gives what that was.
+    /// Has the guest end what its shell is busy with; returns what that was.
     async fn end(&mut self, command: &str) -> Option<String> {
         let ended = tokio::time::timeout(END_PATIENCE, async {
             let mut busy = String::new();
@@ -340,25 +340,29 @@ impl Talk {
         busy
     }
 
-    async fn answer(&mut self, command: &str, expect: Expect) -> Result<Outcome, ShellError> {
+    async fn answer(
+        &mut self,
+        command: &str,
+        expect: Expect,
+    ) -> Result<CommandOutcome, ShellError> {
         match expect {
             Expect::Greeting => {
                 if !std::mem::take(&mut self.greeted) {
                     self.lines.greeting().await?;
                     self.set_up().await?;
                 }
-                return Ok(Outcome::default());
+                return Ok(CommandOutcome::default());
             }
             Expect::Rest => {
                 self.lines.catch_up().await?;
                 self.is_ending = false;
-                return Ok(Outcome::default());
+                return Ok(CommandOutcome::default());
             }
             Expect::Nothing => {
                 // It must not take the lines that follow for its own input.
                 let line = format!("{command} < /dev/null > /dev/null 2>&1\n");
                 self.lines.terminal.write(line.as_bytes()).await?;
-                return Ok(Outcome::default());
+                return Ok(CommandOutcome::default());
             }
             Expect::Raw => {
                 let bytes: Vec<u8> = command
@@ -366,11 +370,11 @@ impl Talk {
                     .filter_map(|c| u8::try_from(c).ok())
                     .collect();
                 self.lines.terminal.write(&bytes).await?;
-                return Ok(Outcome::default());
+                return Ok(CommandOutcome::default());
             }
             Expect::Output | Expect::OutputAndStatus | Expect::Answer => {}
         }
-        // Whoever sends another command has noticed that the guest started anew.
+        // A caller that sends another command knows that the guest has restarted.
         self.greeted = false;
         let sink = self.lines.sink();
         if expect == Expect::Answer {
@@ -384,13 +388,13 @@ impl Talk {
             let line = format!("echo ${{PIPESTATUS[0]}}{sink}\n");
             Some(parse_status(&self.exchange(&line).await?)?)
         };
-        Ok(Outcome { status, output })
+        Ok(CommandOutcome { status, output })
     }
 
     /// Has the shell run a command that answers by itself. The command opens
     /// the port for replies only to answer: only one process can have it
     /// open, and what the command leaves behind must not hold it.
-    async fn ask(&mut self, command: &str) -> Result<Outcome, ShellError> {
+    async fn ask(&mut self, command: &str) -> Result<CommandOutcome, ShellError> {
         let port = self.lines.replies_port.as_deref().unwrap_or("/dev/stdout");
         let line = format!("{command} bash {port}; echo {ENDED} $? > {port}\n");
         let answer = self.exchange(&line).await?;
@@ -402,7 +406,7 @@ impl Talk {
             let end = answer.iter().position(|byte| *byte == b' ');
             answer.split_at(end.unwrap_or(answer.len()))
         };
-        Ok(Outcome {
+        Ok(CommandOutcome {
             status: Some(parse_status(status)?),
             output: parse_output(output)?,
         })
@@ -443,7 +447,7 @@ impl Talk {
 }
 
 /// Ends when another request is there and the one at hand had its share of time.
-async fn wanted(requests: &mut mpsc::Receiver<Request>, next: &mut Option<Request>) {
+async fn wanted(requests: &mut mpsc::Receiver<ShellRequest>, next: &mut Option<ShellRequest>) {
     let share = tokio::time::sleep(SHARE);
     match requests.recv().await {
         Some(request) => *next = Some(request),
@@ -487,7 +491,7 @@ mod tests {
     use super::*;
 
     /// A guest that answers from a list, as soon as it has given the token of
-    /// the greeting back; gives what it was sent.
+    /// the greeting back; returns what it was sent.
     async fn guest(
         answers: &'static [&'static str],
     ) -> (Shell, tokio::task::JoinHandle<Vec<String>>) {

@@ -1,4 +1,4 @@
-# Guest `debian': systemd and Debian's userland. No maintainer script runs:
+# Guest `debian`: systemd and Debian's userland. No maintainer script runs:
 # what they would do is done here, once, for all nodes.
 {
   lib,
@@ -89,7 +89,7 @@ let
       printf '[Manager]\nStatusUnitFormat=name\n' > /etc/systemd/system.conf.d/test.conf
       cd /etc/systemd/system
       ln -sf /lib/systemd/system/multi-user.target default.target
-      # Both start by themselves when somebody calls them.
+      # Both are started by socket or bus activation.
       rm -f /lib/systemd/system/multi-user.target.wants/dbus.service
       rm -f /lib/systemd/system/multi-user.target.wants/systemd-logind.service
       # What a machine that lives for minutes and whose root is new at every

@@ -20,7 +20,7 @@ let
     depmod -b x ''${tree##*/}
     mv $tree $out/modules
 
-    # The header of a bzImage tells where the compressed kernel lies in it
+    # The header of a bzImage says where the compressed kernel is in it
     # (Documentation/arch/x86/boot.rst): setup_sects at 0x1f1, payload_offset
     # at 0x248, payload_length at 0x24c. The last four bytes of the payload are
     # the size of what it unpacks to, which is not part of the xz stream.
@@ -44,7 +44,7 @@ in
 
   # The modules of these names and all they need, with the order to load them
   # in. One that the kernel has built in is none; a name that it does not know
-  # is an error. What is `loaded' already, another such selection, is left out.
+  # is an error. What is `loaded` already, another such selection, is left out.
   modules =
     {
       name,

@@ -1,4 +1,4 @@
-# Guest `tiny': busybox and bash, no service manager.
+# Guest `tiny`: busybox and bash, no service manager.
 {
   build,
   pkgs,
@@ -18,7 +18,7 @@ let
     printf 'root:x:0:\ntty:x:5:\nusers:x:100:\nnogroup:x:65534:\n' > $out/group
     printf 'root:!:19000:0:99999:7:::\nnobody:!:19000:0:99999:7:::\n' > $out/shadow
   '';
-  # busybox tells of an overrun by the signal it sent; others say 124.
+  # busybox reports a timeout by the signal it sent; others by 124.
   timeout = write "timeout" {
     executable = true;
     text = ''

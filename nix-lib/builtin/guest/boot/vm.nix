@@ -1,4 +1,4 @@
-# The script `run-NAME-vm' that starts a machine, with the environment and
+# The script `run-NAME-vm` that starts a machine, with the environment and
 # arguments of NixOS' own (see docs/src/architecture.md), and the image of the
 # store paths that the machine uses.
 {

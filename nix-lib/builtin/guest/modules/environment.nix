@@ -35,7 +35,7 @@ let
         mode = mkOption {
           type = types.str;
           default = "symlink";
-          description = "Its mode in octal digits, where it is to be a copy.";
+          description = "Its mode in octal digits, if it is a copy.";
         };
         user = mkOption {
           type = types.str;

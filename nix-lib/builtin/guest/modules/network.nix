@@ -28,7 +28,7 @@ let
     else
       vlansAsInterfaces;
   onNetworks = map (interface: byName.${interface}) (lib.attrNames byName);
-  # eth10 comes before eth2 by name; the order of `vlans' is the order of cards.
+  # eth10 comes before eth2 by name; the order of `vlans` is the order of cards.
   inOrder =
     if config.virtualisation.interfaces != { } then
       onNetworks
@@ -161,7 +161,7 @@ in
     };
     setup = mkOption {
       type = types.lines;
-      description = "Commands for busybox `ip' that set up the network (internal).";
+      description = "Commands for busybox `ip` that set up the network (internal).";
     };
   };
 
@@ -202,7 +202,7 @@ in
               { address, prefixLength }: "ip addr add ${address}/${toString prefixLength} dev ${interface}\n"
             ) settings.ipv4.addresses
             # The kernel would hold back an address until it has asked the
-            # network whether it is taken, which nobody else can have here.
+            # network whether it is taken, and here no other machine can have it.
             ++ [ "echo 0 > /proc/sys/net/ipv6/conf/${interface}/accept_dad\n" ]
             ++ map (
               { address, prefixLength }:
@@ -218,7 +218,7 @@ in
           );
       in
       if cfg.useDHCP || dhcp != { } then
-        throw "the built-in guests have no DHCP client: remove useDHCP from node `${name}'"
+        throw "the built-in guests have no DHCP client: remove useDHCP from node `${name}`"
       else
         # The card of QEMU's user-mode network, with the addresses that its
         # built-in DHCP server would give.

@@ -162,7 +162,7 @@ in
     system.tinyStartup = mkOption {
       type = types.lines;
       default = "";
-      description = "Commands that guest `tiny' runs at its start (internal).";
+      description = "Commands that guest `tiny` runs at its start (internal).";
     };
     system.stateVersion = mkOption {
       type = types.str;
@@ -197,11 +197,11 @@ in
       failed = map (entry: entry.message) (lib.filter (entry: !entry.assertion) config.assertions);
       checked =
         if misplaced != [ ] then
-          throw "the option `${lib.showOption problem.path}' needs systemd, which the guest `tiny' of node `${name}' has not; it is defined in ${problem.file}; use the guest `debian'"
+          throw "the option `${lib.showOption problem.path}` needs systemd, which the guest `tiny` of node `${name}` has not; it is defined in ${problem.file}; use the guest `debian`"
         else if failed != [ ] then
-          throw "node `${name}': ${lib.concatStringsSep "; " failed}"
+          throw "node `${name}`: ${lib.concatStringsSep "; " failed}"
         else
-          lib.foldl' (value: message: lib.warn "node `${name}': ${message}" value) toplevel config.warnings;
+          lib.foldl' (value: message: lib.warn "node `${name}`: ${message}" value) toplevel config.warnings;
     in
     {
       toplevel = checked;

@@ -44,7 +44,7 @@ let
         isNormalUser = mkOption {
           type = types.bool;
           default = false;
-          description = "Whether it is a person's account: home, shell, group `users'.";
+          description = "Whether it is a person's account: home, shell, group `users`.";
         };
         home = text (if config.isNormalUser then "/home/${name}" else "/var/empty") "The home folder.";
         createHome = mkOption {
@@ -59,9 +59,9 @@ let
           description = "The login shell.";
         };
         password = maybe types.str "The password in clear; an empty one lets anybody in.";
-        initialPassword = maybe types.str "As `password'.";
+        initialPassword = maybe types.str "As `password`.";
         hashedPassword = maybe types.str "The password as crypt(3) hashes it.";
-        initialHashedPassword = maybe types.str "As `hashedPassword'.";
+        initialHashedPassword = maybe types.str "As `hashedPassword`.";
       };
     };
   group =

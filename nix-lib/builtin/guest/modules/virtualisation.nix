@@ -45,7 +45,7 @@ in
           };
         }
       )
-    )) { } "Network interfaces by name, instead of `vlans'.";
+    )) { } "Network interfaces by name, instead of `vlans`.";
     emptyDiskImages = option (types.listOf (
       types.either types.ints.positive types.attrs
     )) [ ] "Sizes in MiB of empty disks: /dev/vdb, /dev/vdc, …";
@@ -74,10 +74,10 @@ in
     };
     useEFIBoot =
       option types.bool false
-        "Whether the firmware is EFI's, EDK2 out of the package ovmf (`snowglobe guest fetch ovmf').";
+        "Whether the firmware is EFI's, EDK2 out of the package ovmf (`snowglobe guest fetch ovmf`).";
     restrictNetwork =
       option types.bool true
-        "Whether the guest is kept from the host's network; what `forwardPorts' says works all the same.";
+        "Whether the guest is kept from the host's network; what `forwardPorts` says works all the same.";
     writableStore = option types.bool false "Not used: the guest's store is read-only.";
   };
 }

@@ -1,0 +1,105 @@
+//! Builds a test's derivation, and emits events for each build.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::Command;
+
+use super::Nix;
+use super::log::Log;
+use crate::child;
+use crate::event::Event;
+use crate::manifest::Manifest;
+
+/// Why a build gave nothing.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    #[error("`nix-store` cannot be started: {0}; install Nix (Debian's package is nix-bin)")]
+    NoNix(io::Error),
+    #[error("{0}")]
+    Failed(String),
+    #[error("the built manifest {path} cannot be read: {source}")]
+    Unreadable { path: PathBuf, source: io::Error },
+}
+
+/// Asks Nix to stop, which ends its builders; killed, it could not.
+struct StopOnDrop(Option<u32>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0.and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+    }
+}
+
+/// Builds `derivation` and gives the manifest it comes to; see [`realise`].
+///
+/// # Errors
+/// When Nix cannot be started or a build fails.
+pub async fn build(
+    nix: &Nix,
+    derivation: &Path,
+    root: &Path,
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<Manifest, BuildError> {
+    realise(nix, derivation, root, tell).await?;
+    let unreadable = |source| BuildError::Unreadable {
+        path: root.to_owned(),
+        source,
+    };
+    let text = std::fs::read(root).map_err(unreadable)?;
+    serde_json::from_slice(&text).map_err(|error| unreadable(io::Error::other(error)))
+}
+
+/// Builds `derivation`. `root` becomes an indirect root: as long as it is
+/// there, Nix's garbage collector spares the result.
+///
+/// # Errors
+/// When Nix cannot be started or a build fails.
+pub async fn realise(
+    nix: &Nix,
+    derivation: &Path,
+    root: &Path,
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<(), BuildError> {
+    let mut command = nix.command("nix-store");
+    child::die_with_parent(&mut command, Signal::SIGTERM);
+    let mut child = Command::from(command)
+        .args(["--log-format", "internal-json", "--realise"])
+        .arg(derivation)
+        .arg("--add-root")
+        .arg(root)
+        .arg("--indirect")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(BuildError::NoNix)?;
+    // A caller that stops waiting stops the builds.
+    let stop = StopOnDrop(child.id());
+    let stderr = child.stderr.take().expect("the pipe was asked for");
+    let mut stdout = child.stdout.take().expect("the pipe was asked for");
+
+    let mut log = Log::default();
+    let mut lines = BufReader::new(stderr).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        if let Some(event) = log.line(&String::from_utf8_lossy(&line)) {
+            tell(event);
+        }
+    }
+    let mut output = String::new();
+    // The root's path is all it prints; the manifest is read through it.
+    let _ = stdout.read_to_string(&mut output).await;
+    let status = child.wait().await.map_err(BuildError::NoNix)?;
+    std::mem::forget(stop);
+    if !status.success() {
+        return Err(BuildError::Failed(log.failure()));
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The files that a test file is made of: itself, and what it and its imports name by their paths.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::eval::{EvalError, Evaluation, TestSource, flake_file, test_file};
+use super::sources::paths;
+
+/// More is a tree like nixpkgs, not a test that is being written.
+const MOST_FILES: usize = 500;
+
+/// Files and folders that a change of makes another test, as far as the text
+/// of the Nix files tells; the test's file is among them. Nothing in the store
+/// is, which never changes.
+///
+/// # Errors
+/// When there is no such file on this machine.
+pub fn imports(evaluation: &Evaluation) -> Result<BTreeSet<PathBuf>, EvalError> {
+    let first = match &evaluation.place {
+        TestSource::File(file) => test_file(file)?,
+        TestSource::Flake(reference) => flake_file(reference),
+    };
+    if !first.is_file() {
+        return Err(EvalError::NoFile(first));
+    }
+    let mut found = BTreeSet::new();
+    let mut waiting = vec![first];
+    while let Some(path) = waiting.pop() {
+        let path = plain(&path);
+        if path.starts_with("/nix/store")
+            || found.len() >= MOST_FILES
+            || !found.insert(path.clone())
+        {
+            continue;
+        }
+        if path.is_dir() {
+            waiting.push(path.join("default.nix"));
+        } else if let Some(text) = nix_text(&path) {
+            waiting.extend(paths(&path, &text));
+        }
+    }
+    Ok(found)
+}
+
+fn nix_text(path: &Path) -> Option<String> {
+    let is_nix = path.extension().is_some_and(|extension| extension == "nix");
+    is_nix.then(|| fs::read_to_string(path).ok()).flatten()
+}
+
+/// Without `.` and `..`, as changes are reported.
+fn plain(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::nix_cli::{Arguments, Form, MachineVariant, Nixpkgs};
+
+    use super::*;
+
+    #[test]
+    fn imports_are_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir(root.join("machine")).unwrap();
+        let write = |name: &str, text: &str| fs::write(root.join(name), text).unwrap();
+        write(
+            "test.nix",
+            "import ./machine { script = ./script.py; a = ./none.nix; }",
+        );
+        write("machine/default.nix", "{ ... }: import ../test.nix");
+        write("script.py", "");
+        let evaluation = Evaluation {
+            place: TestSource::File(root.join("test.nix")),
+            attribute: None,
+            arguments: Arguments::default(),
+            form: Form::default(),
+            machines: MachineVariant::default(),
+            nixpkgs: Nixpkgs::Builtin,
+            guest_index: None,
+        };
+        let names = [
+            "machine",
+            "machine/default.nix",
+            "none.nix",
+            "script.py",
+            "test.nix",
+        ];
+        let expected: BTreeSet<PathBuf> = names.iter().map(|name| root.join(name)).collect();
+        assert_eq!(imports(&evaluation).unwrap(), expected);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a run takes from earlier ones: its starting point, and why it is cold.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::QEMU;
+use crate::checkpoint::{CheckpointStore, Recording, RunScripts, Slot, SlotKey};
+use crate::event::{Event, Events};
+use crate::manifest::{Guest, Manifest};
+use crate::qemu::AcceleratorChoice;
+use crate::script::{Replay, Restart};
+
+/// Variables that QEMU's arguments come from.
+const VARIABLES: [&str; 3] = ["QEMU_OPTS", "QEMU_NET_OPTS", "QEMU_KERNEL_PARAMS"];
+
+/// Whether a run may start from a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayMode {
+    /// Earlier runs may be used, and this one is recorded.
+    Enabled,
+    /// Nothing is used or recorded.
+    Disabled,
+    /// Replay does not apply to this command.
+    NotApplicable,
+}
+
+/// What a run begins with.
+#[derive(Debug)]
+pub(super) enum ReplayPlan {
+    NotApplicable,
+    /// Why, if the user should know.
+    Cold(Option<String>),
+    /// The machines boot, and the run is recorded.
+    Recording(Arc<Slot>),
+    /// The calls are answered as long as they are those of the last run.
+    Replaying(Arc<Slot>, Recording),
+}
+
+impl ReplayPlan {
+    pub fn of(past: ReplayMode, manifest: &Manifest, accelerator: &AcceleratorChoice) -> Self {
+        match past {
+            ReplayMode::NotApplicable => return Self::NotApplicable,
+            ReplayMode::Disabled => return Self::Cold(None),
+            ReplayMode::Enabled => {}
+        }
+        let unsafe_nodes: Vec<&str> = manifest
+            .nodes
+            .iter()
+            .filter(|(_, node)| !node.snapshot_safe)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if !unsafe_nodes.is_empty() {
+            return Self::Cold(Some(format!(
+                "{} cannot be saved: folders of the host are mounted over 9p",
+                unsafe_nodes.join(", ")
+            )));
+        }
+        let Some(store) = CheckpointStore::own() else {
+            return Self::Cold(Some("there is no home folder for checkpoints".to_owned()));
+        };
+        match store.open(key(manifest, accelerator), machines(manifest)) {
+            Err(error) => Self::Cold(Some(error.to_string())),
+            Ok(slot) => {
+                let recording = slot.read();
+                let slot = Arc::new(slot);
+                if recording.checkpoints.is_empty() {
+                    Self::Recording(slot)
+                } else {
+                    Self::Replaying(slot, recording)
+                }
+            }
+        }
+    }
+
+    /// What follows where the run could not go on from there.
+    pub fn cold(self) -> Self {
+        match self {
+            Self::Replaying(slot, _) => Self::Recording(slot),
+            other => other,
+        }
+    }
+
+    /// Emits the starting point, now or when it is known.
+    pub fn emit(&self, events: &Events) {
+        let reason = match self {
+            Self::NotApplicable => return,
+            Self::Replaying(..) => return events.hold(),
+            Self::Cold(reason) => reason.clone(),
+            Self::Recording(_) => None,
+        };
+        events.emit(Event::Begun {
+            checkpoint: None,
+            reason,
+        });
+    }
+
+    pub fn replay(&self, restarts: mpsc::UnboundedSender<Restart>) -> Replay {
+        match self {
+            Self::NotApplicable | Self::Cold(_) => Replay::none(),
+            Self::Recording(slot) => Replay::recording(slot.clone()),
+            Self::Replaying(slot, recording) => {
+                Replay::replaying(slot.clone(), recording.clone(), restarts)
+            }
+        }
+    }
+}
+
+/// Emits the starting point of a run that ended before it was known.
+pub(super) fn tell_late(events: &Events) {
+    events.release(Event::Begun {
+        checkpoint: None,
+        reason: None,
+    });
+}
+
+fn machines(manifest: &Manifest) -> RunScripts {
+    let nodes = manifest.nodes.iter();
+    nodes
+        .map(|(name, node)| (name.clone(), node.start_script.clone()))
+        .collect()
+}
+
+/// A file without its store path, which differs after
+/// each edit of a flake.
+fn in_store_or_not(file: &Path) -> PathBuf {
+    match file.strip_prefix("/nix/store") {
+        Ok(inside) => inside.iter().skip(1).collect(),
+        Err(_) => file.to_owned(),
+    }
+}
+
+fn key(manifest: &Manifest, accelerator: &AcceleratorChoice) -> SlotKey {
+    let own_qemu = manifest
+        .nodes
+        .values()
+        .all(|node| node.guest == Guest::Nixos);
+    SlotKey {
+        test: manifest.name.clone(),
+        file: in_store_or_not(&manifest.test_script_source.file),
+        nodes: manifest.nodes.keys().cloned().collect(),
+        vlans: manifest.vlans.clone(),
+        // A run script of NixOS names the QEMU of its closure.
+        qemu: if own_qemu {
+            String::new()
+        } else {
+            qemu_version()
+        },
+        accelerator: accelerator.accelerator.to_string(),
+        options: VARIABLES
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+            .collect::<BTreeMap<_, _>>(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// What QEMU says; empty where it says nothing, which the run itself will tell.
+fn qemu_version() -> String {
+    let output = Command::new(QEMU).arg("--version").output();
+    output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
+}
