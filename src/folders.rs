@@ -29,10 +29,12 @@ pub fn own(kind: UserFolder) -> Option<PathBuf> {
         UserFolder::Data => ("XDG_DATA_HOME", ".local/share"),
         UserFolder::State => ("XDG_STATE_HOME", ".local/state"),
     };
-    let base = std::env::var_os(variable)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(usual)))?;
+    // The specification has relative paths, and so empty ones, ignored.
+    let folder = |variable| {
+        let path = PathBuf::from(std::env::var_os(variable)?);
+        path.is_absolute().then_some(path)
+    };
+    let base = folder(variable).or_else(|| Some(folder("HOME")?.join(usual)))?;
     Some(base.join("snowglobe"))
 }
 

@@ -249,7 +249,7 @@ impl RunOptions {
         };
         let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         match self.format {
-            DisplayFormat::Json => Box::new(JsonDisplay::default()),
+            DisplayFormat::Json => Box::new(JsonDisplay::exclusive()),
             DisplayFormat::Human if terminal => Box::new(TerminalDisplay::new(detail, above)),
             DisplayFormat::Human | DisplayFormat::Plain => {
                 Box::new(PlainDisplay::new(detail, LogReader::Person))

@@ -123,12 +123,17 @@ impl Machine {
             let (parent, name) = split(source).map_err(|error| at(source, error))?;
             let staging = OpenFolder::open(&parent).map_err(|error| at(source, error))?;
             let staged = name.clone();
-            let exchange = blocking(move || {
-                staging.copy_to(&staged, &exchange.folder, &staged, ModeBits::All)?;
-                Ok(exchange)
+            let (exchange, notes) = blocking(move || {
+                let notes = staging.copy_to(&staged, &exchange.folder, &staged, ModeBits::All)?;
+                Ok((exchange, notes))
             })
             .await
             .map_err(|error| at(source, error))?;
+            // Links and permissions of the user's own files are no surprise.
+            self.warn_of(&CopyNotes {
+                skipped: notes.skipped,
+                ..CopyNotes::default()
+            });
             let command = format!(
                 "{mounted} && mkdir -p -- \"$(dirname -- {target})\" && cp -r -- {staged} {target}",
                 mounted = exchange.mounted(),
@@ -193,15 +198,18 @@ impl Machine {
     }
 
     fn report_saved(&self, path: PathBuf, notes: &CopyNotes) {
-        let events = &self.context.events;
+        self.warn_of(notes);
+        self.context.events.emit(Event::FileSaved { path });
+    }
+
+    fn warn_of(&self, notes: &CopyNotes) {
         for sentence in notes.sentences() {
-            events.emit(Event::Note {
+            self.context.events.emit(Event::Note {
                 machine: Some(self.name.clone()),
                 level: Level::Warning,
                 text: sentence,
             });
         }
-        events.emit(Event::FileSaved { path });
     }
 
     fn exchange(&self) -> Result<Exchange, MachineError> {

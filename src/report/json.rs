@@ -7,9 +7,20 @@ use super::stdout::Stdout;
 use crate::event::Record;
 
 /// Writes to standard output.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct JsonDisplay {
     stdout: Stdout,
+}
+
+impl JsonDisplay {
+    /// Takes standard output for itself: the script's processes write to
+    /// standard error from now on.
+    #[must_use]
+    pub fn exclusive() -> Self {
+        Self {
+            stdout: Stdout::exclusive(),
+        }
+    }
 }
 
 impl Report for JsonDisplay {

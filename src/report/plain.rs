@@ -38,7 +38,7 @@ impl PlainDisplay {
             reader,
             done: 0,
             expected: 0,
-            stdout: Stdout::default(),
+            stdout: Stdout::shared(),
         }
     }
 

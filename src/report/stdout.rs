@@ -1,22 +1,46 @@
 //! Standard output, whose reader may leave early.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
-/// Writes lines; a closed output is no error, any other failure is one.
-#[derive(Debug, Default)]
+/// Writes text; a closed output is no error, any other failure is one.
+///
+/// It is a duplicate of standard output: a script that closes descriptor 1
+/// loses its own output, not that of the run.
+#[derive(Debug)]
 pub(super) struct Stdout {
-    failed: Option<io::Error>,
+    state: io::Result<File>,
 }
 
 impl Stdout {
+    /// Standard output, to which the script's processes write, too.
+    pub fn shared() -> Self {
+        Self { state: duplicate() }
+    }
+
+    /// Standard output alone: from now on, what the script's processes write
+    /// to theirs goes to standard error.
+    pub fn exclusive() -> Self {
+        // A command may show several runs, one after another.
+        static OUTPUT: Mutex<Option<File>> = Mutex::new(None);
+        let mut output = OUTPUT.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = match &*output {
+            Some(output) => output.try_clone(),
+            None => duplicate().and_then(|duplicate| {
+                rustix::stdio::dup2_stdout(io::stderr())?;
+                output.insert(duplicate).try_clone()
+            }),
+        };
+        Self { state }
+    }
+
     /// Writes it and has it shown at once.
     pub fn print(&mut self, text: &[u8]) {
-        if self.failed.is_some() {
-            return;
-        }
-        let mut output = io::stdout().lock();
-        if let Err(error) = output.write_all(text).and_then(|()| output.flush()) {
-            self.failed = Some(error);
+        if let Ok(output) = &mut self.state
+            && let Err(error) = output.write_all(text)
+        {
+            self.state = Err(error);
         }
     }
 
@@ -25,9 +49,13 @@ impl Stdout {
     /// # Errors
     /// The first write that failed.
     pub fn finish(&mut self) -> io::Result<()> {
-        match self.failed.take() {
-            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        match std::mem::replace(&mut self.state, Err(io::ErrorKind::BrokenPipe.into())) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             _ => Ok(()),
         }
     }
+}
+
+fn duplicate() -> io::Result<File> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?.into())
 }

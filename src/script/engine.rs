@@ -262,7 +262,10 @@ fn run_whole(
         .interrupter
         .while_armed(|| vm.run_code_obj(code, scope))
     {
-        Ok(_) => Ended::Passed,
+        Ok(_) => match state.failed() {
+            Some(failure) => Ended::Failed(Box::new(failure)),
+            None => Ended::Passed,
+        },
         Err(exception) => ended_by(vm, &exception, state),
     }
 }

@@ -24,7 +24,7 @@ use super::interrupt::Interrupter;
 use super::replay::Caller;
 use super::sources::Sources;
 use super::values::{from_json, to_json};
-use crate::event::{Event, Level};
+use crate::event::{Event, Failure, Level};
 use crate::language::check::implied_modules;
 use crate::language::{API, Vocabulary};
 use crate::manifest::python_name;
@@ -45,6 +45,8 @@ pub(super) struct EngineState {
     pub interrupter: Interrupter,
     /// What was printed of a line that is not over.
     partial: Mutex<String>,
+    /// Why the script has failed although it came to its end.
+    failed: Mutex<Option<Failure>>,
     /// The script's code and names, once it is compiled.
     compiled: Mutex<Option<(PyRef<PyCode>, Globals)>>,
 }
@@ -66,6 +68,7 @@ impl EngineState {
             cancellations,
             interrupter,
             partial: Mutex::default(),
+            failed: Mutex::default(),
             compiled: Mutex::default(),
         }
     }
@@ -82,6 +85,11 @@ impl EngineState {
 
     pub fn keep_compiled(&self, code: PyRef<PyCode>, globals: Globals) {
         *lock(&self.compiled) = Some((code, globals));
+    }
+
+    /// The failure of a script that came to its end; None if it has none.
+    pub fn failed(&self) -> Option<Failure> {
+        lock(&self.failed).take()
     }
 
     pub fn emit(&self, event: Event) {
@@ -171,6 +179,12 @@ fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRe
         let failure = describe(vm, &exception, &shared.sources);
         let failure = serde_json::to_value(failure).unwrap_or_default();
         from_json(failure, vm)
+    });
+    let shared = state.clone();
+    function!("fail", move |exception: PyBaseExceptionRef,
+                            vm: &VirtualMachine| {
+        let failure = describe(vm, &exception, &shared.sources);
+        lock(&shared.failed).get_or_insert(failure);
     });
     let shared = state.clone();
     function!("run_script", move |vm: &VirtualMachine| -> PyResult {

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use crate::harness::Place;
 
 #[test]
-fn words_of_our_own() {
+fn snowglobe_extensions() {
     let place = Place::new();
     let ended = place.run_fixture("language.nix", &["-A", "words"]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());

@@ -318,6 +318,18 @@ fn a_script_cannot_end_the_program() {
             ended.seen()
         );
     }
+    // Nor can one of its threads.
+    let place = Place::new();
+    place.write(
+        "script.py",
+        "import os, threading\nthread = threading.Thread(target=lambda: os._exit(0))\nthread.start()\nthread.join()\n",
+    );
+    let ended = place.run(&["mock-run", "--script", "script.py"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    holds(
+        &ended,
+        &["ProcessExit: os._exit() would end Snowglobe itself"],
+    );
     // A process that the script has forked is its own.
     let place = Place::new();
     place.write(
@@ -335,7 +347,9 @@ fn the_event_stream_is_nothing_else() {
     write_test(
         &place,
         "stream",
-        "start_all()\nmachine.connect()\ncheckpoint('here')\nmachine.succeed('true')\n",
+        // Processes of the script write to standard error.
+        "start_all()\nmachine.connect()\ncheckpoint('here')\nmachine.succeed('true')\n\
+         os.system('echo from a process')\nos.write(1, b'written\\n')\n",
     );
     let cache = place.path().join("cache");
     let run = |more: &[&str]| {

@@ -154,9 +154,11 @@ def _keep_process():
 
 
 def _tell_of_thread(arguments):
-    """An uncaught exception ends a thread, not the script: it is logged."""
+    """Log an uncaught exception, which ends a thread and not the script. A ProcessExit also fails the script."""
     if arguments.exc_type is SystemExit:
         return
+    if arguments.exc_type is ProcessExit:
+        _snowglobe.fail(arguments.exc_value)
     failure = _snowglobe.describe(arguments.exc_value)
     places = [
         f"\n  {frame['file'] or 'the script'}:{frame['file_line'] or frame['line']}: {frame['source']}"

@@ -814,9 +814,18 @@ _KEYS = {
 
 
 def _setting(user, env, cwd):
-    """Who runs a command, with what, and where."""
-    env = {str(name): str(value) for name, value in (env or {}).items()}
-    return {"user": user, "env": env, "cwd": None if cwd is None else str(cwd)}
+    """The user, environment and working directory of a command."""
+    env = env or {}
+    for name, value in env.items():
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", str(name)):
+            raise ValueError(f"env: {str(name)!r} is not a variable's name")
+        if value is None:
+            raise ValueError(f"env: the value of {name} is None; use '' for an empty value")
+    env = {str(name): str(value) for name, value in env.items()}
+    if cwd is not None:
+        # `cd -` would go to the previous folder.
+        cwd = "./-" if str(cwd) == "-" else str(cwd)
+    return {"user": user, "env": env, "cwd": cwd}
 
 
 @contextlib.contextmanager
