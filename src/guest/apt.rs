@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::fetch::Error;
+use super::tool::Error;
 
 /// One package as apt describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -183,7 +183,7 @@ fn bare_name(dependency: &str) -> Option<&str> {
 }
 
 fn output(command: &mut Command) -> Result<String, Error> {
-    super::fetch::output(command.env("LC_ALL", "C"))
+    super::tool::output(command.env("LC_ALL", "C"))
 }
 
 #[cfg(test)]

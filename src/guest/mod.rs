@@ -5,7 +5,9 @@ mod fetch;
 mod index;
 mod npm;
 mod pin;
+mod tool;
 
-pub use fetch::{Error, fetch, index_path, is_complete};
+pub use fetch::{fetch, index_path, is_complete};
 pub use index::Index;
 pub use pin::pin;
+pub use tool::Error;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use super::fetch::{Error, output};
+use super::tool::{Error, output};
 
 #[derive(Deserialize)]
 struct Description {

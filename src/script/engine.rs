@@ -22,50 +22,21 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::cancellation::Cancellations;
+use super::exceptions::is_api_exception;
 use super::failure::describe;
 use super::host::Host;
+use super::input::{RunMode, Script};
 use super::interrupt::Interrupter;
-use super::native::{EngineState, PythonPackages, install, is_api_exception};
+use super::native::{EngineState, install};
 use super::prompt::{converse, remember_terminal};
 use super::selection::{holders, make_skippable};
 use super::sources::SCRIPT_NAME;
 use super::values::to_json;
 use crate::event::{Event, Failure};
-use crate::language::ApiModule;
 use crate::report::Above;
-use crate::source_map::SourceMap;
 
 /// Python's recursion is the stack's here: room for deep ones.
 const STACK_BYTES: usize = 256 << 20;
-
-/// Who says what is done.
-#[derive(Debug, Clone, Default)]
-pub enum RunMode {
-    #[default]
-    Script,
-    /// A script that is no test: its end is no verdict.
-    OneShot,
-    /// The script, and a prompt if it fails.
-    PromptOnFailure(Above),
-    /// A prompt, where the user can run the script.
-    Prompt(Above),
-    /// The script, and a shell on a machine if it fails.
-    ShellOnFailure,
-}
-
-/// A script and what it brings.
-#[derive(Debug, Clone)]
-pub struct Script {
-    pub source_map: Arc<SourceMap>,
-    pub mode: RunMode,
-    pub python_packages: PythonPackages,
-    /// API modules that are executed after the usual ones.
-    pub further_modules: &'static [ApiModule],
-    /// The factor for default timeouts.
-    pub timeout_factor: f64,
-    /// Replies of mock machines, for those modules.
-    pub answers: serde_json::Value,
-}
 
 /// How a script ended.
 #[derive(Debug, Clone, PartialEq)]

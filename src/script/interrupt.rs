@@ -17,7 +17,7 @@ use rustpython_vm::signal::UserSignalSender;
 use tokio::sync::Mutex;
 
 use super::cancellation::{Cancellations, Scope, leave};
-use super::native::api_exception;
+use super::exceptions::api_exception;
 
 /// How often the script is reminded until it has taken the interrupt.
 const REMINDERS: u32 = 200;

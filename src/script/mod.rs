@@ -2,8 +2,10 @@
 
 mod cancellation;
 mod engine;
+mod exceptions;
 mod failure;
 mod host;
+mod input;
 mod interrupt;
 mod long_output;
 mod native;
@@ -17,10 +19,10 @@ mod sources;
 mod subtests;
 mod values;
 
-pub use engine::{Ended, Engine, RunMode, Script};
+pub use engine::{Ended, Engine};
 pub use host::{Folders, Host, MachineFactory, Subtests};
+pub use input::{PythonPackages, RunMode, Script};
 pub use interrupt::Interrupter;
-pub use native::PythonPackages;
 pub use packages::python_packages;
 pub use prompt::restore_terminal;
 pub use replay::{Replay, Restart};

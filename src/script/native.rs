@@ -1,14 +1,11 @@
 //! The native module `_snowglobe`, which the test API is built on.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use rustpython_vm::builtins::{
-    PyBaseExceptionRef, PyCode, PyDictRef, PyModule, PyStr, PyStrRef, PyTypeRef,
-};
+use rustpython_vm::builtins::{PyBaseExceptionRef, PyCode, PyDictRef, PyModule, PyStr, PyStrRef};
 use rustpython_vm::scope::Scope as Globals;
 use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 use serde_json::{Value, json};
@@ -17,9 +14,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::cancellation::{self, CancelCause, Cancellations, Scope};
-use super::engine::Script;
+use super::exceptions::{API_MODULE, api_exception};
 use super::failure::describe;
 use super::host::{CallError, Host};
+use super::input::Script;
 use super::interrupt::Interrupter;
 use super::replay::Caller;
 use super::sources::Sources;
@@ -28,9 +26,6 @@ use crate::event::{Event, Failure, Level};
 use crate::language::check::implied_modules;
 use crate::language::{API, Vocabulary};
 use crate::manifest::python_name;
-
-/// The module that defines the test API.
-const API_MODULE: &str = "snowglobe";
 
 /// What the native functions share.
 pub(super) struct EngineState {
@@ -372,37 +367,6 @@ fn exception_of(vm: &VirtualMachine, error: &CallError) -> PyBaseExceptionRef {
     exception
 }
 
-/// An exception of a class of the test API. Runs no bytecode to find it:
-/// the next interrupt would strike there.
-pub(super) fn api_exception(
-    vm: &VirtualMachine,
-    class: &'static str,
-    message: &str,
-) -> PyBaseExceptionRef {
-    api_class(vm, class)
-        .and_then(|class| vm.invoke_exception(&class, vec![vm.ctx.new_str(message).into()]))
-        .unwrap_or_else(|error| error)
-}
-
-pub(super) fn is_api_exception(
-    vm: &VirtualMachine,
-    exception: &PyBaseExceptionRef,
-    class: &'static str,
-) -> bool {
-    api_class(vm, class).is_ok_and(|class| exception.fast_isinstance(&class))
-}
-
-fn api_class(vm: &VirtualMachine, class: &'static str) -> PyResult<PyTypeRef> {
-    let modules = vm.sys_module.get_attr("modules", vm)?;
-    let class = modules.get_item(API_MODULE, vm)?.get_attr(class, vm)?;
-    class
-        .downcast()
-        .map_err(|_| vm.new_type_error("the test API has no such class"))
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// Folders of packages for `sys.path`, each with the name of its package.
-pub type PythonPackages = BTreeMap<String, String>;

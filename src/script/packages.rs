@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::native::PythonPackages;
+use super::input::PythonPackages;
 
 /// Where nixpkgs names the packages that a package needs.
 const NEEDS: &str = "nix-support/propagated-build-inputs";

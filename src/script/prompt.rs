@@ -20,8 +20,9 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Config, Context, Editor, Helper};
 
+use super::exceptions::is_api_exception;
 use super::failure::describe;
-use super::native::{EngineState, is_api_exception};
+use super::native::EngineState;
 use super::values::to_json;
 use crate::event::{Event, Level};
 use crate::folders;

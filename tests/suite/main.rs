@@ -10,6 +10,7 @@ mod harness;
 mod interactive;
 mod interrupts;
 mod language;
+mod layers;
 mod machines;
 mod mock;
 mod runs;

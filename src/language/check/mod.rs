@@ -6,6 +6,7 @@ mod names;
 mod python;
 mod reader;
 mod types;
+mod unknown;
 
 use std::ops::Range;
 
@@ -138,10 +139,10 @@ fn check_here(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding>
         // What the rest would find in half a script is noise.
         return findings;
     };
-    let names = ScriptNames::read(parsed.suite());
+    let names = reader::read(parsed.suite());
     let scene = types::Scene::new(Vocabulary::standard(), context, &names);
     if parts.lint == Toggle::On {
-        findings.extend(names.unknown(&scene));
+        findings.extend(unknown::unknown_names(&scene));
         findings.extend(flow::check(parsed.suite()));
         findings.extend(unused_nodes(context, &names));
     }
@@ -167,7 +168,7 @@ fn seeming_machines_here(source: &str, vocabulary: &Vocabulary) -> Vec<String> {
     let Ok(parsed) = parser::parse_module(source) else {
         return Vec::new();
     };
-    let names = ScriptNames::read(parsed.suite());
+    let names = reader::read(parsed.suite());
     let unknown = TestContext::default();
     let scene = types::Scene::new(vocabulary, &unknown, &names);
     let mut machines = scene.machine_names();
@@ -186,7 +187,7 @@ pub fn implied_modules<'v>(source: &str, vocabulary: &'v Vocabulary) -> Vec<&'v 
     let Ok(parsed) = parser::parse_module(source) else {
         return Vec::new();
     };
-    let names = ScriptNames::read(parsed.suite());
+    let names = reader::read(parsed.suite());
     let modules = vocabulary.implied_modules.iter().map(String::as_str);
     modules
         .filter(|module| names.uses_unbound(module))

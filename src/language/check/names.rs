@@ -3,10 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use ruff_text_size::{Ranged, TextRange};
-use rustpython_vm::compiler::ast::{self, Expr, Stmt};
-
-use super::types::Scene;
-use super::{Finding, python, similar};
+use rustpython_vm::compiler::ast::{self, Expr};
 
 pub(super) type ScopeId = usize;
 
@@ -87,10 +84,6 @@ pub(super) struct Use<'a> {
 }
 
 impl<'a> ScriptNames<'a> {
-    pub fn read(suite: &'a [Stmt]) -> Self {
-        super::reader::read(suite)
-    }
-
     /// Whether the name occurs anywhere.
     pub fn mentions(&self, name: &str) -> bool {
         self.uses.iter().any(|used| used.name == name)
@@ -167,61 +160,6 @@ impl<'a> ScriptNames<'a> {
             }
         }
         machines
-    }
-
-    /// Names that nothing binds.
-    pub fn unknown(&self, scene: &Scene<'_, 'a>) -> Vec<Finding> {
-        if self.imports_all {
-            // Any name may be one of those.
-            return Vec::new();
-        }
-        self.uses
-            .iter()
-            .filter(|used| self.bindings(used.scope, used.name).is_none())
-            .filter(|used| !python::is_builtin(used.name) && !scene.is_word(used.name))
-            .map(|used| self.unknown_finding(used, scene))
-            .collect()
-    }
-
-    fn unknown_finding(&self, used: &Use<'a>, scene: &Scene<'_, 'a>) -> Finding {
-        let range = used.range.start().to_usize()..used.range.end().to_usize();
-        if scene.is_implied_module(used.name) {
-            let message = format!("`{}` is used without an import", used.name);
-            let help = Some(format!(
-                "only nixpkgs 20.09 provides it: import {}",
-                used.name
-            ));
-            return Finding::warning("missing-import", message, range).with_help(help);
-        }
-        let as_machine = used
-            .attribute
-            .is_some_and(|name| scene.is_machine_member(name));
-        let (code, message) = if as_machine {
-            (
-                "unknown-machine",
-                format!("there is no machine `{}`", used.name),
-            )
-        } else {
-            (
-                "unknown-name",
-                format!("the name `{}` is not known", used.name),
-            )
-        };
-        let scopes = self.scopes.iter();
-        let own: Vec<&str> = scopes
-            .flat_map(|scope| scope.bindings.keys().copied())
-            .collect();
-        let known: Vec<&str> = scene.names().collect();
-        let help = similar(used.name, [known, own, python::builtins()].concat()).or_else(|| {
-            let nodes = scene.machines().filter(|_| as_machine)?;
-            Some(format!("the test's machines are: {}", nodes.join(", ")))
-        });
-        let finding = Finding::error(code, message, range).with_help(help);
-        if self.dynamic || used.guarded {
-            finding.softened()
-        } else {
-            finding
-        }
     }
 }
 

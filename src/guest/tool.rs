@@ -1,0 +1,62 @@
+//! Runs apt, npm and their like; why a set-up of the guests failed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use thiserror::Error as ThisError;
+
+/// Why a fetch failed.
+#[derive(Debug, ThisError)]
+pub enum Error {
+    #[error("the built-in guests are not set up on this machine: run `snowglobe guest fetch` once")]
+    NotSetUp,
+    #[error(
+        "`{program}` cannot be started: {source}; the built-in guests are made from Debian and npm packages, and are set up on a Debian machine with apt and npm"
+    )]
+    Missing { program: String, source: io::Error },
+    #[error("`{command}` failed:\n{message}")]
+    Failed { command: String, message: String },
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("apt did not download the package {0}")]
+    NotDownloaded(String),
+    #[error("the package {0} is not among those that apt found")]
+    NotFound(String),
+    #[error("neither XDG_DATA_HOME nor HOME is set: there is no place for the guests' index")]
+    NoHome,
+}
+
+impl Error {
+    pub(super) fn file(path: &Path, source: io::Error) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(super) fn temporary(source: io::Error) -> Self {
+        Self::file(&std::env::temp_dir(), source)
+    }
+}
+
+/// The standard output of a program that must succeed.
+pub(super) fn output(command: &mut Command) -> Result<String, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let result = command.output().map_err(|source| Error::Missing {
+        program: program.clone(),
+        source,
+    })?;
+    if !result.status.success() {
+        let first = command
+            .get_args()
+            .find(|argument| !argument.to_string_lossy().starts_with('-'))
+            .map(|argument| format!(" {}", argument.to_string_lossy()))
+            .unwrap_or_default();
+        return Err(Error::Failed {
+            command: format!("{program}{first}"),
+            message: String::from_utf8_lossy(&result.stderr).trim().to_owned(),
+        });
+    }
+    Ok(String::from_utf8_lossy(&result.stdout).into_owned())
+}
