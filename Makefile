@@ -10,7 +10,7 @@ GUESTS := guest fetch --if-needed
 # QEMU for checks in the sandbox.
 TEST_PACKAGES := ovmf tightvncserver xfonts-base x11-utils qemu-system-x86 qemu-utils seabios
 
-.PHONY: demo test bench build setup clean
+.PHONY: demo test lint docs picture bench build setup clean
 
 ## Set up, build, and run the tutorial's test on the built-in guests.
 demo: build
@@ -20,11 +20,30 @@ demo: build
 ## Set up, lint, and run every test. The tests' own build serves for the
 ## guests too, so that nothing is compiled twice.
 test: setup
-	cargo fmt --check
 	$(CARGO) test $(FLAGS) --no-run
-	$(CARGO) clippy $(FLAGS) --all-targets -- --deny warnings
+	$(MAKE) lint
 	$(SNOWGLOBE) $(GUESTS) $(TEST_PACKAGES)
 	$(CARGO) test $(FLAGS)
+
+## Formatting, clippy, shell scripts, and the terms of the glossary.
+lint: setup
+	cargo fmt --check
+	$(CARGO) clippy $(FLAGS) --all-targets -- --deny warnings
+	shellcheck scripts/*.sh .ci/run src/qemu/shell/*.sh
+	scripts/terms.sh
+
+## The docs of the code (cargo doc), and the manual where mdBook is installed.
+docs: setup
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
+	if command -v mdbook > /dev/null; then mdbook build docs; fi
+
+## The picture of the live display in README.md.
+picture: build
+	$(SNOWGLOBE) $(GUESTS)
+	$(SNOWGLOBE) run --cold --nixpkgs builtin fixtures/postgrest.nix -o target/picture
+	target/tools/bin/pip --quiet --disable-pip-version-check install pyte
+	target/tools/bin/python scripts/terminal-picture.py docs/src/live.svg 16 \
+	  $(SNOWGLOBE) run --cold --nixpkgs builtin fixtures/postgrest.nix -o target/picture
 
 ## Speed, as ratios taken side by side in one run.
 bench: setup

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs on Debian what this project needs and the machine lacks: Nix, QEMU and
-# its image tool; and tesseract and ty, which one test each needs. Rust, npm and
-# Python are taken as they are.
+# its image tool; tesseract and ty, which one test each needs; and shellcheck for the
+# lints. Rust, npm and Python are taken as they are.
 set -euo pipefail
 
 as_root=()
@@ -15,6 +15,7 @@ find_missing() {
   command -v qemu-img > /dev/null || missing+=(qemu-utils)
   command -v tesseract > /dev/null || missing+=(tesseract-ocr)
   command -v npm > /dev/null || missing+=(npm)
+  command -v shellcheck > /dev/null || missing+=(shellcheck)
 }
 
 command -v dpkg-deb > /dev/null || {

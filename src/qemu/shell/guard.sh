@@ -1,3 +1,6 @@
+# shellcheck shell=bash disable=SC2086,SC2206,SC2010
+# Unquoted: numbers of processes, which are one word each. `ls` lists links of
+# /proc, whose names are numbers.
 # Runs beside the guest's shell, to end what the shell is busy with and to
 # start it anew where a command has killed it. Speaks over a port of its own:
 #   guard.sh SHELL_PID PORT
@@ -87,13 +90,13 @@ alive() {
 }
 
 end() {
-  local signal tries
+  local signal
   find_busy
   name_busy
   for signal in TERM KILL KILL; do
     [ ${#busy[@]} -gt 0 ] || break
     kill -$signal "${busy[@]}"
-    for tries in 1 2 3 4 5 6 7 8 9 10; do
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
       alive || break
       sleep 0.05
     done
@@ -119,7 +122,7 @@ while :; do
     partial+=$request
   fi
   if ! [ -d /proc/$shell ]; then
-    cd /tmp
+    cd /tmp || cd /
     # Job control, or the shell would ignore Ctrl-C. `setsid` starts another
     # process for it then.
     set -m
