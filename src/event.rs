@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// One thing that happened. In JSON, `event` holds its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// Nix began to build a derivation.
@@ -161,6 +162,7 @@ pub enum Event {
 
 /// A checkpoint that a run starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Restored {
     pub name: String,
     /// Seconds since it was taken.
@@ -171,6 +173,7 @@ pub struct Restored {
 
 /// How loud a note is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     Info,
@@ -180,6 +183,7 @@ pub enum Level {
 
 /// How a test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Passed,
@@ -193,6 +197,7 @@ pub enum Verdict {
 
 /// A subtest that has run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Subtest {
     pub name: String,
     pub duration_s: f64,
@@ -201,6 +206,7 @@ pub struct Subtest {
 
 /// Why a test did not pass.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Failure {
     /// The exception's type, or what else ended the test.
@@ -227,6 +233,7 @@ pub struct Failure {
 
 /// An exception that another one came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cause {
     pub kind: String,
     pub message: String,
@@ -236,6 +243,7 @@ pub struct Cause {
 
 /// What is known of a failed operation on a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Details {
     /// The machine that it is about.
@@ -246,6 +254,7 @@ pub struct Details {
 
 /// A command of the script with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CommandResult {
     pub command: String,
     /// None where it did not end.
@@ -256,6 +265,7 @@ pub struct CommandResult {
 
 /// What systemd says of a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnitState {
     pub unit: String,
     /// What `systemctl status` prints.
@@ -266,6 +276,7 @@ pub struct UnitState {
 
 /// Lines of a file, with a part of them that is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Excerpt {
     /// None for the script itself, if its file was not found.
     pub file: Option<PathBuf>,
@@ -279,6 +290,7 @@ pub struct Excerpt {
 
 /// A position in a text, from 1; columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Position {
     pub line: usize,
     pub column: usize,
@@ -286,6 +298,7 @@ pub struct Position {
 
 /// One call on the way to a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Frame {
     pub function: String,
     /// Within the script, from 1.
@@ -298,6 +311,7 @@ pub struct Frame {
 
 /// The end of a console.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConsoleTail {
     pub machine: String,
     pub lines: Vec<String>,
@@ -305,6 +319,7 @@ pub struct ConsoleTail {
 
 /// An event and when it happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Record {
     /// Seconds since the program started.
     pub time_s: f64,

@@ -19,6 +19,8 @@ pub mod ocr;
 mod output_folder;
 pub mod qemu;
 pub mod report;
+#[cfg(test)]
+mod schemas;
 pub mod script;
 pub mod session;
 pub mod source_map;

@@ -10,6 +10,7 @@ pub const VERSION: u32 = 2;
 
 /// A test as plain data. Unknown fields are errors: they are of another version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     pub version: u32,
@@ -33,6 +34,7 @@ pub struct Manifest {
 
 /// Where the script is in the user's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ScriptSource {
     pub file: PathBuf,
@@ -42,6 +44,7 @@ pub struct ScriptSource {
 
 /// One machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Node {
     /// The script `run-NAME-vm`.
@@ -58,6 +61,7 @@ pub struct Node {
 
 /// What kind of guest a machine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Guest {
     Nixos,

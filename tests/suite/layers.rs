@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 12] = [
     &["script"],
     &["session"],
     &["cli"],
-    &["main", "lib"],
+    &["main", "lib", "schemas"],
 ];
 
 /// A file of `src`, by the module that it is.
