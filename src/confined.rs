@@ -194,7 +194,13 @@ impl OpenFolder {
             bits,
             notes: CopyNotes::default(),
         };
-        copy.entry(self, name, target, new_name, Path::new(new_name))?;
+        copy.entry(&CopiedEntry {
+            from: self,
+            name,
+            to: target,
+            new_name,
+            shown: Path::new(new_name),
+        })?;
         Ok(copy.notes)
     }
 
@@ -215,6 +221,16 @@ impl OpenFolder {
     }
 }
 
+/// A file, link or folder to copy.
+struct CopiedEntry<'a> {
+    from: &'a OpenFolder,
+    name: &'a OsStr,
+    to: &'a OpenFolder,
+    new_name: &'a OsStr,
+    /// Its path in the copied tree.
+    shown: &'a Path,
+}
+
 /// One copy of a tree.
 struct Copy {
     bits: ModeBits,
@@ -222,80 +238,56 @@ struct Copy {
 }
 
 impl Copy {
-    fn entry(
-        &mut self,
-        from: &OpenFolder,
-        name: &OsStr,
-        to: &OpenFolder,
-        new_name: &OsStr,
-        shown: &Path,
-    ) -> io::Result<()> {
-        let named = |error: io::Error| in_tree(shown, &error);
-        match from.kind(name).map_err(named)? {
-            Some(FileType::Symlink) => self.link(from, name, to, new_name, shown).map_err(named),
-            Some(FileType::Directory) => self.folder(from, name, to, new_name, shown),
-            Some(FileType::RegularFile) => {
-                self.file(from, name, to, new_name, shown).map_err(named)
-            }
+    fn entry(&mut self, at: &CopiedEntry<'_>) -> io::Result<()> {
+        let named = |error: io::Error| in_tree(at.shown, &error);
+        match at.from.kind(at.name).map_err(named)? {
+            Some(FileType::Symlink) => self.link(at).map_err(named),
+            Some(FileType::Directory) => self.folder(at),
+            Some(FileType::RegularFile) => self.file(at).map_err(named),
             Some(_) => {
-                self.notes.skipped.push(shown.to_owned());
+                self.notes.skipped.push(at.shown.to_owned());
                 Ok(())
             }
             None => Err(named(io::ErrorKind::NotFound.into())),
         }
     }
 
-    fn link(
-        &mut self,
-        from: &OpenFolder,
-        name: &OsStr,
-        to: &OpenFolder,
-        new_name: &OsStr,
-        shown: &Path,
-    ) -> io::Result<()> {
-        let leads_to = rustix::fs::readlinkat(&from.fd, name, Vec::new())?;
+    fn link(&mut self, at: &CopiedEntry<'_>) -> io::Result<()> {
+        let leads_to = rustix::fs::readlinkat(&at.from.fd, at.name, Vec::new())?;
         if leads_to.to_bytes().starts_with(b"/") {
-            self.notes.absolute_links.push(shown.to_owned());
+            self.notes.absolute_links.push(at.shown.to_owned());
         }
-        to.remove_file(new_name)?;
-        Ok(rustix::fs::symlinkat(leads_to, &to.fd, new_name)?)
+        at.to.remove_file(at.new_name)?;
+        Ok(rustix::fs::symlinkat(leads_to, &at.to.fd, at.new_name)?)
     }
 
-    fn folder(
-        &mut self,
-        from: &OpenFolder,
-        name: &OsStr,
-        to: &OpenFolder,
-        new_name: &OsStr,
-        shown: &Path,
-    ) -> io::Result<()> {
-        let named = |error: io::Error| in_tree(shown, &error);
-        let source = from.subfolder(name).map_err(named)?;
-        if to.kind(new_name).map_err(named)? != Some(FileType::Directory) {
-            to.remove_file(new_name).map_err(named)?;
-            to.create_subfolder(new_name).map_err(named)?;
+    fn folder(&mut self, at: &CopiedEntry<'_>) -> io::Result<()> {
+        let named = |error: io::Error| in_tree(at.shown, &error);
+        let source = at.from.subfolder(at.name).map_err(named)?;
+        if at.to.kind(at.new_name).map_err(named)? != Some(FileType::Directory) {
+            at.to.remove_file(at.new_name).map_err(named)?;
+            at.to.create_subfolder(at.new_name).map_err(named)?;
         }
-        let target = to.subfolder(new_name).map_err(named)?;
-        for entry in source.names().map_err(named)? {
-            self.entry(&source, &entry, &target, &entry, &shown.join(&entry))?;
+        let target = at.to.subfolder(at.new_name).map_err(named)?;
+        for name in source.names().map_err(named)? {
+            self.entry(&CopiedEntry {
+                from: &source,
+                name: &name,
+                to: &target,
+                new_name: &name,
+                shown: &at.shown.join(&name),
+            })?;
         }
         let source = File::from(source.fd);
         let target = File::from(target.fd);
-        self.keep_mode(&source, &target, shown).map_err(named)
+        self.keep_mode(&source, &target, at.shown).map_err(named)
     }
 
-    fn file(
-        &mut self,
-        from: &OpenFolder,
-        name: &OsStr,
-        to: &OpenFolder,
-        new_name: &OsStr,
-        shown: &Path,
-    ) -> io::Result<()> {
-        let mut source = from.open_file(name)?;
-        let mut target = to.create_file(new_name)?;
+    fn file(&mut self, at: &CopiedEntry<'_>) -> io::Result<()> {
+        let mut source = at.from.open_file(at.name)?;
+        let mut target = at.to.create_file(at.new_name)?;
         io::copy(&mut source, &mut target)?;
-        self.keep_mode(&source, &target, shown)
+        self.keep_mode(&source, &target, at.shown)
     }
 
     fn keep_mode(&mut self, source: &File, target: &File, shown: &Path) -> io::Result<()> {
