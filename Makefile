@@ -25,17 +25,18 @@ test: setup
 	$(SNOWGLOBE) $(GUESTS) $(TEST_PACKAGES)
 	$(CARGO) test $(FLAGS)
 
-## Formatting, clippy, shell scripts, and the terms of the glossary.
+## Formatting, clippy, the docs of the code, shell scripts, and the terms of
+## the glossary.
 lint: setup
 	cargo fmt --check
 	$(CARGO) clippy $(FLAGS) --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
 	shellcheck scripts/*.sh .ci/run src/qemu/shell/*.sh
 	scripts/terms.sh
 
-## The docs of the code (cargo doc), and the manual where mdBook is installed.
-docs: setup
-	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
-	if command -v mdbook > /dev/null; then mdbook build docs; fi
+## The manual, which needs mdBook.
+docs:
+	mdbook build docs
 
 ## The picture of the live display in README.md.
 picture: build
