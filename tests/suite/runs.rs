@@ -267,7 +267,7 @@ fn functions_are_called_with_what_they_take() {
 }
 
 #[test]
-fn what_the_nix_code_remarks_is_told() {
+fn warnings_of_the_nix_code_are_repeated() {
     let place = Place::new();
     let traced = "builtins.trace \"the first line\\nthe second\"";
     let seen_with = |rest: &str| {
@@ -283,7 +283,7 @@ fn what_the_nix_code_remarks_is_told() {
     };
     assert_eq!(
         seen_with("{ name = \"warnings\"; nodes.machine = { }; testScript = \"\"; }"),
-        "exit code: 0\n--- stdout\nremarks: machine\n--- stderr\ntrace: the first line\nthe second\n"
+        "exit code: 0\n--- stdout\nwarnings: machine\n--- stderr\ntrace: the first line\nthe second\n"
     );
     let failed = seen_with("throw \"no such thing\"");
     assert!(
