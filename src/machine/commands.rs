@@ -257,7 +257,9 @@ impl Setting {
         for (name, value) in &self.env {
             let _ = write!(words, "export {}; ", quote(&format!("{name}={value}")));
         }
-        if let Some(folder) = &self.cwd {
+        if let Some(folder) = self.cwd.as_deref() {
+            // `cd -` goes to the previous folder.
+            let folder = if folder == "-" { "./-" } else { folder };
             let _ = write!(words, "cd -- {}; ", quote(folder));
         }
         words.push_str(command);

@@ -53,12 +53,13 @@ impl HostFolder {
     }
 }
 
-/// A fresh folder for one copy. Removed when it is dropped.
+/// A fresh folder for one copy. Removed when it is dropped, unless it is kept.
 struct Exchange {
     /// The machine's folder that holds it.
     all: OpenFolder,
     folder: OpenFolder,
     name: OsString,
+    is_kept: bool,
 }
 
 static NEXT_EXCHANGE: AtomicU64 = AtomicU64::new(1);
@@ -74,7 +75,12 @@ impl Exchange {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 other => {
                     let folder = other?;
-                    return Ok(Self { all, folder, name });
+                    return Ok(Self {
+                        all,
+                        folder,
+                        name,
+                        is_kept: false,
+                    });
                 }
             }
         }
@@ -102,8 +108,10 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        // What is left goes with the machine's folder at the end of the run.
-        let _ = self.all.remove(&self.name);
+        if !self.is_kept {
+            // What is left goes with the machine's folder at the end of the run.
+            let _ = self.all.remove(&self.name);
+        }
     }
 }
 
@@ -225,14 +233,13 @@ impl Machine {
     /// stays until the run ends; returns bash that makes it available, and its
     /// path in the guest.
     pub(super) fn stage_script(&self, script: &str) -> Result<(String, String), MachineError> {
-        let exchange = self.exchange()?;
+        let mut exchange = self.exchange()?;
         let name = OsStr::new("command");
         let written = exchange.folder.write(name, script.as_bytes());
         written.map_err(|error| at(exchange.folder.path(), error))?;
-        let (mounted, path) = (exchange.mounted(), exchange.in_guest(name));
         // A command in the background reads it for as long as it runs.
-        std::mem::forget(exchange);
-        Ok((mounted, path))
+        exchange.is_kept = true;
+        Ok((exchange.mounted(), exchange.in_guest(name)))
     }
 
     pub(super) async fn must(

@@ -170,16 +170,23 @@ fn user_of(folder: &Path) -> String {
         .to_owned()
 }
 
-/// The paths below `relative`, relative to the folder. Links are not followed.
+/// The paths below `relative` that can be read, relative to the folder. Links are not followed.
 fn entries(folder: &Path, relative: &Path) -> impl Iterator<Item = PathBuf> {
+    walk(folder, relative).filter_map(Result::ok)
+}
+
+fn walk(folder: &Path, relative: &Path) -> impl Iterator<Item = walkdir::Result<PathBuf>> {
     let root = folder.to_owned();
+    let tag = folder.join(TAG);
     WalkDir::new(folder.join(relative))
         .min_depth(1)
         .sort_by_file_name()
         .into_iter()
-        .filter_map(Result::ok)
-        .filter_map(move |entry| Some(entry.path().strip_prefix(&root).ok()?.to_owned()))
-        .filter(|path| path != Path::new(TAG))
+        .filter(move |entry| !entry.as_ref().is_ok_and(|entry| entry.path() == tag))
+        .map(move |entry| {
+            let path = entry?.into_path();
+            Ok(path.strip_prefix(&root).map(Path::to_owned).unwrap_or(path))
+        })
 }
 
 /// Something that no run has written, and that would be in the way.
@@ -195,10 +202,8 @@ fn foreign(
     match occupancy {
         Occupancy::Alone => {
             // What cannot be read cannot be removed, either.
-            for entry in WalkDir::new(folder).min_depth(1) {
-                entry?;
-            }
-            Ok(entries(folder, Path::new("")).find(is_foreign))
+            let all: walkdir::Result<Vec<PathBuf>> = walk(folder, Path::new("")).collect();
+            Ok(all?.into_iter().find(is_foreign))
         }
         Occupancy::Shared => {
             let own = [EVENTS, JUNIT, MANIFEST].map(PathBuf::from);

@@ -822,10 +822,7 @@ def _setting(user, env, cwd):
         if value is None:
             raise ValueError(f"env: the value of {name} is None; use '' for an empty value")
     env = {str(name): str(value) for name, value in env.items()}
-    if cwd is not None:
-        # `cd -` would go to the previous folder.
-        cwd = "./-" if str(cwd) == "-" else str(cwd)
-    return {"user": user, "env": env, "cwd": cwd}
+    return {"user": user, "env": env, "cwd": None if cwd is None else str(cwd)}
 
 
 @contextlib.contextmanager
