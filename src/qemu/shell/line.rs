@@ -365,6 +365,16 @@ impl Lines {
         }
     }
 
+    /// Leaves out what the guard of an earlier shell has said: when a guest
+    /// reboots or switches its root, it may have seen its shell end first.
+    pub fn forget_guard(&mut self) {
+        while self
+            .guard
+            .as_mut()
+            .is_some_and(|guard| guard.incoming.try_recv().is_ok())
+        {}
+    }
+
     /// Leaves out what is left of earlier replies.
     pub async fn catch_up(&mut self) -> Result<(), ShellError> {
         let token = token("caught-up");
@@ -408,6 +418,27 @@ fn contains(line: &[u8], part: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_earlier_guard_does_not_answer_for_a_new_shell() {
+        let folder = tempfile::tempdir().unwrap();
+        let sockets = ShellSockets::listen(folder.path()).unwrap();
+        let connect = |name| UnixStream::connect(folder.path().join(name));
+        let mut guard = connect("guard").await.unwrap();
+        let mut terminal = connect("shell").await.unwrap();
+        let mut lines = sockets.accept(|_| ()).await.unwrap();
+        guard.write_all(b"restarted\n").await.unwrap();
+        while lines.guard.as_ref().unwrap().incoming.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        lines.forget_guard();
+        terminal.write_all(b"reply\n").await.unwrap();
+        assert_eq!(lines.reply().await.unwrap(), b"reply\n");
+        // The present guard's word counts.
+        guard.write_all(b"restarted\n").await.unwrap();
+        let error = lines.reply().await.unwrap_err();
+        assert!(matches!(error, ShellError::Killed), "{error}");
+    }
 
     #[tokio::test]
     async fn a_line_without_end_is_cut() {

@@ -433,6 +433,7 @@ impl Talk {
         if self.lines.guard.is_none() {
             return Ok(());
         }
+        self.lines.forget_guard();
         let answer = self.exchange(&set_up_line()).await?;
         let port = String::from_utf8_lossy(&answer).trim().to_owned();
         self.lines.replies_port = (!port.is_empty()).then_some(port);
