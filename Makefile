@@ -25,13 +25,16 @@ test: setup
 	$(SNOWGLOBE) $(GUESTS) $(TEST_PACKAGES)
 	$(CARGO) test $(FLAGS)
 
-## Formatting, clippy, the docs of the code, shell scripts, and the terms of
-## the glossary.
+## Formatting, clippy, the docs of the code, shell scripts, the Python of the
+## test API, Nix files where nixfmt is installed, and the terms of the glossary.
 lint: setup
 	cargo fmt --check
 	$(CARGO) clippy $(FLAGS) --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
-	shellcheck scripts/*.sh .ci/run src/qemu/shell/*.sh
+	shellcheck scripts/*.sh .ci/run src/agent/*.sh
+	target/tools/bin/ruff check --quiet src/language/api
+	target/tools/bin/ty check --quiet --project src/language/api src/language/api
+	if command -v nixfmt > /dev/null; then nixfmt --check nix-lib fixtures; fi
 	scripts/terms.sh
 
 ## The manual, which needs mdBook.

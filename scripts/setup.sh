@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs on Debian what this project needs and the machine lacks: Nix, QEMU and
-# its image tool; tesseract and ty, which one test each needs; and shellcheck for the
-# lints. Rust, npm and Python are taken as they are.
+# its image tool; tesseract, busybox and ty, which tests need; shellcheck and ruff for
+# the lints. Rust, npm and Python are taken as they are.
 set -euo pipefail
 
 as_root=()
@@ -16,6 +16,7 @@ find_missing() {
   command -v tesseract > /dev/null || missing+=(tesseract-ocr)
   command -v npm > /dev/null || missing+=(npm)
   command -v shellcheck > /dev/null || missing+=(shellcheck)
+  command -v busybox > /dev/null || missing+=(busybox)
 }
 
 command -v dpkg-deb > /dev/null || {
@@ -40,7 +41,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   exit 1
 fi
 
-if [ ! -x target/tools/bin/ty ]; then
+if [ ! -x target/tools/bin/ty ] || [ ! -x target/tools/bin/ruff ]; then
   python3 -m venv target/tools > /dev/null
-  target/tools/bin/pip --quiet --disable-pip-version-check install ty
+  target/tools/bin/pip --quiet --disable-pip-version-check install ty ruff
 fi

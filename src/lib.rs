@@ -2,25 +2,32 @@
 //! them under QEMU on private networks, and runs the test's script against
 //! them. See `docs/src/architecture.md` for the way data flows.
 
+pub mod agent;
 pub mod checkpoint;
 mod child;
 pub mod cli;
+pub mod compat;
 mod confined;
 mod digest;
-pub mod event;
+pub mod engine;
+pub mod event_bus;
 mod folders;
 pub mod guest;
+pub mod host;
+pub mod input_file;
 pub mod language;
 pub mod machine;
-pub mod manifest;
+pub mod model;
 pub mod network;
 pub mod nix_cli;
 pub mod ocr;
 mod output_folder;
 pub mod qemu;
+pub mod repl;
+pub mod replay;
 pub mod report;
+pub mod runner;
 #[cfg(test)]
 mod schemas;
-pub mod script;
 pub mod session;
 pub mod source_map;

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, ImageError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::process::Command;
 
@@ -20,7 +20,7 @@ const ENLARGEMENT: u32 = 2;
 const SPARSE_TEXT: &str = "11";
 
 /// How a picture is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Picture {
     AsItIs,

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use schemars::{JsonSchema, schema_for};
 
-use crate::event::Record;
-use crate::manifest::{self, Manifest};
+use crate::model::event::Record;
+use crate::model::manifest::{self, Manifest};
 
 /// The version of the event stream: a field that goes, or changes its meaning, makes a new one.
 const EVENTS_VERSION: u32 = 1;

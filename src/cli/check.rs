@@ -6,14 +6,15 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::error::{Failed, code};
-use super::findings::{count, locate, show, stops};
-use super::source::{Prepared, Source, on_this_thread};
-use super::types::{self, TypeCheck};
+use super::findings::{locate, show};
+use super::source::{Source, on_this_thread};
 use super::write_stdout;
-use crate::language::check::{Finding, Parts, TestContext, Toggle, check};
-use crate::manifest::{Manifest, Node, python_name};
+use crate::input_file::read_script;
+use crate::language::check::{Finding, Parts, TestContext, count, stops};
+use crate::model::manifest::python_name;
 use crate::nix_cli::{self, Test};
 use crate::report::Colours;
+use crate::runner::{MISSING_TYPE_CHECK, TestSelection, TypeCheck, check_script};
 use crate::source_map::SourceMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,13 +62,18 @@ impl CheckCommand {
         };
         let type_check = TypeCheck::find();
         if self.types && type_check.is_none() {
-            return Err(Failed::Usage(types::MISSING.to_owned()));
+            return Err(Failed::Usage(MISSING_TYPE_CHECK.to_owned()));
         }
         let mut text = String::new();
         let mut located = Vec::new();
         let mut stopped = false;
         for subject in &subjects {
-            let findings = subject.findings(type_check.as_ref())?;
+            let findings = check_script(
+                &subject.source_map,
+                &subject.context,
+                subject.parts,
+                type_check.as_ref(),
+            )?;
             stopped |= stops(&findings);
             match self.format {
                 FindingFormat::Human => text.push_str(&subject.emit(&findings)),
@@ -104,49 +110,14 @@ impl CheckCommand {
     }
 }
 
-/// A script that is a file.
-pub fn read_script(path: &Path) -> Result<SourceMap, Failed> {
-    let bytes = std::fs::read(path).map_err(|error| {
-        Failed::Usage(format!(
-            "the script {} cannot be read: {error}",
-            path.display()
-        ))
-    })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let position = error.utf8_error().valid_up_to();
-        Failed::Usage(format!(
-            "the script {} is not UTF-8: the byte at {position} is wrong",
-            path.display()
-        ))
-    })?;
-    Ok(SourceMap::of_file(text, path))
-}
-
 fn of_tests(source: &Source) -> Result<Vec<CheckedScript>, Failed> {
-    let Prepared {
+    let TestSelection {
         nix,
         library,
         evaluation,
-    } = source.prepare()?;
+    } = source.select()?;
     let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
     Ok(tests.iter().map(CheckedScript::of_test).collect())
-}
-
-/// The names that a manifest gives to its script.
-pub fn context(manifest: &Manifest) -> TestContext {
-    // The driver of nixpkgs 20.09 also has machines under their host names.
-    let machine_names = manifest.nodes.values().filter_map(Node::machine_name);
-    TestContext {
-        machines: Some(
-            manifest
-                .nodes
-                .keys()
-                .map(|node| python_name(node))
-                .collect(),
-        ),
-        further_names: machine_names.map(python_name).collect(),
-        vlans: Some(manifest.vlans.clone()),
-    }
 }
 
 impl CheckedScript {
@@ -154,21 +125,9 @@ impl CheckedScript {
         Self {
             name: test.label().to_owned(),
             source_map: test.source_map(),
-            context: context(&test.manifest),
+            context: TestContext::of(&test.manifest),
             parts: Parts::of(&test.manifest),
         }
-    }
-
-    fn findings(&self, type_check: Option<&TypeCheck>) -> Result<Vec<Finding>, Failed> {
-        let mut findings = check(self.source_map.script(), &self.context, self.parts);
-        // On a script that is wrong already it would only say so again.
-        if let Some(type_check) = type_check
-            && self.parts.types == Toggle::On
-            && !stops(&findings)
-        {
-            findings.extend(type_check.run(&self.source_map, &self.context)?);
-        }
-        Ok(findings)
     }
 
     fn emit(&self, findings: &[Finding]) -> String {

@@ -6,11 +6,13 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
-use crate::event::Verdict;
+use crate::compat::CompatError;
 use crate::guest;
+use crate::input_file::InputFileError;
+use crate::model::event::Verdict;
 use crate::nix_cli::{BuildError, EvalError, LibraryError};
-use crate::report::{Colours, OutputError, sanitise, word};
-use crate::session::SessionError;
+use crate::report::{Colours, sanitise};
+use crate::runner::RunnerError;
 
 /// The exit codes, as documented in the manual.
 pub mod code {
@@ -28,63 +30,88 @@ pub enum Failed {
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
-    Eval(#[from] EvalError),
+    File(#[from] InputFileError),
     #[error(transparent)]
-    Build(#[from] BuildError),
+    Compat(#[from] CompatError),
     #[error(transparent)]
     Guest(#[from] guest::Error),
     #[error(transparent)]
     Library(#[from] LibraryError),
     #[error(transparent)]
-    Output(#[from] OutputError),
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// The run came to its end, and what it has written is not whole.
-    #[error("{source}; the test itself: {}", word(*.verdict))]
-    OutputLost {
-        source: OutputError,
-        verdict: Verdict,
-    },
-    /// What was tried, and why the host refused it.
-    #[error("{tried}: {source}")]
-    Host { tried: String, source: io::Error },
+    Runner(#[from] RunnerError),
+}
+
+impl From<EvalError> for Failed {
+    fn from(error: EvalError) -> Self {
+        Self::Runner(error.into())
+    }
 }
 
 impl Failed {
     /// For `map_err`: the host has refused what was `tried`, such as "cannot
     /// start a thread".
     pub fn host(tried: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let tried = tried.into();
-        move |source| Self::Host { tried, source }
+        let failed = RunnerError::host(tried);
+        move |source| failed(source).into()
     }
 
     /// The same for something at a path.
     pub fn host_at(tried: &str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        Self::host(format!("{tried} {}", path.display()))
+        let failed = RunnerError::host_at(tried, path);
+        move |source| failed(source).into()
     }
 
     fn code(&self) -> u8 {
         match self {
-            Self::Eval(EvalError::NoNix(_))
-            | Self::Build(BuildError::NoNix(_))
-            | Self::Guest(_)
-            | Self::Library(_)
-            | Self::Host { .. }
-            | Self::OutputLost { .. }
-            | Self::Session(_) => code::HOST_FAILED,
-            Self::Output(error) if error.is_of_the_host() => code::HOST_FAILED,
-            Self::Usage(_) | Self::Eval(_) | Self::Output(_) => code::WRONG_USAGE,
-            Self::Build(_) => code::BUILD_FAILED,
+            Self::Compat(CompatError::NoFolder(_)) | Self::Guest(_) | Self::Library(_) => {
+                code::HOST_FAILED
+            }
+            Self::Usage(_) | Self::File(_) | Self::Compat(_) => code::WRONG_USAGE,
+            Self::Runner(error) => code_of_run(error),
         }
+    }
+}
+
+fn code_of_run(error: &RunnerError) -> u8 {
+    match error {
+        RunnerError::Eval(EvalError::NoNix(_))
+        | RunnerError::Build(BuildError::NoNix(_))
+        | RunnerError::Guest(_)
+        | RunnerError::Host { .. }
+        | RunnerError::OutputLost { .. }
+        | RunnerError::Session(_) => code::HOST_FAILED,
+        RunnerError::Output(error) if error.is_of_the_host() => code::HOST_FAILED,
+        RunnerError::Findings { .. }
+        | RunnerError::SeveralTests { .. }
+        | RunnerError::Node { .. }
+        | RunnerError::Eval(_)
+        | RunnerError::Output(_) => code::WRONG_USAGE,
+        RunnerError::Build(_) => code::BUILD_FAILED,
     }
 }
 
 /// Prints the message to standard error; returns the exit code.
 pub fn report(failed: &Failed) -> ExitCode {
+    show_message(&failed.to_string());
+    ExitCode::from(failed.code())
+}
+
+/// Prints the message of an error to standard error.
+pub fn show_message(message: &str) {
     eprintln!(
         "{} {}",
         console::style("error:").for_stderr().red().bold(),
-        sanitise(&failed.to_string(), Colours::of_stderr())
+        sanitise(message, Colours::of_stderr())
     );
-    ExitCode::from(failed.code())
+}
+
+/// The exit code of tests: that of the worst verdict.
+pub fn exit_code(verdicts: &[Verdict]) -> ExitCode {
+    let codes = verdicts.iter().map(|verdict| match verdict {
+        Verdict::Passed | Verdict::SessionClosed => code::PASSED,
+        Verdict::Failed => code::TEST_FAILED,
+        Verdict::Error => code::HOST_FAILED,
+        Verdict::Interrupted => code::INTERRUPTED,
+    });
+    ExitCode::from(codes.max().unwrap_or(code::PASSED))
 }

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::error::Failed;
-use super::source::{Prepared, Source, on_this_thread};
+use super::source::{Source, on_this_thread};
 use super::write_stdout;
-use crate::manifest::Manifest;
+use crate::model::manifest::Manifest;
 use crate::nix_cli::{self, TestNames};
+use crate::runner::TestSelection;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ListFormat {
@@ -40,11 +41,11 @@ pub struct ListCommand {
 
 impl EvalCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let Prepared {
+        let TestSelection {
             nix,
             library,
             evaluation,
-        } = self.options.source.prepare()?;
+        } = self.options.source.select()?;
         let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
         let manifests: Vec<&Manifest> = tests.iter().map(|test| &test.manifest).collect();
         let text = match self.options.format {
@@ -60,11 +61,11 @@ impl EvalCommand {
 
 impl ListCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let Prepared {
+        let TestSelection {
             nix,
             library,
             evaluation,
-        } = self.options.source.prepare()?;
+        } = self.options.source.select()?;
         let tests = on_this_thread(nix_cli::list(&nix, &library, &evaluation))?;
         let text = match self.options.format {
             ListFormat::Json => json(&tests),

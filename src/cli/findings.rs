@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::event::{Excerpt, Position};
 use crate::language::check::{Finding, Severity};
+use crate::model::event::{Excerpt, Position};
 use crate::report::{Annotation, AnnotationKind, Colours, draw};
 use crate::source_map::SourceMap;
 
@@ -37,7 +37,7 @@ pub fn show(finding: &Finding, source_map: &SourceMap, colours: Colours) -> Stri
             };
             draw(&source_map.excerpt(range.clone()), &annotation, colours)
         }
-        None => format!("{}: {headline}\n", word(finding.level)),
+        None => format!("{}: {headline}\n", finding.level),
     }
 }
 
@@ -50,37 +50,4 @@ pub fn locate<'a>(test: &'a str, finding: &'a Finding, source_map: &SourceMap) -
         start: excerpt.as_ref().map(|excerpt| excerpt.start),
         end: excerpt.as_ref().map(|excerpt| excerpt.end),
     }
-}
-
-fn word(level: Severity) -> &'static str {
-    match level {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Note => "note",
-    }
-}
-
-/// `2 errors, 1 warning`.
-pub fn count(findings: &[Finding]) -> String {
-    let counts = [Severity::Error, Severity::Warning, Severity::Note].map(|level| {
-        let count = findings
-            .iter()
-            .filter(|finding| finding.level == level)
-            .count();
-        let plural = if count == 1 { "" } else { "s" };
-        (count, format!("{count} {}{plural}", word(level)))
-    });
-    let words: Vec<String> = counts
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(_, text)| text)
-        .collect();
-    words.join(", ")
-}
-
-/// Whether any of them stops a run.
-pub fn stops(findings: &[Finding]) -> bool {
-    findings
-        .iter()
-        .any(|finding| finding.level == Severity::Error)
 }

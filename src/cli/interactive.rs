@@ -2,20 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 
-use super::error::{Failed, code};
-use super::run::default_folder;
-use super::run_options::{Plan, RunOptions, block_on, exit_code, interrupts};
+use super::error::{Failed, exit_code};
+use super::run_options::{RunOptions, block_on};
 use super::source::Source;
-use crate::machine::StateRetention;
-use crate::manifest::{Manifest, python_name};
-use crate::nix_cli::{self, Form, Test};
-use crate::report::Above;
-use crate::script::RunMode;
-use crate::session::{self, ReplayMode};
-use crate::source_map::SourceMap;
+use crate::engine::RunMode;
+use crate::repl::{Above, Prompt};
+use crate::runner::{InteractiveSession, OtherMachines, OutputLocation, interrupts, run_session};
 
 /// What both commands take.
 #[derive(Debug, Args)]
@@ -48,18 +44,9 @@ pub struct ShellCommand {
 
 impl ReplCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        self.options.run(|test| {
-            self.options
-                .run_options
-                .check(test.label(), &test.source_map(), &test.manifest)?;
-            Ok(Plan {
-                source_map: test.source_map(),
-                mode: RunMode::Prompt(Above::default()),
-                past: ReplayMode::NotApplicable,
-                states: StateRetention::ThisRun,
-                verifies: None,
-            })
-        })
+        let above = Above::default();
+        let mode = RunMode::Prompt(Arc::new(Prompt(above.clone())));
+        self.options.run(mode, above, &InteractiveSession::Prompt)
     }
 }
 
@@ -70,75 +57,42 @@ impl ShellCommand {
                 "a shell needs a terminal, and there is none ({error})"
             ))
         })?;
-        self.options.run(|test| {
-            let machine = python_name(self.node(&test.manifest)?);
-            let start = if self.all { "start_all()\n" } else { "" };
-            let script = format!("{start}{machine}.shell_interact()\n");
-            Ok(Plan {
-                source_map: SourceMap::of_text(script),
-                mode: RunMode::OneShot,
-                past: ReplayMode::NotApplicable,
-                states: StateRetention::ThisRun,
-                verifies: None,
-            })
-        })
-    }
-
-    fn node<'a>(&'a self, manifest: &'a Manifest) -> Result<&'a str, Failed> {
-        let names: Vec<&str> = manifest.nodes.keys().map(String::as_str).collect();
-        let unknown = |what: &str| {
-            Failed::Usage(format!(
-                "{what}: the test {} has {}",
-                manifest.name,
-                names.join(", ")
-            ))
+        let session = InteractiveSession::Shell {
+            node: self.node.clone(),
+            others: if self.all {
+                OtherMachines::Started
+            } else {
+                OtherMachines::Off
+            },
         };
-        match (&self.node, names.as_slice()) {
-            (Some(name), names) if names.contains(&name.as_str()) => Ok(name),
-            (Some(name), _) => Err(unknown(&format!("there is no node {name}"))),
-            (None, [only]) => Ok(only),
-            (None, _) => Err(unknown("say which node")),
-        }
+        self.options
+            .run(RunMode::OneShot, Above::default(), &session)
     }
 }
 
 impl SessionOptions {
-    /// Builds the file's only test and runs what `choose` makes of it.
-    fn run(&self, choose: impl Fn(&Test) -> Result<Plan, Failed>) -> Result<ExitCode, Failed> {
-        let mut prepared = self.source.prepare()?;
-        prepared.evaluation.form = Form::ByHand;
-        self.run_options.subtests()?;
+    fn run(
+        &self,
+        mode: RunMode,
+        above: Above,
+        session: &InteractiveSession,
+    ) -> Result<ExitCode, Failed> {
+        let selection = self.source.select()?;
+        let settings = self.run_options.settings(mode);
+        let output = OutputLocation(self.output.clone());
+        let frontend = self.run_options.frontend(above);
         block_on(async {
             let mut interrupts = interrupts()?;
-            let work = nix_cli::evaluate(&prepared.nix, &prepared.library, &prepared.evaluation);
-            let tests = tokio::select! {
-                tests = work => tests?,
-                _ = interrupts.recv() => return Ok(ExitCode::from(code::INTERRUPTED)),
-            };
-            let test = match tests.as_slice() {
-                [test] => test,
-                tests => return Err(several(tests)),
-            };
-            let plan = choose(test)?;
-            session::preflight(&test.manifest)?;
-            let folder = match &self.output {
-                Some(folder) => folder.clone(),
-                None => default_folder(&test.name),
-            };
-            let outcome = self
-                .run_options
-                .build_and_run(&prepared.nix, test, plan, &folder, &mut interrupts)
-                .await?;
-            Ok(ExitCode::from(exit_code(outcome.verdict)))
+            let verdict = run_session(
+                selection,
+                &settings,
+                session,
+                &output,
+                &frontend,
+                &mut interrupts,
+            )
+            .await?;
+            Ok(exit_code(&[verdict]))
         })
     }
-}
-
-fn several(tests: &[Test]) -> Failed {
-    let names: Vec<&str> = tests.iter().map(Test::label).collect();
-    Failed::Usage(format!(
-        "the file has {} tests, and one is needed: choose it with -A ({})",
-        tests.len(),
-        names.join(", ")
-    ))
 }

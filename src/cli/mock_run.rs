@@ -9,14 +9,14 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::check::read_script;
-use super::error::Failed;
-use super::run_options::{block_on, exit_code, interrupts, wait_until_shown};
-use super::source::read_json;
-use crate::event::{Event, Record};
+use super::error::{Failed, exit_code};
+use super::run_options::block_on;
+use crate::input_file::{read_json, read_script};
 use crate::language::Vocabulary;
 use crate::language::check::seeming_machines;
+use crate::model::event::{Event, Record};
 use crate::report::{Colours, Report, Reports, sanitise};
+use crate::runner::{RunnerError, interrupts, wait_until_shown};
 use crate::session::{self, Mock};
 
 #[derive(Debug, Args)]
@@ -84,12 +84,12 @@ impl MockRunCommand {
                 .end()
                 .map_err(Failed::host("cannot report on the run"))?;
             wait_until_shown(showing, &mut interrupts).await?;
-            let (verdict, failure) = run?;
+            let (verdict, failure) = run.map_err(RunnerError::from)?;
             if let Some(failure) = failure {
                 let text = format!("{}: {}", failure.kind, failure.message);
                 eprintln!("{}", sanitise(&text, Colours::Off));
             }
-            Ok(ExitCode::from(exit_code(verdict)))
+            Ok(exit_code(&[verdict]))
         })
     }
 }

@@ -1,12 +1,14 @@
-//! The command line: which command, which display, which exit code.
+//! The command line: which command, which display, which exit code. Each command makes a request of `runner`.
+//!
+//! May import everything.
 
-mod as_derivation;
 mod cache;
 mod check;
 mod driver;
 mod error;
 mod eval;
 mod findings;
+mod frontend;
 mod guest;
 mod interactive;
 mod mock_run;
@@ -14,7 +16,6 @@ mod run;
 mod run_options;
 mod source;
 mod stubs;
-mod types;
 mod watch;
 
 use std::io::Write;

@@ -2,20 +2,20 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use tokio::sync::mpsc;
 
-use super::as_derivation;
-use super::error::{Failed, code};
-use super::run_options::{Plan, RunOptions, block_on, exit_code, interrupts};
-use super::source::{Prepared, Source};
-use crate::event::{Event, Verdict};
-use crate::machine::StateRetention;
-use crate::nix_cli::{self, Check};
-use crate::report::Above;
-use crate::script::RunMode;
-use crate::session::{self, Interrupt, ReplayMode, StartPoint};
+use super::error::{Failed, exit_code};
+use super::frontend::CommandFrontend;
+use super::run_options::{RunOptions, block_on};
+use super::source::Source;
+use crate::engine::RunMode;
+use crate::repl::{Above, Prompt};
+use crate::runner::{
+    Builders, OutputLocation, Place, RunRequest, TestSettings, Verification, interrupts, run,
+};
+use crate::session::ReplayMode;
 
 /// What to do when the script has failed and the machines still run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,14 +45,14 @@ pub struct RunCommand {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnFailure::Stop, conflicts_with = "as_derivation")]
     on_failure: OnFailure,
     #[command(flatten)]
-    past: PastOptions,
+    replay: ReplayOptions,
     #[command(flatten)]
     run_options: RunOptions,
 }
 
 /// What earlier runs may be used for.
 #[derive(Debug, Args)]
-struct PastOptions {
+struct ReplayOptions {
     /// Boot all machines, and save no checkpoints. Also when the variable CI is set.
     #[arg(long)]
     cold: bool,
@@ -61,8 +61,8 @@ struct PastOptions {
     verify: bool,
 }
 
-impl PastOptions {
-    fn past(&self) -> ReplayMode {
+impl ReplayOptions {
+    fn mode(&self) -> ReplayMode {
         let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
         if self.cold || in_ci {
             ReplayMode::Disabled
@@ -70,141 +70,53 @@ impl PastOptions {
             ReplayMode::Enabled
         }
     }
+
+    fn verification(&self) -> Verification {
+        if self.verify {
+            Verification::ColdRun
+        } else {
+            Verification::Off
+        }
+    }
 }
 
 impl RunCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let prepared = self.prepare()?;
+        let above = Above::default();
+        let request = self.request(&above)?;
+        let frontend = self.frontend(above);
         block_on(async {
-            let code = self.run_all(prepared, &mut interrupts()?).await?;
-            Ok(ExitCode::from(code))
+            let verdicts = run(&request, &frontend, &mut interrupts()?).await?;
+            Ok(exit_code(&verdicts))
         })
     }
 
-    pub fn prepare(&self) -> Result<Prepared, Failed> {
-        self.source.prepare()
+    pub fn frontend(&self, above: Above) -> CommandFrontend {
+        self.run_options.frontend(above)
     }
 
-    /// Runs all tests of the file; returns the exit code.
-    pub async fn run_all(
-        &self,
-        prepared: Prepared,
-        interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
-    ) -> Result<u8, Failed> {
-        if self.as_derivation {
-            let folder = |check: &Check, count| self.folder(&check.name, &check.attribute, count);
-            return as_derivation::run(
-                prepared,
-                &self.run_options,
-                self.allow_emulation,
-                folder,
-                interrupts,
-            )
-            .await;
-        }
-        // Report errors of the command line first.
-        self.run_options.subtests()?;
-        let work = async {
-            let tests =
-                nix_cli::evaluate(&prepared.nix, &prepared.library, &prepared.evaluation).await?;
-            for test in &tests {
-                self.run_options
-                    .check(test.label(), &test.source_map(), &test.manifest)?;
-                session::preflight(&test.manifest)?;
-            }
-            Ok::<_, Failed>(tests)
-        };
-        let tests = tokio::select! {
-            tests = work => tests?,
-            _ = interrupts.recv() => return Ok(code::INTERRUPTED),
-        };
-        let mut worst = code::PASSED;
-        for test in &tests {
-            let folder = self.folder(&test.name, &test.attribute, tests.len());
-            let plan = |past, verifies| Plan {
-                source_map: test.source_map(),
-                mode: self.mode(),
-                past,
-                states: StateRetention::ThisRun,
-                verifies,
-            };
-            let outcome = self
-                .run_options
-                .build_and_run(
-                    &prepared.nix,
-                    test,
-                    plan(self.past.past(), None),
-                    &folder,
-                    interrupts,
-                )
-                .await?;
-            let mut verdict = outcome.verdict;
-            if self.past.verify
-                && outcome.begun == StartPoint::FromCheckpoint
-                && verdict != Verdict::Interrupted
-            {
-                let cold = self
-                    .run_options
-                    .build_and_run(
-                        &prepared.nix,
-                        test,
-                        plan(ReplayMode::Disabled, Some(verdict)),
-                        &folder,
-                        interrupts,
-                    )
-                    .await?;
-                verdict = cold.verdict;
-            }
-            worst = worst.max(exit_code(verdict));
-            if verdict == Verdict::Interrupted {
-                break;
-            }
-        }
-        Ok(worst)
+    pub fn request(&self, above: &Above) -> Result<RunRequest, Failed> {
+        Ok(RunRequest {
+            selection: self.source.select()?,
+            settings: TestSettings {
+                replay: self.replay.mode(),
+                verification: self.replay.verification(),
+                ..self.run_options.settings(self.mode(above))
+            },
+            output: OutputLocation(self.output.clone()),
+            place: match (self.as_derivation, self.allow_emulation) {
+                (false, _) => Place::Here,
+                (true, false) => Place::Derivation(Builders::WithKvm),
+                (true, true) => Place::Derivation(Builders::Any),
+            },
+        })
     }
 
-    /// Shows an event outside a run.
-    pub fn announce(&self, event: Event) -> Result<(), Failed> {
-        self.run_options.announce(event)
-    }
-
-    fn mode(&self) -> RunMode {
+    fn mode(&self, above: &Above) -> RunMode {
         match self.on_failure {
             OnFailure::Stop => RunMode::Script,
-            OnFailure::Repl => RunMode::PromptOnFailure(Above::default()),
+            OnFailure::Repl => RunMode::PromptOnFailure(Arc::new(Prompt(above.clone()))),
             OnFailure::Shell => RunMode::ShellOnFailure,
         }
     }
-
-    fn folder(&self, name: &str, attribute: &str, count: usize) -> PathBuf {
-        let label = if attribute.is_empty() {
-            name
-        } else {
-            attribute
-        };
-        match &self.output {
-            Some(folder) if count == 1 => folder.clone(),
-            Some(folder) => folder.join(file_name(label)),
-            None if count == 1 => default_folder(name),
-            None => default_folder(label),
-        }
-    }
-}
-
-/// Where a test's output goes, where nothing else is said.
-pub fn default_folder(label: &str) -> PathBuf {
-    PathBuf::from(format!("result-{}", file_name(label)))
-}
-
-/// A test's name as the name of a file.
-fn file_name(name: &str) -> String {
-    name.chars()
-        .map(|c| {
-            if c == '/' || c.is_whitespace() || c.is_control() {
-                '-'
-            } else {
-                c
-            }
-        })
-        .collect()
 }

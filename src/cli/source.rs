@@ -1,6 +1,6 @@
 //! The options that select tests: those of nix-build, and `--nixpkgs`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -9,6 +9,7 @@ use crate::guest;
 use crate::nix_cli::{
     Arguments, EvalError, Evaluation, Form, Library, MachineVariant, Nix, Nixpkgs, TestSource,
 };
+use crate::runner::TestSelection;
 
 #[derive(Debug, Args)]
 pub struct Source {
@@ -43,13 +44,6 @@ pub struct Source {
     snapshot_safe: bool,
 }
 
-/// Nix, its library, and what to evaluate.
-pub struct Prepared {
-    pub nix: Nix,
-    pub library: Library,
-    pub evaluation: Evaluation,
-}
-
 /// Waits for Nix where nothing else is to be done meanwhile: threads would
 /// take a part of the time of a short evaluation.
 pub fn on_this_thread<T>(work: impl Future<Output = Result<T, EvalError>>) -> Result<T, Failed> {
@@ -61,7 +55,7 @@ pub fn on_this_thread<T>(work: impl Future<Output = Result<T, EvalError>>) -> Re
 }
 
 impl Source {
-    pub fn prepare(&self) -> Result<Prepared, Failed> {
+    pub fn select(&self) -> Result<TestSelection, Failed> {
         let nixpkgs = match &self.nixpkgs {
             None => Nixpkgs::FromFile,
             Some(name) if name.as_os_str() == "builtin" => Nixpkgs::Builtin,
@@ -82,7 +76,7 @@ impl Source {
         // Without a home folder the guests cannot be set up.
         let index = guest::index_path().ok();
         let (place, attribute) = self.place()?;
-        Ok(Prepared {
+        Ok(TestSelection {
             nix: Nix::new(&pairs(&self.options), |warnings| eprint!("{warnings}")),
             library,
             evaluation: Evaluation {
@@ -172,12 +166,4 @@ fn pairs(values: &[String]) -> Vec<(String, String)> {
         .chunks_exact(2)
         .map(|pair| (pair[0].clone(), pair[1].clone()))
         .collect()
-}
-
-/// A file of JSON.
-pub fn read_json(path: &Path) -> Result<serde_json::Value, Failed> {
-    let wrong =
-        |error: &dyn std::fmt::Display| Failed::Usage(format!("{}: {error}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-    serde_json::from_str(&text).map_err(|error| wrong(&error))
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::error::Failed;
 use super::write_stdout;
 use crate::language::{Vocabulary, manual, stub};
-use crate::manifest::python_name;
+use crate::model::manifest::python_name;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum StubFormat {

@@ -1,4 +1,6 @@
 //! Sets up what the built-in guests are made of: Debian packages and npm packages, in the Nix store.
+//!
+//! May import `nix_cli` and what is below it.
 
 mod apt;
 mod fetch;

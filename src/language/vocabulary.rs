@@ -1,11 +1,4 @@
-//! The test API as data: signatures, types and docstrings, read from its own Python.
-
-use std::sync::LazyLock;
-
-use ruff_text_size::Ranged;
-use rustpython_vm::compiler::{ast, parser};
-
-use super::API;
+//! The test API as data: signatures, types and docstrings.
 
 /// Everything a script can name, but for the machines and networks of a test.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,7 +11,7 @@ pub struct Vocabulary {
     pub aliases: Vec<(String, String)>,
     /// Other names, such as modules and `typing`'s.
     pub names: Vec<String>,
-    /// Modules that scripts of 2020 use without importing them.
+    /// Modules that scripts of nixpkgs 20.09 use without importing them.
     pub implied_modules: Vec<String>,
 }
 
@@ -85,19 +78,6 @@ pub struct Property {
 }
 
 impl Vocabulary {
-    /// The test API of this program.
-    #[must_use]
-    pub fn standard() -> &'static Self {
-        static STANDARD: LazyLock<Vocabulary> = LazyLock::new(|| {
-            let mut vocabulary = Vocabulary::default();
-            for module in API {
-                vocabulary.read(module.source);
-            }
-            vocabulary
-        });
-        &STANDARD
-    }
-
     #[must_use]
     pub fn function(&self, name: &str) -> Option<&Function> {
         self.functions.iter().find(|function| function.name == name)
@@ -136,73 +116,6 @@ impl Vocabulary {
             .chain(aliases)
             .chain(names)
     }
-
-    fn read(&mut self, source: &str) {
-        let parsed = parser::parse_module(source).expect("the test API is Python");
-        let reader = ApiReader { source };
-        for statement in parsed.suite() {
-            match statement {
-                ast::Stmt::FunctionDef(function) if is_public(&function.name) => {
-                    self.functions.push(reader.function(function));
-                }
-                ast::Stmt::ClassDef(class) if is_public(&class.name) => {
-                    self.classes.push(reader.class(class));
-                }
-                ast::Stmt::AnnAssign(assignment) => self.read_value(&reader, assignment),
-                ast::Stmt::Assign(assignment) => self.read_alias(&reader, assignment),
-                ast::Stmt::Import(import) => self.read_names(&import.names, |alias| {
-                    // `import os as os` offers the module to others.
-                    alias.asname.as_deref() == Some(alias.name.as_str())
-                }),
-                ast::Stmt::ImportFrom(import) if import.module.as_deref() == Some("typing") => {
-                    self.read_names(&import.names, |alias| alias.name.as_str() != "TypeAlias");
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn read_names(&mut self, aliases: &[ast::Alias], offered: impl Fn(&ast::Alias) -> bool) {
-        for alias in aliases.iter().filter(|alias| offered(alias)) {
-            let name = alias.name.to_string();
-            if !self.names.contains(&name) {
-                self.names.push(name);
-            }
-        }
-    }
-
-    fn read_value(&mut self, reader: &ApiReader<'_>, assignment: &ast::StmtAnnAssign) {
-        let name = reader.text(&*assignment.target);
-        let annotation = reader.text(&*assignment.annotation);
-        match &assignment.value {
-            Some(value) if annotation == "TypeAlias" => {
-                let meaning = reader.text(&**value).trim_matches('"').to_owned();
-                self.aliases.push((name.to_owned(), meaning));
-            }
-            _ if is_public(name) => self.values.push((name.to_owned(), annotation.to_owned())),
-            _ => {}
-        }
-    }
-
-    /// `Other = Class` is another name for a class.
-    fn read_alias(&mut self, reader: &ApiReader<'_>, assignment: &ast::StmtAssign) {
-        let [target] = assignment.targets.as_slice() else {
-            return;
-        };
-        let (name, meaning) = (reader.text(target), reader.text(&*assignment.value));
-        if name == "_MODULES_OF_2020"
-            && let ast::Expr::Tuple(modules) = &*assignment.value
-        {
-            let literals = modules
-                .elts
-                .iter()
-                .filter_map(ast::Expr::as_string_literal_expr);
-            self.implied_modules = literals.map(|module| module.value.to_string()).collect();
-        }
-        if is_public(name) && self.class(meaning).is_some() {
-            self.aliases.push((name.to_owned(), meaning.to_owned()));
-        }
-    }
 }
 
 impl Class {
@@ -217,147 +130,6 @@ impl Class {
             .iter()
             .find(|property| property.name == name)
     }
-}
-
-struct ApiReader<'a> {
-    source: &'a str,
-}
-
-impl<'a> ApiReader<'a> {
-    fn text(&self, node: &impl Ranged) -> &'a str {
-        &self.source[node.range()]
-    }
-
-    fn function(&self, function: &ast::StmtFunctionDef) -> Function {
-        let decorated = |name: &str| {
-            let mut decorators = function.decorator_list.iter();
-            decorators.any(|decorator| self.text(&decorator.expression) == name)
-        };
-        let availability = if decorated("_extension") {
-            Availability::Extension
-        } else {
-            Availability::Nixpkgs
-        };
-        Function {
-            name: function.name.to_string(),
-            parameters: self.parameters(&function.parameters),
-            returns: self.annotation(function.returns.as_deref()),
-            doc: doc(&function.body),
-            availability,
-            context_manager: decorated("contextlib.contextmanager"),
-        }
-    }
-
-    fn parameters(&self, parameters: &ast::Parameters) -> Vec<Parameter> {
-        let one = |parameter: &ast::Parameter, kind, default: Option<&ast::Expr>| Parameter {
-            name: parameter.name.to_string(),
-            kind,
-            annotation: self.annotation(parameter.annotation()),
-            default: default.map(|default| self.text(default).to_owned()),
-        };
-        let with_default = |kind| {
-            move |parameter: &ast::ParameterWithDefault| {
-                one(&parameter.parameter, kind, parameter.default())
-            }
-        };
-        let positional = parameters.posonlyargs.iter().chain(&parameters.args);
-        let rest = parameters.vararg.iter();
-        let keyword_only = parameters.kwonlyargs.iter();
-        let rest_keywords = parameters.kwarg.iter();
-        positional
-            .map(with_default(ParameterKind::Positional))
-            .chain(rest.map(|parameter| one(parameter, ParameterKind::Rest, None)))
-            .chain(keyword_only.map(with_default(ParameterKind::KeywordOnly)))
-            .chain(rest_keywords.map(|parameter| one(parameter, ParameterKind::RestKeywords, None)))
-            .filter(|parameter| parameter.name != "self")
-            .collect()
-    }
-
-    fn annotation(&self, annotation: Option<&ast::Expr>) -> String {
-        annotation.map_or("Any", |expr| self.text(expr)).to_owned()
-    }
-
-    fn class(&self, class: &ast::StmtClassDef) -> Class {
-        let mut read = Class {
-            name: class.name.to_string(),
-            doc: doc(&class.body),
-            bases: class
-                .arguments
-                .iter()
-                .flat_map(|arguments| &arguments.args)
-                .map(|base| self.text(base).to_owned())
-                .collect(),
-            methods: Vec::new(),
-            properties: Vec::new(),
-            // It has what its bases have.
-            open: class.arguments.is_some(),
-        };
-        for (index, statement) in class.body.iter().enumerate() {
-            match statement {
-                ast::Stmt::FunctionDef(function) => self.member(&mut read, function),
-                ast::Stmt::AnnAssign(attribute) => read.properties.push(Property {
-                    name: self.text(&*attribute.target).to_owned(),
-                    annotation: self.text(&*attribute.annotation).to_owned(),
-                    // The string below an attribute is its docstring (PEP 257).
-                    doc: doc(&class.body[index + 1..]),
-                    settable: true,
-                }),
-                // `other = method`
-                ast::Stmt::Assign(assignment) => {
-                    let names = assignment.targets.iter().map(|target| self.text(target));
-                    if let Some(method) = read.method(self.text(&*assignment.value)).cloned() {
-                        read.methods.extend(names.map(|name| Function {
-                            name: name.to_owned(),
-                            ..method.clone()
-                        }));
-                    }
-                }
-                _ => {}
-            }
-        }
-        read
-    }
-
-    fn member(&self, class: &mut Class, function: &ast::StmtFunctionDef) {
-        let decorators: Vec<&str> = function
-            .decorator_list
-            .iter()
-            .map(|decorator| self.text(&decorator.expression))
-            .collect();
-        let name = function.name.as_str();
-        if name == "__getattr__" {
-            class.open = true;
-        } else if decorators.contains(&"property") {
-            class.properties.push(Property {
-                name: name.to_owned(),
-                annotation: self.annotation(function.returns.as_deref()),
-                doc: doc(&function.body),
-                settable: false,
-            });
-        } else if decorators.iter().any(|text| text.ends_with(".setter")) {
-            for property in &mut class.properties {
-                property.settable |= property.name == name;
-            }
-        } else if is_public(name) || matches!(name, "__enter__" | "__exit__" | "__call__") {
-            class.methods.push(self.function(function));
-        }
-    }
-}
-
-fn is_public(name: &str) -> bool {
-    !name.starts_with('_')
-}
-
-/// The docstring at the start of some statements, as one line.
-fn doc(body: &[ast::Stmt]) -> String {
-    let Some(ast::Stmt::Expr(statement)) = body.first() else {
-        return String::new();
-    };
-    let ast::Expr::StringLiteral(text) = &*statement.value else {
-        return String::new();
-    };
-    let words: Vec<&str> = text.value.to_str().split_whitespace().collect();
-    words.join(" ")
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::commands::{Setting, quote, shortened};
+use super::commands::{Setting, shortened};
 use super::{Machine, MachineError};
-use crate::qemu::Expect;
+use crate::agent::{BACKGROUND, Expect};
 
 /// How long starting one may take.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -24,14 +24,7 @@ impl Machine {
         let shown = setting.explain(command);
         self.step(format!("starting: {shown}"), async {
             let work = self.dressed_line(command, setting).await?;
-            let whole = format!(
-                "{work} > $folder/output 2>&1; echo $? > $folder/status.new; mv $folder/status.new $folder/status"
-            );
-            let start = format!(
-                "export folder=$(mktemp -d /run/snowglobe-XXXXXX); \
-                 setsid bash -c {} < /dev/null > /dev/null 2>&1 & echo $folder $!; echo $! > $folder/pid",
-                quote(&whole)
-            );
+            let start = BACKGROUND.call("start_background", ["/run", &work]).text();
             let outcome = self
                 .execute(&start, Expect::OutputAndStatus, Some(START_LIMIT))
                 .await?;
@@ -59,15 +52,9 @@ impl Machine {
         command: &str,
         limit: Duration,
     ) -> Result<i32, MachineError> {
-        let folder = quote(folder);
-        // What is gone has written its status before, unless it was killed.
-        let attempt = format!(
-            "{{ kill -0 $(cat {folder}/pid) 2> /dev/null; gone=$?; \
-             if [ -e {folder}/status ]; then o=$(base64 -w 0 {folder}/status); \
-             elif [ $gone -ne 0 ]; then o=$(echo 137 | base64); else false; fi; }}"
-        );
+        let attempt = BACKGROUND.call("background_ended", [folder]);
         let what = format!("the end of `{}`", shortened(command));
-        let status = self.wait_for(&what, None, &attempt, limit).await?;
+        let status = self.wait_for(&what, None, attempt, limit).await?;
         status.trim().parse().map_err(|_| {
             let message = format!(
                 "the status of `{}` on {} is lost",

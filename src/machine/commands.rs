@@ -5,11 +5,11 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Machine, MachineError, Overdue};
-use crate::event::{CommandResult, Details};
-use crate::qemu::{CommandOutcome, Expect, ShellError};
+use crate::agent::{CommandOutcome, Expect, ShellError, quote};
+use crate::model::event::{CommandResult, Details};
 
 /// What is added to a command's own limit, which is kept in the guest, before
 /// it is taken for a matter of what the command has left behind.
@@ -26,7 +26,7 @@ const LONGEST_SHOWN: usize = 2000;
 const STDERR_FILE: &str = "/run/snowglobe-stderr";
 
 /// Who runs a command, with what in the environment, and where.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
     /// None for root. Others get a login of their own.
@@ -75,7 +75,7 @@ impl Machine {
             "a command of {} bytes could not be handed over",
             command.len()
         );
-        Box::pin(self.must(&mount, &message)).await?;
+        Box::pin(self.must(mount, &message)).await?;
         Ok(with_limit(&format!("bash {}", quote(&path)), limit))
     }
 
@@ -308,13 +308,6 @@ fn with_limit(line: &str, limit: Option<Duration>) -> String {
     }
 }
 
-/// A word that the shell takes as it is. NUL bytes, which no word can have, are
-/// refused where the script's calls come in.
-pub(super) fn quote(word: &str) -> String {
-    let clean = word.replace('\0', "");
-    shlex::try_quote(&clean).map_or_else(|_| String::new(), std::borrow::Cow::into_owned)
-}
-
 /// A command as messages show it: the beginning of a long one.
 pub(super) fn shortened(command: &str) -> String {
     if command.len() <= LONGEST_SHOWN {
@@ -327,27 +320,6 @@ pub(super) fn shortened(command: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_reach_the_command_as_they_are() {
-        for word in [
-            "",
-            "a b",
-            "it's \"$b\" `c` \\",
-            "two\nlines",
-            "héllo!",
-            "-n",
-            "~",
-        ] {
-            let line = format!("printf %s {}", quote(word));
-            let output = std::process::Command::new("bash")
-                .arg("-c")
-                .arg(line)
-                .output()
-                .unwrap();
-            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
-        }
-    }
 
     #[test]
     fn commands_have_a_limit_and_are_strict() {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regex_lite::Regex;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::commands::quote;
 use super::units::unit_attempt;
-use super::waits::{PollOutcome, PollTrigger, device, file_attempt, port_attempt};
+use super::waits::{PollOutcome, PollTrigger, file_attempt, port_attempt};
+
 use super::{Machine, MachineError, Overdue};
+use crate::agent::{ATTEMPTS, GuestProgram, quote};
 
 /// How often the console is looked at while the guest is polled, too.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(50);
@@ -18,7 +19,7 @@ const CONSOLE_PAUSE: Duration = Duration::from_millis(50);
 const ROUND_GRACE: Duration = Duration::from_secs(3);
 
 /// How many of several things are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
     All,
@@ -26,7 +27,7 @@ pub enum Quantity {
 }
 
 /// Something to wait for.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// A unit of systemd is active.
@@ -52,8 +53,8 @@ impl Condition {
         }
     }
 
-    /// Bash that is true when it holds. The console is not the guest's to see.
-    fn attempt(&self) -> Option<String> {
+    /// What is true when it holds. The console is not the guest's to see.
+    fn attempt(&self) -> Option<GuestProgram> {
         match self {
             Self::Unit(unit) => Some(unit_attempt(unit, None)),
             Self::Port(port) => Some(port_attempt("localhost", *port)),
@@ -166,7 +167,7 @@ impl Machine {
             return Ok(());
         }
         let attempt = combined(conditions, wanted);
-        match self.poll(&attempt, PollTrigger::Interval, limit).await? {
+        match self.poll(attempt, PollTrigger::Interval, limit).await? {
             PollOutcome::Reached(_) => Ok(()),
             PollOutcome::Hopeless(status, outcome) => match pending(conditions, &outcome.output) {
                 Some(Condition::Unit(unit)) => Err(self.hopeless(unit, None, status).await),
@@ -194,43 +195,40 @@ fn pending<'a>(conditions: &[&'a Condition], output: &[u8]) -> Option<&'a Condit
 
 /// One attempt of several. Its output is the number of the condition that was
 /// polled last.
-fn combined(conditions: &[&Condition], wanted: Quantity) -> String {
-    let attempts: Vec<String> = conditions
+fn combined(conditions: &[&Condition], wanted: Quantity) -> GuestProgram {
+    let attempts = conditions
         .iter()
         .enumerate()
         .filter_map(|(number, condition)| {
-            let attempt = condition.attempt()?;
-            // `o` holds base64.
-            Some(format!("{{ o=$(echo {number} | base64); {attempt}; }}"))
-        })
-        .collect();
+            // Outputs are base64.
+            let numbered = |line| format!("{{ output=$(echo {number} | base64); {line}; }}");
+            Some(condition.attempt()?.map_line(numbered))
+        });
     match wanted {
-        Quantity::All => format!("{{ {}; }}", attempts.join(" && ")),
+        Quantity::All => GuestProgram::join(attempts, " && "),
         // One that is hopeless leaves the others.
-        Quantity::Any => format!("{{ {} || false; }}", attempts.join(" || ")),
+        Quantity::Any => {
+            GuestProgram::join(attempts, " || ").map_line(|line| format!("{line} || false"))
+        }
     }
 }
 
-/// Needs no program in the guest where no encryption is polled for.
-fn http_attempt(url: &str) -> String {
+/// Needs no program in the guest unless the request is encrypted.
+fn http_attempt(url: &str) -> GuestProgram {
     let Some(rest) = url.strip_prefix("http://") else {
-        return format!(
+        return GuestProgram::from(format!(
             "curl --silent --fail --insecure --max-time 10 --output /dev/null -- {}",
             quote(url)
-        );
+        ));
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().unwrap_or(80)),
-        None => (authority, 80),
+        Some((host, port)) if port.parse::<u16>().is_ok() => (host, port),
+        Some((host, _)) => (host, "80"),
+        None => (authority, "80"),
     };
-    format!(
-        "( exec 3<>{} && printf 'GET %s HTTP/1.0\\r\\nHost: %s\\r\\n\\r\\n' {} {} >&3 \
-         && read -r -t 10 -u 3 _ s _ && [ \"$s\" -lt 400 ] ) 2> /dev/null",
-        device(host, port),
-        quote(&format!("/{path}")),
-        quote(authority)
-    )
+    let path = format!("/{path}");
+    ATTEMPTS.call("http_answers", [host, port, authority, &path])
 }
 
 #[cfg(test)]
@@ -271,9 +269,12 @@ mod tests {
 
     #[test]
     fn http_is_asked_by_bash_itself() {
-        assert_eq!(bash(&http_attempt(&server("204 No Content"))), Some(0));
-        assert_eq!(bash(&http_attempt(&server("503 Not Yet"))), Some(1));
-        assert_ne!(bash(&http_attempt("http://localhost:1/")), Some(0));
+        assert_eq!(
+            bash(&http_attempt(&server("204 No Content")).text()),
+            Some(0)
+        );
+        assert_eq!(bash(&http_attempt(&server("503 Not Yet")).text()), Some(1));
+        assert_ne!(bash(&http_attempt("http://localhost:1/").text()), Some(0));
     }
 
     #[test]
@@ -282,8 +283,8 @@ mod tests {
         let missing = Condition::File("/does/not/exist".to_owned());
         let run = |conditions: &[&Condition], wanted| {
             let script = format!(
-                "{}; s=$?; echo \"$o\" | base64 -d; exit $s",
-                combined(conditions, wanted)
+                "{}; s=$?; echo \"$output\" | base64 -d; exit $s",
+                combined(conditions, wanted).text()
             );
             let output = Command::new("bash").args(["-c", &script]).output().unwrap();
             (

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Machine, MachineContext, MachineError, StateRetention};
-use crate::manifest::{Guest, Node};
+use crate::model::manifest::Node;
 
 impl Machine {
     /// A machine that `command`, shell text such as a run script's path or
@@ -28,15 +28,7 @@ impl Machine {
                 source,
             }
         })?;
-        let node = Node {
-            start_script,
-            system: std::env::consts::ARCH.to_owned() + "-linux",
-            vlans: Vec::new(),
-            interfaces: Vec::new(),
-            memory_mib: None,
-            guest: Guest::Nixos,
-            snapshot_safe: false,
-        };
+        let node = Node::of_script(start_script);
         let context = MachineContext {
             state_folder,
             state_retention: StateRetention::ThisRun,

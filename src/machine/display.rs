@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use super::files::at;
 use super::{Machine, MachineError};
-use crate::event::Event;
 use crate::folders::private_folder_in;
+use crate::model::event::Event;
 use crate::ocr::{self, Picture};
 use crate::output_folder::SavedFile;
 

@@ -13,14 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use walkdir::WalkDir;
 
-use super::commands::quote;
 use super::{Machine, MachineError};
+use crate::agent::{Expect, GuestProgram, SHARED_FOLDERS, quote};
 use crate::confined::{CopyNotes, ModeBits, OpenFolder};
 use crate::digest::{self, Digest};
-use crate::event::{Event, Level};
 use crate::folders::create_private;
+use crate::model::event::{Event, Level};
 use crate::output_folder::{self, SavedFile};
-use crate::qemu::Expect;
 
 /// The folder that all guests share, and the one that each has for itself:
 /// tag and mount point, as NixOS' test machines have them.
@@ -44,12 +43,9 @@ pub(super) struct HostFolder {
 }
 
 impl HostFolder {
-    /// Mounts it (as nix-lib's first stage does).
-    pub fn mount(self) -> String {
-        format!(
-            "mkdir -p {0} && mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 {1} {0}",
-            self.mount_point, self.tag
-        )
+    /// Mounts it.
+    pub fn mount(self) -> GuestProgram {
+        SHARED_FOLDERS.call("mount_shared", [self.tag, self.mount_point])
     }
 }
 
@@ -95,14 +91,11 @@ impl Exchange {
         )
     }
 
-    /// Bash that mounts the folder, unless it is mounted. Checkpoints unmount it.
-    fn mounted(&self) -> String {
+    /// Mounts the machine's folder, unless it is mounted.
+    fn found(&self) -> GuestProgram {
         let folder = self.in_guest(OsStr::new(""));
-        format!(
-            "{{ [ -e {} ] || {{ {}; }}; }}",
-            quote(&folder),
-            EXCHANGE.mount()
-        )
+        let arguments = [&folder, EXCHANGE.tag, EXCHANGE.mount_point];
+        SHARED_FOLDERS.call("find_shared", arguments)
     }
 }
 
@@ -142,14 +135,10 @@ impl Machine {
                 skipped: notes.skipped,
                 ..CopyNotes::default()
             });
-            let command = format!(
-                "{mounted} && mkdir -p -- \"$(dirname -- {target})\" && cp -r -- {staged} {target}",
-                mounted = exchange.mounted(),
-                target = quote(target),
-                staged = quote(&exchange.in_guest(&name)),
-            );
+            let staged = exchange.in_guest(&name);
+            let copy = SHARED_FOLDERS.call("copy_in", [&staged, target]);
             self.must(
-                &command,
+                GuestProgram::join([exchange.found(), copy], " && "),
                 &format!("{} could not be copied to {target}", source.display()),
             )
             .await
@@ -171,14 +160,10 @@ impl Machine {
             let name = name_of(path).map_err(|error| at(path, error))?.to_owned();
             let relative = self.in_output(&Path::new(target).join(&name))?;
             let exchange = self.exchange()?;
-            let command = format!(
-                "{} && cp -r -- {} {}",
-                exchange.mounted(),
-                quote(source),
-                quote(&exchange.in_guest(&name))
-            );
+            let staged = exchange.in_guest(&name);
+            let copy = GuestProgram::from(format!("cp -r -- {} {}", quote(source), quote(&staged)));
             self.must(
-                &command,
+                GuestProgram::join([exchange.found(), copy], " && "),
                 &format!("{source} could not be copied from {}", self.name()),
             )
             .await?;
@@ -230,25 +215,29 @@ impl Machine {
     }
 
     /// Puts a script for the guest into the machine's own folder, where it
-    /// stays until the run ends; returns bash that makes it available, and its
+    /// stays until the run ends; returns what makes it available, and its
     /// path in the guest.
-    pub(super) fn stage_script(&self, script: &str) -> Result<(String, String), MachineError> {
+    pub(super) fn stage_script(
+        &self,
+        script: &str,
+    ) -> Result<(GuestProgram, String), MachineError> {
         let mut exchange = self.exchange()?;
         let name = OsStr::new("command");
         let written = exchange.folder.write(name, script.as_bytes());
         written.map_err(|error| at(exchange.folder.path(), error))?;
         // A command in the background reads it for as long as it runs.
         exchange.is_kept = true;
-        Ok((exchange.mounted(), exchange.in_guest(name)))
+        Ok((exchange.found(), exchange.in_guest(name)))
     }
 
     pub(super) async fn must(
         self: &Arc<Self>,
-        command: &str,
+        program: GuestProgram,
         message: &str,
     ) -> Result<(), MachineError> {
+        let program = program.map_line(|line| format!("({line}) 2>&1"));
         let outcome = self
-            .execute(&format!("({command}) 2>&1"), Expect::OutputAndStatus, None)
+            .execute(&program.text(), Expect::OutputAndStatus, None)
             .await?;
         if outcome.status == Some(0) {
             return Ok(());

@@ -1,17 +1,22 @@
 //! A machine of a test: starts, answers, waits, stops.
+//!
+//! May import `qemu`, `agent` and what is below them.
 
 mod background;
 mod commands;
 mod conditions;
+mod connection;
 mod created;
 mod display;
 mod environment;
 mod expected_failures;
 mod files;
 mod keyboard;
+mod launch;
 mod lifecycle;
 mod operation;
-mod signals;
+mod perform;
+mod seconds;
 mod snapshot;
 mod terminal;
 mod units;
@@ -26,18 +31,21 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::event::{Details, Event, Events, round};
-use crate::manifest::Node;
+use crate::event_bus::Events;
+
+use crate::agent::ShellError;
+use crate::model::event::{Details, Event, round};
+use crate::model::manifest::Node;
 use crate::qemu::{
-    Accelerator, Console, Exit, FailureWatch, FaultReporter, MachineFailure, ProcessError,
-    QmpError, ShellError,
+    Accelerator, Console, Exit, FailureWatch, FaultReporter, MachineFailure, ProcessError, QmpError,
 };
 
 pub use commands::Setting;
 pub use environment::EnvironmentAtStart;
-use lifecycle::Running;
-pub use lifecycle::{OnReboot, Start};
-pub use operation::Operation;
+use launch::Running;
+pub use launch::{OnReboot, Start};
+pub use operation::{Operation, RecordPolicy};
+pub use seconds::Seconds;
 pub use snapshot::{Clock, Resting, Saved};
 
 /// How many of a console's last lines go into messages.

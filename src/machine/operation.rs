@@ -1,22 +1,20 @@
 //! The operations of a machine as data: what calls of the test API do.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use strum::IntoStaticStr;
 
 use super::commands::Setting;
 use super::conditions::{Condition, Quantity};
 use super::files::fingerprint;
-use super::waits::SocketKind;
-use super::{Machine, MachineError, OnReboot};
+use super::seconds::Seconds;
 use crate::ocr::Picture;
-use crate::qemu::{Expect, Link};
 
-/// An operation with its arguments. Durations are seconds.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// An operation with its arguments. Its name and theirs are those of the calls in `language/api`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operation {
     Start {
@@ -33,7 +31,7 @@ pub enum Operation {
     EndExpectation {
         expectation: u64,
         crash: String,
-        timeout: Option<f64>,
+        timeout: Option<Seconds>,
     },
     FailOnConsoleText {
         regex: String,
@@ -47,33 +45,33 @@ pub enum Operation {
         command: String,
         check_return: bool,
         check_output: bool,
-        timeout: Option<f64>,
+        timeout: Option<Seconds>,
         setting: Setting,
     },
     Succeed {
         commands: Vec<String>,
-        timeout: Option<f64>,
+        timeout: Option<Seconds>,
         setting: Setting,
     },
     Fail {
         commands: Vec<String>,
-        timeout: Option<f64>,
+        timeout: Option<Seconds>,
         setting: Setting,
     },
     WaitUntilSucceeds {
         command: String,
-        timeout: f64,
+        timeout: Seconds,
         setting: Setting,
     },
     WaitUntilFails {
         command: String,
-        timeout: f64,
+        timeout: Seconds,
         setting: Setting,
     },
     WaitForUnit {
         unit: String,
         user: Option<String>,
-        timeout: f64,
+        timeout: Seconds,
     },
     UnitInfo {
         unit: String,
@@ -90,27 +88,27 @@ pub enum Operation {
     },
     WaitForFile {
         filename: String,
-        timeout: f64,
+        timeout: Seconds,
     },
     WaitForOpenPort {
         port: u16,
         address: String,
-        timeout: f64,
+        timeout: Seconds,
     },
     WaitForClosedPort {
         port: u16,
         address: String,
-        timeout: f64,
+        timeout: Seconds,
     },
     WaitForConditions {
         conditions: Vec<Condition>,
         wanted: Quantity,
-        timeout: f64,
+        timeout: Seconds,
     },
     WaitForUnixSocket {
         path: String,
         datagram: bool,
-        timeout: f64,
+        timeout: Seconds,
     },
     StartBackground {
         command: String,
@@ -119,7 +117,7 @@ pub enum Operation {
     WaitForBackground {
         folder: String,
         command: String,
-        timeout: f64,
+        timeout: Seconds,
     },
     /// Bytes as characters.
     SendShell {
@@ -130,13 +128,13 @@ pub enum Operation {
     },
     WaitForConsole {
         position: usize,
-        timeout: Option<f64>,
+        timeout: Option<Seconds>,
     },
     SendConsole {
         text: String,
     },
     Sleep {
-        seconds: f64,
+        seconds: Seconds,
     },
     Shutdown {},
     Crash {},
@@ -168,7 +166,7 @@ pub enum Operation {
     },
     QmpEvent {
         number: usize,
-        timeout: f64,
+        timeout: Seconds,
     },
     QmpEventCount {},
     ShellInteract {
@@ -180,17 +178,36 @@ pub enum Operation {
     },
 }
 
+/// What a recording may make of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordPolicy {
+    /// Its result can stand for it in a later run, and the state that it leads to is in the guest.
+    Guest,
+    /// Its result can stand for it, and it is made again after a restart, as its state is in this process.
+    Process,
+    /// It reads what differs each time: its result can stand for it, and it is never made again.
+    Reading,
+    /// It depends on more than the guests: the recording ends with it.
+    Ends,
+    /// It is about the run itself: never recorded, always made.
+    Never,
+}
+
 impl Operation {
-    /// Whether its result can stand for it in a later run, and whether doing
-    /// it again brings the guest to the same state: it is about the guest
-    /// alone, and not about QEMU, a file of the host's, the console's text
-    /// (which has times in it) or the user at the terminal.
+    /// The name, as the test API calls it.
     #[must_use]
-    pub fn is_repeatable(&self) -> bool {
+    pub fn name(&self) -> &'static str {
+        self.into()
+    }
+
+    /// Only what is about the guest alone can be recorded: not about QEMU, a file of the host's, the console's
+    /// text (which has times in it) or the user at the terminal.
+    #[must_use]
+    pub fn record_policy(&self) -> RecordPolicy {
         use Operation as Op;
         match self {
+            Op::FailOnConsoleText { .. } => RecordPolicy::Process,
             Op::Start { .. }
-            | Op::FailOnConsoleText { .. }
             | Op::Connect {}
             | Op::Disconnect {}
             | Op::IsUp {}
@@ -218,7 +235,7 @@ impl Operation {
             | Op::Reboot {}
             | Op::WaitForShutdown {}
             | Op::CopyFromHost { .. }
-            | Op::SendKey { .. } => true,
+            | Op::SendKey { .. } => RecordPolicy::Guest,
             Op::BeginExpectation { .. }
             | Op::WasSeen { .. }
             | Op::EndExpectation { .. }
@@ -235,14 +252,20 @@ impl Operation {
             | Op::QmpEventCount {}
             | Op::ShellInteract { .. }
             | Op::ConsoleInteract {}
-            | Op::MonitorCommand { .. } => false,
+            | Op::MonitorCommand { .. } => RecordPolicy::Ends,
         }
     }
 
-    /// Whether it is this program that remembers it, and no guest.
+    /// Whether it waits for the guest's shell, and changes nothing in the guest.
     #[must_use]
-    pub fn is_remembered_here(&self) -> bool {
-        matches!(self, Self::FailOnConsoleText { .. })
+    pub fn only_connects(&self) -> bool {
+        matches!(self, Self::Connect {})
+    }
+
+    /// Whether its text goes to a terminal, where a NUL byte is a character as others are.
+    #[must_use]
+    pub fn is_typed(&self) -> bool {
+        matches!(self, Self::SendShell { .. } | Self::SendConsole { .. })
     }
 
     /// Stands for the files of the host that it takes, as they are now; None
@@ -256,282 +279,27 @@ impl Operation {
     }
 }
 
-impl Machine {
-    /// Does it; returns what the script is to have back.
-    ///
-    /// # Errors
-    /// Those of the operation.
-    #[expect(clippy::too_many_lines, reason = "one arm for each operation")]
-    pub async fn perform(self: &Arc<Self>, operation: Operation) -> Result<Value, MachineError> {
-        use Operation as Op;
-        Ok(match operation {
-            Op::Start {
-                allow_reboot,
-                expect,
-            } => {
-                let on_reboot = if allow_reboot {
-                    OnReboot::Continue
-                } else {
-                    OnReboot::End
-                };
-                json!(self.start(on_reboot, &expect).await?)
-            }
-            Op::BeginExpectation { crash } => json!(self.begin_expectation(&crash)?),
-            Op::WasSeen { expectation } => json!(self.was_seen(expectation)),
-            Op::EndExpectation {
-                expectation,
-                crash,
-                timeout,
-            } => json!(
-                self.end_expectation(expectation, &crash, timeout.map(seconds))
-                    .await?
-            ),
-            Op::FailOnConsoleText { regex } => json!(self.fail_on_console_text(&regex)?),
-            Op::Connect {} => json!(self.connect().await?),
-            Op::Disconnect {} => json!(self.disconnect().await),
-            Op::IsUp {} => json!(self.is_up()),
-            Op::IsConnected {} => json!(self.is_connected()),
-            Op::Pid {} => json!(self.pid()),
-            Op::Execute {
-                command,
-                check_return,
-                check_output,
-                timeout,
-                setting,
-            } => {
-                let expect = match (check_output, check_return) {
-                    (true, true) => Expect::OutputAndStatus,
-                    (true, false) => Expect::Output,
-                    (false, _) => Expect::Nothing,
-                };
-                let outcome = self
-                    .execute(
-                        &self.dress(&command, &setting)?,
-                        expect,
-                        timeout.map(seconds),
-                    )
-                    .await?;
-                // What nixpkgs' driver returns without asking.
-                let missing = if check_output { -1 } else { -2 };
-                let output = String::from_utf8_lossy(&outcome.output);
-                json!([outcome.status.unwrap_or(missing), output])
-            }
-            Op::Succeed {
-                commands,
-                timeout,
-                setting,
-            } => {
-                json!(
-                    self.succeed(&commands, &setting, timeout.map(seconds))
-                        .await?
-                )
-            }
-            Op::Fail {
-                commands,
-                timeout,
-                setting,
-            } => {
-                json!(self.fail(&commands, &setting, timeout.map(seconds)).await?)
-            }
-            Op::WaitUntilSucceeds {
-                command,
-                timeout,
-                setting,
-            } => {
-                json!(
-                    self.wait_until_succeeds(&command, &setting, seconds(timeout))
-                        .await?
-                )
-            }
-            Op::WaitUntilFails {
-                command,
-                timeout,
-                setting,
-            } => {
-                json!(
-                    self.wait_until_fails(&command, &setting, seconds(timeout))
-                        .await?
-                )
-            }
-            Op::WaitForUnit {
-                unit,
-                user,
-                timeout,
-            } => {
-                json!(
-                    self.wait_for_unit(&unit, user.as_deref(), seconds(timeout))
-                        .await?
-                )
-            }
-            Op::UnitInfo { unit, user } => json!(self.unit_info(&unit, user.as_deref()).await?),
-            Op::UnitProperty {
-                unit,
-                property,
-                user,
-            } => {
-                json!(
-                    self.unit_property(&unit, &property, user.as_deref())
-                        .await?
-                )
-            }
-            Op::Systemctl { query, user } => json!(self.systemctl(&query, user.as_deref()).await?),
-            Op::WaitForFile { filename, timeout } => {
-                json!(self.wait_for_file(&filename, seconds(timeout)).await?)
-            }
-            Op::WaitForOpenPort {
-                port,
-                address,
-                timeout,
-            } => {
-                json!(
-                    self.wait_for_open_port(port, &address, seconds(timeout))
-                        .await?
-                )
-            }
-            Op::WaitForClosedPort {
-                port,
-                address,
-                timeout,
-            } => {
-                json!(
-                    self.wait_for_closed_port(port, &address, seconds(timeout))
-                        .await?
-                )
-            }
-            Op::WaitForConditions {
-                conditions,
-                wanted,
-                timeout,
-            } => {
-                json!(
-                    self.wait_for_conditions(&conditions, wanted, seconds(timeout))
-                        .await?
-                )
-            }
-            Op::WaitForUnixSocket {
-                path,
-                datagram,
-                timeout,
-            } => {
-                let kind = if datagram {
-                    SocketKind::Datagram
-                } else {
-                    SocketKind::Stream
-                };
-                json!(
-                    self.wait_for_unix_socket(&path, kind, seconds(timeout))
-                        .await?
-                )
-            }
-            Op::StartBackground { command, setting } => {
-                json!(self.start_background(&command, &setting).await?)
-            }
-            Op::WaitForBackground {
-                folder,
-                command,
-                timeout,
-            } => {
-                json!(
-                    self.wait_for_background(&folder, &command, seconds(timeout))
-                        .await?
-                )
-            }
-            Op::SendShell { data } => json!(self.send_shell(&data).await?),
-            Op::ConsoleText { position } => json!(self.console().since(position)),
-            Op::WaitForConsole { position, timeout } => {
-                json!(
-                    self.wait_for_console(position, timeout.map(seconds))
-                        .await?
-                )
-            }
-            Op::SendConsole { text } => json!(self.send_console(&text).await?),
-            Op::Sleep { seconds } => json!(
-                self.succeed(&[format!("sleep {seconds}")], &Setting::default(), None)
-                    .await
-                    .map(drop)?
-            ),
-            Op::Shutdown {} => json!(self.shutdown().await?),
-            Op::Crash {} => json!(self.crash().await?),
-            Op::Reboot {} => json!(self.reboot().await?),
-            Op::WaitForShutdown {} => json!(self.wait_for_shutdown().await?),
-            Op::CopyFromHost { source, target } => {
-                json!(self.copy_from_host(&source, &target).await?)
-            }
-            Op::CopyFromMachine { source, target } => {
-                json!(self.copy_from_machine(&source, &target).await?)
-            }
-            Op::Screenshot { name } => json!(self.screenshot(&name).await?),
-            Op::SetNetworks { up } => {
-                let link = if up { Link::Up } else { Link::Down };
-                json!(self.set_networks(link).await?)
-            }
-            Op::ScreenText { pictures } => json!(self.screen_text(&pictures).await?),
-            Op::SendKey { key } => json!(self.send_key(&key).await?),
-            Op::QmpSend { command, arguments } => self.qmp_send(&command, &arguments).await?,
-            Op::QmpEvent { number, timeout } => self.qmp_event(number, seconds(timeout)).await?,
-            Op::QmpEventCount {} => json!(self.qmp_event_count().await?),
-            Op::ShellInteract { address } => {
-                json!(Box::pin(self.shell_interact(address.as_deref())).await?)
-            }
-            Op::ConsoleInteract {} => json!(self.console_interact().await?),
-            Op::MonitorCommand { command } => json!(self.human(&command).await?),
-        })
-    }
-
-    /// Waits until the console is longer than `position`; returns what is new,
-    /// which is nothing if the time is over first, and the position of its end.
-    async fn wait_for_console(
-        self: &Arc<Self>,
-        position: usize,
-        limit: Option<Duration>,
-    ) -> Result<(String, usize), MachineError> {
-        let running = self.running()?;
-        let grown = async {
-            self.console().longer_than(position).await;
-            Ok(())
-        };
-        let waiting = self.guard(&running, grown);
-        match limit {
-            None => waiting.await?,
-            Some(limit) => match tokio::time::timeout(limit, waiting).await {
-                Ok(result) => result?,
-                Err(_) => return Ok((String::new(), position)),
-            },
-        }
-        Ok(self.console().since(position))
-    }
-}
-
-/// Seconds of a script as a duration; what is no length of time is none.
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(if seconds > 0.0 {
-        Duration::MAX / 4
-    } else {
-        Duration::ZERO
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn operations_are_read_from_the_scripts_calls() {
         let call = json!({"operation": "wait_for_file", "filename": "/x", "timeout": 5});
         let operation: Operation = serde_json::from_value(call).unwrap();
+        let expected = Operation::WaitForFile {
+            filename: "/x".to_owned(),
+            timeout: Seconds::from(5.0),
+        };
+        assert_eq!(operation, expected);
+        assert_eq!(operation.name(), "wait_for_file");
+        // As it is in a recording.
+        let written = serde_json::to_value(&operation).unwrap();
         assert_eq!(
-            operation,
-            Operation::WaitForFile {
-                filename: "/x".to_owned(),
-                timeout: 5.0
-            }
+            serde_json::from_value::<Operation>(written).unwrap(),
+            expected
         );
-    }
-
-    #[test]
-    fn lengths_of_time_are_never_negative_or_endless() {
-        assert_eq!(seconds(-1.0), Duration::ZERO);
-        assert_eq!(seconds(f64::NAN), Duration::ZERO);
-        assert!(seconds(f64::INFINITY) > Duration::from_secs(1_000_000));
     }
 }

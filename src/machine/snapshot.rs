@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
 use super::files::{EXCHANGE, EXCHANGE_ON_HOST, SHARED, at};
-use super::lifecycle::{InitialState, Start};
+use super::launch::{InitialState, Start};
 use super::{Machine, MachineError};
-use crate::event::{Event, round};
+use crate::agent::{CLOCK, Expect, GuestProgram, GuestSide, SHARED_FOLDERS};
 use crate::folders::create_private;
-use crate::qemu::{Expect, GuestSide};
+use crate::model::event::{Event, round};
 
 /// How long a guest may take to answer before and after it is saved.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,13 +29,9 @@ const DISKS: &str = "disks";
 const CONSOLE: &str = "console";
 
 /// What a guest says that has let its shared folder go, and one that has other
-/// folders of the host.
+/// folders of the host (see agent/shared-folders.sh).
 const UNMOUNTED: i32 = 10;
 const STILL_MOUNTED: i32 = 11;
-
-/// Prints where folders of the host are mounted.
-const MOUNTED: &str =
-    "while read -r _ where kind _; do if [ $kind = 9p ]; then echo $where; fi; done < /proc/mounts";
 
 /// What is known of a saved machine beside its memory and disks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +86,7 @@ impl Machine {
                 shares_folder: None,
             });
         }
-        let status = self.tend(&let_go()).await?;
+        let status = self.tend(let_go()).await?;
         let resting = Resting {
             machine,
             shares_folder: Some(status == UNMOUNTED),
@@ -98,7 +94,8 @@ impl Machine {
         if status != STILL_MOUNTED {
             return Ok(resting);
         }
-        let mounted = self.execute(MOUNTED, Expect::Output, None).await?;
+        let list = SHARED_FOLDERS.call::<&str>("list_shared", []);
+        let mounted = self.execute(&list.text(), Expect::Output, None).await?;
         let mounted = String::from_utf8_lossy(&mounted.output).into_owned();
         Err(self.unable(format!(
             "cannot be saved: it has {} mounted over 9p",
@@ -108,30 +105,34 @@ impl Machine {
 
     /// Has the guest's own shell do something that is not the script's, which
     /// costs less than a process for it; returns its status.
-    async fn tend(self: &Arc<Self>, work: &str) -> Result<i32, MachineError> {
+    async fn tend(self: &Arc<Self>, work: GuestProgram) -> Result<i32, MachineError> {
         self.connect().await?;
         let running = self.running()?;
         let shell = self.shell(&running).await?;
-        let command = format!("tend() {{ {work}; echo $? > $2; }}; tend");
+        let tend = work.map_line(|line| format!("tend() {{ {line}; echo $? > $2; }}; tend"));
         let outcome = self
             .guard(&running, async {
-                Ok(shell.run(&command, Expect::Answer, Some(PATIENCE)).await?)
+                Ok(shell
+                    .run(&tend.text(), Expect::Answer, Some(PATIENCE))
+                    .await?)
             })
             .await?;
         Ok(outcome.status.unwrap_or_default())
     }
 
-    async fn tend_well(self: &Arc<Self>, work: &str) -> Result<(), MachineError> {
+    async fn tend_well(self: &Arc<Self>, work: Vec<GuestProgram>) -> Result<(), MachineError> {
+        let work = GuestProgram::join(work, "; ");
+        let shown = work.line().to_owned();
         match self.tend(work).await? {
             0 => Ok(()),
             status => Err(self.unable(format!(
-                "cannot go on after it was saved: `{work}` fails (exit code {status})"
+                "cannot go on after it was saved: `{shown}` fails (exit code {status})"
             ))),
         }
     }
 
     /// Commands that mount the folders which the script itself may look for.
-    fn mounts_that_are_seen(&self) -> Vec<String> {
+    fn mounts_that_are_seen(&self) -> Vec<GuestProgram> {
         let script = &self.context.script;
         let is_seen = |words: &[&str]| words.iter().any(|word| script.contains(word));
         [
@@ -205,7 +206,7 @@ impl Machine {
             commands.extend(self.mounts_that_are_seen());
         }
         if !commands.is_empty() {
-            self.tend_well(&commands.join("; ")).await?;
+            self.tend_well(commands).await?;
         }
         self.context.events.emit(Event::MachineReady {
             machine: self.name().to_owned(),
@@ -275,7 +276,7 @@ impl Resting {
     pub async fn wake(&self) -> Result<(), MachineError> {
         let mounts = self.machine.mounts_that_are_seen();
         if self.shares_folder == Some(true) && !mounts.is_empty() {
-            self.machine.tend_well(&mounts.join("; ")).await?;
+            self.machine.tend_well(mounts).await?;
         }
         Ok(())
     }
@@ -290,26 +291,15 @@ fn copy_console(from: &Path, to: &Path) -> Result<(), MachineError> {
 }
 
 /// Unmounts the folders that Snowglobe gives a guest, and looks for others.
-fn let_go() -> String {
-    format!(
-        "( status=0; \
-         while read -r _ where kind _; do \
-         if [ $kind = 9p ]; then \
-         if [ $where = {} -o $where = {} ] && umount $where 2> /dev/null; \
-         then status={UNMOUNTED}; else exit {STILL_MOUNTED}; fi; fi; \
-         done < /proc/mounts; exit $status )",
-        SHARED.mount_point, EXCHANGE.mount_point
-    )
+fn let_go() -> GuestProgram {
+    let folders = [SHARED.mount_point, EXCHANGE.mount_point];
+    SHARED_FOLDERS.call("unmount_shared", folders)
 }
 
-/// Not every `date` takes parts of a second.
-fn set_clock() -> String {
+fn set_clock() -> GuestProgram {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    let seconds = now.as_secs();
-    format!(
-        "date -u -s @{seconds}.{:03} > /dev/null 2>&1 || date -u -s @{seconds} > /dev/null",
-        now.subsec_millis()
-    )
+    let (seconds, milliseconds) = (now.as_secs().to_string(), now.subsec_millis());
+    CLOCK.call("set_clock", [seconds, format!("{milliseconds:03}")])
 }
 
 /// Copies the files below a machine's folder into another, which is made: not

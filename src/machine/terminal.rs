@@ -13,10 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::commands::quote;
 use super::{Machine, MachineError};
-use crate::event::Event;
-use crate::qemu::{Expect, TERMINAL_DEVICE, TERMINAL_SOCKET};
+use crate::agent::{Expect, TERMINAL, TERMINAL_DEVICE, TERMINAL_SOCKET};
+use crate::model::event::Event;
 
 /// The key that leaves, as in telnet: Ctrl-].
 const LEAVE: u8 = 0x1d;
@@ -64,15 +63,16 @@ impl Machine {
             ended.map_err(|error| self.unable(format!("has lost the terminal: {error}")))
         };
         let result = Box::pin(self.guard(&running, work)).await;
-        let hang_up = format!("kill -HUP -- -$(cat {SESSION_FILE}) 2> /dev/null || true");
-        self.execute(&hang_up, Expect::Output, None).await?;
+        let hang_up = TERMINAL.call("hang_up_terminal", [SESSION_FILE]);
+        self.execute(&hang_up.text(), Expect::Output, None).await?;
         result
     }
 
     async fn resize(self: &Arc<Self>, (rows, columns): (u16, u16)) {
-        let command = format!("stty -F {TERMINAL_DEVICE} rows {rows} cols {columns}");
+        let (rows, columns) = (rows.to_string(), columns.to_string());
+        let resize = TERMINAL.call("resize_terminal", [TERMINAL_DEVICE, &rows, &columns]);
         // A window that is not followed is no reason to end.
-        let _ = self.execute(&command, Expect::Output, None).await;
+        let _ = self.execute(&resize.text(), Expect::Output, None).await;
     }
 
     /// Makes the user's terminal that of the guest's serial console; Ctrl-] leaves.
@@ -127,38 +127,27 @@ struct Attached<'a>(&'a Machine);
 
 impl<'a> Attached<'a> {
     fn to(machine: &'a Machine) -> Self {
-        let attached = Self(machine);
-        attached.emit(true);
-        attached
-    }
-
-    fn emit(&self, attached: bool) {
-        self.0.context.events.emit(Event::TerminalAttached {
-            machine: self.0.name.clone(),
-            attached,
+        machine.context.events.emit(Event::TerminalAttached {
+            machine: machine.name.clone(),
+            attached: true,
         });
+        Self(machine)
     }
 }
 
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
-        self.emit(false);
+        self.0.context.events.emit(Event::TerminalAttached {
+            machine: self.0.name.clone(),
+            attached: false,
+        });
     }
 }
 
-/// The shell leads a session of its own, whose terminal the first one becomes
-/// that it opens.
 fn start_line((rows, columns): (u16, u16), end: &str) -> String {
-    let session = format!(
-        "exec < {TERMINAL_DEVICE} > {TERMINAL_DEVICE} 2>&1; echo $$ > {SESSION_FILE}; \
-         stty sane rows {rows} cols {columns}; cd; TERM=${{TERM:-linux}} PS1='\\u@\\h:\\w\\$ ' bash --norc -i; echo {}",
-        quote(end)
-    );
-    format!(
-        // Without job control, what runs in the background ignores Ctrl-C.
-        "set -m; setsid bash -c {} < /dev/null > /dev/null 2>&1 &",
-        quote(&session)
-    )
+    let (rows, columns) = (rows.to_string(), columns.to_string());
+    let arguments = [TERMINAL_DEVICE, SESSION_FILE, &rows, &columns, end];
+    TERMINAL.call("start_terminal", arguments).text()
 }
 
 /// Passes on what both sides say, until the guest says `end`, the user leaves

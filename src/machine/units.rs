@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::commands::quote;
 use super::waits::{PollOutcome, PollTrigger};
 use super::{Machine, MachineError, Overdue};
-use crate::event::{Details, UnitState};
-use crate::qemu::Expect;
+use crate::agent::{Expect, GuestProgram, UNITS, quote};
+use crate::model::event::{Details, UnitState};
 
 /// How long systemctl itself may take.
 const ANSWER_LIMIT: Duration = Duration::from_mins(15);
@@ -16,9 +15,8 @@ const ANSWER_LIMIT: Duration = Duration::from_mins(15);
 /// How much of a unit's journal goes into a report.
 const JOURNAL_LINES: usize = 20;
 
-/// What an attempt of [`Machine::wait_for_unit`] says by its status.
+/// What an attempt says by its status if the unit has failed (see agent/units.sh).
 pub(super) const FAILED: i32 = 70;
-pub(super) const INACTIVE: i32 = 71;
 
 impl Machine {
     /// Runs systemctl, for the system or for a user's manager; returns its
@@ -33,7 +31,7 @@ impl Machine {
     ) -> Result<(i32, String), MachineError> {
         let outcome = self
             .execute(
-                &systemctl_line(query, user),
+                &systemctl_program(query, user).text(),
                 Expect::OutputAndStatus,
                 Some(ANSWER_LIMIT),
             )
@@ -115,7 +113,7 @@ impl Machine {
             Some(_) => PollTrigger::Interval,
         };
         self.step(format!("waiting for unit {unit}{for_user}"), async {
-            match Box::pin(self.poll(&attempt, trigger, limit)).await? {
+            match Box::pin(self.poll(attempt, trigger, limit)).await? {
                 PollOutcome::Reached(_) => Ok(()),
                 PollOutcome::Hopeless(status, _) => Err(self.hopeless(unit, user, status).await),
                 PollOutcome::Overdue(_) => Err(Overdue {
@@ -214,31 +212,15 @@ impl Machine {
     }
 }
 
-/// Bash that is true when the unit is active, and says by its status when it
-/// never will be. Sets `id` to the unit's own name.
-pub(super) fn unit_attempt(unit: &str, user: Option<&str>) -> String {
-    let ask = systemctl_line(
-        &format!("show --property=Id,ActiveState {}", quote(unit)),
-        user,
-    );
-    let jobs = systemctl_line("list-jobs --full 2>&1", user);
-    format!(
-        "{{ s=$({ask}); id=${{s#*Id=}}; id=${{id%%$'\\n'*}}; case $s in \
-         *ActiveState=active*) ;; \
-         *ActiveState=failed*) (exit {FAILED});; \
-         *ActiveState=inactive*) {jobs} | grep -q 'No jobs' \
-         && [[ $({ask}) = *ActiveState=inactive* ]] && (exit {INACTIVE});; \
-         *) false;; esac; }}"
-    )
+/// An attempt of a poll: whether the unit is active.
+pub(super) fn unit_attempt(unit: &str, user: Option<&str>) -> GuestProgram {
+    UNITS.call("unit_active", std::iter::once(unit).chain(user))
 }
 
-fn systemctl_line(query: &str, user: Option<&str>) -> String {
+fn systemctl_program(query: &str, user: Option<&str>) -> GuestProgram {
     match user {
-        None => format!("systemctl {query}"),
-        Some(user) => {
-            let line = format!("XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user {query}");
-            format!("su -l {} --shell /bin/sh -c {}", quote(user), quote(&line))
-        }
+        None => GuestProgram::from(format!("systemctl {query}")),
+        Some(user) => UNITS.call("user_systemctl", [user, query]),
     }
 }
 
@@ -253,14 +235,6 @@ fn properties(output: &str) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn users_have_a_manager_of_their_own() {
-        assert_eq!(
-            systemctl_line("start x", Some("alice")),
-            "su -l alice --shell /bin/sh -c 'XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user start x'"
-        );
-    }
 
     #[test]
     fn properties_may_hold_equal_signs() {

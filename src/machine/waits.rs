@@ -8,22 +8,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::commands::{Setting, quote};
-use super::{Machine, MachineError, Overdue, signals};
-use crate::event::{CommandResult, Details};
-use crate::qemu::{CommandOutcome, Expect, NOT_YET};
+use super::commands::Setting;
+use super::{Machine, MachineError, Overdue};
+use crate::agent::{
+    ATTEMPTS, CAPTURE, CommandOutcome, Expect, GuestProgram, NOT_YET, PAUSE, POLL, UNIT_SIGNALS,
+};
+use crate::model::event::{CommandResult, Details};
 
 /// How long a round in the guest lasts: one that cannot be ended for others
 /// that want the shell, and one that can.
 const ROUND: Duration = Duration::from_secs(2);
 const LONG_ROUND: Duration = Duration::from_mins(1);
 
-/// Pauses between two attempts, in milliseconds: the first of a wait, the
-/// first of its later rounds, that of an idle guest, and the longest.
+/// First pauses between two attempts, in milliseconds: of a wait, and of its
+/// later rounds.
 const FIRST_PAUSE_MS: u32 = 20;
 const LATER_PAUSE_MS: u32 = 120;
-const IDLE_PAUSE_MS: u32 = 40;
-const LONGEST_PAUSE_MS: u32 = 500;
 
 /// How long one attempt may last beyond the deadline of the wait.
 const ATTEMPT_GRACE: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ pub enum SocketKind {
 pub(super) enum PollTrigger {
     /// Time has passed.
     Interval,
-    /// systemd says that the attempt's unit has changed (see [`signals`]).
+    /// systemd says that the attempt's unit has changed (see agent/unit-signals.sh).
     UnitSignals,
 }
 
@@ -64,12 +64,12 @@ impl Machine {
         setting: &Setting,
         limit: Duration,
     ) -> Result<String, MachineError> {
-        let attempt = capturing(&self.dressed_line(command, setting).await?);
+        let attempt = capturing(self.dressed_line(command, setting).await?);
         let shown = setting.explain(command);
         self.wait_for(
             &format!("`{shown}` to succeed"),
             Some(&shown),
-            &attempt,
+            attempt,
             limit,
         )
         .await
@@ -86,9 +86,9 @@ impl Machine {
         limit: Duration,
     ) -> Result<String, MachineError> {
         let line = self.dressed_line(command, setting).await?;
-        let attempt = format!("! {}", capturing(&line));
+        let attempt = capturing(line).map_line(|line| format!("! {line}"));
         let shown = setting.explain(command);
-        self.wait_for(&format!("`{shown}` to fail"), Some(&shown), &attempt, limit)
+        self.wait_for(&format!("`{shown}` to fail"), Some(&shown), attempt, limit)
             .await
     }
 
@@ -103,7 +103,7 @@ impl Machine {
     ) -> Result<(), MachineError> {
         // Not quoted: existing scripts wait for patterns and for $HOME/….
         let attempt = file_attempt(file);
-        self.wait_for(&format!("file {file}"), None, &attempt, limit)
+        self.wait_for(&format!("file {file}"), None, attempt, limit)
             .await
             .map(drop)
     }
@@ -123,7 +123,7 @@ impl Machine {
         self.wait_for(
             &format!("TCP port {port} of {address} to open"),
             None,
-            &attempt,
+            attempt,
             limit,
         )
         .await
@@ -140,11 +140,11 @@ impl Machine {
         address: &str,
         limit: Duration,
     ) -> Result<(), MachineError> {
-        let attempt = format!("! {}", port_attempt(address, port));
+        let attempt = port_attempt(address, port).map_line(|line| format!("! {line}"));
         self.wait_for(
             &format!("TCP port {port} of {address} to close"),
             None,
-            &attempt,
+            attempt,
             limit,
         )
         .await
@@ -161,27 +161,23 @@ impl Machine {
         kind: SocketKind,
         limit: Duration,
     ) -> Result<(), MachineError> {
-        // In the kernel's list, 00010000 marks a socket that takes connections.
-        let fits = match kind {
-            SocketKind::Stream => "[ $f = 00010000 ]",
-            SocketKind::Datagram => "[ $t = 0002 ]",
+        let kind = match kind {
+            SocketKind::Stream => "stream",
+            SocketKind::Datagram => "datagram",
         };
-        let attempt = format!(
-            "( while read -r _ _ _ f t _ _ p; do [ \"$p\" = {} ] && {fits} && exit 0; done < /proc/net/unix; exit 1 )",
-            quote(path)
-        );
-        self.wait_for(&format!("Unix socket {path}"), None, &attempt, limit)
+        let attempt = ATTEMPTS.call("socket_open", [path, kind]);
+        self.wait_for(&format!("Unix socket {path}"), None, attempt, limit)
             .await
             .map(drop)
     }
 
-    /// Waits until `attempt`, a line of bash that may set `o` to an output in
-    /// base64, is true; returns that output.
+    /// Waits until `attempt`, which may set `output` to an output in base64, is
+    /// true; returns that output.
     pub(super) async fn wait_for(
         self: &Arc<Self>,
         what: &str,
         command: Option<&str>,
-        attempt: &str,
+        attempt: GuestProgram,
         limit: Duration,
     ) -> Result<String, MachineError> {
         let polled = self
@@ -206,7 +202,7 @@ impl Machine {
     /// that it never will be, or the time is over.
     pub(super) async fn poll(
         self: &Arc<Self>,
-        attempt: &str,
+        attempt: GuestProgram,
         trigger: PollTrigger,
         limit: Duration,
     ) -> Result<PollOutcome, MachineError> {
@@ -215,10 +211,7 @@ impl Machine {
         loop {
             let left = limit.saturating_sub(begin.elapsed());
             let round = left.min(self.longest_round().await?);
-            let script = match trigger {
-                PollTrigger::Interval => round_script(attempt, pause, round),
-                PollTrigger::UnitSignals => rounds(attempt, &signals::listen(), round),
-            };
+            let script = round_script(&attempt, trigger, pause, round);
             pause = LATER_PAUSE_MS;
             let outcome = self
                 .execute(&script, Expect::Answer, Some(left + ATTEMPT_GRACE))
@@ -241,59 +234,42 @@ impl Machine {
     }
 }
 
-/// Bash that asks more often where the guest has nothing else to do.
-fn round_script(attempt: &str, first_pause: u32, round: Duration) -> String {
-    // The fifth word of /proc/stat counts hundredths of a second in which the
-    // processors had nothing to do: half of the pause is idle.
-    let pause = format!(
-        "i={first_pause}; pause() {{ \
-         read -r _ _ _ _ b _ < /proc/stat; rest $i; read -r _ _ _ _ a _ < /proc/stat; \
-         if [ $(((a - b) * 20)) -ge $i ]; then i={IDLE_PAUSE_MS}; \
-         else i=$((i * 3 / 2)); [ $i -le {LONGEST_PAUSE_MS} ] || i={LONGEST_PAUSE_MS}; fi; }}"
-    );
-    rounds(attempt, &pause, round)
+/// A round in the guest: an attempt and a pause, again and again.
+fn round_script(
+    attempt: &GuestProgram,
+    trigger: PollTrigger,
+    first_pause_ms: u32,
+    round: Duration,
+) -> String {
+    let poll = format!("poll \"$1\" {}", round.as_secs());
+    let program = attempt.clone().map_line(|line| match trigger {
+        PollTrigger::Interval => {
+            format!("attempt() {{\n{line}\n}}\ninterval={first_pause_ms}\n{poll}")
+        }
+        PollTrigger::UnitSignals => format!("attempt() {{\n{line}\n}}\n{poll}"),
+    });
+    let pauses = match trigger {
+        PollTrigger::Interval => PAUSE,
+        PollTrigger::UnitSignals => UNIT_SIGNALS,
+    };
+    program.with(POLL).with(pauses).text()
 }
 
-/// Bash that tries until the attempt is true, it says by a status above 69
-/// that it never will be, or the round is over; writes that and `o` to the file
-/// it is given. `pause` defines what is done between two attempts: a function
-/// of this name, which may use `rest MILLISECONDS`, or `end 0`.
-fn rounds(attempt: &str, pause: &str, round: Duration) -> String {
-    let round = round.as_secs();
-    // A pipe on which nothing comes serves for rests: to start a process, as
-    // `sleep` is, may take longer than the rest.
-    format!(
-        "set +eu; answer=$1; o=; exec {{never}}<> <(:); \
-         end() {{ echo \"$1 $o\" > \"$answer\"; exit; }}; \
-         seconds() {{ printf -v s %d.%03d $(($1 / 1000)) $(($1 % 1000)); }}; \
-         rest() {{ seconds $1; read -r -t $s -u $never; }}; {pause}; \
-         while :; do {attempt}; s=$?; \
-         [ $s -eq 0 ] && end 0; \
-         [ $s -ge 70 ] && [ $s -lt 75 ] && end $s; \
-         [ $SECONDS -ge {round} ] && end {NOT_YET}; \
-         pause; done"
-    )
+/// Runs a line, keeps its output, and ends as it did.
+fn capturing(line: String) -> GuestProgram {
+    GuestProgram::from(line)
+        .with(CAPTURE)
+        .map_line(|line| format!("capture {line}"))
 }
 
-/// Bash that runs a line, keeps its output in `o`, and ends as it did.
-fn capturing(line: &str) -> String {
-    // Its statuses are its own: none says that the wait is hopeless.
-    format!("{{ o=$({line} | base64 -w 0; exit ${{PIPESTATUS[0]}}) || false; }}")
+/// What is true when a file is there. Not quoted.
+pub(super) fn file_attempt(file: &str) -> GuestProgram {
+    GuestProgram::from(format!("test -e {file}"))
 }
 
-/// Bash that is true when a file is there.
-pub(super) fn file_attempt(file: &str) -> String {
-    format!("test -e {file}")
-}
-
-/// Bash that is true when something listens on a TCP port. Needs no process.
-pub(super) fn port_attempt(address: &str, port: u16) -> String {
-    format!("{{ : 3<>{}; }} 2> /dev/null", device(address, port))
-}
-
-/// Bash's own way to a TCP connection.
-pub(super) fn device(address: &str, port: u16) -> String {
-    quote(&format!("/dev/tcp/{address}/{port}"))
+/// What is true when something listens on a TCP port.
+pub(super) fn port_attempt(address: &str, port: u16) -> GuestProgram {
+    ATTEMPTS.call("port_open", [address, &port.to_string()])
 }
 
 /// What the last attempt printed, for the report; its errors are on the console.
@@ -326,38 +302,43 @@ mod tests {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    fn round(attempt: &str, limit: Duration) -> String {
+        let attempt = GuestProgram::from(attempt.to_owned()).with(CAPTURE);
+        round_script(&attempt, PollTrigger::Interval, FIRST_PAUSE_MS, limit)
+    }
+
     #[test]
     fn a_round_ends_when_the_thing_happens() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("there");
-        let attempt = format!("test -e {}", file.display());
-        let script = format!(
-            "(sleep 0.2; touch {}) & {}",
-            file.display(),
-            round_script(&attempt, 20, Duration::from_secs(10))
+        let file = folder.path().join("there").display().to_string();
+        let script = round(&format!("test -e {file}"), Duration::from_secs(10));
+        assert_eq!(
+            run(&format!("(sleep 0.2; touch {file}) &\n{script}")),
+            "0 \n"
         );
-        assert_eq!(run(&script), "0 \n");
     }
 
     #[test]
     fn a_round_ends_by_itself() {
-        assert_eq!(run(&round_script("false", 20, Duration::ZERO)), "75 \n");
+        assert_eq!(run(&round("false", Duration::ZERO)), "75 \n");
     }
 
     #[test]
     fn the_output_of_the_last_attempt_comes_back_whole() {
-        let attempt = "o=$(printf 'a\\0b\\n\\n' | base64 -w 0; exit ${PIPESTATUS[0]})";
+        let attempt = "capture printf 'a\\0b\\n\\n'";
+        assert_eq!(run(&round(attempt, Duration::from_secs(1))), "0 YQBiCgo=\n");
+    }
+
+    #[test]
+    fn a_status_of_a_command_says_nothing_of_the_poll() {
         assert_eq!(
-            run(&round_script(attempt, 20, Duration::from_secs(1))),
-            "0 YQBiCgo=\n"
+            run(&round("capture bash -c 'exit 70'", Duration::ZERO)),
+            "75 \n"
         );
     }
 
     #[test]
     fn an_attempt_can_say_that_it_is_hopeless() {
-        assert_eq!(
-            run(&round_script("(exit 70)", 20, Duration::from_secs(5))),
-            "70 \n"
-        );
+        assert_eq!(run(&round("(exit 70)", Duration::from_secs(5))), "70 \n");
     }
 }

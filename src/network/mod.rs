@@ -1,4 +1,6 @@
 //! Virtual networks: a switch for each, that machines attach to by sockets.
+//!
+//! May import `model` and `event_bus`.
 
 mod stream;
 mod switch;

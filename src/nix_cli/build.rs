@@ -1,7 +1,7 @@
 //! Builds a test's derivation, and emits events for each build.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
@@ -13,8 +13,7 @@ use tokio::process::Command;
 use super::Nix;
 use super::log::Log;
 use crate::child;
-use crate::event::Event;
-use crate::manifest::Manifest;
+use crate::model::event::Event;
 
 /// Why a build gave nothing.
 #[derive(Debug, Error)]
@@ -23,8 +22,6 @@ pub enum BuildError {
     NoNix(io::Error),
     #[error("{0}")]
     Failed(String),
-    #[error("the built manifest {path} cannot be read: {source}")]
-    Unreadable { path: PathBuf, source: io::Error },
 }
 
 /// Asks Nix to stop, which ends its builders; killed, it could not.
@@ -36,25 +33,6 @@ impl Drop for StopOnDrop {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
     }
-}
-
-/// Builds `derivation` and gives the manifest it comes to; see [`realise`].
-///
-/// # Errors
-/// When Nix cannot be started or a build fails.
-pub async fn build(
-    nix: &Nix,
-    derivation: &Path,
-    root: &Path,
-    tell: &(dyn Fn(Event) + Sync),
-) -> Result<Manifest, BuildError> {
-    realise(nix, derivation, root, tell).await?;
-    let unreadable = |source| BuildError::Unreadable {
-        path: root.to_owned(),
-        source,
-    };
-    let text = std::fs::read(root).map_err(unreadable)?;
-    serde_json::from_slice(&text).map_err(|error| unreadable(io::Error::other(error)))
 }
 
 /// Builds `derivation`. `root` becomes an indirect root: as long as it is

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
-use super::sources::{Doubt, Input, inputs};
+use super::sources::{Doubt, FetchedNixpkgs, Input, inputs};
 use super::stamp::Stamp;
 use crate::child::on_path;
 use crate::digest::Digest;
@@ -96,7 +96,7 @@ pub struct Cache<'a> {
     pub folder: PathBuf,
     pub own: &'a Path,
     /// Whether a fetched nixpkgs is replaced.
-    pub stand_in: bool,
+    pub fetched: FetchedNixpkgs,
 }
 
 impl Question {
@@ -226,20 +226,7 @@ impl Cache<'_> {
         if begin.clock_was_set() {
             return Err(Doubt("the clock was set meanwhile".to_owned()));
         }
-        let users: Vec<PathBuf> = read
-            .iter()
-            .filter(|file| !self.is_fixed(file))
-            .map(|file| {
-                if file.is_dir() {
-                    file.join("default.nix")
-                } else {
-                    file.clone()
-                }
-            })
-            .collect();
-        if users.len() > MOST_FILES {
-            return Err(Doubt(format!("{} files outside the store", users.len())));
-        }
+        let users = self.user_files(read)?;
         let mut paths = users.clone();
         paths.extend(configuration()?);
         // Such as the index of the built-in guests, and overlays.
@@ -248,7 +235,7 @@ impl Cache<'_> {
         for file in &users {
             let text = fs::read_to_string(file)
                 .map_err(|error| Doubt(format!("{}: {error}", file.display())))?;
-            for input in inputs(file, &text, self.stand_in)? {
+            for input in inputs(file, &text, self.fetched)? {
                 match input {
                     Input::Path(path) => paths.push(path),
                     Input::Variable(name) => {
@@ -283,6 +270,25 @@ impl Cache<'_> {
             variables,
             said,
         })
+    }
+
+    /// The files that were read and may change.
+    fn user_files(&self, read: &[PathBuf]) -> Result<Vec<PathBuf>, Doubt> {
+        let users: Vec<PathBuf> = read
+            .iter()
+            .filter(|file| !self.is_fixed(file))
+            .map(|file| {
+                if file.is_dir() {
+                    file.join("default.nix")
+                } else {
+                    file.clone()
+                }
+            })
+            .collect();
+        if users.len() > MOST_FILES {
+            return Err(Doubt(format!("{} files outside the store", users.len())));
+        }
+        Ok(users)
     }
 
     /// What a name of the search path leads to is read by Nix code elsewhere,

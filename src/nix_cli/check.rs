@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::eval::{Answer, Want, instantiate};
+use super::eval::{Answer, instantiate};
+use super::evaluation::Want;
 use super::{BuildError, EvalError, Evaluation, Library, Nix};
 
 /// How a derivation that runs a test is made.

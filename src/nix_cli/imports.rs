@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::eval::{EvalError, Evaluation, TestSource, flake_file, test_file};
+use super::entry_command::{flake_file, test_file};
+use super::evaluation::{EvalError, Evaluation, TestSource};
 use super::sources::paths;
 
 /// More is a tree like nixpkgs, not a test that is being written.

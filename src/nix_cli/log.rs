@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::event::Event;
+use crate::model::event::Event;
 
 /// Activity and result numbers of Nix's `logging.hh`.
 const ACTIVITY_BUILDS: u64 = 104;

@@ -1,9 +1,13 @@
 //! Shells out to Nix: evaluates test files, builds what they need, reads its log.
+//!
+//! May import `source_map`, `model` and what is below them.
 
 mod build;
 mod cache;
 mod check;
+mod entry_command;
 mod eval;
+mod evaluation;
 mod imports;
 mod library;
 mod log;
@@ -12,12 +16,10 @@ mod moment;
 mod sources;
 mod stamp;
 
-pub use build::{BuildError, build, realise};
+pub use build::{BuildError, realise};
 pub use check::{Check, CheckOptions, build_log, checks};
-pub use eval::{
-    Arguments, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, Test, TestNames, TestSource,
-    evaluate, list,
-};
+pub use eval::{Test, TestNames, evaluate, list};
+pub use evaluation::{Arguments, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, TestSource};
 pub use imports::imports;
 pub use library::{Library, LibraryError};
 

@@ -54,13 +54,21 @@ const NEVER: [&str; 9] = [
 /// Functions whose result may change unseen, unless it is fixed.
 const FETCHERS: [&str; 3] = ["fetchTarball", "fetchGit", "fetchurl"];
 
-/// What the text of the Nix file at `file` depends on. Where `stand_in` is
-/// true, a nixpkgs that it fetches is never fetched.
+/// What becomes of a nixpkgs that a file fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchedNixpkgs {
+    /// It is fetched, and evaluated.
+    Used,
+    /// Another one takes its place: it is never fetched.
+    Replaced,
+}
+
+/// What the text of the Nix file at `file` depends on.
 ///
 /// # Errors
 /// When there is a doubt.
-pub fn inputs(file: &Path, text: &str, stand_in: bool) -> Result<Vec<Input>, Doubt> {
-    let mut reading = SourceReader::of(file, stand_in);
+pub fn inputs(file: &Path, text: &str, fetched: FetchedNixpkgs) -> Result<Vec<Input>, Doubt> {
+    let mut reading = SourceReader::of(file, fetched);
     for node in rnix::Root::parse(text).tree().syntax().descendants() {
         reading.visit(node)?;
     }
@@ -70,7 +78,7 @@ pub fn inputs(file: &Path, text: &str, stand_in: bool) -> Result<Vec<Input>, Dou
 /// The paths that the text of the Nix file at `file` names, whatever else it
 /// may read.
 pub fn paths(file: &Path, text: &str) -> Vec<PathBuf> {
-    let mut reading = SourceReader::of(file, true);
+    let mut reading = SourceReader::of(file, FetchedNixpkgs::Replaced);
     for node in rnix::Root::parse(text).tree().syntax().descendants() {
         // A doubt is about what is not named.
         let _ = reading.visit(node);
@@ -86,16 +94,16 @@ pub fn paths(file: &Path, text: &str) -> Vec<PathBuf> {
 struct SourceReader<'a> {
     file: &'a Path,
     folder: &'a Path,
-    stand_in: bool,
+    fetched: FetchedNixpkgs,
     found: Vec<Input>,
 }
 
 impl<'a> SourceReader<'a> {
-    fn of(file: &'a Path, stand_in: bool) -> Self {
+    fn of(file: &'a Path, fetched: FetchedNixpkgs) -> Self {
         Self {
             file,
             folder: file.parent().unwrap_or(Path::new("/")),
-            stand_in,
+            fetched,
             found: Vec::new(),
         }
     }
@@ -177,7 +185,7 @@ impl<'a> SourceReader<'a> {
                 if FETCHERS.contains(&fetch)
                     && !argument
                         .as_ref()
-                        .is_some_and(|argument| is_fixed(argument, self.stand_in)) =>
+                        .is_some_and(|argument| is_fixed(argument, self.fetched)) =>
             {
                 return Err(self.doubt(fetch));
             }
@@ -348,9 +356,9 @@ fn literal(expression: &Expr) -> Option<String> {
 }
 
 /// Whether what is fetched is the same each time.
-fn is_fixed(argument: &Expr, stand_in: bool) -> bool {
+fn is_fixed(argument: &Expr, fetched: FetchedNixpkgs) -> bool {
     let text = argument.syntax().text().to_string();
-    if stand_in && text.to_lowercase().contains("nixos/nixpkgs") {
+    if fetched == FetchedNixpkgs::Replaced && text.to_lowercase().contains("nixos/nixpkgs") {
         return true;
     }
     let Expr::AttrSet(set) = argument else {
@@ -369,7 +377,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Result<Vec<Input>, Doubt> {
-        inputs(Path::new("/home/me/test.nix"), text, false)
+        inputs(Path::new("/home/me/test.nix"), text, FetchedNixpkgs::Used)
     }
 
     fn paths(text: &str) -> Vec<PathBuf> {
@@ -445,7 +453,7 @@ mod tests {
         }
         let tutorial = "fetchTarball \"https://github.com/NixOS/nixpkgs/archive/x.tar.gz\"";
         assert!(of(tutorial).is_err());
-        assert!(inputs(Path::new("/t.nix"), tutorial, true).is_ok());
+        assert!(inputs(Path::new("/t.nix"), tutorial, FetchedNixpkgs::Replaced).is_ok());
     }
 
     #[test]

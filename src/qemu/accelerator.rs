@@ -23,6 +23,14 @@ pub struct AcceleratorChoice {
     pub reason: Option<&'static str>,
 }
 
+/// What speaks for KVM on a host.
+struct HostSupport {
+    /// The text of /proc/cpuinfo.
+    processor: String,
+    has_module: bool,
+    device_opens: bool,
+}
+
 impl AcceleratorChoice {
     /// Looks at the machine.
     #[must_use]
@@ -36,20 +44,25 @@ impl AcceleratorChoice {
             .write(true)
             .open("/dev/kvm")
             .is_ok();
-        Self::decide(&processor, modules, device)
+        Self::decide(&HostSupport {
+            processor,
+            has_module: modules,
+            device_opens: device,
+        })
     }
 
-    fn decide(processor: &str, modules: bool, device: bool) -> Self {
-        let virtualises = processor
+    fn decide(host: &HostSupport) -> Self {
+        let virtualises = host
+            .processor
             .lines()
             .filter(|line| line.starts_with("flags"))
             .any(|line| {
                 line.split_whitespace()
                     .any(|flag| flag == "vmx" || flag == "svm")
             });
-        let reason = if !virtualises && !modules {
+        let reason = if !virtualises && !host.has_module {
             Some("no KVM on this host")
-        } else if !device {
+        } else if !host.device_opens {
             Some("/dev/kvm cannot be opened")
         } else {
             None
@@ -91,16 +104,28 @@ mod tests {
 
     #[test]
     fn a_device_without_virtualisation_is_not_trusted() {
-        let choice = AcceleratorChoice::decide("flags\t: fpu sse2\n", false, true);
+        let choice = AcceleratorChoice::decide(&HostSupport {
+            processor: "flags\t: fpu sse2\n".to_owned(),
+            has_module: false,
+            device_opens: true,
+        });
         assert_eq!(choice.accelerator, Accelerator::Tcg);
     }
 
     #[test]
     fn virtualisation_with_its_device_is_used() {
-        let choice = AcceleratorChoice::decide("flags\t: fpu svm\n", false, true);
+        let choice = AcceleratorChoice::decide(&HostSupport {
+            processor: "flags\t: fpu svm\n".to_owned(),
+            has_module: false,
+            device_opens: true,
+        });
         assert_eq!(choice.accelerator, Accelerator::Kvm);
         assert_eq!(choice.reason, None);
-        let closed = AcceleratorChoice::decide("flags\t: fpu vmx\n", true, false);
+        let closed = AcceleratorChoice::decide(&HostSupport {
+            processor: "flags\t: fpu vmx\n".to_owned(),
+            has_module: true,
+            device_opens: false,
+        });
         assert_eq!(closed.accelerator, Accelerator::Tcg);
     }
 }

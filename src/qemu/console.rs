@@ -10,7 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::FailureWatch;
-use crate::event::{Event, Events, Level};
+use crate::event_bus::Events;
+use crate::model::event::{Event, Level};
 
 /// A longer line becomes several events.
 const MAX_LINE_BYTES: usize = 16 * 1024;
@@ -220,7 +221,8 @@ async fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Message, Record};
+    use crate::event_bus::Message;
+    use crate::model::event::Record;
     use crate::qemu::FaultReporter;
 
     fn console() -> (Console, std::sync::mpsc::Receiver<Message>) {

@@ -1,4 +1,6 @@
 //! One running QEMU: its process, console, monitor and shell.
+//!
+//! May import `agent` and what is below it.
 
 mod accelerator;
 mod console;
@@ -6,7 +8,6 @@ mod failure_watch;
 mod process;
 mod protocol;
 mod qmp;
-mod shell;
 
 pub use accelerator::{Accelerator, AcceleratorChoice};
 pub use console::Console;
@@ -14,7 +15,3 @@ pub use failure_watch::{FailureWatch, FaultReporter, MachineFailure, MachineFaul
 pub use process::{Exit, Launch, PATIENCE, Process, ProcessError};
 pub use protocol::Protocol;
 pub use qmp::{Key, Link, Qmp, QmpError};
-pub use shell::{
-    CommandOutcome, Expect, GuestSide, NOT_YET, Shell, ShellError, ShellSockets, TERMINAL_DEVICE,
-    TERMINAL_SOCKET,
-};

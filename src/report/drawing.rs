@@ -2,7 +2,7 @@
 
 use ariadne::{Color, Config, IndexType, Label, Report, ReportKind, Source};
 
-use crate::event::{Excerpt, Position};
+use crate::model::event::{Excerpt, Position};
 
 /// Lines of more bytes are not drawn.
 const LONGEST_LINE: usize = 400;

@@ -3,7 +3,7 @@
 use console::style;
 
 use super::drawing::{Annotation, AnnotationKind, Colours, draw};
-use crate::event::{CommandResult, ConsoleTail, Failure, Frame, UnitState};
+use crate::model::event::{CommandResult, ConsoleTail, Failure, Frame, UnitState};
 
 /// How many calls at the start and at the end of a long chain are shown.
 const SHOWN_CALLS: usize = 8;

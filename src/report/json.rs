@@ -4,7 +4,7 @@ use std::io;
 
 use super::Report;
 use super::stdout::Stdout;
-use crate::event::Record;
+use crate::model::event::Record;
 
 /// Writes to standard output.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub(super) fn json_line(record: &Record) -> serde_json::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Event;
+    use crate::model::event::Event;
 
     #[test]
     fn no_control_character_is_in_a_line() {

@@ -6,7 +6,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::failures::explain;
 use super::{Colours, sanitise};
-use crate::event::{Failure, Verdict};
+use crate::model::event::{Failure, Verdict};
 
 /// A finished subtest.
 #[derive(Debug, Clone, PartialEq)]

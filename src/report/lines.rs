@@ -4,7 +4,7 @@ use console::{Style, style};
 
 use super::View;
 use super::failures::explain;
-use crate::event::{Event, Level, Restored, Subtest, Verdict};
+use crate::model::event::{Event, Level, Restored, Subtest, Verdict};
 
 /// The lines for an event; many events have none.
 pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! What becomes of events: lines for people, files for later, a stream for programs.
+//!
+//! May import `model`, `event_bus`, the output folder's layout, and `repl` for the place above a prompt.
 
-mod above;
 mod drawing;
 mod failures;
 mod json;
@@ -21,9 +22,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use crate::event::{Event, Events, Level, Message, Record};
+use crate::event_bus::{Events, Message};
 
-pub use above::Above;
+use crate::model::event::{Event, Level, Record};
+
 pub use drawing::{Annotation, AnnotationKind, Colours, draw};
 pub use json::JsonDisplay;
 pub use lines::{age, word};

@@ -13,7 +13,7 @@ use super::json::json_line;
 use super::junit::{SubtestCase, Whole, document};
 use super::output_error::OutputError;
 use super::tag::{Occupancy, Tag};
-use crate::event::{Event, Failure, Record};
+use crate::model::event::{Event, Failure, Record};
 use crate::output_folder::{CONSOLE, EVENTS, JUNIT, MANIFEST, TAG, console_log, write_whole};
 
 /// The folder of one run.

@@ -6,7 +6,7 @@ use super::json::json_line;
 use super::lines::{lines, short_name};
 use super::stdout::Stdout;
 use super::{Colours, Detail, Report, View, sanitise};
-use crate::event::{Event, Record};
+use crate::model::event::{Event, Record};
 
 /// What begins the line that is the event of a test's end, in the log of a build.
 pub const VERDICT_MARK: &str = "@snowglobe ";

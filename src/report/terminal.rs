@@ -6,8 +6,9 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lines::{lines, short_name};
-use super::{Above, Colours, Detail, Report, View, sanitise};
-use crate::event::{Event, Record};
+use super::{Colours, Detail, Report, View, sanitise};
+use crate::model::event::{Event, Record};
+use crate::repl::Above;
 
 const TICK: Duration = Duration::from_millis(120);
 
@@ -29,12 +30,16 @@ pub struct TerminalDisplay {
 impl TerminalDisplay {
     #[must_use]
     pub fn new(detail: Detail, above: Above) -> Self {
+        Self::on(ProgressDrawTarget::stderr(), detail, above)
+    }
+
+    fn on(target: ProgressDrawTarget, detail: Detail, above: Above) -> Self {
         above.attend();
         Self {
             view: View::new(detail),
             above,
             prompting: false,
-            bars: MultiProgress::new(),
+            bars: MultiProgress::with_draw_target(target),
             build: None,
             building: Vec::new(),
             machines: BTreeMap::new(),

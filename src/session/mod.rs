@@ -1,12 +1,14 @@
 //! One running test: its machines, networks, script, clock and output.
+//!
+//! May import `repl`, `engine`, `replay`, `host` and what is below them.
 
+mod mock;
 mod persistent_state;
 mod replay_plan;
 mod scratch;
+mod stage;
 mod supervision;
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,24 +18,22 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::child::on_path;
-use crate::event::{Event, Events, Failure, Level, Verdict, round};
-use crate::folders::private_temporary_folder;
-use crate::language::MOCK_API;
-use crate::machine::{EnvironmentAtStart, Machine, MachineContext, StateRetention};
-use crate::manifest::Manifest;
-use crate::network::{Faults, Network};
+use crate::engine::{RunMode, Script, python_packages, restore_terminal};
+use crate::event_bus::Events;
+use crate::host::Subtests;
+use crate::machine::StateRetention;
+use crate::model::event::{Event, Failure, Level, Verdict, round};
+use crate::model::manifest::Manifest;
 use crate::output_folder::console_log;
-use crate::qemu::{AcceleratorChoice, FaultReporter};
-use crate::script::{
-    Engine, Folders, Host, MachineFactory, Replay, Restart, RunMode, Script, Subtests,
-    python_packages, restore_terminal,
-};
+use crate::qemu::AcceleratorChoice;
+use crate::replay::{Replay, Restart};
 use crate::source_map::SourceMap;
 
-use persistent_state::PersistentState;
 use replay_plan::{ReplayPlan, tell_late};
-use supervision::{EarlyEnd, FaultChannels, judge, supervise};
+use stage::Stage;
+use supervision::{EarlyEnd, judge};
 
+pub use mock::{Mock, mock_run};
 pub use replay_plan::ReplayMode;
 pub use scratch::{CLEANER, Scratch, tidy_up_after_parent};
 pub use supervision::Interrupt;
@@ -164,91 +164,42 @@ fn forget_consoles(manifest: &Manifest, output_folder: &Path) {
 async fn attempt(
     manifest: &Manifest,
     options: &RunSettings,
-    replay: &ReplayPlan,
+    plan: &ReplayPlan,
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<Attempt, SessionError> {
-    let scratch = Scratch::create().map_err(SessionError::Scratch)?;
-    let (faults, faulty_networks) = mpsc::unbounded_channel();
-    let networks = open_networks(manifest, scratch.path(), &faults)?;
-    let (faults, machine_faults) = mpsc::unbounded_channel();
-    let (restart, restarts) = mpsc::unbounded_channel();
-    let shared = around(options, events, FaultReporter(faults), &scratch, &networks);
-    let mut persistent = PersistentState::default();
-    let machines = make_machines(manifest, &shared, |name| match options.states {
-        StateRetention::ThisRun => scratch.machine(name).map_err(SessionError::Scratch),
-        StateRetention::Persistent => persistent.machine(&scratch::base(), name),
-    })?;
-    replay.emit(events);
+    let mut stage = Stage::set_up(manifest, options, events)?;
+    plan.emit(events);
     events.emit(Event::TestStarted {
         test: manifest.name.clone(),
         nodes: manifest.nodes.keys().cloned().collect(),
         accelerator: describe(&options.accelerator),
         timeout_factor: options.timeout_factor,
     });
-    let host = Arc::new(Host::new(
-        machines,
-        manifest.vlans.clone(),
-        events.clone(),
-        Folders {
-            output: options.output_folder.clone(),
-            shared: scratch.shared(),
-        },
-        factory(shared, &scratch),
-        options.subtests.clone(),
-        replay.replay(restart),
-    ));
+    let replay = Arc::new(plan.replay(stage.host.clone(), stage.restarts()));
     let begin = Instant::now();
-    let engine = Engine::start(script(manifest, options), host.clone())
-        .await
-        .map_err(SessionError::Engine)?;
-    let (ended, early_end) = supervise(
-        engine,
-        options.global_timeout,
-        events,
-        interrupts,
-        FaultChannels {
-            machine_faults,
-            restarts,
-            networks: faulty_networks,
-        },
-    )
-    .await;
+    let script = script(manifest, options);
+    let (ended, early_end) = stage
+        .run(script, options, replay.clone(), interrupts)
+        .await?;
     if let Some(EarlyEnd::Restart(restart)) = early_end {
-        stop(&host.machines(), events).await;
+        stage.stop_machines().await;
         return Ok(Attempt::Again(restart));
     }
     tell_late(events);
     let script_s = begin.elapsed().as_secs_f64();
-    let machines = host.machines();
-    let machine_of = |pid: i32| {
-        let pid = u32::try_from(pid).ok();
-        let mut machines = machines.values();
-        let machine = machines.find(|machine| pid.is_some() && machine.pid() == pid)?;
-        Some(machine.name().to_owned())
-    };
-    let (mut verdict, failure) = judge(ended, early_end, machine_of);
+    let (verdict, failure) = judge(ended, early_end, |pid| stage.machine_of(pid));
     if verdict != Verdict::SessionClosed {
         let text = format!("test script finished in {script_s:.2}s");
         events.note(Level::Info, text);
     }
-    let (subtests, mut failures) = host.finished();
-    if let Some(failure) = failure {
-        failures.push(host.complete(failure).await);
-    }
-    if verdict == Verdict::Passed {
-        failures.extend(host.missing_subtest());
-    }
-    if verdict == Verdict::Passed && !failures.is_empty() {
-        verdict = Verdict::Failed;
-    }
-    host.keep_record().await;
-    stop(&host.machines(), events).await;
+    let (verdict, failures) = all_failures(&replay, verdict, failure).await;
+    let (subtests, _) = stage.host.finished();
+    replay.keep_recording().await;
+    stage.stop_machines().await;
     restore_terminal();
-    drop(host);
-    drop(networks);
-    drop(scratch);
-    drop(persistent);
+    drop(replay);
+    drop(stage);
     events.emit(Event::TestFinished {
         test: manifest.name.clone(),
         verdict,
@@ -260,202 +211,36 @@ async fn attempt(
     Ok(Attempt::Ended(verdict))
 }
 
+/// The failures that the script went on after, the one that ended it, and that of subtests that are missing; and
+/// what they make of the verdict.
+async fn all_failures(
+    replay: &Replay,
+    verdict: Verdict,
+    failure: Option<Failure>,
+) -> (Verdict, Vec<Failure>) {
+    let host = replay.host();
+    let (_, mut failures) = host.finished();
+    if let Some(failure) = failure {
+        failures.push(host.complete(failure).await);
+    }
+    if verdict == Verdict::Passed {
+        failures.extend(host.missing_subtest());
+    }
+    let verdict = match verdict {
+        Verdict::Passed if !failures.is_empty() => Verdict::Failed,
+        other => other,
+    };
+    (verdict, failures)
+}
+
 fn script(manifest: &Manifest, options: &RunSettings) -> Script {
     Script {
         source_map: options.source_map.clone(),
-        mode: options.mode.clone(),
         python_packages: python_packages(&manifest.python_packages),
         further_modules: &[],
         timeout_factor: options.timeout_factor,
         answers: serde_json::Value::Null,
     }
-}
-
-/// Runs a script over machines that only write down what is asked of them.
-///
-/// # Errors
-/// When there is no room for its folders, or no thread for its engine.
-pub async fn mock_run(
-    source_map: Arc<SourceMap>,
-    mock: Mock,
-    events: &Events,
-    interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
-) -> Result<(Verdict, Option<Failure>), SessionError> {
-    let folder = private_temporary_folder().map_err(SessionError::Scratch)?;
-    let (faults, machine_faults) = mpsc::unbounded_channel();
-    let (_, restarts) = mpsc::unbounded_channel();
-    let (_, networks) = mpsc::unbounded_channel();
-    let context = MachineContext {
-        events: events.clone(),
-        faults: FaultReporter(faults),
-        script: source_map.script().into(),
-        accelerator: AcceleratorChoice::detect().accelerator,
-        state_folder: folder.path().to_owned(),
-        state_retention: StateRetention::ThisRun,
-        shared_folder: folder.path().to_owned(),
-        output_folder: folder.path().to_owned(),
-        environment: Arc::new(EnvironmentAtStart::now()),
-        network_environment: Vec::new(),
-    };
-    let root = folder.path().to_owned();
-    let make = move |command: &str, name: &str| {
-        Machine::from_command(command, name, &root, context.clone())
-    };
-    let mut machines = BTreeMap::new();
-    for node in &mock.nodes {
-        let machine =
-            make("false", node).map_err(|error| SessionError::Scratch(io::Error::other(error)))?;
-        machines.insert(node.clone(), machine);
-    }
-    let folders = Folders {
-        output: folder.path().to_owned(),
-        shared: folder.path().to_owned(),
-    };
-    let factory = MachineFactory(Box::new(make));
-    let host = Host::new(
-        machines,
-        mock.vlans,
-        events.clone(),
-        folders,
-        factory,
-        Subtests::default(),
-        Replay::none(),
-    );
-    let script = Script {
-        source_map,
-        mode: RunMode::Script,
-        python_packages: python_packages(&[]),
-        further_modules: &MOCK_API,
-        timeout_factor: 1.0,
-        answers: mock.answers,
-    };
-    let engine = Engine::start(script, Arc::new(host))
-        .await
-        .map_err(SessionError::Engine)?;
-    let (ended, early_end) = supervise(
-        engine,
-        mock.limit,
-        events,
-        interrupts,
-        FaultChannels {
-            machine_faults,
-            restarts,
-            networks,
-        },
-    )
-    .await;
-    Ok(judge(ended, early_end, |_| None))
-}
-
-/// What [`mock_run`] runs a script over.
-#[derive(Debug)]
-pub struct Mock {
-    pub nodes: Vec<String>,
-    pub vlans: Vec<u32>,
-    /// By method, or by machine, method and first argument.
-    pub answers: serde_json::Value,
-    pub limit: Duration,
-}
-
-async fn stop(machines: &BTreeMap<String, Arc<Machine>>, events: &Events) {
-    let begin = Instant::now();
-    let info = |text: String| events.note(Level::Info, text);
-    info("cleaning up".to_owned());
-    for machine in machines.values() {
-        if let Some(pid) = machine.pid().filter(|_| machine.is_up()) {
-            info(format!("killing {} (pid {pid})", machine.name()));
-        }
-        machine.release().await;
-    }
-    info(format!("({:.2} seconds)", begin.elapsed().as_secs_f64()));
-}
-
-fn open_networks(
-    manifest: &Manifest,
-    folder: &Path,
-    faults: &Faults,
-) -> Result<Vec<Network>, SessionError> {
-    manifest
-        .vlans
-        .iter()
-        .map(|number| {
-            Network::open(folder, *number, faults.clone()).map_err(|source| SessionError::Network {
-                number: *number,
-                source,
-            })
-        })
-        .collect()
-}
-
-fn make_machines(
-    manifest: &Manifest,
-    shared: &MachineContext,
-    mut state_folder: impl FnMut(&str) -> Result<PathBuf, SessionError>,
-) -> Result<BTreeMap<String, Arc<Machine>>, SessionError> {
-    manifest
-        .nodes
-        .iter()
-        .map(|(node_name, node)| {
-            let name = manifest
-                .machine_name(node_name)
-                .ok_or_else(|| SessionError::StartScript(node.start_script.clone()))?;
-            let context = MachineContext {
-                state_folder: state_folder(name)?,
-                ..shared.clone()
-            };
-            let machine = Machine::new(name, node, context);
-            Ok((node_name.clone(), Arc::new(machine)))
-        })
-        .collect()
-}
-
-/// What all machines of a test share.
-fn around(
-    options: &RunSettings,
-    events: &Events,
-    faults: FaultReporter,
-    scratch: &Scratch,
-    networks: &[Network],
-) -> MachineContext {
-    MachineContext {
-        events: events.clone(),
-        faults,
-        script: options.source_map.script().into(),
-        accelerator: options.accelerator.accelerator,
-        state_folder: PathBuf::new(),
-        state_retention: options.states,
-        shared_folder: scratch.shared(),
-        output_folder: options.output_folder.clone(),
-        environment: Arc::new(EnvironmentAtStart::now()),
-        network_environment: network_environment(networks),
-    }
-}
-
-fn network_environment(networks: &[Network]) -> Vec<(String, OsString)> {
-    networks
-        .iter()
-        .flat_map(|network| {
-            let number = network.number();
-            [
-                (
-                    format!("QEMU_VDE_SOCKET_{number}"),
-                    network.vde_folder().into(),
-                ),
-                (
-                    format!("SNOWGLOBE_STREAM_SOCKET_{number}"),
-                    network.stream_socket().into(),
-                ),
-            ]
-        })
-        .collect()
-}
-
-/// Makes the machines that a script asks for beyond its nodes.
-fn factory(context: MachineContext, scratch: &Scratch) -> MachineFactory {
-    let folder = scratch.path().to_owned();
-    MachineFactory(Box::new(move |command, name| {
-        Machine::from_command(command, name, &folder, context.clone())
-    }))
 }
 
 fn describe(choice: &AcceleratorChoice) -> String {

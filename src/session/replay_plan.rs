@@ -8,11 +8,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::QEMU;
-use crate::checkpoint::{CheckpointStore, Recording, RunScripts, Slot, SlotKey};
-use crate::event::{Event, Events};
-use crate::manifest::{Guest, Manifest};
+use crate::checkpoint::{CheckpointStore, RunScripts, Slot, SlotKey};
+use crate::event_bus::Events;
+use crate::host::Host;
+use crate::model::event::Event;
+use crate::model::manifest::{Guest, Manifest};
 use crate::qemu::AcceleratorChoice;
-use crate::script::{Replay, Restart};
+use crate::replay::{Recording, Replay, Restart};
 
 /// Variables that QEMU's arguments come from.
 const VARIABLES: [&str; 3] = ["QEMU_OPTS", "QEMU_NET_OPTS", "QEMU_KERNEL_PARAMS"];
@@ -65,7 +67,7 @@ impl ReplayPlan {
         match store.open(key(manifest, accelerator), machines(manifest)) {
             Err(error) => Self::Cold(Some(error.to_string())),
             Ok(slot) => {
-                let recording = slot.read();
+                let recording: Recording = slot.read();
                 let slot = Arc::new(slot);
                 if recording.checkpoints.is_empty() {
                     Self::Recording(slot)
@@ -98,12 +100,12 @@ impl ReplayPlan {
         });
     }
 
-    pub fn replay(&self, restarts: mpsc::UnboundedSender<Restart>) -> Replay {
+    pub fn replay(&self, host: Arc<Host>, restarts: mpsc::UnboundedSender<Restart>) -> Replay {
         match self {
-            Self::NotApplicable | Self::Cold(_) => Replay::none(),
-            Self::Recording(slot) => Replay::recording(slot.clone()),
+            Self::NotApplicable | Self::Cold(_) => Replay::none(host),
+            Self::Recording(slot) => Replay::recording(host, slot.clone()),
             Self::Replaying(slot, recording) => {
-                Replay::replaying(slot.clone(), recording.clone(), restarts)
+                Replay::replaying(host, slot.clone(), recording.clone(), restarts)
             }
         }
     }

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::event::{Details, Events, Failure, Level, Verdict};
+use crate::event_bus::Events;
+
+use crate::engine::{Ended, Engine};
+use crate::model::event::{Details, Failure, Level, Verdict};
 use crate::network::NetworkFault;
 use crate::qemu::MachineFault;
-use crate::script::{Ended, Engine, Restart};
+use crate::replay::Restart;
 
 /// How long a script that was interrupted may take to clean up after itself.
 const SCRIPT_GRACE: Duration = Duration::from_secs(10);
@@ -48,77 +51,46 @@ pub(super) struct FaultChannels {
     pub networks: mpsc::UnboundedReceiver<NetworkFault>,
 }
 
+impl EarlyEnd {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Timeout { .. } => "the test took too long",
+            Self::Interrupt => "the run was interrupted",
+            Self::MachineFault { .. } => "a machine is in fault",
+            Self::Network(_) => "a network is not whole",
+            Self::Restart(_) => "the run begins again",
+        }
+    }
+}
+
 impl From<(String, MachineFault)> for EarlyEnd {
     fn from((machine, fault): (String, MachineFault)) -> Self {
         Self::MachineFault { machine, fault }
     }
 }
 
+/// How waiting for a script ended.
+enum ScriptWait {
+    /// By itself; a fault of that moment may explain it.
+    Ended(Option<Ended>, Option<EarlyEnd>),
+    /// Something demands the end.
+    Early(EarlyEnd),
+}
+
 /// Waits for the script's end, and brings it about where something demands it.
 pub(super) async fn supervise(
-    engine: Engine,
+    mut engine: Engine,
     limit: Duration,
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
-    mut channels: FaultChannels,
+    channels: &mut FaultChannels,
 ) -> (Option<Ended>, Option<EarlyEnd>) {
-    let Engine {
-        interrupter,
-        mut prompting,
-        mut ended,
-    } = engine;
-    let timeout = tokio::time::sleep(limit);
-    tokio::pin!(timeout);
-    let early_end = loop {
-        let by_hand = *prompting.borrow_and_update();
-        tokio::select! {
-            biased;
-            Some(restart) = channels.restarts.recv() => break EarlyEnd::Restart(restart),
-            // The script's own exception explains more.
-            result = &mut ended => {
-                let fault = channels.machine_faults.try_recv().ok().map(EarlyEnd::from);
-                let network_fault = || channels.networks.try_recv().ok().map(EarlyEnd::Network);
-                return (result.ok(), fault.or_else(network_fault));
-            }
-            Ok(()) = prompting.changed() => {}
-            Some((machine, fault)) = channels.machine_faults.recv() => {
-                if by_hand {
-                    events.note(Level::Warning, describe_machine_fault(&machine, &fault).1);
-                    continue;
-                }
-                let early_end = EarlyEnd::MachineFault { machine, fault };
-                tokio::select! {
-                    biased;
-                    Some(restart) = channels.restarts.recv() => break EarlyEnd::Restart(restart),
-                    result = &mut ended => return (result.ok(), Some(early_end)),
-                    () = tokio::time::sleep(FAULT_GRACE) => break early_end,
-                }
-            }
-            Some(fault) = channels.networks.recv() => {
-                if by_hand {
-                    events.note(Level::Warning, describe_fault(&fault, None));
-                    continue;
-                }
-                break EarlyEnd::Network(fault);
-            }
-            () = &mut timeout, if !by_hand => {
-                break EarlyEnd::Timeout { limit, steps: events.open_steps() };
-            }
-            interrupt = interrupts.recv() => {
-                if !(by_hand && interrupt == Some(Interrupt::CtrlC)) {
-                    break EarlyEnd::Interrupt;
-                }
-                interrupter.interrupt("interrupted").await;
-            }
-        }
+    let waited = wait_for_end(&mut engine, limit, events, interrupts, channels).await;
+    let early_end = match waited {
+        ScriptWait::Ended(ended, fault) => return (ended, fault),
+        ScriptWait::Early(early_end) => early_end,
     };
-    let reason = match &early_end {
-        EarlyEnd::Timeout { .. } => "the test took too long",
-        EarlyEnd::Interrupt => "the run was interrupted",
-        EarlyEnd::MachineFault { .. } => "a machine is in fault",
-        EarlyEnd::Network(_) => "a network is not whole",
-        EarlyEnd::Restart(_) => "the run begins again",
-    };
+    let reason = early_end.reason();
     if !matches!(early_end, EarlyEnd::Restart(_)) {
         events.note(
             Level::Warning,
@@ -126,18 +98,82 @@ pub(super) async fn supervise(
         );
     }
     let ending = async {
-        interrupter.interrupt(reason).await;
+        engine.interrupter.interrupt(reason).await;
         // It ends the call, and there would be the next prompt.
-        if *prompting.borrow() {
+        if *engine.prompting.borrow() {
             return None;
         }
-        (&mut ended).await.ok()
+        (&mut engine.ended).await.ok()
     };
     let result = tokio::select! {
         result = tokio::time::timeout(SCRIPT_GRACE, ending) => result.ok().flatten(),
         _ = interrupts.recv() => None,
     };
     (result, Some(early_end))
+}
+
+async fn wait_for_end(
+    engine: &mut Engine,
+    limit: Duration,
+    events: &Events,
+    interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
+    channels: &mut FaultChannels,
+) -> ScriptWait {
+    let timeout = tokio::time::sleep(limit);
+    tokio::pin!(timeout);
+    loop {
+        let by_hand = *engine.prompting.borrow_and_update();
+        tokio::select! {
+            biased;
+            Some(restart) = channels.restarts.recv() => {
+                return ScriptWait::Early(EarlyEnd::Restart(restart));
+            }
+            // The script's own exception explains more.
+            result = &mut engine.ended => {
+                let fault = channels.machine_faults.try_recv().ok().map(EarlyEnd::from);
+                let network_fault = || channels.networks.try_recv().ok().map(EarlyEnd::Network);
+                return ScriptWait::Ended(result.ok(), fault.or_else(network_fault));
+            }
+            Ok(()) = engine.prompting.changed() => {}
+            Some((machine, fault)) = channels.machine_faults.recv() => {
+                if by_hand {
+                    events.note(Level::Warning, describe_machine_fault(&machine, &fault).1);
+                    continue;
+                }
+                return after_fault(engine, EarlyEnd::MachineFault { machine, fault }, channels).await;
+            }
+            Some(fault) = channels.networks.recv() => {
+                if by_hand {
+                    events.note(Level::Warning, describe_fault(&fault, None));
+                    continue;
+                }
+                return ScriptWait::Early(EarlyEnd::Network(fault));
+            }
+            () = &mut timeout, if !by_hand => {
+                return ScriptWait::Early(EarlyEnd::Timeout { limit, steps: events.open_steps() });
+            }
+            interrupt = interrupts.recv() => {
+                if !(by_hand && interrupt == Some(Interrupt::CtrlC)) {
+                    return ScriptWait::Early(EarlyEnd::Interrupt);
+                }
+                engine.interrupter.interrupt("interrupted").await;
+            }
+        }
+    }
+}
+
+/// Gives a script time to end by itself after the fault of a machine.
+async fn after_fault(
+    engine: &mut Engine,
+    fault: EarlyEnd,
+    channels: &mut FaultChannels,
+) -> ScriptWait {
+    tokio::select! {
+        biased;
+        Some(restart) = channels.restarts.recv() => ScriptWait::Early(EarlyEnd::Restart(restart)),
+        result = &mut engine.ended => ScriptWait::Ended(result.ok(), Some(fault)),
+        () = tokio::time::sleep(FAULT_GRACE) => ScriptWait::Early(fault),
+    }
 }
 
 /// What the end of a script means. `machine_of` knows the machine of a process.
@@ -247,5 +283,203 @@ fn failure(kind: &str, message: String) -> Failure {
         kind: kind.to_owned(),
         message,
         ..Failure::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::engine::{PythonPackages, RunMode, Script};
+    use crate::host::{Folders, Host, MachineFactory, Subtests};
+    use crate::machine::MachineError;
+    use crate::qemu::Exit;
+    use crate::replay::Replay;
+    use crate::source_map::SourceMap;
+
+    const FOREVER: Duration = Duration::from_hours(1);
+
+    /// A running script, and the ends of what may end it.
+    struct Supervised {
+        engine: Engine,
+        events: Events,
+        channels: FaultChannels,
+        machine_faults: mpsc::UnboundedSender<(String, MachineFault)>,
+        networks: mpsc::UnboundedSender<NetworkFault>,
+        restarts: mpsc::UnboundedSender<Restart>,
+        interrupt: mpsc::UnboundedSender<Interrupt>,
+        interrupts: mpsc::UnboundedReceiver<Interrupt>,
+    }
+
+    impl Supervised {
+        async fn start(text: &str) -> Self {
+            let (sender, _) = channel();
+            let events = Events::new(sender);
+            let folders = Folders {
+                output: "/nowhere".into(),
+                shared: "/nowhere".into(),
+            };
+            let factory = MachineFactory(Box::new(|_, name| {
+                Err(MachineError::File {
+                    path: name.into(),
+                    source: std::io::ErrorKind::Unsupported.into(),
+                })
+            }));
+            let host = Host::new(
+                BTreeMap::new(),
+                Vec::new(),
+                events.clone(),
+                folders,
+                factory,
+                Subtests::default(),
+            );
+            let script = Script {
+                source_map: Arc::new(SourceMap::of_text(text.to_owned())),
+                python_packages: PythonPackages::new(),
+                further_modules: &[],
+                timeout_factor: 1.0,
+                answers: serde_json::Value::Null,
+            };
+            let replay = Arc::new(Replay::none(Arc::new(host)));
+            let (machine_faults, machine_faults_seen) = mpsc::unbounded_channel();
+            let (networks, networks_seen) = mpsc::unbounded_channel();
+            let (restarts, restarts_seen) = mpsc::unbounded_channel();
+            let (interrupt, interrupts) = mpsc::unbounded_channel();
+            Self {
+                engine: Engine::start(script, RunMode::Script, replay)
+                    .await
+                    .unwrap(),
+                events,
+                channels: FaultChannels {
+                    machine_faults: machine_faults_seen,
+                    restarts: restarts_seen,
+                    networks: networks_seen,
+                },
+                machine_faults,
+                networks,
+                restarts,
+                interrupt,
+                interrupts,
+            }
+        }
+
+        /// One whose script runs until it is ended.
+        async fn start_endless() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("runs");
+            let script =
+                format!("import time\nopen({file:?}, 'w')\nwhile True:\n    time.sleep(1)\n");
+            let supervised = Self::start(&script).await;
+            while !file.exists() {
+                tokio::task::yield_now().await;
+            }
+            supervised
+        }
+
+        async fn end(mut self, limit: Duration) -> (Option<Ended>, Option<EarlyEnd>) {
+            supervise(
+                self.engine,
+                limit,
+                &self.events,
+                &mut self.interrupts,
+                &mut self.channels,
+            )
+            .await
+        }
+
+        async fn verdict(self, limit: Duration) -> (Verdict, String) {
+            let (ended, early_end) = self.end(limit).await;
+            let (verdict, failure) = judge(ended, early_end, |pid| Some(format!("m{pid}")));
+            (
+                verdict,
+                failure.map_or(String::new(), |failure| failure.kind),
+            )
+        }
+    }
+
+    fn died() -> (String, MachineFault) {
+        let exit = Exit {
+            status: "signal: 9 (SIGKILL)".to_owned(),
+            words: String::new(),
+            killed: false,
+        };
+        ("server".to_owned(), MachineFault::Died(exit))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_script_that_ends_has_its_own_verdict() {
+        for (script, verdict, kind) in [
+            ("pass", Verdict::Passed, ""),
+            ("raise ValueError('x')", Verdict::Failed, "ValueError"),
+            ("exit(1)", Verdict::Failed, "SystemExit"),
+        ] {
+            let supervised = Supervised::start(script).await;
+            let found = supervised.verdict(FOREVER).await;
+            assert_eq!(found, (verdict, kind.to_owned()), "{script}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_script_that_takes_too_long_fails() {
+        let supervised = Supervised::start_endless().await;
+        let (ended, early_end) = supervised.end(Duration::ZERO).await;
+        assert!(matches!(ended, Some(Ended::Interrupted(_))), "{ended:?}");
+        assert!(matches!(early_end, Some(EarlyEnd::Timeout { .. })));
+        assert_eq!(judge(ended, early_end, |_| None).0, Verdict::Failed);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_interrupt_is_no_failure() {
+        let supervised = Supervised::start_endless().await;
+        supervised.interrupt.send(Interrupt::CtrlC).unwrap();
+        let found = supervised.verdict(FOREVER).await;
+        assert_eq!(found, (Verdict::Interrupted, String::new()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_machine_that_dies_is_no_failure_of_the_test() {
+        let supervised = Supervised::start_endless().await;
+        supervised.machine_faults.send(died()).unwrap();
+        let found = supervised.verdict(FOREVER).await;
+        assert_eq!(found, (Verdict::Error, "MachineDied".to_owned()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_scripts_own_exception_explains_more_than_a_fault() {
+        let supervised = Supervised::start("raise ValueError('it is gone')").await;
+        supervised.machine_faults.send(died()).unwrap();
+        let found = supervised.verdict(FOREVER).await;
+        assert_eq!(found, (Verdict::Error, "ValueError".to_owned()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_network_that_is_not_whole_names_the_machine() {
+        let supervised = Supervised::start_endless().await;
+        let fault = NetworkFault {
+            network: 1,
+            pid: Some(7),
+            reason: "refused".to_owned(),
+        };
+        supervised.networks.send(fault).unwrap();
+        let (ended, early_end) = supervised.end(FOREVER).await;
+        let (verdict, failure) = judge(ended, early_end, |pid| Some(format!("m{pid}")));
+        assert_eq!(verdict, Verdict::Error);
+        assert_eq!(
+            failure.unwrap().message,
+            "machine m7 cannot be attached to virtual network 1: refused"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_restart_comes_before_everything() {
+        let supervised = Supervised::start("pass").await;
+        let restart = Restart { reason: None };
+        supervised.restarts.send(restart.clone()).unwrap();
+        supervised.machine_faults.send(died()).unwrap();
+        let (_, early_end) = supervised.end(FOREVER).await;
+        assert!(matches!(early_end, Some(EarlyEnd::Restart(found)) if found == restart));
     }
 }

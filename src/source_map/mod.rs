@@ -4,6 +4,8 @@
 //! may come from is taken as a template (text between antiquotations), and the
 //! one that the evaluated text fits is where it comes from: what is found is
 //! proved by the text itself.
+//!
+//! May import `model`.
 
 mod candidates;
 mod expressions;
@@ -18,7 +20,7 @@ pub use candidates::scripts;
 use template::Map;
 pub use template::{Segment, SourceFile};
 
-use crate::event::{Excerpt, Position};
+use crate::model::event::{Excerpt, Position};
 
 /// How many lines an excerpt may span before only its first is shown.
 const LONGEST_SPAN: usize = 8;

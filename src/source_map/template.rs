@@ -316,7 +316,7 @@ impl Fitting<'_> {
         let first = match open {
             None if at < self.script.len() => return None,
             None => None,
-            Some(open) => Some(open.fill(self.script.len(), true, None)),
+            Some(open) => Some(open.fill(self.script.len(), None)),
         };
         Some(Found { known: 0, first })
     }
@@ -382,19 +382,20 @@ impl Fitting<'_> {
         } else {
             found.first.map(|placed| placed.unsure())
         };
+        let filled = open.fill(place, after);
         Some(Found {
             known: found.known,
-            first: Some(open.fill(place, sure, after)),
+            first: Some(if sure { filled } else { filled.unsure() }),
         })
     }
 }
 
 impl OpenSegment {
-    fn fill(&self, end: usize, sure: bool, next: Option<Rc<Placed>>) -> Rc<Placed> {
+    fn fill(&self, end: usize, next: Option<Rc<Placed>>) -> Rc<Placed> {
         Rc::new(Placed {
             segment: self.segment.clone(),
             script: self.begin..end,
-            sure,
+            sure: true,
             next,
         })
     }

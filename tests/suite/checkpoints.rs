@@ -244,6 +244,7 @@ print("late" if late > 4 else "in time")
     again.write(script);
     let first = again.run(&[]);
     assert!(first.stdout.contains("\nin time\n"), "{}", first.seen());
+    // How much time goes by is what the script reads.
     std::thread::sleep(std::time::Duration::from_secs(5));
     again.write(&script.replace("date +%s", "date -u +%s"));
     let second = again.run(&[]);

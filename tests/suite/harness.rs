@@ -148,6 +148,22 @@ impl Place {
         }
     }
 
+    /// Waits until what was written is older than what is written now, by the
+    /// clock of the file system: an evaluation of files that have just changed is
+    /// not remembered.
+    pub fn settle(&self) {
+        let probe = self.path().join("tmp/probe");
+        let now = || {
+            fs::write(&probe, "").unwrap();
+            fs::metadata(&probe).unwrap().modified().unwrap()
+        };
+        let written = now();
+        while now() < written + Duration::from_millis(40) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        fs::remove_file(&probe).unwrap();
+    }
+
     /// Waits until a file below the folder holds `text`.
     pub fn wait_for_text(&self, file: &str, text: &str) {
         let path = self.path().join(file);

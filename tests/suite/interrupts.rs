@@ -169,6 +169,7 @@ fn a_machine_killed_at_any_moment_ends_the_run() {
         let events = "result-crash/events.jsonl";
         place.wait_for_text(events, "at it: ");
         place.wait_for_text(events, "machine_started");
+        // Any moment will do: as a rule, this one is inside the call.
         std::thread::sleep(std::time::Duration::from_millis(300));
         kill_machine(&place, events);
         let ended = place.finish(child);

@@ -9,17 +9,24 @@ use petgraph::graphmap::DiGraphMap;
 use syn::visit::Visit;
 
 /// From the lowest to the highest: docs/src/architecture.md says what each one does.
-const LAYERS: [&[&str]; 12] = [
-    &["manifest", "event", "child"],
-    &["digest", "folders"],
+const LAYERS: [&[&str]; 19] = [
+    &["model", "child"],
+    &["event_bus", "digest", "folders"],
     &["confined"],
     &["output_folder"],
     &["source_map", "language"],
-    &["nix_cli", "qemu", "network", "report", "ocr"],
-    &["guest", "machine"],
+    &["input_file", "nix_cli", "network", "agent", "ocr"],
+    &["guest", "qemu"],
+    &["machine"],
     &["checkpoint"],
-    &["script"],
+    &["host"],
+    &["replay"],
+    &["engine"],
+    &["repl"],
+    &["report"],
     &["session"],
+    &["runner"],
+    &["compat"],
     &["cli"],
     &["main", "lib", "schemas"],
 ];

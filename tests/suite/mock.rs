@@ -72,7 +72,7 @@ fn the_table_knows_the_assertions() {
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     assert!(ended.stderr.lines().count() > 30, "{}", ended.seen());
     assert!(
-        include_str!("../../src/language/api/run.py").contains(&ended.stderr),
+        include_str!("../../src/language/api/snowglobe/assertions.py").contains(&ended.stderr),
         "{}",
         ended.seen()
     );

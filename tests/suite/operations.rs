@@ -88,7 +88,7 @@ fn calls(function: &str) -> Operations {
         function,
         found: Operations::new(),
     };
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/language/api");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/language/api/snowglobe");
     for entry in fs::read_dir(folder).unwrap() {
         let source = fs::read_to_string(entry.unwrap().path()).unwrap();
         let parsed = parser::parse_module(&source).unwrap();
@@ -108,7 +108,7 @@ fn machines_are_asked_for_operations_that_exist() {
 #[test]
 fn the_driver_is_asked_for_operations_that_exist() {
     assert_eq!(
-        calls("_drive"),
-        variants("src/script/request.rs", "DriverOperation")
+        calls("drive"),
+        variants("src/host/driver_operation.rs", "DriverOperation")
     );
 }

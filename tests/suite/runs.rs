@@ -186,8 +186,6 @@ fn an_evaluation_is_remembered_until_something_changes() {
         assert_eq!(ended.code, Some(0), "{}", ended.seen());
         fs::read_to_string(&calls).unwrap().lines().count()
     };
-    // What has just changed is not remembered: its time could stay the same.
-    let settle = || std::thread::sleep(std::time::Duration::from_millis(100));
 
     place.write("motd.txt", "one");
     place.write(
@@ -198,10 +196,10 @@ fn an_evaluation_is_remembered_until_something_changes() {
           testScript = "";
         }"#,
     );
-    settle();
+    place.settle();
     assert_eq!([evaluate(), evaluate()], [1, 1]);
     place.write("motd.txt", "two");
-    settle();
+    place.settle();
     assert_eq!([evaluate(), evaluate()], [2, 2]);
     // Times that are set back do not hide a change.
     let motd = place.write("motd.txt", "six");
@@ -209,7 +207,7 @@ fn an_evaluation_is_remembered_until_something_changes() {
     file.set_modified(std::time::SystemTime::UNIX_EPOCH)
         .unwrap();
     drop(file);
-    settle();
+    place.settle();
     assert_eq!([evaluate(), evaluate()], [3, 3]);
     place.write("test.nix", "{ }");
     let mut command = place.command(&["eval", "--nixpkgs", "builtin", "test.nix"]);
@@ -272,7 +270,7 @@ fn warnings_of_the_nix_code_are_repeated() {
     let traced = "builtins.trace \"the first line\\nthe second\"";
     let seen_with = |rest: &str| {
         place.write("test.nix", &format!("{traced} ({rest})"));
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        place.settle();
         let mut command = place.command(&["list", "--nixpkgs", "builtin", "test.nix"]);
         command.env("XDG_CACHE_HOME", place.path().join("cache"));
         let mut again = place.command(&["list", "--nixpkgs", "builtin", "test.nix"]);

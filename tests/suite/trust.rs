@@ -560,7 +560,7 @@ fn no_token_is_in_the_cache() {
     let token = "secret-token-5309";
     let mut command = evaluate(&place, &cache);
     command.env("NIX_CONFIG", format!("access-tokens = example.com={token}"));
-    std::thread::sleep(Duration::from_millis(100));
+    place.settle();
     passed(&place.finish(command.spawn().unwrap()));
     let evaluations = files(&cache.join("snowglobe/evaluations"));
     assert_eq!(

@@ -1,52 +1,28 @@
 //! The check of a script before anything boots: syntax, names, calls, and what cannot be meant.
 
 mod calls;
+mod finding;
 mod flow;
 mod names;
 mod python;
 mod reader;
+mod tree_walk;
 mod types;
 mod unknown;
 
-use std::ops::Range;
-
 use rustpython_vm::compiler::{self, CompileError, CompileOpts, Mode, parser};
-use serde::Serialize;
 
 use super::Vocabulary;
-use crate::manifest::Manifest;
+use crate::model::manifest::{Manifest, Node, python_name};
 use names::ScriptNames;
+
+pub use finding::{Finding, Severity, count, stops};
 
 /// Python's own recursion is the stack's here: room for deep scripts.
 const STACK_BYTES: usize = 1 << 30;
 
 /// Brackets and operators of one statement, beyond which trees get too deep to walk.
 const STATEMENT_TOKENS: usize = 200_000;
-
-/// Something that is, or may be, wrong with a script.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    pub level: Severity,
-    /// What kind of thing it is: stable, for programs.
-    pub code: &'static str,
-    pub message: String,
-    /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub help: Option<String>,
-    /// Bytes of the script; none if it is about the test as a whole.
-    #[serde(skip)]
-    pub range: Option<Range<usize>>,
-}
-
-/// How sure it is that a finding is a mistake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    Note,
-    Warning,
-    /// The script cannot run as it is.
-    Error,
-}
 
 /// What the test says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,6 +77,21 @@ impl Parts {
     }
 }
 
+impl TestContext {
+    /// The names that a manifest gives to its script.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Self {
+        // The driver of nixpkgs 20.09 also has machines under their host names.
+        let machine_names = manifest.nodes.values().filter_map(Node::machine_name);
+        let nodes = manifest.nodes.keys();
+        Self {
+            machines: Some(nodes.map(|node| python_name(node)).collect()),
+            further_names: machine_names.map(python_name).collect(),
+            vlans: Some(manifest.vlans.clone()),
+        }
+    }
+}
+
 /// Everything that was found, in the order of the script.
 #[must_use]
 pub fn check(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding> {
@@ -139,7 +130,7 @@ fn check_here(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding>
         // What the rest would find in half a script is noise.
         return findings;
     };
-    let names = reader::read(parsed.suite());
+    let names = tree_walk::read(parsed.suite());
     let scene = types::Scene::new(Vocabulary::standard(), context, &names);
     if parts.lint == Toggle::On {
         findings.extend(unknown::unknown_names(&scene));
@@ -168,7 +159,7 @@ fn seeming_machines_here(source: &str, vocabulary: &Vocabulary) -> Vec<String> {
     let Ok(parsed) = parser::parse_module(source) else {
         return Vec::new();
     };
-    let names = reader::read(parsed.suite());
+    let names = tree_walk::read(parsed.suite());
     let unknown = TestContext::default();
     let scene = types::Scene::new(vocabulary, &unknown, &names);
     let mut machines = scene.machine_names();
@@ -187,7 +178,7 @@ pub fn implied_modules<'v>(source: &str, vocabulary: &'v Vocabulary) -> Vec<&'v 
     let Ok(parsed) = parser::parse_module(source) else {
         return Vec::new();
     };
-    let names = reader::read(parsed.suite());
+    let names = tree_walk::read(parsed.suite());
     let modules = vocabulary.implied_modules.iter().map(String::as_str);
     modules
         .filter(|module| names.uses_unbound(module))
@@ -321,37 +312,6 @@ fn unused_nodes(context: &TestContext, names: &ScriptNames<'_>) -> Vec<Finding> 
             range: None,
         })
         .collect()
-}
-
-impl Finding {
-    fn error(code: &'static str, message: String, range: Range<usize>) -> Self {
-        Self {
-            level: Severity::Error,
-            code,
-            message,
-            help: None,
-            range: Some(range),
-        }
-    }
-
-    fn warning(code: &'static str, message: String, range: Range<usize>) -> Self {
-        Self {
-            level: Severity::Warning,
-            ..Self::error(code, message, range)
-        }
-    }
-
-    fn with_help(self, help: Option<String>) -> Self {
-        Self { help, ..self }
-    }
-
-    /// What is caught where it happens may be meant.
-    fn softened(self) -> Self {
-        Self {
-            level: Severity::Warning,
-            ..self
-        }
-    }
 }
 
 /// The most similar of the names, if one is similar enough.

@@ -8,6 +8,7 @@ use rustpython_vm::compiler::parser;
 use super::TestContext;
 use super::names::{Binding, From, ScopeId, ScriptNames};
 use crate::language::{Class, Function, Vocabulary};
+use crate::model::manifest::only_machine_name;
 
 /// Limits how many names are followed: two may be bound to each other.
 const DEEPEST: u32 = 20;
@@ -101,7 +102,8 @@ impl<'v, 'a> Scene<'v, 'a> {
 
     /// The only node is also called `machine`.
     fn is_the_machine(&self, name: &str) -> bool {
-        name == "machine" && self.machines().is_none_or(|machines| machines.len() == 1)
+        let count = self.machines().map_or(1, <[String]>::len);
+        only_machine_name(count) == Some(name)
     }
 
     fn is_vlan(&self, name: &str) -> bool {

@@ -1,0 +1,34 @@
+//! Why a command of the guest's shell has no result.
+
+use std::io;
+
+use thiserror::Error;
+
+/// Why a command has no result.
+#[derive(Debug, Error)]
+pub enum ShellError {
+    #[error("the guest's shell was closed")]
+    Closed,
+    #[error("the guest's shell cannot be reached: {0}")]
+    Connect(io::Error),
+    #[error(
+        "the guest's shell answered {0:?}, where {1} was expected: something else writes to its console"
+    )]
+    Garbage(String, &'static str),
+    #[error(
+        "the command printed more than {} MiB: have it write to a file, and use copy_from_machine()",
+        .0 >> 20
+    )]
+    TooLong(usize),
+    #[error("the guest has started anew in the middle of the command")]
+    Rebooted,
+    #[error("the command has killed the guest's shell, which was started anew")]
+    Killed,
+    #[error("the command took longer than it may")]
+    Overdue {
+        /// What the guest was busy with, as far as it is known.
+        busy: String,
+    },
+    #[error("the guest's shell is still busy with `{0}`, and there is no other way into the guest")]
+    Busy(String),
+}

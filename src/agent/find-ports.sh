@@ -1,0 +1,21 @@
+# shellcheck shell=bash
+# find_ports REPLIES GUARD PROGRAM: starts the guard's program if the guest has
+# a port of the name GUARD, and prints the device of the port REPLIES, or an
+# empty line. Runs in the guest's own shell.
+find_ports() {
+  local port name guard='' replies=''
+  for port in /sys/class/virtio-ports/*; do
+    name=
+    read -r name < "$port/name"
+    case $name in
+      "$2") guard=/dev/${port##*/} ;;
+      "$1") replies=/dev/${port##*/} ;;
+    esac
+  done 2> /dev/null
+  # With job control, or the guard and the shells that it starts would ignore
+  # Ctrl-C.
+  # shellcheck disable=SC2016
+  [ -c "$guard" ] && (set -m; setsid bash -c "$3" guard $$ "$guard" < /dev/null > /dev/null 2>&1 &)
+  [ -c "$replies" ] || replies=
+  echo "$replies"
+}

@@ -1,0 +1,23 @@
+//! The guest's side: its root shell, and the programs that run in it.
+//!
+//! May import `model` and `event_bus`.
+
+mod error;
+mod guard;
+mod line;
+mod program;
+mod request;
+mod shell;
+#[cfg(test)]
+mod shell_tests;
+mod stream;
+mod talk;
+
+pub use error::ShellError;
+pub use line::{ShellSockets, TERMINAL_DEVICE, TERMINAL_SOCKET};
+pub use program::{
+    ATTEMPTS, BACKGROUND, CAPTURE, CLOCK, GuestProgram, PAUSE, POLL, SHARED_FOLDERS, ShellFile,
+    TERMINAL, UNIT_SIGNALS, UNITS, quote,
+};
+pub use request::{CommandOutcome, Expect, NOT_YET};
+pub use shell::{GuestSide, Shell};

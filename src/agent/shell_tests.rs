@@ -1,0 +1,244 @@
+//! Runs the functions of `*.sh` on this host: with its own programs, and with those of busybox, as guests have
+//! them.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::program::{
+    ATTEMPTS, BACKGROUND, CLOCK, FIND_PORTS, GuestProgram, SHARED_FOLDERS, ShellFile, UNIT_SIGNALS,
+    UNITS,
+};
+
+/// Bash with a `PATH` of its own, and a folder for the test.
+struct Guest {
+    folder: tempfile::TempDir,
+    path: String,
+}
+
+impl Guest {
+    /// One with the host's programs, and one with busybox.
+    fn both() -> [Self; 2] {
+        let own = std::env::var("PATH").unwrap();
+        let busybox = Self::with_path(String::new());
+        let programs = busybox.folder.path().join("programs");
+        std::fs::create_dir(&programs).unwrap();
+        let installed = Command::new("busybox")
+            .args(["--install", "-s"])
+            .arg(&programs)
+            .status();
+        assert!(installed.is_ok_and(|status| status.success()), "busybox");
+        std::os::unix::fs::symlink("/bin/bash", programs.join("bash")).unwrap();
+        [
+            Self::with_path(own),
+            Self {
+                path: programs.display().to_string(),
+                ..busybox
+            },
+        ]
+    }
+
+    fn with_path(path: String) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            path,
+        }
+    }
+
+    /// Adds a program to the `PATH`.
+    fn add_program(&mut self, name: &str, script: &str) {
+        let folder = self.folder.path().join("added");
+        std::fs::create_dir_all(&folder).unwrap();
+        let program = folder.join(name);
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&program, executable).unwrap();
+        if !self.path.starts_with(&folder.display().to_string()) {
+            self.path = format!("{}:{}", folder.display(), self.path);
+        }
+    }
+
+    fn run(&self, program: &GuestProgram) -> Output {
+        Command::new("/bin/bash")
+            .args(["-c", &program.text()])
+            .env("PATH", &self.path)
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap()
+    }
+
+    fn status(&self, program: &GuestProgram) -> Option<i32> {
+        self.run(program).status.code()
+    }
+
+    fn stdout(&self, program: &GuestProgram) -> String {
+        String::from_utf8(self.run(program).stdout).unwrap()
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+}
+
+fn call(file: ShellFile, function: &str, arguments: &[&str]) -> GuestProgram {
+    file.call(function, arguments)
+}
+
+#[test]
+fn background_commands_leave_their_status_and_output() {
+    for guest in Guest::both() {
+        let parent = guest.path_of("");
+        let line = "echo out; echo err >&2; exit 3";
+        let started = guest.stdout(&call(BACKGROUND, "start_background", &[&parent, line]));
+        let (folder, _) = started.trim().split_once(' ').unwrap();
+        let ended = call(BACKGROUND, "background_ended", &[folder]);
+        let status = ended.map_line(|line| {
+            format!("until {line}; do sleep 0.01; done; echo $output | base64 -d")
+        });
+        assert_eq!(guest.stdout(&status), "3\n");
+        let output = std::fs::read_to_string(Path::new(folder).join("output")).unwrap();
+        assert_eq!(output, "out\nerr\n");
+    }
+}
+
+#[test]
+fn background_commands_that_were_killed_have_ended() {
+    for guest in Guest::both() {
+        let parent = guest.path_of("");
+        let line = "sleep 100";
+        let started = guest.stdout(&call(BACKGROUND, "start_background", &[&parent, line]));
+        let (folder, pid) = started.trim().split_once(' ').unwrap();
+        let ended = call(BACKGROUND, "background_ended", &[folder]);
+        assert_eq!(guest.status(&ended), Some(1));
+        let killed = ended.map_line(|line| {
+            format!(
+                "kill -KILL -- -{pid}; until {line}; do sleep 0.01; done; echo $output | base64 -d"
+            )
+        });
+        assert_eq!(guest.stdout(&killed), "137\n");
+    }
+}
+
+#[test]
+fn units_are_active_or_never_will_be() {
+    for mut guest in Guest::both() {
+        for (state, jobs, status) in [
+            ("active", "No jobs running.", 0),
+            ("failed", "No jobs running.", 70),
+            ("inactive", "No jobs running.", 71),
+            ("inactive", "7 x.service start waiting", 1),
+            ("activating", "No jobs running.", 1),
+        ] {
+            let systemctl = format!(
+                "case $1 in show) printf 'Id=%s\\nActiveState={state}\\n' \"$3\" ;; *) echo '{jobs}' ;; esac"
+            );
+            guest.add_program("systemctl", &systemctl);
+            let active = call(UNITS, "unit_active", &["x.service"]);
+            assert_eq!(guest.status(&active), Some(status), "{state}, {jobs}");
+            let named = active.map_line(|line| format!("{line}; echo $id"));
+            assert_eq!(guest.stdout(&named), "x.service\n");
+        }
+    }
+}
+
+#[test]
+fn users_have_a_manager_of_their_own() {
+    for mut guest in Guest::both() {
+        guest.add_program("su", "printf '%s|' \"$@\"");
+        let query = call(UNITS, "user_systemctl", &["alice", "start x"]);
+        assert_eq!(
+            guest.stdout(&query),
+            "-l|alice|--shell|/bin/sh|-c|XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user start x|"
+        );
+    }
+}
+
+#[test]
+fn units_are_known_by_their_path() {
+    for guest in Guest::both() {
+        for (path, unit) in [
+            ("late_2eservice", "late.service"),
+            ("multi_2duser_2etarget", "multi-user.target"),
+            ("_39p_2emount", "9p.mount"),
+        ] {
+            let named = call(UNIT_SIGNALS, "name_of_path", &[]).map_line(|line| {
+                format!("chunk=/org/freedesktop/systemd1/unit/{path}; {line}; printf %s \"$name\"")
+            });
+            assert_eq!(guest.stdout(&named), unit);
+        }
+    }
+}
+
+/// The header's own numbers: its fields are as long as it says, and the
+/// whole fills multiples of eight bytes.
+#[test]
+fn the_message_to_systemd_is_well_formed() {
+    for guest in Guest::both() {
+        let output = guest.run(&call(UNIT_SIGNALS, "subscribe_message", &[]));
+        let begin = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
+        let message = output.stdout.strip_prefix(begin).unwrap();
+        let fields = u32::from_le_bytes(message[12..16].try_into().unwrap()) as usize;
+        assert_eq!(message.len(), (16 + fields).next_multiple_of(8));
+    }
+}
+
+#[test]
+fn sockets_are_found_by_path_and_kind() {
+    for guest in Guest::both() {
+        let path = guest.path_of("stream");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let datagram = guest.path_of("datagram");
+        let _socket = std::os::unix::net::UnixDatagram::bind(&datagram).unwrap();
+        for (path, kind, status) in [
+            (&path, "stream", 0),
+            (&path, "datagram", 1),
+            (&datagram, "datagram", 0),
+            (&guest.path_of("other"), "stream", 1),
+        ] {
+            let open = call(ATTEMPTS, "socket_open", &[path, kind]);
+            assert_eq!(guest.status(&open), Some(status), "{path} {kind}");
+        }
+    }
+}
+
+#[test]
+fn files_are_copied_to_folders_that_are_made() {
+    for guest in Guest::both() {
+        let staged = guest.path_of("a 'staged' file");
+        std::fs::write(&staged, "text").unwrap();
+        let target = guest.path_of("new folder/file");
+        let find = call(SHARED_FOLDERS, "find_shared", &[&staged, "tag", "/nowhere"]);
+        let copy = call(SHARED_FOLDERS, "copy_in", &[&staged, &target]);
+        let both = GuestProgram::join([find, copy], " && ");
+        assert_eq!(guest.status(&both), Some(0));
+        assert_eq!(std::fs::read_to_string(target).unwrap(), "text");
+    }
+}
+
+#[test]
+fn a_guest_without_shared_folders_has_nothing_to_unmount() {
+    for guest in Guest::both() {
+        let unmount = call(SHARED_FOLDERS, "unmount_shared", &["/tmp/shared"]);
+        assert_eq!(guest.status(&unmount), Some(0));
+        assert_eq!(guest.stdout(&call(SHARED_FOLDERS, "list_shared", &[])), "");
+    }
+}
+
+#[test]
+fn a_guest_without_ports_has_none_for_replies() {
+    for guest in Guest::both() {
+        let find = call(FIND_PORTS, "find_ports", &["replies", "guard", "exit 1"]);
+        assert_eq!(guest.stdout(&find), "\n");
+    }
+}
+
+#[test]
+fn a_clock_that_takes_no_parts_of_seconds_is_set_all_the_same() {
+    for mut guest in Guest::both() {
+        let date = "case $3 in *.*) exit 1 ;; esac; echo \"$@\" >&2";
+        guest.add_program("date", date);
+        let output = guest.run(&call(CLOCK, "set_clock", &["17", "250"]));
+        assert!(output.status.success());
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "-u -s @17\n");
+    }
+}

@@ -1,0 +1,83 @@
+# shellcheck shell=bash disable=SC2154
+# The pauses of a poll for a unit: they end when systemd says that it changes.
+#
+# systemd's private socket speaks D-Bus without a bus in between.
+# `systemd-stdio-bridge`, part of systemd, passes bytes to it; two messages are
+# enough to receive every change of a unit. In what comes back, strings end in
+# NUL: they are all that is looked at. A guest without such a systemd rests.
+
+# Root introduces itself, and calls `Subscribe` of systemd's manager: the
+# header of a D-Bus message (see the D-Bus specification, "Message Format")
+# with path, interface, member and destination, and no body.
+subscribe_message() {
+  printf '\0AUTH EXTERNAL 30\r\nBEGIN\r\n'
+  printf 'l\001\000\001\000\000\000\000\001\000\000\000\221\000\000\000'
+  printf '\001\001o\000\031\000\000\000/org/freedesktop/systemd1\000\000\000\000\000\000\000'
+  printf '\002\001s\000\040\000\000\000org.freedesktop.systemd1.Manager\000\000\000\000\000\000\000\000'
+  printf '\003\001s\000\011\000\000\000Subscribe\000\000\000\000\000\000\000'
+  printf '\006\001s\000\030\000\000\000org.freedesktop.systemd1\000\000\000\000\000\000\000\000'
+}
+
+# Connects to systemd, before the first attempt, so that no change is missed.
+# `bus` is where its messages come from.
+prepare_pause() {
+  LC_ALL=C
+  bus=$never
+  command -v systemd-stdio-bridge > /dev/null || return
+  coproc bridge {
+    systemd-stdio-bridge -p unix:path=/run/systemd/private 2> /dev/null |
+      exec grep -azE --line-buffered \
+        '/org/freedesktop/systemd1/unit/|ActiveState$|(active|failed|activating)$' 2> /dev/null
+  }
+  exec {bus}<&"${bridge[0]}" {calls}>&"${bridge[1]}"
+  (
+    trap '' PIPE
+    subscribe_message >&"$calls"
+  )
+}
+
+# Sets `name` to the unit whose D-Bus path ends `chunk`: there, all but letters
+# and digits is `_` and two hexadecimal digits.
+name_of_path() {
+  name=${chunk##*/}
+  printf -v name %b "${name//_/\\x}"
+}
+
+# Waits for messages, for at most so many milliseconds. Ends the poll when the
+# unit `id` becomes active, and returns early when it fails.
+hear() {
+  local count name
+  in_seconds "$1"
+  for ((count = 0; count < 200; count++)); do
+    read -r -d '' -t "$seconds" -u "$bus" chunk || {
+      [ $? -gt 128 ] || bus=$never
+      return
+    }
+    case $seen$chunk in
+      */org/freedesktop/systemd1/unit/*)
+        name_of_path
+        seen=
+        [ "$name" != "$id" ] || seen=unit:
+        ;;
+      unit:*ActiveState) seen=state: ;;
+      state:*inactive | state:*failed)
+        seen=
+        return
+        ;;
+      state:*deactivating | state:*activating) seen= ;;
+      state:*active) end_poll 0 ;;
+    esac
+  done
+}
+
+# How often systemd is asked all the same, in milliseconds: at first, and at
+# last. An attempt takes as long as some pauses elsewhere.
+interval=500
+longest_interval=4000
+seen=
+
+pause() {
+  hear $interval
+  interval=$((interval * 2))
+  [ $interval -le $longest_interval ] || interval=$longest_interval
+}

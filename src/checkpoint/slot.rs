@@ -1,0 +1,225 @@
+//! The slot of one test: the recording of its last run, and its checkpoints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::Flock;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use super::slot_folder::{
+    ABOUT, BOUND_VARIABLE, RECORD, UNFINISHED, is_checkpoint, records, shrink, size, write_json,
+};
+use super::{Checkpoint, Recording};
+use crate::digest::{self, Digest};
+use crate::folders;
+
+/// The form of what is written; others are not read.
+const VERSION: u32 = 3;
+
+/// What must be the same for a checkpoint to be of any use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotKey {
+    pub test: String,
+    /// The test's file: others may have a test of this name.
+    pub file: PathBuf,
+    pub nodes: Vec<String>,
+    pub vlans: Vec<u32>,
+    /// What QEMU says of its version.
+    pub qemu: String,
+    pub accelerator: String,
+    /// Arguments from the environment.
+    pub options: BTreeMap<String, String>,
+    /// The version of this program.
+    pub program: String,
+}
+
+impl SlotKey {
+    /// The name of its slot.
+    pub(super) fn name(&self) -> String {
+        let mut digest = Digest::default();
+        digest.field(serde_json::to_vec(self).unwrap_or_default());
+        digest.name()
+    }
+}
+
+/// The machines' run scripts, by their nodes. If one has changed, the
+/// others can be restored all the same.
+pub type RunScripts = BTreeMap<String, PathBuf>;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SlotRecord<C> {
+    version: u32,
+    pub key: SlotKey,
+    machines: RunScripts,
+    entries: Vec<C>,
+    /// Folders of checkpoints.
+    pub checkpoints: Vec<String>,
+}
+
+/// The checkpoints of one test, for one run at a time.
+#[derive(Debug)]
+pub struct Slot {
+    pub(super) folder: PathBuf,
+    pub(super) key: SlotKey,
+    pub(super) machines: RunScripts,
+    pub(super) bound_bytes: u64,
+    pub(super) _lock: Flock<File>,
+}
+
+impl Slot {
+    /// The recording of the last run; empty if it is damaged, or
+    /// of something else. What is left of runs that were cut off is removed.
+    #[must_use]
+    pub fn read<C: DeserializeOwned>(&self) -> Recording<C> {
+        let recording = self.read_whole().unwrap_or_default();
+        let known: Vec<&str> = recording
+            .checkpoints
+            .iter()
+            .map(|checkpoint| checkpoint.folder.as_str())
+            .collect();
+        self.remove_others(&known);
+        recording
+    }
+
+    fn read_whole<C: DeserializeOwned>(&self) -> Option<Recording<C>> {
+        let record: SlotRecord<C> = read_record(&self.folder)?;
+        if record.key != self.key {
+            return None;
+        }
+        let checkpoints = record
+            .checkpoints
+            .iter()
+            .filter_map(|name| self.read_checkpoint(name))
+            .filter(|checkpoint| checkpoint.position <= record.entries.len())
+            .collect();
+        let changed: BTreeSet<String> = self
+            .machines
+            .iter()
+            .filter(|(node, script)| record.machines.get(*node) != Some(script))
+            .map(|(node, _)| node.clone())
+            .collect();
+        (changed.len() < self.machines.len()).then_some(Recording {
+            entries: record.entries,
+            checkpoints,
+            changed,
+        })
+    }
+
+    fn read_checkpoint(&self, name: &str) -> Option<Checkpoint> {
+        let folder = self.folder.join(name);
+        let file = File::open(folder.join(ABOUT)).ok()?;
+        let checkpoint: Checkpoint = serde_json::from_reader(BufReader::new(file)).ok()?;
+        let is_whole = checkpoint.folder == name
+            && checkpoint.files.iter().all(|(path, file)| {
+                fs::metadata(folder.join(path)).is_ok_and(|found| found.len() == file.bytes)
+            });
+        is_whole.then_some(checkpoint)
+    }
+
+    /// Whether the files of a checkpoint hold what was saved. It reads them
+    /// all, side by side.
+    ///
+    /// # Errors
+    /// When one is damaged: it is named.
+    pub fn verify(&self, checkpoint: &Checkpoint) -> Result<(), String> {
+        let folder = self.folder_of(checkpoint);
+        std::thread::scope(|scope| {
+            let checks: Vec<_> = checkpoint
+                .files
+                .iter()
+                .map(|(path, file)| {
+                    let path = folder.join(path);
+                    scope.spawn(move || match digest::of_file(&path) {
+                        Ok(found) if found == file.digest => Ok(()),
+                        Ok(_) => Err(format!("{} is damaged", path.display())),
+                        Err(error) => Err(format!("{}: {error}", path.display())),
+                    })
+                })
+                .collect();
+            checks.into_iter().try_for_each(|check| {
+                let panicked = |_| Err("its files cannot be read".to_owned());
+                check.join().unwrap_or_else(panicked)
+            })
+        })
+    }
+
+    /// A folder for a checkpoint, which goes away unless it is kept.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn begin(&self) -> io::Result<TempDir> {
+        folders::private_folder_in(&self.folder, UNFINISHED)
+    }
+
+    /// Where the files of a checkpoint are.
+    #[must_use]
+    pub fn folder_of(&self, checkpoint: &Checkpoint) -> PathBuf {
+        self.folder.join(&checkpoint.folder)
+    }
+
+    /// Makes a folder of [`Slot::begin`] a checkpoint of the slot.
+    ///
+    /// # Errors
+    /// When it cannot be written, or would be too much.
+    pub fn keep(&self, folder: TempDir, checkpoint: &mut Checkpoint) -> io::Result<()> {
+        if size(&self.folder) > self.bound_bytes {
+            return Err(io::Error::other(format!(
+                "with {} MiB more, the checkpoints of this test alone are over the bound ({BOUND_VARIABLE})",
+                size(folder.path()) >> 20
+            )));
+        }
+        checkpoint.files = records(folder.path())?;
+        let name = folder.path().file_name().unwrap_or_default();
+        let name = name.to_string_lossy();
+        name.trim_start_matches(UNFINISHED)
+            .clone_into(&mut checkpoint.folder);
+        write_json(&folder.path().join(ABOUT), checkpoint)?;
+        let to = self.folder_of(checkpoint);
+        fs::rename(folder.keep(), to)
+    }
+
+    /// Remembers this for the next run, and nothing else.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write<C: Serialize>(&self, recording: Recording<C>) -> io::Result<()> {
+        let record = SlotRecord {
+            version: VERSION,
+            key: self.key.clone(),
+            machines: self.machines.clone(),
+            entries: recording.entries,
+            checkpoints: recording
+                .checkpoints
+                .into_iter()
+                .map(|checkpoint| checkpoint.folder)
+                .collect(),
+        };
+        write_json(&self.folder.join(RECORD), &record)?;
+        let known: Vec<&str> = record.checkpoints.iter().map(String::as_str).collect();
+        self.remove_others(&known);
+        let slots = self.folder.parent().unwrap_or(&self.folder);
+        shrink(slots, self.bound_bytes, &self.folder)
+    }
+
+    fn remove_others(&self, known: &[&str]) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| is_checkpoint(&entry.path())) {
+            if !known.iter().any(|name| entry.file_name() == *name) {
+                // It takes room until the next time.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+pub(super) fn read_record<C: DeserializeOwned>(folder: &Path) -> Option<SlotRecord<C>> {
+    let file = File::open(folder.join(RECORD)).ok()?;
+    let record: SlotRecord<C> = serde_json::from_reader(BufReader::new(file)).ok()?;
+    (record.version == VERSION).then_some(record)
+}

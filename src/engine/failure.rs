@@ -1,0 +1,235 @@
+//! From Python's exceptions to what a report needs of them.
+
+use std::sync::Arc;
+
+use regex_lite::Regex;
+use rustpython_vm::builtins::{PyBaseExceptionRef, PyTraceback};
+use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
+
+use super::sources::Sources;
+use super::values::to_json;
+use crate::model::event::{Cause, Details, Failure, Frame};
+use crate::source_map::SourceMap;
+
+/// How many exceptions back the details of one are looked for.
+const DEEPEST: usize = 8;
+
+/// How many variables of an assertion are shown, and how much of each.
+const MOST_VARIABLES: usize = 10;
+const LONGEST_VALUE: usize = 200;
+
+/// One call of the script or of what was typed, with the bytes of it that were at work.
+struct TracedCall {
+    source_map: Arc<SourceMap>,
+    function: String,
+    frame: PyObjectRef,
+    range: std::ops::Range<usize>,
+    line: usize,
+}
+
+impl TracedCall {
+    /// What was at work.
+    fn text(&self) -> &str {
+        let range = self.range.clone();
+        self.source_map.script().get(range).unwrap_or_default()
+    }
+}
+
+/// What a script raised, with the calls that led there.
+pub fn describe(vm: &VirtualMachine, exception: &PyBaseExceptionRef, sources: &Sources) -> Failure {
+    let entries = exception
+        .__traceback__()
+        .map(|traceback| entries(&traceback, sources))
+        .unwrap_or_default();
+    let statement = entries
+        .last()
+        .map(|entry| entry.source_map.excerpt(entry.range.clone()))
+        .or_else(|| syntax_error(vm, exception, sources));
+    Failure {
+        kind: kind(exception),
+        message: message(vm, exception, &entries),
+        statement,
+        causes: causes(vm, exception, sources),
+        variables: variables(vm, exception, &entries),
+        details: details(vm, exception, DEEPEST).unwrap_or_default(),
+        traceback: entries.iter().map(frame).collect(),
+        ..Failure::default()
+    }
+}
+
+fn kind(exception: &PyBaseExceptionRef) -> String {
+    match &*exception.class().name() {
+        "RetryFailed" => "RequestedAssertionFailed".to_owned(),
+        "Cancelled" => "Deadline".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn entries(traceback: &PyRef<PyTraceback>, sources: &Sources) -> Vec<TracedCall> {
+    traceback
+        .iter()
+        .filter_map(|entry| {
+            let code = entry.frame.iframe().code();
+            let source_map = sources.find(code.source_path().as_str())?;
+            // The instruction's number is in bytes, and each has two.
+            let instruction = usize::try_from(entry.lasti).unwrap_or_default() / 2;
+            let span = code.locations.get(instruction);
+            let line = entry.lineno.get();
+            let range = span.map_or_else(
+                || source_map.offset(line, 1)..source_map.offset(line + 1, 1),
+                |(from, to)| {
+                    source_map.offset(from.line.get(), from.character_offset.get())
+                        ..source_map.offset(to.line.get(), to.character_offset.get())
+                },
+            );
+            Some(TracedCall {
+                source_map,
+                function: code.qualname.as_str().to_owned(),
+                frame: entry.frame.clone().into(),
+                range,
+                line,
+            })
+        })
+        .collect()
+}
+
+fn frame(entry: &TracedCall) -> Frame {
+    let source_map = &entry.source_map;
+    let source = source_map
+        .script()
+        .lines()
+        .nth(entry.line.saturating_sub(1));
+    let excerpt = source_map.excerpt(entry.range.clone());
+    Frame {
+        function: entry.function.clone(),
+        line: u32::try_from(entry.line).unwrap_or(u32::MAX),
+        source: source.unwrap_or_default().trim().to_owned(),
+        file_line: excerpt.file.is_some().then_some(excerpt.start.line),
+        file: excerpt.file,
+    }
+}
+
+/// The exception's message, or one that explains an empty message.
+fn message(vm: &VirtualMachine, exception: &PyBaseExceptionRef, entries: &[TracedCall]) -> String {
+    let kind = exception.class().name().to_string();
+    if kind == "Cancelled" {
+        return "this was going on".to_owned();
+    }
+    let text = exception.as_object().str(vm);
+    let text = text.map_or_else(
+        |_| String::new(),
+        |text| text.to_string_lossy().into_owned(),
+    );
+    if exception.fast_isinstance(vm.ctx.exceptions.system_exit) {
+        return match text.parse::<i64>() {
+            Ok(code) => format!("the script ended itself with the exit code {code}"),
+            Err(_) => format!("the script ended itself: {text}"),
+        };
+    }
+    match entries.last() {
+        Some(entry) if text.is_empty() && kind == "AssertionError" => {
+            format!("this is not true: {}", entry.text())
+        }
+        _ => text,
+    }
+}
+
+/// The exceptions that this one came from, as Python would print them.
+fn causes(vm: &VirtualMachine, exception: &PyBaseExceptionRef, sources: &Sources) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let mut current = exception.clone();
+    while let Some(cause) = cause(vm, &current).filter(|_| causes.len() < DEEPEST) {
+        let entries = cause
+            .__traceback__()
+            .map(|traceback| entries(&traceback, sources));
+        let entries = entries.unwrap_or_default();
+        causes.push(Cause {
+            kind: kind(&cause),
+            message: message(vm, &cause, &entries),
+            at: entries.last().map(frame),
+        });
+        current = cause;
+    }
+    causes
+}
+
+fn cause(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> Option<PyBaseExceptionRef> {
+    let suppressed = exception.as_object().get_attr("__suppress_context__", vm);
+    let suppressed = suppressed
+        .and_then(|flag| flag.is_true(vm))
+        .unwrap_or(false);
+    let context = || exception.__context__().filter(|_| !suppressed);
+    exception.__cause__().or_else(context)
+}
+
+/// The values of the variables that a failed assertion names, but for
+/// functions, modules and the like.
+fn variables(
+    vm: &VirtualMachine,
+    exception: &PyBaseExceptionRef,
+    entries: &[TracedCall],
+) -> Vec<(String, String)> {
+    let asserted = exception.class().name().to_string() == "AssertionError";
+    let Some(entry) = entries.last().filter(|_| asserted) else {
+        return Vec::new();
+    };
+    let name = Regex::new(r"(\.?)\b([A-Za-z_]\w*)").expect("it is a pattern");
+    let mut found: Vec<(String, String)> = Vec::new();
+    for part in name.captures_iter(entry.text()) {
+        let known = found.iter().any(|(name, _)| *name == part[2]);
+        if part[1].is_empty() && !known && found.len() < MOST_VARIABLES {
+            let value = value(vm, &entry.frame, &part[2]);
+            found.extend(value.map(|value| (part[2].to_owned(), value)));
+        }
+    }
+    found
+}
+
+/// What a variable of a frame holds, as Python writes it.
+fn value(vm: &VirtualMachine, frame: &PyObjectRef, name: &str) -> Option<String> {
+    let look = |space: &'static str| -> PyResult { frame.get_attr(space, vm)?.get_item(name, vm) };
+    let value = look("f_locals").or_else(|_| look("f_globals")).ok()?;
+    let text = value.repr(vm).ok()?.to_string_lossy().into_owned();
+    if text.starts_with('<') {
+        return None;
+    }
+    let mut chars = text.chars();
+    let shown: String = chars.by_ref().take(LONGEST_VALUE).collect();
+    Some(if chars.next().is_some() {
+        shown + "…"
+    } else {
+        shown
+    })
+}
+
+/// Where a compiler's complaint is; the running script has no such place.
+fn syntax_error(
+    vm: &VirtualMachine,
+    exception: &PyBaseExceptionRef,
+    sources: &Sources,
+) -> Option<crate::model::event::Excerpt> {
+    if !exception.fast_isinstance(vm.ctx.exceptions.syntax_error) {
+        return None;
+    }
+    let number = |name: &'static str| {
+        let value = exception.as_object().get_attr(name, vm).ok()?;
+        usize::try_from(to_json(&value, vm).ok()?.as_u64()?).ok()
+    };
+    let file = exception.as_object().get_attr("filename", vm).ok()?;
+    let source_map = sources.find(&file.str(vm).ok()?.to_string_lossy())?;
+    let begin = source_map.offset(number("lineno")?, number("offset")?);
+    Some(source_map.excerpt(begin..begin + 1))
+}
+
+/// The details of a machine's error, of this exception or of one that it came from.
+fn details(vm: &VirtualMachine, exception: &PyBaseExceptionRef, depth: usize) -> Option<Details> {
+    let attribute = exception.as_object().get_attr("_details", vm);
+    let own = attribute.ok().and_then(|details| {
+        let details = to_json(&details, vm).ok()?;
+        serde_json::from_value(details).ok()
+    });
+    if own.is_some() || depth == 0 {
+        return own;
+    }
+    details(vm, &cause(vm, exception)?, depth - 1)
+}

@@ -1,0 +1,143 @@
+//! Ends a running script from outside.
+//!
+//! What runs in the interpreter's main thread is interrupted at its next
+//! instruction. A system call is cut short by a signal to the thread, and a
+//! call to a machine by the counter that it watches besides its work.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use rustpython_vm::VirtualMachine;
+use rustpython_vm::builtins::PyBaseExceptionRef;
+use rustpython_vm::signal::UserSignalSender;
+use tokio::sync::Mutex;
+
+use super::cancellation::{Cancellations, Scope, leave};
+use super::exceptions::api_exception;
+
+/// How often the script is reminded until it has taken the interrupt.
+const REMINDERS: u32 = 200;
+const REMINDER_PAUSE: Duration = Duration::from_millis(20);
+
+/// RustPython looks for signals before every instruction. A second exception
+/// right at the start of the first one's handler would lose the handler.
+const GAP: Duration = Duration::from_millis(50);
+
+/// Clones lead to the same script.
+#[derive(Clone)]
+pub struct Interrupter {
+    sender: UserSignalSender,
+    thread: libc::pthread_t,
+    armed: Arc<AtomicBool>,
+    cancellations: Arc<Cancellations>,
+    turn: Arc<Mutex<()>>,
+}
+
+impl fmt::Debug for Interrupter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interrupter").finish_non_exhaustive()
+    }
+}
+
+impl Interrupter {
+    /// For the interpreter of the calling thread.
+    pub(super) fn for_this_thread(
+        sender: UserSignalSender,
+        cancellations: Arc<Cancellations>,
+    ) -> Self {
+        install_handler();
+        Self {
+            sender,
+            thread: nix::sys::pthread::pthread_self(),
+            armed: Arc::default(),
+            cancellations,
+            turn: Arc::default(),
+        }
+    }
+
+    /// Does `run`, which can be interrupted meanwhile.
+    pub fn while_armed<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.armed.store(true, Ordering::Release);
+        let result = run();
+        self.armed.store(false, Ordering::Release);
+        result
+    }
+
+    /// Whether this is the thread that the script's main part runs in.
+    pub(super) fn is_this_thread(&self) -> bool {
+        nix::sys::pthread::pthread_self() == self.thread
+    }
+
+    /// Raises `Interrupted(reason)` in the script; tells whether it was taken.
+    /// It is not where no script runs, or it is stuck in what cannot be cut short.
+    pub async fn interrupt(&self, reason: &str) -> bool {
+        let reason = reason.to_owned();
+        let make = move |vm: &VirtualMachine| Some(api_exception(vm, "Interrupted", &reason));
+        let alarm = || self.cancellations.interrupt();
+        self.raise(make, alarm).await
+    }
+
+    /// Ends what the main thread does in a scope, if it is still in there.
+    pub(super) async fn cancel(&self, scope: Scope) {
+        let make = move |vm: &VirtualMachine| {
+            leave(scope).then(|| api_exception(vm, "Cancelled", &scope.to_string()))
+        };
+        self.raise(make, || self.cancellations.cancel(scope)).await;
+    }
+
+    /// Has the main thread raise what `make` makes there; `alarm` ends the call
+    /// that it may be in.
+    async fn raise(
+        &self,
+        make: impl Fn(&VirtualMachine) -> Option<PyBaseExceptionRef> + Send + 'static,
+        alarm: impl FnOnce(),
+    ) -> bool {
+        let _turn = self.turn.lock().await;
+        let taken = Arc::new(AtomicBool::new(false));
+        let sent = self.sender.send(Box::new({
+            let (taken, armed) = (taken.clone(), self.armed.clone());
+            move |vm| {
+                if taken.swap(true, Ordering::AcqRel) || !armed.load(Ordering::Acquire) {
+                    return Ok(());
+                }
+                make(vm).map_or(Ok(()), Err)
+            }
+        }));
+        if sent.is_err() {
+            return false;
+        }
+        alarm();
+        for _ in 0..REMINDERS {
+            if taken.load(Ordering::Acquire) {
+                tokio::time::sleep(GAP).await;
+                return true;
+            }
+            if !self.armed.load(Ordering::Acquire) {
+                break;
+            }
+            // One that arrives just before the system call begins is lost.
+            let _ = nix::sys::pthread::pthread_kill(self.thread, Signal::SIGUSR1);
+            tokio::time::sleep(REMINDER_PAUSE).await;
+            // What is sent is only looked at after something new was sent.
+            let _ = self.sender.send(Box::new(|_| Ok(())));
+        }
+        taken.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// A signal that does nothing but end a system call: no `SA_RESTART`.
+#[allow(unsafe_code)]
+fn install_handler() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(
+        SigHandler::Handler(nothing),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
+    // SAFETY: the handler does nothing, and nothing else here uses SIGUSR1.
+    let _ = unsafe { sigaction(Signal::SIGUSR1, &action) };
+}

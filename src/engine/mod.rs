@@ -1,0 +1,29 @@
+//! The test language: Python, run by RustPython, whose calls go to a replay or the host.
+//!
+//! May import `replay`, `host` and what is below them.
+
+mod cancellation;
+mod exceptions;
+mod failure;
+mod input;
+mod interpreter;
+mod interrupt;
+mod mode;
+mod native;
+mod packages;
+mod selection;
+mod sources;
+mod state;
+mod terminal;
+mod values;
+
+pub use exceptions::is_api_exception;
+pub use failure::describe;
+pub use input::{PythonPackages, Script};
+pub use interpreter::{Ended, Engine};
+pub use interrupt::Interrupter;
+pub use mode::{Interaction, RunMode};
+pub use packages::python_packages;
+pub use state::EngineState;
+pub use terminal::restore_terminal;
+pub use values::to_json;

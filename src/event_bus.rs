@@ -1,0 +1,153 @@
+//! Where events are emitted, and how they reach their readers.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::event::{Event, Level, Record, round};
+
+/// What the readers of events receive.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    Record(Record),
+    /// The run is over; events of threads that it has left behind are of no use.
+    End,
+}
+
+/// Events that are not read yet: a guest that writes faster than the disk
+/// waits.
+const MOST_WAITING: usize = 10_000;
+
+/// How often a writer looks whether it may go on.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
+
+/// Where events go. Clones lead to the same place.
+#[derive(Debug, Clone)]
+pub struct Events {
+    start: Instant,
+    sender: Sender<Message>,
+    /// How many are sent and not read.
+    waiting: Arc<AtomicUsize>,
+    steps: Arc<Mutex<BTreeMap<u64, String>>>,
+    /// Events that are held back until the starting point is known.
+    held: Arc<Mutex<Option<Vec<Record>>>>,
+}
+
+impl Events {
+    #[must_use]
+    pub fn new(sender: Sender<Message>) -> Self {
+        Self {
+            start: Instant::now(),
+            sender,
+            waiting: Arc::default(),
+            steps: Arc::default(),
+            held: Arc::default(),
+        }
+    }
+
+    /// Holds events back until [`Events::release`].
+    pub fn hold(&self) {
+        lock(&self.held).get_or_insert_default();
+    }
+
+    /// Emits this event, and then all that were held back, if any were.
+    pub fn release(&self, first: Event) {
+        let mut held = lock(&self.held);
+        let Some(records) = held.take() else { return };
+        let first = Record {
+            time_s: records
+                .first()
+                .map_or_else(|| self.time_s(), |first| first.time_s),
+            event: first,
+        };
+        for record in std::iter::once(first).chain(records) {
+            self.send(record);
+        }
+    }
+
+    fn send(&self, record: Record) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.sender.send(Message::Record(record)).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The number of events that are sent and not read: the reader counts it down.
+    #[must_use]
+    pub fn waiting(&self) -> Arc<AtomicUsize> {
+        self.waiting.clone()
+    }
+
+    /// Waits while too many events are not read yet.
+    pub async fn ready(&self) {
+        while self.waiting.load(Ordering::Relaxed) > MOST_WAITING {
+            tokio::time::sleep(BACKLOG_PAUSE).await;
+        }
+    }
+
+    /// Ends the stream, whatever else still has a sender.
+    pub fn end(&self) {
+        let _ = self.sender.send(Message::End);
+    }
+
+    /// Forgets what was held.
+    pub fn forget(&self) {
+        lock(&self.held).take();
+    }
+
+    fn time_s(&self) -> f64 {
+        round(self.start.elapsed().as_secs_f64())
+    }
+
+    /// What is going on: the steps that have begun and not ended.
+    #[must_use]
+    pub fn open_steps(&self) -> Vec<String> {
+        let steps = lock(&self.steps);
+        steps.values().cloned().collect()
+    }
+
+    /// Passes an event on. After the last reader has gone it is dropped.
+    pub fn emit(&self, event: Event) {
+        self.note_step(&event);
+        let record = Record {
+            time_s: self.time_s(),
+            event,
+        };
+        match lock(&self.held).as_mut() {
+            Some(held) => held.push(record),
+            None => self.send(record),
+        }
+    }
+
+    fn note_step(&self, event: &Event) {
+        let mut steps = lock(&self.steps);
+        match event {
+            Event::StepStarted { id, machine, text } => {
+                let text = match machine {
+                    Some(machine) => format!("{machine}: {text}"),
+                    None => text.clone(),
+                };
+                steps.insert(*id, text);
+            }
+            Event::StepFinished { id, .. } => {
+                steps.remove(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// A note without a machine.
+    pub fn note(&self, level: Level, text: impl Into<String>) {
+        self.emit(Event::Note {
+            machine: None,
+            level,
+            text: text.into(),
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

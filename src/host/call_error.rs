@@ -1,0 +1,44 @@
+//! Why a call failed, as the script sees it.
+
+use crate::machine::MachineError;
+use crate::model::event::Details;
+
+/// Why a call failed, as the script sees it.
+#[derive(Debug)]
+pub struct CallError {
+    /// The class of the exception in the test API.
+    pub class: &'static str,
+    pub message: String,
+    pub details: Option<Box<Details>>,
+}
+
+impl CallError {
+    /// For work that has panicked or was cancelled.
+    #[must_use]
+    pub fn broken(error: &tokio::task::JoinError) -> Self {
+        Self::machine(format!("this is a fault in snowglobe: {error}"))
+    }
+
+    pub(super) fn machine(message: String) -> Self {
+        Self {
+            class: "MachineError",
+            message,
+            details: None,
+        }
+    }
+}
+
+impl From<MachineError> for CallError {
+    fn from(error: MachineError) -> Self {
+        let class = match error {
+            MachineError::Assertion { .. } | MachineError::Timeout(_) => "RequestedAssertionFailed",
+            MachineError::Failed { .. } => "MachineFailure",
+            _ => "MachineError",
+        };
+        Self {
+            class,
+            message: error.to_string(),
+            details: None,
+        }
+    }
+}

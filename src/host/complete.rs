@@ -1,0 +1,88 @@
+//! Adds to a failure what the script did not see.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::long_output::{cut, is_long};
+use super::{Host, lock};
+use crate::machine::{Machine, TAIL_LINES};
+use crate::model::event::{ConsoleTail, Failure};
+use crate::output_folder::SavedFile;
+
+/// How long a picture of a display may take.
+const PICTURE_LIMIT: Duration = Duration::from_secs(5);
+
+impl Host {
+    /// Adds to a failure what the script did not see: consoles,
+    /// pictures, and whole outputs in files.
+    pub async fn complete(&self, mut failure: Failure) -> Failure {
+        if failure.subtest.is_none() {
+            failure.subtest = lock(&self.subtests).at_failure();
+        }
+        // Later failures leave the files of earlier ones alone.
+        let number = match self.completed.fetch_add(1, Ordering::Relaxed) {
+            0 => String::new(),
+            earlier => format!("-{}", earlier + 1),
+        };
+        let machines = self.machines();
+        failure.console = consoles(&machines, &failure);
+        if let Some(result) = &mut failure.details.command {
+            for (name, text) in [
+                ("stdout", &mut result.stdout),
+                ("stderr", &mut result.stderr),
+            ] {
+                if is_long(text) {
+                    let file = format!("failed-command{number}.{name}");
+                    if let Ok(path) = self.save_file(&file, text.as_bytes()) {
+                        failure.files.push(path.clone());
+                        *text = cut(text, &path.display().to_string());
+                    }
+                }
+            }
+        }
+        for machine in machines.values().filter(|machine| machine.is_up()) {
+            let name = format!("failure-{}{number}.png", machine.name());
+            let picture = machine.picture(Path::new(&name));
+            // A machine without a display has nothing to show.
+            if let Ok(Ok(path)) = tokio::time::timeout(PICTURE_LIMIT, picture).await {
+                failure.files.push(path);
+            }
+        }
+        failure
+    }
+
+    /// Writes a file of the output folder and returns its path.
+    fn save_file(&self, name: &str, content: &[u8]) -> std::io::Result<PathBuf> {
+        let file = SavedFile::at(&self.output_folder, Path::new(name))?;
+        file.folder.write(&file.name, content)?;
+        Ok(file.path())
+    }
+}
+
+/// The ends of the consoles of the machines that a failure is about: the one
+/// whose operation failed, those that its message names, those that have ended.
+fn consoles(machines: &BTreeMap<String, Arc<Machine>>, failure: &Failure) -> Vec<ConsoleTail> {
+    machines
+        .values()
+        .filter(|machine| machine.pid().is_some())
+        .filter(|machine| {
+            failure.details.machine.as_deref() == Some(machine.name())
+                || !machine.is_up()
+                || names(&failure.message, machine.name())
+        })
+        .map(|machine| ConsoleTail {
+            machine: machine.name().to_owned(),
+            lines: machine.console().tail(TAIL_LINES),
+        })
+        .filter(|tail| !tail.lines.is_empty())
+        .collect()
+}
+
+fn names(message: &str, machine: &str) -> bool {
+    message
+        .split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'))
+        .any(|word| word == machine)
+}

@@ -1,0 +1,131 @@
+//! The operations of the driver itself, as data.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use strum::IntoStaticStr;
+
+use crate::machine::{RecordPolicy, Seconds};
+use crate::model::event::{Failure, Level};
+
+/// What is asked of the driver itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+#[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
+pub enum DriverOperation {
+    StartAll {},
+    JoinAll {},
+    CreateMachine {
+        command: String,
+        name: Option<String>,
+    },
+    SubtestStarted {
+        name: String,
+    },
+    SubtestFinished {
+        failure: Option<Box<Failure>>,
+        /// Whether the script ends with it, whatever else is wanted.
+        r#final: bool,
+    },
+    ShowConsoles {
+        machine: Option<String>,
+        shown: bool,
+    },
+    Note {
+        machine: Option<String>,
+        level: Level,
+        text: String,
+    },
+    /// Something that is another each time.
+    Read {
+        what: Reading,
+    },
+    Sleep {
+        seconds: Seconds,
+    },
+    Checkpoint {
+        name: String,
+        keep_time: bool,
+    },
+    /// The script turns to something that is none of its machines.
+    GoOutside {},
+    /// A call that is only written down.
+    Called {
+        machine: String,
+        method: String,
+        arguments: Value,
+    },
+}
+
+/// What a script can read that is another each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    TimeNs,
+    MonotonicNs,
+    /// Sixteen bytes, in hexadecimal digits.
+    Random,
+}
+
+impl DriverOperation {
+    /// The name, as the test API calls it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.into()
+    }
+
+    #[must_use]
+    pub fn record_policy(&self) -> RecordPolicy {
+        use DriverOperation as Op;
+        match self {
+            Op::StartAll {} | Op::JoinAll {} | Op::Sleep { .. } | Op::Checkpoint { .. } => {
+                RecordPolicy::Guest
+            }
+            Op::Read { .. } => RecordPolicy::Reading,
+            Op::CreateMachine { .. } | Op::GoOutside {} => RecordPolicy::Ends,
+            Op::SubtestStarted { .. }
+            | Op::SubtestFinished { .. }
+            | Op::ShowConsoles { .. }
+            | Op::Note { .. }
+            | Op::Called { .. } => RecordPolicy::Never,
+        }
+    }
+}
+
+impl Reading {
+    /// Returns what it is now; `shift_ns` is added to the clock that only goes forward.
+    #[must_use]
+    pub fn now(&self, shift_ns: i64) -> Value {
+        match self {
+            Self::TimeNs => {
+                let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+                json!(i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
+            }
+            Self::MonotonicNs => json!(monotonic_ns() + shift_ns),
+            Self::Random => json!(random()),
+        }
+    }
+}
+
+/// The clock that only goes forward, as Python's `time.monotonic_ns`.
+#[must_use]
+pub fn monotonic_ns() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+/// Sixteen random bytes, in hexadecimal digits.
+fn random() -> String {
+    let mut bytes = [0; 16];
+    // Without a source of them the clock has to do.
+    if File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .is_err()
+    {
+        bytes[..8].copy_from_slice(&monotonic_ns().to_le_bytes());
+    }
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}

@@ -1,0 +1,194 @@
+//! What API calls do: they reach the machines and emit events.
+//!
+//! May import `machine` and what is below it.
+
+mod call;
+mod call_error;
+mod complete;
+mod drive;
+mod driver_operation;
+mod long_output;
+mod subtests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use crate::event_bus::Events;
+use crate::machine::{Machine, MachineError};
+use crate::model::event::{Details, Failure, Level, Subtest};
+
+pub use call::Call;
+pub use call_error::CallError;
+pub use driver_operation::{DriverOperation, Reading, monotonic_ns};
+use subtests::SubtestStack;
+pub use subtests::{AfterFailure, Subtests};
+
+/// Everything a script can reach.
+#[derive(Debug)]
+pub struct Host {
+    machines: Mutex<BTreeMap<String, Arc<Machine>>>,
+    pub vlans: Vec<u32>,
+    pub events: Events,
+    pub output_folder: PathBuf,
+    pub shared_folder: PathBuf,
+    factory: MachineFactory,
+    subtests: Mutex<SubtestStack>,
+    /// The offset of the monotonic clock that scripts read, in nanoseconds.
+    clock_shift_ns: AtomicI64,
+    /// How many failures were completed.
+    completed: AtomicUsize,
+}
+
+/// Where the script finds its files.
+#[derive(Debug)]
+pub struct Folders {
+    pub output: PathBuf,
+    pub shared: PathBuf,
+}
+
+/// Makes machines that the test has no node for, from a command and a name.
+pub struct MachineFactory(pub Box<Make>);
+
+type Make = dyn Fn(&str, &str) -> Result<Arc<Machine>, MachineError> + Send + Sync;
+
+impl std::fmt::Debug for MachineFactory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MachineFactory")
+    }
+}
+
+impl Host {
+    #[must_use]
+    pub fn new(
+        machines: BTreeMap<String, Arc<Machine>>,
+        vlans: Vec<u32>,
+        events: Events,
+        folders: Folders,
+        factory: MachineFactory,
+        subtests: Subtests,
+    ) -> Self {
+        Self {
+            machines: Mutex::new(machines),
+            vlans,
+            events,
+            output_folder: folders.output,
+            shared_folder: folders.shared,
+            factory,
+            subtests: Mutex::new(SubtestStack::new(subtests)),
+            clock_shift_ns: AtomicI64::default(),
+            completed: AtomicUsize::default(),
+        }
+    }
+
+    /// Has the clock that only goes forward continue from `reading`, in nanoseconds.
+    pub fn continue_clock(&self, reading: i64) {
+        let shift = reading - monotonic_ns();
+        self.clock_shift_ns.store(shift, Ordering::Relaxed);
+    }
+
+    /// The machines by the names of their nodes.
+    #[must_use]
+    pub fn machines(&self) -> BTreeMap<String, Arc<Machine>> {
+        lock(&self.machines).clone()
+    }
+
+    /// Subtests to go into because of others that are in them.
+    pub fn enter_subtests(&self, names: Vec<String>) {
+        lock(&self.subtests).enter(names);
+    }
+
+    /// Which subtests are wanted.
+    #[must_use]
+    pub fn subtests(&self) -> Subtests {
+        lock(&self.subtests).wanted.clone()
+    }
+
+    /// The failure of a run with `--only` that has run no subtest.
+    #[must_use]
+    pub fn missing_subtest(&self) -> Option<Failure> {
+        let subtests = lock(&self.subtests);
+        let only = subtests.wanted.only.as_ref()?;
+        let message = match subtests.skipped.as_slice() {
+            _ if !subtests.done.is_empty() => return None,
+            [] => format!(
+                "no subtest matches {:?}: the script came to none",
+                only.as_str()
+            ),
+            skipped => format!(
+                "no subtest matches {:?}; there are: {}",
+                only.as_str(),
+                skipped.join(", ")
+            ),
+        };
+        Some(Failure {
+            kind: "NoSubtest".to_owned(),
+            message,
+            ..Failure::default()
+        })
+    }
+
+    /// The subtests that have ended, and the failures that the script went on after.
+    #[must_use]
+    pub fn finished(&self) -> (Vec<Subtest>, Vec<Failure>) {
+        let subtests = lock(&self.subtests);
+        (subtests.done.clone(), subtests.failures.clone())
+    }
+
+    /// Makes a call.
+    ///
+    /// # Errors
+    /// Those of the operation, and for a machine that does not exist.
+    pub async fn make(&self, call: Call) -> Result<Value, CallError> {
+        let (machine, operation) = match call {
+            Call::Driver(operation) => return self.drive(operation).await,
+            Call::Machine { machine, operation } => (self.named(&machine)?, operation),
+        };
+        Box::pin(machine.perform(operation))
+            .await
+            .map_err(|error| CallError {
+                details: Some(Box::new(Details {
+                    machine: Some(machine.name().to_owned()),
+                    ..error.details().cloned().unwrap_or_default()
+                })),
+                ..CallError::from(error)
+            })
+    }
+
+    /// A machine, by its node's name or its own.
+    fn named(&self, name: &str) -> Result<Arc<Machine>, CallError> {
+        let machines = lock(&self.machines);
+        let found = machines
+            .get(name)
+            .or_else(|| machines.values().find(|machine| machine.name() == name));
+        found
+            .cloned()
+            .ok_or_else(|| CallError::machine(format!("there is no machine {name}")))
+    }
+
+    /// Attaches the user's terminal to a shell on the machine that a failure is
+    /// about, or on any that runs.
+    pub async fn attach_shell(&self, failure: &Failure) {
+        let machines = self.machines();
+        let concerned = failure.details.machine.as_deref();
+        let machine = machines
+            .values()
+            .filter(|machine| machine.is_up())
+            .max_by_key(|machine| Some(machine.name()) == concerned);
+        let Some(machine) = machine else {
+            let text = "no shell: no machine is running";
+            self.events.note(Level::Warning, text);
+            return;
+        };
+        if let Err(error) = Box::pin(machine.shell_interact(None)).await {
+            self.events.note(Level::Error, error.to_string());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,101 @@
+"""The test API: everything that a script can name, but for its machines and networks.
+
+What is imported here is what scripts see: editors, the check and the manual read it from this file.
+"""
+
+from __future__ import annotations
+
+import os as os
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Tuple
+
+from . import recording, runtime, script
+from .errors import MachineError, MachineFailure, RequestedAssertionFailed, Interrupted
+from .durations import Duration
+from .log import Log, log
+from .efi import EfiVariable, EfiVars
+from .machine import Machine, BaseMachine, QemuMachine, NspawnMachine
+from .qemu import QmpClient, Process, Shell
+from .files import File
+from .background import Background
+from .driver import (
+    VLan,
+    Driver,
+    start_all,
+    join_all,
+    test_script,
+    run_tests,
+    create_machine,
+    checkpoint,
+    serial_stdout_on,
+    serial_stdout_off,
+    exit,
+    machines,
+    machines_qemu,
+    machines_nspawn,
+    vlans,
+    driver,
+)
+from .subtests import subtest
+from .waiting import retry, PollingCondition, polling_condition, deadline
+from .side_by_side import parallel
+from .assertions import Assertions, t, Debug, debug
+
+__all__ = [
+    "os",
+    "Any",
+    "Callable",
+    "ContextManager",
+    "Dict",
+    "Iterator",
+    "List",
+    "Optional",
+    "Tuple",
+    "MachineError",
+    "MachineFailure",
+    "RequestedAssertionFailed",
+    "Interrupted",
+    "Duration",
+    "Log",
+    "log",
+    "EfiVariable",
+    "EfiVars",
+    "Machine",
+    "BaseMachine",
+    "QemuMachine",
+    "NspawnMachine",
+    "QmpClient",
+    "Process",
+    "Shell",
+    "File",
+    "Background",
+    "VLan",
+    "Driver",
+    "start_all",
+    "join_all",
+    "test_script",
+    "run_tests",
+    "create_machine",
+    "checkpoint",
+    "serial_stdout_on",
+    "serial_stdout_off",
+    "exit",
+    "machines",
+    "machines_qemu",
+    "machines_nspawn",
+    "vlans",
+    "driver",
+    "subtest",
+    "retry",
+    "PollingCondition",
+    "polling_condition",
+    "deadline",
+    "parallel",
+    "Assertions",
+    "t",
+    "Debug",
+    "debug",
+]
+
+runtime.prepare()
+recording.prepare()
+script.prepare()

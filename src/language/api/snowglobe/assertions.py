@@ -1,0 +1,125 @@
+"""Assertions and breakpoints."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Callable
+
+from .errors import RequestedAssertionFailed
+from .log import log
+
+
+class Assertions:
+    """The assertions of unittest.TestCase, such as assertEqual and assertIn."""
+
+    assertAlmostEqual: Callable[..., Any]
+    """As unittest.TestCase.assertAlmostEqual."""
+    assertCountEqual: Callable[..., Any]
+    """As unittest.TestCase.assertCountEqual."""
+    assertDictEqual: Callable[..., Any]
+    """As unittest.TestCase.assertDictEqual."""
+    assertEndsWith: Callable[..., Any]
+    """As unittest.TestCase.assertEndsWith."""
+    assertEqual: Callable[..., Any]
+    """As unittest.TestCase.assertEqual."""
+    assertFalse: Callable[..., Any]
+    """As unittest.TestCase.assertFalse."""
+    assertGreater: Callable[..., Any]
+    """As unittest.TestCase.assertGreater."""
+    assertGreaterEqual: Callable[..., Any]
+    """As unittest.TestCase.assertGreaterEqual."""
+    assertHasAttr: Callable[..., Any]
+    """As unittest.TestCase.assertHasAttr."""
+    assertIn: Callable[..., Any]
+    """As unittest.TestCase.assertIn."""
+    assertIs: Callable[..., Any]
+    """As unittest.TestCase.assertIs."""
+    assertIsInstance: Callable[..., Any]
+    """As unittest.TestCase.assertIsInstance."""
+    assertIsNone: Callable[..., Any]
+    """As unittest.TestCase.assertIsNone."""
+    assertIsNot: Callable[..., Any]
+    """As unittest.TestCase.assertIsNot."""
+    assertIsNotNone: Callable[..., Any]
+    """As unittest.TestCase.assertIsNotNone."""
+    assertIsSubclass: Callable[..., Any]
+    """As unittest.TestCase.assertIsSubclass."""
+    assertLess: Callable[..., Any]
+    """As unittest.TestCase.assertLess."""
+    assertLessEqual: Callable[..., Any]
+    """As unittest.TestCase.assertLessEqual."""
+    assertListEqual: Callable[..., Any]
+    """As unittest.TestCase.assertListEqual."""
+    assertLogs: Callable[..., Any]
+    """As unittest.TestCase.assertLogs."""
+    assertMultiLineEqual: Callable[..., Any]
+    """As unittest.TestCase.assertMultiLineEqual."""
+    assertNoLogs: Callable[..., Any]
+    """As unittest.TestCase.assertNoLogs."""
+    assertNotAlmostEqual: Callable[..., Any]
+    """As unittest.TestCase.assertNotAlmostEqual."""
+    assertNotEndsWith: Callable[..., Any]
+    """As unittest.TestCase.assertNotEndsWith."""
+    assertNotEqual: Callable[..., Any]
+    """As unittest.TestCase.assertNotEqual."""
+    assertNotHasAttr: Callable[..., Any]
+    """As unittest.TestCase.assertNotHasAttr."""
+    assertNotIn: Callable[..., Any]
+    """As unittest.TestCase.assertNotIn."""
+    assertNotIsInstance: Callable[..., Any]
+    """As unittest.TestCase.assertNotIsInstance."""
+    assertNotIsSubclass: Callable[..., Any]
+    """As unittest.TestCase.assertNotIsSubclass."""
+    assertNotRegex: Callable[..., Any]
+    """As unittest.TestCase.assertNotRegex."""
+    assertNotStartsWith: Callable[..., Any]
+    """As unittest.TestCase.assertNotStartsWith."""
+    assertRaises: Callable[..., Any]
+    """As unittest.TestCase.assertRaises."""
+    assertRaisesRegex: Callable[..., Any]
+    """As unittest.TestCase.assertRaisesRegex."""
+    assertRegex: Callable[..., Any]
+    """As unittest.TestCase.assertRegex."""
+    assertSequenceEqual: Callable[..., Any]
+    """As unittest.TestCase.assertSequenceEqual."""
+    assertSetEqual: Callable[..., Any]
+    """As unittest.TestCase.assertSetEqual."""
+    assertStartsWith: Callable[..., Any]
+    """As unittest.TestCase.assertStartsWith."""
+    assertTrue: Callable[..., Any]
+    """As unittest.TestCase.assertTrue."""
+    assertTupleEqual: Callable[..., Any]
+    """As unittest.TestCase.assertTupleEqual."""
+    assertWarns: Callable[..., Any]
+    """As unittest.TestCase.assertWarns."""
+    assertWarnsRegex: Callable[..., Any]
+    """As unittest.TestCase.assertWarnsRegex."""
+    fail: Callable[..., Any]
+    """As unittest.TestCase.fail."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the attribute of this name of unittest.TestCase."""
+        return getattr(_test_case(), name)
+
+
+@functools.cache
+def _test_case():
+    # Costs more than all the words together, and few scripts need it.
+    import unittest
+
+    case = unittest.TestCase()
+    case.maxDiff = None
+    case.failureException = RequestedAssertionFailed
+    return case
+
+
+class Debug:
+    """The breakpoints of nixpkgs' driver. They have no effect here."""
+
+    def breakpoint(self, *args: object, **kwargs: object) -> None:
+        """Log that the script has reached a breakpoint. The test continues."""
+        log.info("debug.breakpoint(): not supported, the test continues")
+
+
+t: Assertions = Assertions()
+debug: Debug = Debug()

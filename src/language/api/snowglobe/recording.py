@@ -1,0 +1,127 @@
+"""Sends what differs each time a script reads it through the recording of the run."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import time
+
+import _snowglobe
+
+from .calls import drive, go_outside
+
+
+def _record_clocks():
+    """Only the script's own thread: others have no order."""
+    script = _thread.get_ident()
+
+    def recorded(what, raw, unit):
+        def read():
+            if _thread.get_ident() != script:
+                return raw()
+            return unit(drive("read", what=what))
+
+        return read
+
+    def seconds(nanoseconds):
+        return nanoseconds / 1e9
+
+    raw_sleep = time.sleep
+
+    def sleep(duration):
+        if _thread.get_ident() != script or not duration >= 0:
+            # It says what is wrong with the duration.
+            raw_sleep(duration)
+            return
+        drive("sleep", seconds=float(duration))
+
+    for name, what in (("time", "time_ns"), ("monotonic", "monotonic_ns"), ("perf_counter", "monotonic_ns")):
+        setattr(time, name, recorded(what, getattr(time, name), seconds))
+        setattr(time, f"{name}_ns", recorded(what, getattr(time, f"{name}_ns"), int))
+    time.sleep = sleep
+
+
+def _record_randomness():
+    script = _thread.get_ident()
+    raw = os.urandom
+
+    def urandom(count):
+        if _thread.get_ident() != script or count < 0:
+            return raw(count)
+        chunks = [bytes.fromhex(drive("read", what="random")) for _ in range(-(-count // 16))]
+        return b"".join(chunks)[:count]
+
+    os.urandom = urandom
+
+
+class _AfterImport:
+    """A finder that has something done with modules when they have been loaded."""
+
+    def __init__(self, work):
+        self._work = work
+
+    def find_spec(self, name, path=None, target=None):
+        work = self._work.pop(name, None)
+        if work is None:
+            return None
+        import importlib.util
+
+        spec = importlib.util.find_spec(name)
+        spec.loader = _Loader(spec.loader, work)
+        return spec
+
+
+class _Loader:
+    def __init__(self, loader, work):
+        self._loader = loader
+        self._work = work
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        self._loader.exec_module(module)
+        self._work(module)
+
+
+def _seed(random):
+    random.seed(int.from_bytes(os.urandom(16), "big"))
+
+
+def _tell_of_outside(module, name):
+    """What leaves this process cannot be answered from a record."""
+    raw = getattr(module, name, None)
+    if raw is None:
+        return
+
+    def announced(*arguments, **keywords):
+        go_outside()
+        return raw(*arguments, **keywords)
+
+    setattr(module, name, announced)
+
+
+def _watch_outside():
+    import _posixsubprocess
+
+    _tell_of_outside(_posixsubprocess, "fork_exec")
+    for name in ("system", "fork", "forkpty", "posix_spawn", "posix_spawnp"):
+        _tell_of_outside(os, name)
+
+
+def _watch_sockets(socket):
+    for method in ("connect", "connect_ex", "bind", "sendto"):
+        _tell_of_outside(socket.socket, method)
+
+
+def prepare() -> None:
+    """Changes clocks and sources of randomness, if the run is recorded or answered."""
+    if not _snowglobe.session["remembers"]:
+        return
+    _record_clocks()
+    _record_randomness()
+    _watch_outside()
+    # The one in machine code reads the clock by itself; there is one in Python.
+    sys.modules["_datetime"] = None
+    sys.meta_path.insert(0, _AfterImport({"random": _seed, "socket": _watch_sockets}))

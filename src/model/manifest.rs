@@ -1,0 +1,200 @@
+//! The manifest of a test: what the Nix side makes of it (see `nix-lib/manifest.nix`).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the manifest that this program reads.
+pub const VERSION: u32 = 2;
+
+/// What nixpkgs' driver grants a test that says nothing, in seconds.
+const DEFAULT_TIMEOUT_S: u64 = 3600;
+
+/// A test as plain data. Unknown fields are errors: they are of another version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub version: u32,
+    pub name: String,
+    pub nodes: BTreeMap<String, Node>,
+    /// Containers are read and listed only.
+    pub containers: BTreeMap<String, serde_json::Value>,
+    /// The virtual networks that any node is on.
+    pub vlans: Vec<u32>,
+    /// The script's file in the store.
+    pub test_script: PathBuf,
+    pub test_script_source: ScriptSource,
+    /// Seconds.
+    pub global_timeout_s: u64,
+    pub enable_ocr: bool,
+    pub skip_lint: bool,
+    pub skip_type_check: bool,
+    /// Store paths of Python packages that the script imports.
+    pub python_packages: Vec<PathBuf>,
+}
+
+/// Where the script is in the user's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ScriptSource {
+    pub file: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+}
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// The script `run-NAME-vm`.
+    pub start_script: PathBuf,
+    pub system: String,
+    /// The virtual networks of its cards, in order.
+    pub vlans: Vec<u32>,
+    /// The names of its cards in the guest, in the same order.
+    pub interfaces: Vec<String>,
+    pub memory_mib: Option<u64>,
+    pub guest: Guest,
+    pub snapshot_safe: bool,
+}
+
+/// What kind of guest a machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Guest {
+    Nixos,
+    Debian,
+    Tiny,
+}
+
+impl Guest {
+    /// Whether its run script takes QEMU from PATH. NixOS' own bring theirs.
+    #[must_use]
+    pub fn needs_host_qemu(self) -> bool {
+        self != Self::Nixos
+    }
+}
+
+impl Node {
+    /// A node of which only the run script is known.
+    #[must_use]
+    pub fn of_script(start_script: PathBuf) -> Self {
+        Self {
+            start_script,
+            system: std::env::consts::ARCH.to_owned() + "-linux",
+            vlans: Vec::new(),
+            interfaces: Vec::new(),
+            memory_mib: None,
+            guest: Guest::Nixos,
+            snapshot_safe: false,
+        }
+    }
+
+    /// The NAME of `run-NAME-vm`, which is the machine's name.
+    #[must_use]
+    pub fn machine_name(&self) -> Option<&str> {
+        self.start_script
+            .file_name()?
+            .to_str()?
+            .strip_prefix("run-")?
+            .strip_suffix("-vm")
+    }
+}
+
+impl Manifest {
+    /// A test of which only the script and its machines are known.
+    #[must_use]
+    pub fn of_script(script: &Path, nodes: BTreeMap<String, Node>) -> Self {
+        Self {
+            version: VERSION,
+            name: test_name(script),
+            nodes,
+            containers: BTreeMap::new(),
+            vlans: Vec::new(),
+            test_script: script.to_owned(),
+            test_script_source: ScriptSource {
+                file: script.to_owned(),
+                line: None,
+            },
+            global_timeout_s: DEFAULT_TIMEOUT_S,
+            enable_ocr: false,
+            skip_lint: false,
+            skip_type_check: false,
+            python_packages: Vec::new(),
+        }
+    }
+
+    /// The machine's name of a node: that of its run script, which is its host
+    /// name, or the node's where others have the same host name. None where
+    /// the run script is not named after a machine.
+    #[must_use]
+    pub fn machine_name<'a>(&'a self, node_name: &'a str) -> Option<&'a str> {
+        let name = self.nodes.get(node_name)?.machine_name()?;
+        let owners = self.nodes.values().map(Node::machine_name);
+        let is_only = owners.filter(|owner| *owner == Some(name)).count() == 1;
+        Some(if is_only { name } else { node_name })
+    }
+}
+
+/// A script of nixpkgs' driver is in a store path that is named after the test.
+fn test_name(script: &Path) -> String {
+    script
+        .iter()
+        .filter_map(|part| part.to_str())
+        .find_map(|part| Some(part.split_once("-nixos-test-driver-")?.1.to_owned()))
+        .or_else(|| Some(script.file_stem()?.to_str()?.to_owned()))
+        .unwrap_or_else(|| "test".to_owned())
+}
+
+/// The name that the only one of `count` machines has beside its node's.
+#[must_use]
+pub fn only_machine_name(count: usize) -> Option<&'static str> {
+    (count == 1).then_some("machine")
+}
+
+/// The name of a node in the script: what Python takes for a name.
+#[must_use]
+pub fn python_name(node: &str) -> String {
+    node.char_indices()
+        .map(|(position, c)| {
+            let allowed = c == '_' || c.is_ascii_alphabetic() || c.is_ascii_digit() && position > 0;
+            if allowed { c } else { '_' }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_names_become_python_names() {
+        assert_eq!(python_name("web-server.1"), "web_server_1");
+        assert_eq!(python_name("3com"), "_com");
+        assert_eq!(python_name("server"), "server");
+    }
+
+    #[test]
+    fn fields_of_another_version_are_errors() {
+        let text = r#"{"start_script":"/a","system":"x","vlans":[],"interfaces":[],
+            "memory_mib":null,"guest":"tiny","snapshot_safe":true,"surplus":1}"#;
+        let error = serde_json::from_str::<Node>(text).unwrap_err().to_string();
+        assert!(error.contains("unknown field `surplus`"), "{error}");
+    }
+
+    #[test]
+    fn tests_are_named_by_their_drivers() {
+        let name = |path| test_name(Path::new(path));
+        assert_eq!(
+            name("/nix/store/x-nixos-test-driver-login/test-script"),
+            "login"
+        );
+        assert_eq!(name("/home/x/my-test.py"), "my-test");
+        assert_eq!(name(""), "test");
+    }
+}

@@ -1,0 +1,207 @@
+//! The command line of `nix-instantiate` for an evaluation.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::evaluation::{
+    Arguments, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, TestSource, Want,
+};
+use super::{Library, Nix};
+
+/// The command that evaluates the library's entry.
+pub(super) fn entry_command(
+    nix: &Nix,
+    library: &Library,
+    evaluation: &Evaluation,
+    want: Want<'_>,
+) -> Result<Command, EvalError> {
+    let attribute = match &evaluation.attribute {
+        Some(path) => split_attribute(path).ok_or_else(|| EvalError::BadAttribute(path.clone()))?,
+        None => Vec::new(),
+    };
+    let mut command = nix.command("nix-instantiate");
+    command
+        // It tells which files it evaluates.
+        .args(["--eval", "--strict", "--json", "--read-write-mode", "-v"])
+        .arg(library.entry())
+        .args(["--arg", "attribute", &nix_list(&attribute)])
+        .args(["--arg", "arguments", &nix_arguments(&evaluation.arguments)])
+        .args(["--argstr", "want", want.name()]);
+    if evaluation.form == Form::ByHand {
+        command.args(["--arg", "interactive", "true"]);
+    }
+    if evaluation.machines == MachineVariant::SnapshotSafe {
+        command.args(["--arg", "snapshotSafe", "true"]);
+    }
+    if let Want::Check(options) = want {
+        let allow = if options.allow_emulation {
+            "true"
+        } else {
+            "false"
+        };
+        command.args(["--arg", "allowEmulation", allow]);
+        if let Some(program) = &options.program {
+            command.arg("--argstr").arg("program").arg(program);
+        }
+    }
+    add_place(&mut command, &evaluation.place)?;
+    add_nixpkgs(&mut command, library, &evaluation.nixpkgs)?;
+    if evaluation.nixpkgs != Nixpkgs::Builtin
+        && std::env::var_os(HEAP_VARIABLE).is_none()
+        && let Some(bytes) = first_heap_bytes()
+    {
+        command.env(HEAP_VARIABLE, bytes.to_string());
+    }
+    if let Some(index) = &evaluation.guest_index {
+        command.arg("-I");
+        command.arg(format!("snowglobe-guest-index={}", index.display()));
+    }
+    for include in &evaluation.arguments.includes {
+        command.args(["-I", include]);
+    }
+    if evaluation.arguments.show_trace {
+        command.arg("--show-trace");
+    }
+    Ok(command)
+}
+
+fn add_place(command: &mut Command, place: &TestSource) -> Result<(), EvalError> {
+    match place {
+        TestSource::File(file) => {
+            command.args(["--argstr", "file"]).arg(test_file(file)?);
+        }
+        TestSource::Flake(reference) => {
+            command.args(["--extra-experimental-features", "flakes nix-command"]);
+            command.args(["--argstr", "flake", reference, "--argstr", "file"]);
+            command.arg(flake_file(reference));
+        }
+    }
+    Ok(())
+}
+
+fn add_nixpkgs(
+    command: &mut Command,
+    library: &Library,
+    nixpkgs: &Nixpkgs,
+) -> Result<(), EvalError> {
+    match nixpkgs {
+        Nixpkgs::FromFile => {}
+        Nixpkgs::Builtin => {
+            command.args(["--argstr", "nixpkgs", "builtin", "-I"]);
+            command.arg(format!("nixpkgs={}", library.builtin().display()));
+        }
+        Nixpkgs::Path(path) => {
+            let path = std::path::absolute(path).map_err(|source| EvalError::File {
+                path: path.clone(),
+                source,
+            })?;
+            command.arg("--argstr").arg("nixpkgs").arg(&path);
+            command.arg("-I").arg(format!("nixpkgs={}", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Read by Nix's garbage collector.
+const HEAP_VARIABLE: &str = "GC_INITIAL_HEAP_SIZE";
+
+/// The memory that is filled before garbage is looked for. Machines of NixOS
+/// need this much in any case, and Nix begins with a third of it: looking for
+/// garbage meanwhile finds little, and takes a tenth of the time.
+fn first_heap_bytes() -> Option<u64> {
+    let memory = nix::sys::sysinfo::sysinfo().ok()?.ram_total();
+    Some((memory / 4).min(1 << 30))
+}
+
+/// The file of a flake, if it is on this machine: scripts are looked for
+/// in it and in what it imports.
+pub(super) fn flake_file(reference: &str) -> PathBuf {
+    let address = ["path:", "git+file://"]
+        .iter()
+        .find_map(|scheme| reference.strip_prefix(scheme))
+        .unwrap_or(reference);
+    let (folder, parameters) = address.split_once('?').unwrap_or((address, ""));
+    let inner = parameters
+        .split('&')
+        .find_map(|parameter| parameter.strip_prefix("dir="));
+    Path::new(folder)
+        .join(inner.unwrap_or_default())
+        .join("flake.nix")
+}
+
+/// The file itself, or the `default.nix` of a folder; absolute.
+pub(super) fn test_file(path: &Path) -> Result<PathBuf, EvalError> {
+    let file = if path.is_dir() {
+        path.join("default.nix")
+    } else {
+        path.to_owned()
+    };
+    if !file.exists() {
+        return Err(EvalError::NoFile(file));
+    }
+    std::path::absolute(&file).map_err(|source| EvalError::File { path: file, source })
+}
+
+/// `a."b.c".d` as `["a", "b.c", "d"]`.
+fn split_attribute(path: &str) -> Option<Vec<String>> {
+    let mut names = vec![String::new()];
+    let mut quoted = false;
+    for c in path.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            '.' if !quoted => names.push(String::new()),
+            _ => names.last_mut()?.push(c),
+        }
+    }
+    (!quoted).then(|| names.into_iter().filter(|name| !name.is_empty()).collect())
+}
+
+fn nix_string(text: &str) -> String {
+    format!(
+        "\"{}\"",
+        text.replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace("${", "\\${")
+    )
+}
+
+fn nix_list(items: &[String]) -> String {
+    let items: Vec<String> = items.iter().map(|item| nix_string(item)).collect();
+    format!("[ {} ]", items.join(" "))
+}
+
+fn nix_arguments(arguments: &Arguments) -> String {
+    let expressions = arguments
+        .expressions
+        .iter()
+        // On a line of its own, so that a comment at its end hides nothing.
+        .map(|(name, expression)| format!("{} = (\n{expression}\n);", nix_string(name)));
+    let strings = arguments
+        .strings
+        .iter()
+        .map(|(name, text)| format!("{} = {};", nix_string(name), nix_string(text)));
+    format!(
+        "{{ {} }}",
+        expressions.chain(strings).collect::<Vec<_>>().join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attribute_paths_may_be_quoted() {
+        assert_eq!(split_attribute("a.b"), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(
+            split_attribute(r#"checks."x.y".z"#),
+            Some(vec!["checks".into(), "x.y".into(), "z".into()])
+        );
+        assert_eq!(split_attribute(r#"a."b"#), None);
+    }
+
+    #[test]
+    fn strings_reach_nix_as_they_are() {
+        assert_eq!(nix_string(r#"a"b\c${d}"#), r#""a\"b\\c\${d}""#);
+    }
+}

@@ -1,0 +1,119 @@
+//! What to evaluate, as values, and why it does not evaluate.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::CheckOptions;
+use crate::model::manifest;
+
+/// What replaces nixpkgs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nixpkgs {
+    /// What the file itself and `-I` say.
+    FromFile,
+    Builtin,
+    Path(PathBuf),
+}
+
+/// The options of nix-build that the user gave.
+#[derive(Debug, Clone, Default)]
+pub struct Arguments {
+    /// `--arg NAME EXPRESSION`
+    pub expressions: Vec<(String, String)>,
+    /// `--argstr NAME STRING`
+    pub strings: Vec<(String, String)>,
+    /// `-I`
+    pub includes: Vec<String>,
+    pub show_trace: bool,
+}
+
+/// Where tests are to be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TestSource {
+    /// A file, or a folder with a default.nix.
+    File(PathBuf),
+    /// The reference of a flake.
+    Flake(String),
+}
+
+/// For whom the tests are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    #[default]
+    Script,
+    /// With what a test sets for runs by hand.
+    ByHand,
+}
+
+/// What is wanted of the machines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MachineVariant {
+    #[default]
+    AsTheyAre,
+    /// Such that their state can be saved, where the test can be extended.
+    SnapshotSafe,
+}
+
+/// One evaluation.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    pub place: TestSource,
+    /// `-A`, or what follows the `#` of a flake, as the user wrote it.
+    pub attribute: Option<String>,
+    pub arguments: Arguments,
+    pub form: Form,
+    pub machines: MachineVariant,
+    pub nixpkgs: Nixpkgs,
+    /// The index of the built-in guests, if they are set up.
+    pub guest_index: Option<PathBuf>,
+}
+
+/// What the library's entry is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Want<'a> {
+    /// The tests' names and nodes; no machine is evaluated.
+    Names,
+    Manifest,
+    /// The derivations that run the tests.
+    Check(&'a CheckOptions),
+}
+
+impl Want<'_> {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Names => "names",
+            Self::Manifest => "manifest",
+            Self::Check(_) => "check",
+        }
+    }
+}
+
+/// Why a file does not evaluate.
+#[derive(Debug, Error)]
+pub enum EvalError {
+    #[error("there is no file {0}")]
+    NoFile(PathBuf),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("`nix-instantiate` cannot be started: {0}; install Nix (Debian's package is nix-bin)")]
+    NoNix(io::Error),
+    #[error("{0}")]
+    Nix(String),
+    #[error(
+        "the evaluation was ended by signal {0}: it has used up the machine's memory, or its stack by recursing without end"
+    )]
+    Killed(i32),
+    #[error("`--attr {0}` is no attribute path: a quotation mark is not closed")]
+    BadAttribute(String),
+    #[error(
+        "Nix gave a manifest that cannot be read: {0}; its version is not that of this program"
+    )]
+    BadManifest(serde_json::Error),
+    #[error(
+        "the manifest of `{name}` is of version {found}, and this program reads version {}",
+        manifest::VERSION
+    )]
+    ManifestVersion { name: String, found: u32 },
+}

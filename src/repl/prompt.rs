@@ -1,0 +1,358 @@
+//! The prompt: reads a statement, runs it among the script's names, and reports the result.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use console::measure_text_width;
+use rustpython_vm::builtins::{PyBaseExceptionRef, PyDictRef};
+use rustpython_vm::compiler::{Mode, parser};
+use rustpython_vm::scope::Scope;
+use rustpython_vm::{AsObject, PyObjectRef, PyResult, VirtualMachine};
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{Config, Context, Editor, Helper};
+
+use super::above::Above;
+use crate::engine::{EngineState, Interaction, describe, is_api_exception, to_json};
+use crate::folders;
+use crate::model::event::{Event, Level};
+
+const PROMPT: &str = ">>> ";
+
+/// How much of what was typed is kept for other sessions.
+const HISTORY_LINES: usize = 2000;
+
+/// How long what was said before may take to be shown.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A prompt, whose lines appear above what is typed.
+#[derive(Debug, Default)]
+pub struct Prompt(pub Above);
+
+impl Interaction for Prompt {
+    /// Reads and runs statements until Ctrl-D or `exit()`.
+    fn run(&self, vm: &VirtualMachine, scope: &Scope, state: &EngineState) {
+        converse(vm, scope, state, &self.0);
+    }
+}
+
+fn converse(vm: &VirtualMachine, scope: &Scope, state: &EngineState, above: &Above) {
+    let mut editor = match open(vm, scope) {
+        Ok(editor) => editor,
+        Err(error) => {
+            state.note(Level::Error, &format!("there is no prompt: {error}"));
+            return;
+        }
+    };
+    let history = history_file();
+    if let Some(file) = &history {
+        // The first session has none.
+        let _ = editor.load_history(file);
+    }
+    for number in 1.. {
+        state.emit(Event::Prompting);
+        above.wait_for_prompt(number, PATIENCE);
+        let typed = Typed::default();
+        if let Some(names) = editor.helper_mut() {
+            names.typed = typed.clone();
+        }
+        let read = || editor.readline(PROMPT);
+        let text = match above.while_reading(move |line| typed.print_above(line), read) {
+            Ok(text) => text,
+            Err(ReadlineError::Interrupted) => continue,
+            Err(ReadlineError::Eof) => break,
+            Err(error) => {
+                state.note(Level::Error, &format!("nothing can be read: {error}"));
+                break;
+            }
+        };
+        if text.trim().is_empty() {
+            continue;
+        }
+        let _ = editor.add_history_entry(text.as_str());
+        if let Some(file) = &history {
+            // A session without a history is one all the same.
+            let _ = editor.append_history(file);
+        }
+        if run(vm, scope, state, &text) == Next::Leave {
+            break;
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Read,
+    Leave,
+}
+
+fn run(vm: &VirtualMachine, scope: &Scope, state: &EngineState, text: &str) -> Next {
+    let name = state.sources.add(text);
+    let code = vm
+        .compile(text, Mode::Single, &name)
+        .map_err(|error| error.into_pyexception(vm, Some(text)));
+    let result = code.and_then(|code| {
+        state
+            .interrupter
+            .while_armed(|| vm.run_code_obj(code, scope.clone()))
+    });
+    state.print_rest();
+    match result {
+        Ok(_) => Next::Read,
+        Err(exception) if exception.fast_isinstance(vm.ctx.exceptions.system_exit) => Next::Leave,
+        Err(exception) => {
+            report(vm, state, &exception);
+            Next::Read
+        }
+    }
+}
+
+fn report(vm: &VirtualMachine, state: &EngineState, exception: &PyBaseExceptionRef) {
+    if is_api_exception(vm, exception, "Interrupted") {
+        state.note(Level::Warning, "interrupted");
+        return;
+    }
+    let failure = Box::new(describe(vm, exception, &state.sources));
+    state.emit(Event::CallFailed { failure });
+}
+
+fn open<'vm>(
+    vm: &'vm VirtualMachine,
+    scope: &Scope,
+) -> rustyline::Result<Editor<CompletionNames<'vm>, FileHistory>> {
+    let config = Config::builder()
+        .max_history_size(HISTORY_LINES)?
+        .history_ignore_dups(true)?
+        .completion_type(rustyline::CompletionType::List)
+        .build();
+    let mut editor = Editor::with_config(config)?;
+    editor.set_helper(Some(CompletionNames {
+        vm,
+        globals: scope.globals.clone(),
+        typed: Typed::default(),
+    }));
+    Ok(editor)
+}
+
+/// `$XDG_STATE_HOME/snowglobe/history`, its folder made; None without a home folder.
+fn history_file() -> Option<PathBuf> {
+    let state = folders::own(folders::UserFolder::State)?;
+    std::fs::create_dir_all(&state).ok()?;
+    Some(state.join("history"))
+}
+
+/// What the prompt knows of the script's names.
+struct CompletionNames<'vm> {
+    vm: &'vm VirtualMachine,
+    globals: PyDictRef,
+    typed: Typed,
+}
+
+impl CompletionNames<'_> {
+    /// The names that can follow on `path`, which ends before its last dot.
+    fn after(&self, path: &[&str]) -> PyResult<Vec<String>> {
+        let vm = self.vm;
+        let Some((first, attributes)) = path.split_first() else {
+            let globals = names(vm, &vm.call_method(self.globals.as_object(), "keys", ())?)?;
+            let builtins = names(vm, &vm.call_method(vm.builtins.as_object(), "__dir__", ())?)?;
+            return Ok([globals, builtins].concat());
+        };
+        let mut object = self.globals.get_item(*first, vm)?;
+        for attribute in attributes {
+            object = object.get_attr(&vm.ctx.new_str(*attribute), vm)?;
+        }
+        names(vm, &vm.call_method(&object, "__dir__", ())?)
+    }
+}
+
+fn names(vm: &VirtualMachine, names: &PyObjectRef) -> PyResult<Vec<String>> {
+    let list = vm.call_method(vm.builtins.as_object(), "list", (names.clone(),))?;
+    let names = to_json(&list, vm)?;
+    Ok(serde_json::from_value(names).unwrap_or_default())
+}
+
+/// Where the last dotted name of a line begins.
+fn last_name(line: &str) -> usize {
+    let before = line.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_' || c == '.');
+    before.len()
+}
+
+impl Completer for CompletionNames<'_> {
+    type Candidate = String;
+
+    fn complete(
+        &self,
+        line: &str,
+        position: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<String>)> {
+        let line = &line[..position];
+        let whole = &line[last_name(line)..];
+        let mut path: Vec<&str> = whole.split('.').collect();
+        let begun = path.pop().unwrap_or_default();
+        if whole.is_empty() {
+            return Ok((position, Vec::new()));
+        }
+        let mut found = self.after(&path).unwrap_or_default();
+        found.retain(|name| name.starts_with(begun));
+        // What is private is for who asks for it.
+        if !begun.starts_with('_') {
+            found.retain(|name| !name.starts_with('_'));
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok((position - begun.len(), found))
+    }
+}
+
+impl Validator for CompletionNames<'_> {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        Ok(if is_whole(self.vm, context.input()) {
+            ValidationResult::Valid(None)
+        } else {
+            ValidationResult::Incomplete
+        })
+    }
+}
+
+/// Whether a text is to be run as it is. A statement that goes over lines and
+/// may go on is ended by an empty one, as at Python's own prompt.
+fn is_whole(vm: &VirtualMachine, text: &str) -> bool {
+    let ended = text.ends_with('\n') || text.trim().is_empty();
+    match vm.compile(text, Mode::Single, "<prompt>") {
+        Ok(_) => ended || !text.contains('\n') || !ends_in_block(text),
+        Err(error) => {
+            let exception = error.into_pyexception_maybe_incomplete(vm, Some(text), !ended);
+            !exception.fast_isinstance(vm.ctx.exceptions.incomplete_input_error)
+        }
+    }
+}
+
+fn ends_in_block(text: &str) -> bool {
+    parser::parse_module(text).is_ok_and(|parsed| {
+        let last = parsed.into_syntax().body.pop();
+        last.is_some_and(|statement| {
+            !(statement.is_expr_stmt()
+                || statement.is_assign_stmt()
+                || statement.is_ann_assign_stmt()
+                || statement.is_aug_assign_stmt()
+                || statement.is_import_stmt()
+                || statement.is_import_from_stmt()
+                || statement.is_assert_stmt()
+                || statement.is_raise_stmt()
+                || statement.is_delete_stmt())
+        })
+    })
+}
+
+impl Highlighter for CompletionNames<'_> {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
+        if console::colors_enabled() {
+            Cow::Owned(console::style(prompt).green().bold().to_string())
+        } else {
+            Cow::Borrowed(prompt)
+        }
+    }
+}
+
+/// What is being typed, and where the cursor is in it. Clones are the same.
+#[derive(Debug, Clone, Default)]
+struct Typed(Arc<Mutex<(String, usize)>>);
+
+impl Typed {
+    fn note(&self, text: &str, position: usize) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (text.to_owned(), position);
+    }
+
+    /// Puts a line on the terminal above the prompt, and the cursor back to
+    /// where the editor takes it to be.
+    fn print_above(&self, line: &str) {
+        let typed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut output = std::io::stdout().lock();
+        // A terminal that is gone shows nothing.
+        let _ = write!(output, "{}", redrawn(line, &typed.0, typed.1));
+        let _ = output.flush();
+    }
+}
+
+/// Erases what is being typed, prints a line, and what is being typed anew.
+fn redrawn(line: &str, text: &str, position: usize) -> String {
+    let (before, after) = text.split_at(position);
+    let rows_up = before.matches('\n').count();
+    let row = before.rsplit('\n').next().unwrap_or_default();
+    let column = measure_text_width(row) + if rows_up == 0 { PROMPT.len() } else { 0 };
+    let up = |rows: usize| match rows {
+        0 => String::new(),
+        rows => format!("\x1b[{rows}A"),
+    };
+    format!(
+        "{}\r\x1b[J{line}\n{PROMPT}{text}{}\r\x1b[{column}C",
+        up(rows_up),
+        up(after.matches('\n').count())
+    )
+}
+
+impl Hinter for CompletionNames<'_> {
+    type Hint = String;
+
+    /// Asked after each key: this is how the text is known.
+    fn hint(&self, line: &str, position: usize, _: &Context<'_>) -> Option<String> {
+        self.typed.note(line, position);
+        None
+    }
+}
+
+impl Helper for CompletionNames<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use rustpython::InterpreterBuilderExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_last_name_of_a_line_is_completed() {
+        assert_eq!(last_name("x = server.succ"), 4);
+        assert_eq!(last_name("f(a.b.c"), 2);
+        assert_eq!(last_name("server"), 0);
+        assert_eq!(last_name("f("), 2);
+    }
+
+    #[test]
+    fn lines_appear_above_what_is_typed() {
+        assert_eq!(
+            redrawn("news", "f(1)", 2),
+            "\r\x1b[Jnews\n>>> f(1)\r\x1b[6C"
+        );
+        assert_eq!(
+            redrawn("news", "if x:\n  y\nz", 8),
+            "\x1b[1A\r\x1b[Jnews\n>>> if x:\n  y\nz\x1b[1A\r\x1b[2C"
+        );
+    }
+
+    #[test]
+    fn blocks_wait_for_an_empty_line() {
+        let interpreter = rustpython::InterpreterBuilder::new()
+            .init_stdlib()
+            .interpreter();
+        interpreter.enter(|vm| {
+            let whole = |text| is_whole(vm, text);
+            assert!(whole("x = 1"));
+            assert!(whole("f(1,\n  2)"));
+            assert!(!whole("f(1,"));
+            assert!(!whole("if x:"));
+            assert!(!whole("if x:\n    y"));
+            assert!(whole("if x:\n    y\n"));
+            assert!(!whole("'''a\nb"));
+            assert!(whole("x ="));
+            assert!(whole("for x in y: z"));
+        });
+    }
+}

@@ -1,0 +1,267 @@
+//! The calls of a run between the script and the host: answered from the recording of an earlier run,
+//! or made and recorded.
+//!
+//! May import `host`, `checkpoint` and what is below them.
+
+mod catch_up;
+mod player;
+mod recorder;
+mod recording;
+mod take;
+
+use std::sync::{Arc, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
+use tokio::task::AbortHandle;
+
+use crate::checkpoint::{CheckpointKind, Slot};
+use crate::host::{Call, CallError, DriverOperation, Host};
+use crate::machine::{Clock, RecordPolicy};
+use crate::model::event::Level;
+
+use player::Player;
+use recorder::Recorder;
+pub use recording::{RecordedCall, Recording};
+
+/// Who calls: only what the script itself does comes in the same order each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    Script,
+    /// A thread of the script's, or a condition that is watched.
+    Beside,
+}
+
+/// The run is to begin again, cold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// None if no time was lost.
+    pub reason: Option<String>,
+}
+
+/// Passes calls to the host, unless a recording answers them.
+#[derive(Debug)]
+pub struct Replay {
+    host: Arc<Host>,
+    mode: Arc<Mutex<Mode>>,
+    restarts: mpsc::UnboundedSender<Restart>,
+    /// Restores the machines.
+    task: std::sync::Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Debug)]
+enum Mode {
+    /// Calls are made and forgotten.
+    Plain,
+    Recording(Recorder),
+    /// Calls are answered; there is no machine.
+    Replaying(Player),
+    /// The run begins again; this one is over.
+    Gone,
+}
+
+type ModeGuard = OwnedMutexGuard<Mode>;
+
+/// How a call is executed.
+enum CallTurn {
+    Answered(Value),
+    /// It is made, and its result taken note of with the files that it takes.
+    Recorded(Option<String>),
+    Made,
+}
+
+impl Replay {
+    /// Makes all calls, and records none.
+    #[must_use]
+    pub fn none(host: Arc<Host>) -> Self {
+        let (restarts, _) = mpsc::unbounded_channel();
+        Self::new(host, Mode::Plain, restarts)
+    }
+
+    /// Records a run from its beginning.
+    #[must_use]
+    pub fn recording(host: Arc<Host>, slot: Arc<Slot>) -> Self {
+        let (restarts, _) = mpsc::unbounded_channel();
+        let recorder = Recorder::new(slot, Recording::default(), None);
+        Self::new(host, Mode::Recording(recorder), restarts)
+    }
+
+    /// Answers calls from `recording` as long as they are the same. If it
+    /// cannot go on from there, it says so on `restarts`.
+    #[must_use]
+    pub fn replaying(
+        host: Arc<Host>,
+        slot: Arc<Slot>,
+        recording: Recording,
+        restarts: mpsc::UnboundedSender<Restart>,
+    ) -> Self {
+        let player = Player::new(slot, recording);
+        Self::new(host, Mode::Replaying(player), restarts)
+    }
+
+    fn new(host: Arc<Host>, mode: Mode, restarts: mpsc::UnboundedSender<Restart>) -> Self {
+        Self {
+            host,
+            mode: Arc::new(Mutex::new(mode)),
+            restarts,
+            task: std::sync::Mutex::default(),
+        }
+    }
+
+    /// What is behind it.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
+    /// Whether anything is recorded or answered.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.mode
+            .try_lock()
+            .map_or(true, |mode| !matches!(*mode, Mode::Plain))
+    }
+
+    /// Makes a call, or answers it from an earlier run.
+    ///
+    /// # Errors
+    /// Those of [`Host::make`]; and when the run begins again.
+    pub async fn call(&self, call: Call, caller: Caller) -> Result<Value, CallError> {
+        if call.record_policy() == RecordPolicy::Never {
+            return self.make_unrecorded(call).await;
+        }
+        match self.turn(&call, caller).await? {
+            CallTurn::Answered(result) => Ok(result),
+            CallTurn::Made => self.host.make(call).await,
+            CallTurn::Recorded(files) => {
+                let result = self.host.make(call.clone()).await;
+                if let Mode::Recording(recorder) = &mut *self.mode.lock().await {
+                    recorder.took(call, files, result.as_ref().ok());
+                }
+                result
+            }
+        }
+    }
+
+    async fn make_unrecorded(&self, call: Call) -> Result<Value, CallError> {
+        let subtest = match &call {
+            Call::Driver(DriverOperation::SubtestStarted { name }) => Some(name.clone()),
+            _ => None,
+        };
+        let result = self.host.make(call).await;
+        if let Some(name) = subtest
+            && let Mode::Recording(recorder) = &mut *self.mode.lock().await
+        {
+            recorder.subtest = Some(name);
+        }
+        result
+    }
+
+    async fn turn(&self, call: &Call, caller: Caller) -> Result<CallTurn, CallError> {
+        let mut mode = self.mode.clone().lock_owned().await;
+        if matches!(*mode, Mode::Plain) {
+            return Ok(CallTurn::Made);
+        }
+        let certain = caller == Caller::Script && call.record_policy() != RecordPolicy::Ends;
+        let files = if certain { call.fingerprint() } else { None };
+        if let Mode::Replaying(player) = &mut *mode {
+            if certain && let Some(result) = player.answer(call, files.as_deref()) {
+                return Ok(CallTurn::Answered(result));
+            }
+            mode = self.go_live(mode).await?;
+        }
+        let Mode::Recording(recorder) = &mut *mode else {
+            return Err(begins_again());
+        };
+        if !certain {
+            recorder.close();
+        }
+        if !recorder.is_open() {
+            return Ok(CallTurn::Made);
+        }
+        if !recorder.begin() {
+            // Another call has been given up, or is still being made.
+            recorder.close();
+            return Ok(CallTurn::Made);
+        }
+        match call {
+            Call::Driver(DriverOperation::Checkpoint { name, keep_time }) => {
+                let clock = if *keep_time {
+                    Clock::AsSaved
+                } else {
+                    Clock::FromHost
+                };
+                take::take(&self.host, recorder, name, CheckpointKind::Script, clock).await;
+            }
+            Call::Driver(_) => {}
+            Call::Machine { .. } => take::take_if_due(&self.host, recorder, call).await,
+        }
+        Ok(CallTurn::Recorded(files))
+    }
+
+    /// Restores the machines and makes the calls since. What begins here is
+    /// done to its end, also if its caller has gone.
+    async fn go_live(&self, mut mode: ModeGuard) -> Result<ModeGuard, CallError> {
+        let (host, restarts) = (self.host.clone(), self.restarts.clone());
+        let task = tokio::spawn(async move {
+            if let Mode::Replaying(player) = std::mem::replace(&mut *mode, Mode::Gone) {
+                match Box::pin(catch_up::catch_up(&host, player)).await {
+                    Ok(recorder) => *mode = Mode::Recording(recorder),
+                    Err(restart) => drop(restarts.send(restart)),
+                }
+            }
+            mode
+        });
+        *self.task() = Some(task.abort_handle());
+        let mode = task.await.map_err(|error| CallError::broken(&error))?;
+        match *mode {
+            Mode::Gone => Err(begins_again()),
+            _ => Ok(mode),
+        }
+    }
+
+    /// Sees to it that the machines are as the script takes them to be, at its end.
+    pub async fn settle(&self) {
+        let mode = self.mode.clone().lock_owned().await;
+        if matches!(*mode, Mode::Replaying(_)) {
+            // The run begins again if it fails.
+            let _ = self.go_live(mode).await;
+        }
+    }
+
+    /// Ends the recording: what comes now is not the script's.
+    pub async fn end_recording(&self) {
+        if let Mode::Recording(recorder) = &mut *self.mode.lock().await {
+            recorder.close();
+        }
+    }
+
+    /// Ends what a script that is over has left, and keeps the recording for the
+    /// next run.
+    pub async fn keep_recording(&self) {
+        if let Some(task) = self.task().take() {
+            task.abort();
+        }
+        let mode = std::mem::replace(&mut *self.mode.lock().await, Mode::Gone);
+        let Mode::Recording(recorder) = mode else {
+            return;
+        };
+        let (slot, recording) = recorder.into_recording();
+        if let Err(error) = slot.write(recording) {
+            let text = format!("the next run will be cold: its record cannot be kept: {error}");
+            self.host.events.note(Level::Warning, text);
+        }
+    }
+
+    fn task(&self) -> std::sync::MutexGuard<'_, Option<AbortHandle>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn begins_again() -> CallError {
+    CallError {
+        class: "Interrupted",
+        message: "the run begins again".to_owned(),
+        details: None,
+    }
+}

@@ -1,0 +1,60 @@
+//! Runs a test that is built already.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::RunnerError;
+use super::frontend::Frontend;
+use super::interrupts::Interrupts;
+use super::plan;
+use super::reporting::{finish, start};
+use super::request::TestSettings;
+use super::run::{run_session, run_settings};
+use crate::model::event::{Level, Verdict};
+use crate::model::manifest::Manifest;
+use crate::report::Output;
+use crate::session;
+use crate::source_map::SourceMap;
+
+/// A test whose machines are built.
+#[derive(Debug)]
+pub struct BuiltTest {
+    pub manifest: Manifest,
+    pub script: SourceMap,
+    /// What the user should know before the run.
+    pub warnings: Vec<String>,
+}
+
+/// Runs a built test; its output goes beside what else is in `folder`.
+///
+/// # Errors
+/// When its script cannot run, it could not be begun, or its output is not whole.
+pub async fn run_built(
+    test: BuiltTest,
+    settings: &TestSettings,
+    folder: &Path,
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<Verdict, RunnerError> {
+    let BuiltTest {
+        manifest,
+        script,
+        warnings,
+    } = test;
+    let script_check = settings.script_check;
+    plan::check(&manifest.name, &script, &manifest, script_check, frontend)?;
+    session::preflight(&manifest)?;
+    let output = Output::beside(folder, &manifest.name)?;
+    let settings = run_settings(
+        &manifest,
+        Arc::new(script),
+        settings,
+        output.folder().to_owned(),
+    );
+    let reports = start(frontend, Some(output))?;
+    for warning in warnings {
+        reports.events.note(Level::Warning, warning);
+    }
+    let outcome = run_session(&manifest, &settings, &reports.events, interrupts).await;
+    Ok(finish(reports, outcome, interrupts).await?.verdict)
+}

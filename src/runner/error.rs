@@ -1,0 +1,64 @@
+//! Why tests could not be run.
+
+use std::io;
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::guest;
+use crate::model::event::Verdict;
+use crate::nix_cli::{BuildError, EvalError};
+use crate::report::{OutputError, word};
+use crate::session::SessionError;
+
+/// Why a run ends without a verdict, or without its files.
+#[derive(Debug, Error)]
+pub enum RunnerError {
+    #[error("the script of {test} cannot run as it is: {findings}")]
+    Findings {
+        test: String,
+        /// How many there are of each kind.
+        findings: String,
+    },
+    #[error("the file has {count} tests, and one is needed: choose it with -A ({names})")]
+    SeveralTests { count: usize, names: String },
+    #[error("{problem}: the test {test} has {names}")]
+    Node {
+        problem: String,
+        test: String,
+        names: String,
+    },
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Guest(#[from] guest::Error),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The run came to its end, and what it has written is not whole.
+    #[error("{source}; the test itself: {}", word(*.verdict))]
+    OutputLost {
+        source: OutputError,
+        verdict: Verdict,
+    },
+    /// What was tried, and why the host refused it.
+    #[error("{tried}: {source}")]
+    Host { tried: String, source: io::Error },
+}
+
+impl RunnerError {
+    /// For `map_err`: the host has refused what was `tried`, such as "cannot
+    /// start a thread".
+    pub fn host(tried: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let tried = tried.into();
+        move |source| Self::Host { tried, source }
+    }
+
+    /// The same for something at a path.
+    pub fn host_at(tried: &str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        Self::host(format!("{tried} {}", path.display()))
+    }
+}

@@ -1,0 +1,100 @@
+//! Interactive sessions with the machines of one test.
+
+use std::sync::Arc;
+
+use super::error::RunnerError;
+use super::frontend::Frontend;
+use super::interrupts::Interrupts;
+use super::plan;
+use super::request::{OutputLocation, TestSelection, TestSettings};
+use super::run::{Job, build_and_run};
+use crate::model::event::Verdict;
+use crate::model::manifest::{Manifest, python_name};
+use crate::nix_cli::{Form, Test};
+use crate::session;
+use crate::source_map::SourceMap;
+
+/// What the user wants to do with the machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InteractiveSession {
+    /// A prompt, in the mode that the settings bring.
+    Prompt,
+    /// A shell on a machine.
+    Shell {
+        /// None for the only node.
+        node: Option<String>,
+        others: OtherMachines,
+    },
+}
+
+/// What becomes of the machines that a shell is not on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherMachines {
+    Off,
+    Started,
+}
+
+/// Builds the only test of a selection and opens a session with its machines.
+///
+/// # Errors
+/// When there is not one test, or it does not build or begin.
+pub async fn run_session(
+    mut selection: TestSelection,
+    settings: &TestSettings,
+    session: &InteractiveSession,
+    output: &OutputLocation,
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<Verdict, RunnerError> {
+    selection.evaluation.form = Form::ByHand;
+    let Some(tests) = plan::evaluate(&selection, interrupts).await? else {
+        return Ok(Verdict::Interrupted);
+    };
+    let [test] = tests.as_slice() else {
+        return Err(several(&tests));
+    };
+    let script = match session {
+        InteractiveSession::Prompt => {
+            let script = test.source_map();
+            let check = settings.script_check;
+            plan::check(test.label(), &script, &test.manifest, check, frontend)?;
+            script
+        }
+        InteractiveSession::Shell { node, others } => {
+            let machine = python_name(chosen_node(node.as_deref(), &test.manifest)?);
+            let start = match others {
+                OtherMachines::Off => "",
+                OtherMachines::Started => "start_all()\n",
+            };
+            SourceMap::of_text(format!("{start}{machine}.shell_interact()\n"))
+        }
+    };
+    session::preflight(&test.manifest)?;
+    let folder = output.folder(&test.name, "", 1);
+    let job = Job::new(test, Arc::new(script), settings);
+    let outcome = build_and_run(&selection.nix, job, &folder, frontend, interrupts).await?;
+    Ok(outcome.verdict)
+}
+
+fn chosen_node<'a>(node: Option<&'a str>, manifest: &'a Manifest) -> Result<&'a str, RunnerError> {
+    let names: Vec<&str> = manifest.nodes.keys().map(String::as_str).collect();
+    let problem = match (node, names.as_slice()) {
+        (Some(name), names) if names.contains(&name) => return Ok(name),
+        (None, [only]) => return Ok(only),
+        (Some(name), _) => format!("there is no node {name}"),
+        (None, _) => "say which node".to_owned(),
+    };
+    Err(RunnerError::Node {
+        problem,
+        test: manifest.name.clone(),
+        names: names.join(", "),
+    })
+}
+
+fn several(tests: &[Test]) -> RunnerError {
+    let names: Vec<&str> = tests.iter().map(Test::label).collect();
+    RunnerError::SeveralTests {
+        count: tests.len(),
+        names: names.join(", "),
+    }
+}

@@ -1,0 +1,32 @@
+//! Signals that end a run, as messages.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::error::RunnerError;
+use crate::session::Interrupt;
+
+/// Requests from outside to end a run.
+pub type Interrupts = mpsc::UnboundedReceiver<Interrupt>;
+
+/// Listens for Ctrl-C and SIGTERM, and for the end of the terminal.
+///
+/// # Errors
+/// When the system refuses.
+pub fn interrupts() -> Result<Interrupts, RunnerError> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    for (kind, interrupt) in [
+        (SignalKind::interrupt(), Interrupt::CtrlC),
+        (SignalKind::terminate(), Interrupt::Terminate),
+        (SignalKind::hangup(), Interrupt::Terminate),
+    ] {
+        let mut signals = signal(kind).map_err(RunnerError::host("cannot listen for signals"))?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let _ = sender.send(interrupt);
+            }
+        });
+    }
+    Ok(receiver)
+}

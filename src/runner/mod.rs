@@ -1,0 +1,32 @@
+//! Runs tests: evaluates and checks them, builds, runs, verifies; and again when files change.
+//!
+//! Values in, events out: it knows no command line and prints nothing. May import `session`, `report` and what
+//! is below them.
+
+mod built;
+mod derivation;
+mod error;
+mod files;
+mod frontend;
+mod interactive;
+mod interrupts;
+mod plan;
+mod reporting;
+mod request;
+mod run;
+mod type_check;
+mod watch;
+
+pub use built::{BuiltTest, run_built};
+pub use error::RunnerError;
+pub use frontend::Frontend;
+pub use interactive::{InteractiveSession, OtherMachines, run_session};
+pub use interrupts::{Interrupts, interrupts};
+pub use reporting::wait_until_shown;
+pub use request::{
+    Builders, OutputLocation, Place, RunRequest, ScriptCheck, TestSelection, TestSettings,
+    TimeoutFactor, Verification,
+};
+pub use run::run;
+pub use type_check::{MISSING_TYPE_CHECK, TypeCheck, check_script};
+pub use watch::watch;

@@ -1,0 +1,74 @@
+//! The reports on a run, from its first event to the last.
+
+use std::time::Duration;
+
+use super::error::RunnerError;
+use super::frontend::Frontend;
+use super::interrupts::Interrupts;
+use crate::model::event::Event;
+use crate::report::{Output, Reports, Showing};
+use crate::session::RunOutcome;
+
+/// How often to look whether a display is done.
+const DISPLAY_PAUSE: Duration = Duration::from_millis(5);
+
+/// Starts to report on a run.
+pub(super) fn start(
+    frontend: &dyn Frontend,
+    output: Option<Output>,
+) -> Result<Reports, RunnerError> {
+    Reports::start(frontend.display(), output)
+        .map_err(RunnerError::host("cannot start the threads of the reports"))
+}
+
+/// Shows an event outside a run.
+pub(super) fn announce(frontend: &dyn Frontend, event: Event) -> Result<(), RunnerError> {
+    let reports = start(frontend, None)?;
+    reports.events.emit(event);
+    let (_, showing) = reports.end().map_err(stdout_lost)?;
+    showing.finish().map_err(stdout_lost)
+}
+
+/// Ends the reports on a run: the files are whole then, and all is shown
+/// unless the user does not want to wait for it.
+///
+/// # Errors
+/// That of the run; if it has none, that of its output.
+pub(super) async fn finish(
+    reports: Reports,
+    result: Result<RunOutcome, RunnerError>,
+    interrupts: &mut Interrupts,
+) -> Result<RunOutcome, RunnerError> {
+    let (output, showing) = reports.end().map_err(stdout_lost)?;
+    let written = output.map_or(Ok(()), Output::finish);
+    let shown = wait_until_shown(showing, interrupts).await;
+    let outcome = result?;
+    written.map_err(|source| RunnerError::OutputLost {
+        source,
+        verdict: outcome.verdict,
+    })?;
+    shown?;
+    Ok(outcome)
+}
+
+/// Waits until all is shown, unless its reader has gone. A signal ends
+/// the wait.
+///
+/// # Errors
+/// When it could not be written.
+pub async fn wait_until_shown(
+    showing: Showing,
+    interrupts: &mut Interrupts,
+) -> Result<(), RunnerError> {
+    while !showing.is_finished() {
+        tokio::select! {
+            () = tokio::time::sleep(DISPLAY_PAUSE) => {}
+            _ = interrupts.recv() => return Ok(()),
+        }
+    }
+    showing.finish().map_err(stdout_lost)
+}
+
+fn stdout_lost(source: std::io::Error) -> RunnerError {
+    RunnerError::host("cannot write to standard output")(source)
+}

@@ -1,0 +1,192 @@
+//! Builds and runs tests, one after another.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::derivation;
+use super::error::RunnerError;
+use super::frontend::Frontend;
+use super::interrupts::Interrupts;
+use super::plan;
+use super::reporting::{finish, start};
+use super::request::{Place, RunRequest, TestSettings, Verification};
+use crate::event_bus::Events;
+use crate::model::event::{Event, Level, Verdict};
+use crate::model::manifest::Manifest;
+use crate::nix_cli::{self, Nix, Test};
+use crate::qemu::AcceleratorChoice;
+use crate::report::Output;
+use crate::session::{self, ReplayMode, RunOutcome, RunSettings, StartPoint};
+use crate::source_map::SourceMap;
+
+/// Runs all tests of a request; returns their verdicts. An interrupt leaves
+/// out those that are left.
+///
+/// # Errors
+/// When one does not evaluate, build or begin, or its output is not whole.
+pub async fn run(
+    request: &RunRequest,
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<Vec<Verdict>, RunnerError> {
+    let builders = match request.place {
+        Place::Here => None,
+        Place::Derivation(builders) => Some(builders),
+    };
+    if let Some(builders) = builders {
+        return derivation::run(request, builders, frontend, interrupts).await;
+    }
+    let Some(tests) = plan::evaluate(&request.selection, interrupts).await? else {
+        return Ok(vec![Verdict::Interrupted]);
+    };
+    let script_check = request.settings.script_check;
+    for test in &tests {
+        let (label, source_map) = (test.label(), test.source_map());
+        plan::check(label, &source_map, &test.manifest, script_check, frontend)?;
+        session::preflight(&test.manifest)?;
+    }
+    let mut verdicts = Vec::new();
+    for test in &tests {
+        let folder = request
+            .output
+            .folder(&test.name, &test.attribute, tests.len());
+        let verdict = run_test(request, test, &folder, frontend, interrupts).await?;
+        verdicts.push(verdict);
+        if verdict == Verdict::Interrupted {
+            break;
+        }
+    }
+    Ok(verdicts)
+}
+
+/// Runs a test, and again cold if its verdict is to be verified.
+async fn run_test(
+    request: &RunRequest,
+    test: &Test,
+    folder: &Path,
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<Verdict, RunnerError> {
+    let nix = &request.selection.nix;
+    let settings = &request.settings;
+    let script = Arc::new(test.source_map());
+    let job = Job::new(test, script.clone(), settings);
+    let RunOutcome { verdict, begun } =
+        build_and_run(nix, job, folder, frontend, interrupts).await?;
+    let is_certain = settings.verification == Verification::Off
+        || begun == StartPoint::Cold
+        || verdict == Verdict::Interrupted;
+    if is_certain {
+        return Ok(verdict);
+    }
+    let cold = TestSettings {
+        replay: ReplayMode::Disabled,
+        ..settings.clone()
+    };
+    let job = Job {
+        verifies: Some(verdict),
+        ..Job::new(test, script, &cold)
+    };
+    let outcome = build_and_run(nix, job, folder, frontend, interrupts).await?;
+    Ok(outcome.verdict)
+}
+
+/// One run of a test.
+pub(super) struct Job<'a> {
+    test: &'a Test,
+    /// What to run: its script, or another one.
+    script: Arc<SourceMap>,
+    settings: &'a TestSettings,
+    /// The verdict from a checkpoint that this run checks.
+    verifies: Option<Verdict>,
+}
+
+impl<'a> Job<'a> {
+    pub fn new(test: &'a Test, script: Arc<SourceMap>, settings: &'a TestSettings) -> Self {
+        Self {
+            test,
+            script,
+            settings,
+            verifies: None,
+        }
+    }
+}
+
+/// Builds an evaluated test and runs it; its output goes to `folder`.
+pub(super) async fn build_and_run(
+    nix: &Nix,
+    job: Job<'_>,
+    folder: &Path,
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<RunOutcome, RunnerError> {
+    let Job {
+        test,
+        script,
+        settings,
+        verifies,
+    } = job;
+    let output = Output::create(folder, &test.name)?;
+    let (root, output_folder) = (output.root(), output.folder().to_owned());
+    let reports = start(frontend, Some(output))?;
+    let events = &reports.events;
+    let tell = |event| events.emit(event);
+    let built = tokio::select! {
+        built = nix_cli::realise(nix, &test.derivation, &root, &tell) => Some(built),
+        _ = interrupts.recv() => None,
+    };
+    let result = match built {
+        None => {
+            events.note(Level::Warning, "interrupted while building");
+            Ok(RunOutcome {
+                verdict: Verdict::Interrupted,
+                begun: StartPoint::Cold,
+            })
+        }
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(())) => {
+            let manifest = &test.manifest;
+            let settings = run_settings(manifest, script, settings, output_folder);
+            run_session(manifest, &settings, events, interrupts).await
+        }
+    };
+    if let (Ok(outcome), Some(from_checkpoint)) = (&result, verifies) {
+        events.emit(Event::Verified {
+            from_checkpoint,
+            cold: outcome.verdict,
+        });
+    }
+    finish(reports, result, interrupts).await
+}
+
+/// Runs a built test to its end.
+pub(super) async fn run_session(
+    manifest: &Manifest,
+    settings: &RunSettings,
+    events: &Events,
+    interrupts: &mut Interrupts,
+) -> Result<RunOutcome, RunnerError> {
+    Ok(session::run(manifest, settings, events, interrupts).await?)
+}
+
+pub(super) fn run_settings(
+    manifest: &Manifest,
+    script: Arc<SourceMap>,
+    settings: &TestSettings,
+    output_folder: PathBuf,
+) -> RunSettings {
+    let accelerator = AcceleratorChoice::detect();
+    let of_test = Duration::from_secs(manifest.global_timeout_s);
+    RunSettings {
+        source_map: script,
+        mode: settings.mode.clone(),
+        subtests: settings.subtests.clone(),
+        output_folder,
+        global_timeout: settings.global_timeout.unwrap_or(of_test),
+        timeout_factor: settings.timeout_factor.with(accelerator.accelerator),
+        accelerator,
+        past: settings.replay,
+        states: settings.states,
+    }
+}

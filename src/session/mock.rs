@@ -1,0 +1,78 @@
+//! Runs a script over machines that are never started: they only write down what is asked of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::stage::Stage;
+use super::supervision::{Interrupt, judge};
+use super::{ReplayMode, RunSettings, SessionError};
+use crate::engine::{RunMode, Script, python_packages};
+use crate::event_bus::Events;
+use crate::folders::private_temporary_folder;
+use crate::host::Subtests;
+use crate::language::MOCK_MODULE;
+use crate::machine::StateRetention;
+use crate::model::event::{Failure, Verdict};
+use crate::model::manifest::{Manifest, Node};
+use crate::qemu::AcceleratorChoice;
+use crate::replay::Replay;
+use crate::source_map::SourceMap;
+
+/// What [`mock_run`] runs a script over.
+#[derive(Debug)]
+pub struct Mock {
+    pub nodes: Vec<String>,
+    pub vlans: Vec<u32>,
+    /// By method, or by machine, method and first argument.
+    pub answers: serde_json::Value,
+    pub limit: Duration,
+}
+
+/// Runs a script over mock machines.
+///
+/// # Errors
+/// When there is no room for its folders, or no thread for its engine.
+pub async fn mock_run(
+    source_map: Arc<SourceMap>,
+    mock: Mock,
+    events: &Events,
+    interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
+) -> Result<(Verdict, Option<Failure>), SessionError> {
+    let output = private_temporary_folder().map_err(SessionError::Scratch)?;
+    let options = RunSettings {
+        source_map: source_map.clone(),
+        mode: RunMode::Script,
+        subtests: Subtests::default(),
+        output_folder: output.path().to_owned(),
+        global_timeout: mock.limit,
+        timeout_factor: 1.0,
+        accelerator: AcceleratorChoice::detect(),
+        past: ReplayMode::NotApplicable,
+        states: StateRetention::ThisRun,
+    };
+    let script = Script {
+        source_map,
+        python_packages: python_packages(&[]),
+        further_modules: &[MOCK_MODULE],
+        timeout_factor: options.timeout_factor,
+        answers: mock.answers.clone(),
+    };
+    let mut stage = Stage::set_up(&manifest(mock), &options, events)?;
+    let replay = Arc::new(Replay::none(stage.host.clone()));
+    let (ended, early_end) = stage.run(script, &options, replay, interrupts).await?;
+    Ok(judge(ended, early_end, |_| None))
+}
+
+fn manifest(mock: Mock) -> Manifest {
+    let node = |name: String| {
+        let start_script = PathBuf::from(format!("run-{name}-vm"));
+        (name, Node::of_script(start_script))
+    };
+    Manifest {
+        vlans: mock.vlans,
+        ..Manifest::of_script(Path::new(""), mock.nodes.into_iter().map(node).collect())
+    }
+}

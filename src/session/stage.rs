@@ -1,0 +1,217 @@
+//! What a script runs over: machines, networks and folders, set up before it and taken down after it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::persistent_state::PersistentState;
+use super::scratch::{Scratch, base};
+use super::supervision::{EarlyEnd, FaultChannels, Interrupt, supervise};
+use super::{RunSettings, SessionError};
+use crate::engine::{Ended, Engine, Script};
+use crate::event_bus::Events;
+use crate::host::{Folders, Host, MachineFactory};
+use crate::machine::{EnvironmentAtStart, Machine, MachineContext, StateRetention};
+use crate::model::event::Level;
+use crate::model::manifest::Manifest;
+use crate::network::{Faults, Network};
+use crate::qemu::FaultReporter;
+use crate::replay::{Replay, Restart};
+
+/// Taken down when it is dropped; [`Stage::stop_machines`] ends the machines before.
+pub(super) struct Stage {
+    pub host: Arc<Host>,
+    events: Events,
+    restart: mpsc::UnboundedSender<Restart>,
+    channels: FaultChannels,
+    _networks: Vec<Network>,
+    _scratch: Scratch,
+    _persistent: PersistentState,
+}
+
+impl Stage {
+    /// Opens the networks of a test and makes its machines, which are off.
+    ///
+    /// # Errors
+    /// When a folder or socket cannot be made.
+    pub fn set_up(
+        manifest: &Manifest,
+        options: &RunSettings,
+        events: &Events,
+    ) -> Result<Self, SessionError> {
+        let scratch = Scratch::create().map_err(SessionError::Scratch)?;
+        let (faults, networks_faults) = mpsc::unbounded_channel();
+        let networks = open_networks(manifest, scratch.path(), &faults)?;
+        let (faults, machine_faults) = mpsc::unbounded_channel();
+        let (restart, restarts) = mpsc::unbounded_channel();
+        let context = context(options, events, FaultReporter(faults), &scratch, &networks);
+        let mut persistent = PersistentState::default();
+        let machines = make_machines(manifest, &context, |name| match options.states {
+            StateRetention::ThisRun => scratch.machine(name).map_err(SessionError::Scratch),
+            StateRetention::Persistent => persistent.machine(&base(), name),
+        })?;
+        let host = Host::new(
+            machines,
+            manifest.vlans.clone(),
+            events.clone(),
+            Folders {
+                output: options.output_folder.clone(),
+                shared: scratch.shared(),
+            },
+            factory(context, &scratch),
+            options.subtests.clone(),
+        );
+        Ok(Self {
+            host: Arc::new(host),
+            events: events.clone(),
+            restart,
+            channels: FaultChannels {
+                machine_faults,
+                restarts,
+                networks: networks_faults,
+            },
+            _networks: networks,
+            _scratch: scratch,
+            _persistent: persistent,
+        })
+    }
+
+    /// Where a replay that cannot go on says so.
+    pub fn restarts(&self) -> mpsc::UnboundedSender<Restart> {
+        self.restart.clone()
+    }
+
+    /// Runs a script to its end, or until something ends it early.
+    ///
+    /// # Errors
+    /// When there is no thread for the engine.
+    pub async fn run(
+        &mut self,
+        script: Script,
+        options: &RunSettings,
+        replay: Arc<Replay>,
+        interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
+    ) -> Result<(Option<Ended>, Option<EarlyEnd>), SessionError> {
+        let engine = Engine::start(script, options.mode.clone(), replay)
+            .await
+            .map_err(SessionError::Engine)?;
+        let limit = options.global_timeout;
+        Ok(supervise(engine, limit, &self.events, interrupts, &mut self.channels).await)
+    }
+
+    /// The name of the machine whose QEMU is this process.
+    pub fn machine_of(&self, pid: i32) -> Option<String> {
+        let pid = u32::try_from(pid).ok()?;
+        let machines = self.host.machines();
+        let machine = machines
+            .values()
+            .find(|machine| machine.pid() == Some(pid))?;
+        Some(machine.name().to_owned())
+    }
+
+    /// Ends all machines.
+    pub async fn stop_machines(&self) {
+        let begin = Instant::now();
+        let info = |text: String| self.events.note(Level::Info, text);
+        info("cleaning up".to_owned());
+        for machine in self.host.machines().values() {
+            if let Some(pid) = machine.pid().filter(|_| machine.is_up()) {
+                info(format!("killing {} (pid {pid})", machine.name()));
+            }
+            machine.release().await;
+        }
+        info(format!("({:.2} seconds)", begin.elapsed().as_secs_f64()));
+    }
+}
+
+fn open_networks(
+    manifest: &Manifest,
+    folder: &Path,
+    faults: &Faults,
+) -> Result<Vec<Network>, SessionError> {
+    manifest
+        .vlans
+        .iter()
+        .map(|number| {
+            Network::open(folder, *number, faults.clone()).map_err(|source| SessionError::Network {
+                number: *number,
+                source,
+            })
+        })
+        .collect()
+}
+
+fn make_machines(
+    manifest: &Manifest,
+    shared: &MachineContext,
+    mut state_folder: impl FnMut(&str) -> Result<PathBuf, SessionError>,
+) -> Result<BTreeMap<String, Arc<Machine>>, SessionError> {
+    manifest
+        .nodes
+        .iter()
+        .map(|(node_name, node)| {
+            let name = manifest
+                .machine_name(node_name)
+                .ok_or_else(|| SessionError::StartScript(node.start_script.clone()))?;
+            let context = MachineContext {
+                state_folder: state_folder(name)?,
+                ..shared.clone()
+            };
+            let machine = Machine::new(name, node, context);
+            Ok((node_name.clone(), Arc::new(machine)))
+        })
+        .collect()
+}
+
+/// What all machines of a test share.
+fn context(
+    options: &RunSettings,
+    events: &Events,
+    faults: FaultReporter,
+    scratch: &Scratch,
+    networks: &[Network],
+) -> MachineContext {
+    MachineContext {
+        events: events.clone(),
+        faults,
+        script: options.source_map.script().into(),
+        accelerator: options.accelerator.accelerator,
+        state_folder: PathBuf::new(),
+        state_retention: options.states,
+        shared_folder: scratch.shared(),
+        output_folder: options.output_folder.clone(),
+        environment: Arc::new(EnvironmentAtStart::now()),
+        network_environment: network_environment(networks),
+    }
+}
+
+fn network_environment(networks: &[Network]) -> Vec<(String, OsString)> {
+    networks
+        .iter()
+        .flat_map(|network| {
+            let number = network.number();
+            [
+                (
+                    format!("QEMU_VDE_SOCKET_{number}"),
+                    network.vde_folder().into(),
+                ),
+                (
+                    format!("SNOWGLOBE_STREAM_SOCKET_{number}"),
+                    network.stream_socket().into(),
+                ),
+            ]
+        })
+        .collect()
+}
+
+/// Makes the machines that a script asks for beyond its nodes.
+fn factory(context: MachineContext, scratch: &Scratch) -> MachineFactory {
+    let folder = scratch.path().to_owned();
+    MachineFactory(Box::new(move |command, name| {
+        Machine::from_command(command, name, &folder, context.clone())
+    }))
+}
