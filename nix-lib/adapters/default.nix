@@ -105,7 +105,7 @@ let
     else
       value;
 
-  # Tests lie side by side in sets, not deep in them: what is deeper is a
+  # Tests are side by side in sets, not deep in them: what is deeper is a
   # package set that the caller passes.
   deepest = 3;
 
@@ -117,7 +117,7 @@ let
       wanted = builtins.functionArgs value;
       missing = filter (name: !wanted.${name} && !(offered ? ${name})) (attrNames wanted);
       result = if load.takesOne value then value pkgs else value (builtins.intersectAttrs wanted offered);
-      # Helpers lie beside tests, too: a test's function asks for what is offered.
+      # Helpers are beside tests, too: a test's function asks for what is offered.
       isCallable =
         value:
         let
@@ -179,12 +179,7 @@ let
     path: test:
     let
       names = attrNames test.nodes;
-      pythonName =
-        name:
-        let
-          safe = concatStringsSep "_" (filter builtins.isString (builtins.split "[^A-Za-z0-9_]" name));
-        in
-        if builtins.match "[0-9].*" safe == null then safe else "_" + builtins.substring 1 (-1) safe;
+      pythonName = import ../python-name.nix;
       invalid = filter (
         name: builtins.match "[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?" name == null
       ) names;

@@ -10,7 +10,7 @@ let
   option =
     type: default: description:
     mkOption { inherit type default description; };
-  accepted = default: option types.raw default "Accepted, and without meaning here.";
+  accepted = default: option types.raw default "Accepted for compatibility; has no effect.";
 
   testOptions = {
     options = {

@@ -14,6 +14,7 @@ mod language;
 mod layers;
 mod machines;
 mod mock;
+mod nix_lib;
 mod operations;
 mod runs;
 mod scripts;

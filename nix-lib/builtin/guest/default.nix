@@ -14,17 +14,7 @@ let
       index
       ;
   };
-  modules = [
-    ./modules/boot.nix
-    ./modules/environment.nix
-    ./modules/firewall.nix
-    ./modules/network.nix
-    ./modules/postgresql.nix
-    ./modules/system.nix
-    ./modules/systemd.nix
-    ./modules/users.nix
-    ./modules/virtualisation.nix
-  ];
+  modules = import ./modules;
 in
 {
   # Evaluates the node `name`, the `number`th of its test, counted from 1.

@@ -276,7 +276,7 @@ let
           else
             throw "in ${definition.file}, `${
               showOption (prefix ++ location)
-            }' is ${article value}, where a set of options is expected"
+            }` is ${article value}, where a set of options is expected"
         ) (pushDown definition.value)
       ) definitions;
       defined = builtins.zipAttrsWith (_: values: values) (

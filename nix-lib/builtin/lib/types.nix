@@ -88,6 +88,14 @@ let
       inherit description check;
     };
 
+  # The options within the items of a type.
+  within =
+    name: type:
+    if type.nested or null == null then
+      null
+    else
+      type.nested // { path = [ name ] ++ type.nested.path; };
+
   isStringLike = value: isString value || builtins.isPath value || value ? outPath;
   isSubset = value: isAttrs value && !(value ? _type && value._type == "if");
 
@@ -196,6 +204,7 @@ rec {
     type:
     mkOptionType {
       name = "null or ${type.description}";
+      nested = type.nested or null;
       check = value: value == null || type.check value;
       merge =
         location: definitions:
@@ -214,6 +223,7 @@ rec {
     type:
     mkOptionType {
       name = "a list, each item ${type.description}";
+      nested = within "*" type;
       check = isList;
       merge =
         location: definitions:
@@ -259,6 +269,7 @@ rec {
     mergeName: type:
     mkOptionType {
       name = "a set, each value ${type.description}";
+      nested = within "<name>" type;
       check = isAttrs;
       merge =
         location: definitions:
@@ -353,6 +364,11 @@ rec {
     }:
     mkOptionType {
       name = "a set of options";
+      # For the list of options in the manual.
+      nested = {
+        path = [ ];
+        inherit modules;
+      };
       check = value: isAttrs value || isFunction value || builtins.isPath value;
       merge =
         location: definitions:

@@ -60,7 +60,7 @@ in
     systemPackages = mkOption {
       type = types.listOf types.package;
       default = [ ];
-      description = "Packages whose programs are on everybody's PATH.";
+      description = "Packages whose programs are in PATH for all users.";
     };
     etc = mkOption {
       type = types.attrsOf (types.submodule etcFile);

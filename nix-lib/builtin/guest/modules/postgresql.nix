@@ -116,7 +116,7 @@ in
     dataDir = mkOption {
       type = types.path;
       default = "/var/lib/postgresql/${cfg.package.psqlSchema}";
-      description = "Where the databases lie.";
+      description = "The folder of the databases.";
     };
     enableTCPIP = mkOption {
       type = types.bool;

@@ -167,12 +167,12 @@ in
     system.stateVersion = mkOption {
       type = types.str;
       default = "";
-      description = "Accepted, and without meaning here.";
+      description = "Accepted for compatibility; has no effect.";
     };
     documentation.enable = mkOption {
       type = types.bool;
       default = false;
-      description = "Accepted, and without meaning here: there is none in the guest.";
+      description = "Accepted for compatibility; has no effect.";
     };
     # Other modules in nixpkgs' tests add checks of their own.
     assertions = mkOption {
@@ -188,7 +188,7 @@ in
     nixpkgs = mkOption {
       type = types.raw;
       default = { };
-      description = "Accepted, and without meaning here.";
+      description = "Accepted for compatibility; has no effect.";
     };
   };
 

@@ -59,7 +59,7 @@ let
     wants = strings "Units this one wants.";
     after = strings "Units that start before this one.";
     before = strings "Units that start after this one.";
-    bindsTo = strings "Units this one lives and dies with.";
+    bindsTo = strings "Units without which this one is stopped.";
     partOf = strings "Units whose stop or restart this one follows.";
     conflicts = strings "Units that cannot run beside this one.";
     requisite = strings "Units that must be active already.";
@@ -69,7 +69,7 @@ let
     restartTriggers = mkOption {
       type = types.listOf types.raw;
       default = [ ];
-      description = "Accepted, and without meaning: these guests are not switched while they run.";
+      description = "Accepted for compatibility; has no effect.";
     };
     startLimitBurst = mkOption {
       type = types.nullOr types.int;
@@ -118,7 +118,7 @@ let
     restartIfChanged = mkOption {
       type = types.bool;
       default = true;
-      description = "Accepted, and without meaning here.";
+      description = "Accepted for compatibility; has no effect.";
     };
     startAt = mkOption {
       type = types.coercedTo types.str (time: [ time ]) (types.listOf types.str);

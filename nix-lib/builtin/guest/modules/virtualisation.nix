@@ -11,7 +11,7 @@ in
     guest = option (types.enum [
       "debian"
       "tiny"
-    ]) "debian" "Which built-in guest: debian (systemd) or tiny (busybox and bash).";
+    ]) "debian" "The built-in guest: `debian` (systemd) or `tiny` (busybox and bash).";
     memorySize = mkOption {
       type = types.ints.positive;
       default = if config.virtualisation.guest == "tiny" then 192 else 1024;
@@ -22,7 +22,7 @@ in
       types.enum [
         "auto"
       ]
-    )) 1024 "How much the guest can write, in MiB: its root is a read-only image under a tmpfs.";
+    )) 1024 "How much the guest can write, in MiB. Its root is a read-only image under a tmpfs.";
     graphics = mkOption {
       type = types.bool;
       default = config.virtualisation.guest == "debian";

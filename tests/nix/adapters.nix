@@ -1,0 +1,64 @@
+# Adapters: from test values to what manifest.nix takes.
+let
+  pythonName = import ../../nix-lib/python-name.nix;
+
+  # A test as `nixosTest` of nixpkgs 20.09 gives it.
+  legacy = import ../../nix-lib/adapters/nixos-2020.nix {
+    name = "vm-test-run-login";
+    system = "x86_64-linux";
+    driver = {
+      testScript = "machine.succeed()";
+      builder = "/shell";
+    };
+    nodes.machine.config = {
+      networking.hostName = "host";
+      virtualisation = {
+        vlans = [
+          1
+          4
+        ];
+        memorySize = 512;
+      };
+      system.build.vm = {
+        outPath = "/vm";
+        system = "x86_64-linux";
+      };
+    };
+  };
+in
+{
+  "a test of nixpkgs 20.09 is named without its prefix" = {
+    expr = legacy.name;
+    expected = "login";
+  };
+  "its machines are those of its evaluated nodes" = {
+    expr = legacy.nodes.machine;
+    expected = {
+      start_script = "/vm/bin/run-host-vm";
+      system = "x86_64-linux";
+      vlans = [
+        1
+        4
+      ];
+      interfaces = [
+        "eth1"
+        "eth2"
+      ];
+      memory_mib = 512;
+      guest = "nixos";
+      snapshot_safe = false;
+    };
+  };
+  "names of nodes become names of Python" = {
+    expr = map pythonName [
+      "web-server.1"
+      "3com"
+      "server"
+    ];
+    expected = [
+      "web_server_1"
+      "_com"
+      "server"
+    ];
+  };
+}

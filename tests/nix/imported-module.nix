@@ -1,0 +1,2 @@
+# Imported by two modules of modules.nix.
+{ list = [ "once" ]; }
