@@ -12,6 +12,7 @@ mod frontend;
 mod guest;
 mod interactive;
 mod mock_run;
+mod play;
 mod run;
 mod run_options;
 mod source;
@@ -63,6 +64,9 @@ enum Command {
     /// Run a script without machines and print its calls.
     #[command(hide = true)]
     MockRun(mock_run::MockRunCommand),
+    /// Show the recorded events of a run.
+    #[command(hide = true)]
+    Play(play::PlayCommand),
     /// Print a completion script for a shell.
     Completions {
         /// The shell to complete for.
@@ -106,6 +110,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Check(command) => command.run(),
         Command::Stubs(command) => command.run(),
         Command::MockRun(command) => command.run(),
+        Command::Play(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::List(command) => command.run(),
         Command::Cache(command) => command.run(),

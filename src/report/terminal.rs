@@ -166,3 +166,74 @@ impl Report for TerminalDisplay {
 fn template(text: &str) -> ProgressStyle {
     ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Instant;
+
+    use indicatif::InMemoryTerm;
+
+    use super::*;
+
+    const EVENTS: &str = include_str!("../../fixtures/events/passed.jsonl");
+
+    /// How long a bar may take to be drawn: it is drawn some times a second.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A terminal's bars without what moves: the spinner and the time.
+    fn still(screen: &str) -> Vec<String> {
+        let still = |line: &str| {
+            let line: String = line.chars().skip(1).collect();
+            line.trim_end_matches(|c: char| c.is_ascii_digit() || "smh :".contains(c))
+                .trim()
+                .to_owned()
+        };
+        screen.lines().map(still).collect()
+    }
+
+    #[test]
+    fn machines_have_a_bar_each_while_they_run() {
+        let terminal = InMemoryTerm::new(10, 60);
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let above = Above::default();
+        let mut display = TerminalDisplay::on(target, Detail::Normal, above.clone());
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let printed = lines.clone();
+        let print = move |line: &str| printed.lock().unwrap().push(line.to_owned());
+        let records = EVENTS
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let play = || {
+            for record in records {
+                let record: Record = record;
+                display.take(&record);
+                let expected: &[&str] = match &record.event {
+                    Event::StepStarted { id: 2, .. } => &[
+                        "client: booting",
+                        "server: waiting for the guest to finish booting",
+                    ],
+                    Event::MachineReady { machine, .. } if machine == "server" => {
+                        &["client: booting", "server: ready"]
+                    }
+                    Event::TestFinished { .. } => &[],
+                    _ => continue,
+                };
+                let begin = Instant::now();
+                while still(&terminal.contents()) != expected {
+                    let screen = terminal.contents();
+                    assert!(begin.elapsed() < PATIENCE, "{screen}\n{expected:?}");
+                    std::thread::yield_now();
+                }
+            }
+        };
+        above.while_reading(print, play);
+        // Steps are in the bars, and no lines.
+        let lines = lines.lock().unwrap();
+        assert!(
+            !lines.iter().any(|line| line.contains("waiting for")),
+            "{lines:#?}"
+        );
+        assert!(lines.last().unwrap().contains("passed"), "{lines:#?}");
+    }
+}

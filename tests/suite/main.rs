@@ -4,6 +4,7 @@
 mod bad_input;
 mod checkpoints;
 mod checks;
+mod displays;
 mod docs;
 mod driver;
 mod flakes;
