@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# find_ports REPLIES GUARD PROGRAM: starts the guard's program if the guest has
-# a port of the name GUARD, and prints the device of the port REPLIES, or an
-# empty line. Runs in the guest's own shell.
+# find_ports REPLIES GUARD PROGRAM TERMINAL ERRORS PID_FILE: starts the guard's program if
+# the guest has a port of the name GUARD, and prints the device of the port
+# REPLIES, or an empty line. Runs in the guest's own shell, whose terminal is
+# TERMINAL and whose errors go to ERRORS.
 find_ports() {
   local port name guard='' replies=''
   for port in /sys/class/virtio-ports/*; do
@@ -15,7 +16,7 @@ find_ports() {
   # With job control, or the guard and the shells that it starts would ignore
   # Ctrl-C.
   # shellcheck disable=SC2016
-  [ -c "$guard" ] && (set -m; setsid bash -c "$3" guard $$ "$guard" < /dev/null > /dev/null 2>&1 &)
+  [ -c "$guard" ] && (set -m; setsid bash -c "$3" guard $$ "$guard" "$4" "$5" "$6" < /dev/null > /dev/null 2>&1 &)
   [ -c "$replies" ] || replies=
   echo "$replies"
 }

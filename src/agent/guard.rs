@@ -3,9 +3,26 @@
 use super::line::{GUARD_PORT, REPLIES_PORT};
 use super::program::{FIND_PORTS, GUARD};
 
+/// The terminal of the guest's shell: its first virtio console.
+const TERMINAL: &str = "/dev/hvc0";
+
+/// Where the shell's errors go: the serial console.
+const ERRORS: &str = "/dev/ttyS0";
+
+/// Where the process ID of a shell that the guard starts passes through.
+const PID_FILE: &str = "/run/snowglobe-shell";
+
 /// A line for the guest's shell: starts the guard if there is a port for
 /// it, and prints the file of the port for replies, or nothing.
 pub(super) fn set_up_line() -> String {
-    let arguments = [REPLIES_PORT, GUARD_PORT, &GUARD.text()];
+    let program = GUARD.text();
+    let arguments = [
+        REPLIES_PORT,
+        GUARD_PORT,
+        &program,
+        TERMINAL,
+        ERRORS,
+        PID_FILE,
+    ];
     FIND_PORTS.call("find_ports", arguments).text() + "\n"
 }

@@ -2,9 +2,10 @@
 # Unquoted: numbers of processes, which are one word each. `ls` lists links of
 # /proc, whose names are numbers.
 # Runs beside the guest's shell, to end what the shell is busy with and to
-# start it anew where a command has killed it. Speaks over a port of its own:
-#   guard.sh SHELL_PID PORT
-# `end` is answered by a line that names the processes which were ended.
+# start it anew if a command has killed it. Speaks over a port of its own:
+#   guard.sh SHELL_PID PORT TERMINAL ERRORS PID_FILE
+# `end` is answered by a line that names the processes which were ended. A new
+# shell reads TERMINAL and writes errors to ERRORS; PID_FILE is where its process ID passes through.
 shell=$1
 exec 9<> "$2" || exit
 # Out of the unit that the shell belongs to: it may end.
@@ -15,7 +16,7 @@ done 2> /dev/null
 # asks when it powers off.
 trap : HUP INT
 # The terminal loses its settings when no process has it open.
-exec 8<> /dev/hvc0
+exec 8<> "$3"
 
 # Sets `below` to the processes that came from one.
 descend() {
@@ -126,12 +127,13 @@ while :; do
     # Job control, or the shell would ignore Ctrl-C. `setsid` starts another
     # process for it then.
     set -m
-    setsid bash -c 'echo $$ > /run/snowglobe-shell; exec bash --norc /dev/hvc0' \
-      < /dev/hvc0 > /dev/hvc0 2> /dev/ttyS0 8>&- 9>&- &
+    # shellcheck disable=SC2016,SC2094
+    setsid bash -c 'echo $$ > "$2"; exec bash --norc "$1"' shell "$3" "$5" \
+      < "$3" > "$3" 2> "$4" 8>&- 9>&- &
     wait $!
     set +m
-    while ! read -r shell < /run/snowglobe-shell; do sleep 0.05; done 2> /dev/null
-    rm /run/snowglobe-shell
+    while ! read -r shell < "$5"; do sleep 0.05; done 2> /dev/null
+    rm "$5"
     echo restarted >&9
   fi
 done

@@ -1,22 +1,27 @@
 //! Runs the functions of `*.sh` on this host: with its own programs, and with those of busybox, as guests have
 //! them.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use super::program::{
-    ATTEMPTS, BACKGROUND, CLOCK, FIND_PORTS, GuestProgram, SHARED_FOLDERS, ShellFile, UNIT_SIGNALS,
-    UNITS,
+    ATTEMPTS, BACKGROUND, CLOCK, FIND_PORTS, GUARD, GuestProgram, SHARED_FOLDERS, ShellFile,
+    UNIT_SIGNALS, UNITS,
 };
 
 /// Bash with a `PATH` of its own, and a folder for the test.
-struct Guest {
+struct TestShell {
     folder: tempfile::TempDir,
     path: String,
 }
 
-impl Guest {
+impl TestShell {
     /// One with the host's programs, and one with busybox.
     fn both() -> [Self; 2] {
         let own = std::env::var("PATH").unwrap();
@@ -86,7 +91,7 @@ fn call(file: ShellFile, function: &str, arguments: &[&str]) -> GuestProgram {
 
 #[test]
 fn background_commands_leave_their_status_and_output() {
-    for guest in Guest::both() {
+    for guest in TestShell::both() {
         let parent = guest.path_of("");
         let line = "echo out; echo err >&2; exit 3";
         let started = guest.stdout(&call(BACKGROUND, "start_background", &[&parent, line]));
@@ -103,7 +108,7 @@ fn background_commands_leave_their_status_and_output() {
 
 #[test]
 fn background_commands_that_were_killed_have_ended() {
-    for guest in Guest::both() {
+    for guest in TestShell::both() {
         let parent = guest.path_of("");
         let line = "sleep 100";
         let started = guest.stdout(&call(BACKGROUND, "start_background", &[&parent, line]));
@@ -121,7 +126,7 @@ fn background_commands_that_were_killed_have_ended() {
 
 #[test]
 fn units_are_active_or_never_will_be() {
-    for mut guest in Guest::both() {
+    for mut guest in TestShell::both() {
         for (state, jobs, status) in [
             ("active", "No jobs running.", 0),
             ("failed", "No jobs running.", 70),
@@ -143,7 +148,7 @@ fn units_are_active_or_never_will_be() {
 
 #[test]
 fn users_have_a_manager_of_their_own() {
-    for mut guest in Guest::both() {
+    for mut guest in TestShell::both() {
         guest.add_program("su", "printf '%s|' \"$@\"");
         let query = call(UNITS, "user_systemctl", &["alice", "start x"]);
         assert_eq!(
@@ -155,7 +160,7 @@ fn users_have_a_manager_of_their_own() {
 
 #[test]
 fn units_are_known_by_their_path() {
-    for guest in Guest::both() {
+    for guest in TestShell::both() {
         for (path, unit) in [
             ("late_2eservice", "late.service"),
             ("multi_2duser_2etarget", "multi-user.target"),
@@ -173,7 +178,7 @@ fn units_are_known_by_their_path() {
 /// whole fills multiples of eight bytes.
 #[test]
 fn the_message_to_systemd_is_well_formed() {
-    for guest in Guest::both() {
+    for guest in TestShell::both() {
         let output = guest.run(&call(UNIT_SIGNALS, "subscribe_message", &[]));
         let begin = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
         let message = output.stdout.strip_prefix(begin).unwrap();
@@ -184,7 +189,7 @@ fn the_message_to_systemd_is_well_formed() {
 
 #[test]
 fn sockets_are_found_by_path_and_kind() {
-    for guest in Guest::both() {
+    for guest in TestShell::both() {
         let path = guest.path_of("stream");
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let datagram = guest.path_of("datagram");
@@ -203,7 +208,7 @@ fn sockets_are_found_by_path_and_kind() {
 
 #[test]
 fn files_are_copied_to_folders_that_are_made() {
-    for guest in Guest::both() {
+    for guest in TestShell::both() {
         let staged = guest.path_of("a 'staged' file");
         std::fs::write(&staged, "text").unwrap();
         let target = guest.path_of("new folder/file");
@@ -217,7 +222,7 @@ fn files_are_copied_to_folders_that_are_made() {
 
 #[test]
 fn a_guest_without_shared_folders_has_nothing_to_unmount() {
-    for guest in Guest::both() {
+    for guest in TestShell::both() {
         let unmount = call(SHARED_FOLDERS, "unmount_shared", &["/tmp/shared"]);
         assert_eq!(guest.status(&unmount), Some(0));
         assert_eq!(guest.stdout(&call(SHARED_FOLDERS, "list_shared", &[])), "");
@@ -226,7 +231,7 @@ fn a_guest_without_shared_folders_has_nothing_to_unmount() {
 
 #[test]
 fn a_guest_without_ports_has_none_for_replies() {
-    for guest in Guest::both() {
+    for guest in TestShell::both() {
         let find = call(FIND_PORTS, "find_ports", &["replies", "guard", "exit 1"]);
         assert_eq!(guest.stdout(&find), "\n");
     }
@@ -234,11 +239,121 @@ fn a_guest_without_ports_has_none_for_replies() {
 
 #[test]
 fn a_clock_that_takes_no_parts_of_seconds_is_set_all_the_same() {
-    for mut guest in Guest::both() {
+    for mut guest in TestShell::both() {
         let date = "case $3 in *.*) exit 1 ;; esac; echo \"$@\" >&2";
         guest.add_program("date", date);
         let output = guest.run(&call(CLOCK, "set_clock", &["17", "250"]));
         assert!(output.status.success());
         assert_eq!(String::from_utf8_lossy(&output.stderr), "-u -s @17\n");
+    }
+}
+
+/// A port or terminal of a guest, as the host has it: lines in both directions.
+struct Port {
+    host: BufReader<File>,
+    /// The guest's device.
+    device: String,
+}
+
+impl Port {
+    fn open() -> Self {
+        let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&host).unwrap();
+        unlockpt(&host).unwrap();
+        let device = ptsname(&host, Vec::new()).unwrap().into_string().unwrap();
+        // As a virtio port, it changes and echoes nothing.
+        let mut settings = tcgetattr(&host).unwrap();
+        settings.make_raw();
+        tcsetattr(&host, OptionalActions::Now, &settings).unwrap();
+        Self {
+            host: BufReader::new(File::from(host)),
+            device,
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        self.host.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.host.read_line(&mut line).unwrap();
+        line
+    }
+}
+
+/// A shell with the guard beside it. Both are killed when it is dropped.
+struct Guarded {
+    shell: Child,
+    guard: Child,
+    port: Port,
+    terminal: Port,
+}
+
+impl Guarded {
+    fn start(place: &TestShell) -> Self {
+        let (port, terminal) = (Port::open(), Port::open());
+        let shell = Command::new("/bin/bash")
+            .arg("--norc")
+            .env("PATH", &place.path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let guard = Command::new("/bin/bash")
+            .args(["-c", &GUARD.text(), "guard", &shell.id().to_string()])
+            .args([&port.device, &terminal.device, "/dev/null"])
+            .arg(place.path_of("shell-pid"))
+            .env("PATH", &place.path)
+            .spawn()
+            .unwrap();
+        Self {
+            shell,
+            guard,
+            port,
+            terminal,
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        for child in [&mut self.guard, &mut self.shell] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn the_guard_ends_what_the_shell_is_busy_with() {
+    for place in TestShell::both() {
+        let mut guarded = Guarded::start(&place);
+        let marker = place.path_of("begun");
+        let line = format!("(touch '{marker}'; exec sleep 1000) | (cat; echo)\necho next\n");
+        let stdin = guarded.shell.stdin.as_mut().unwrap();
+        stdin.write_all(line.as_bytes()).unwrap();
+        while !Path::new(&marker).exists() {
+            std::thread::yield_now();
+        }
+        guarded.port.write("end\n");
+        let ended = guarded.port.line();
+        assert!(ended.starts_with("sleep (pid "), "{ended:?}");
+        // The shell goes on.
+        let mut said = BufReader::new(guarded.shell.stdout.take().unwrap()).lines();
+        let next = said.find(|line| line.as_ref().is_ok_and(|line| line == "next"));
+        assert!(next.is_some());
+    }
+}
+
+#[test]
+fn the_guard_starts_a_shell_that_was_killed_anew() {
+    for place in TestShell::both() {
+        let mut guarded = Guarded::start(&place);
+        guarded.shell.kill().unwrap();
+        guarded.shell.wait().unwrap();
+        assert_eq!(guarded.port.line(), "restarted\n");
+        guarded.terminal.write("echo $((6 * 7)); exit\n");
+        assert_eq!(guarded.terminal.line(), "42\n");
     }
 }

@@ -59,7 +59,7 @@ pub enum CheckpointKind {
 
 /// What is remembered of a run: its calls, of whatever type, and its checkpoints.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Recording<C> {
+pub struct StoredRecording<C> {
     pub entries: Vec<C>,
     /// In the order in which they were taken.
     pub checkpoints: Vec<Checkpoint>,
@@ -67,7 +67,7 @@ pub struct Recording<C> {
     pub changed: BTreeSet<String>,
 }
 
-impl<C> Default for Recording<C> {
+impl<C> Default for StoredRecording<C> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
@@ -77,7 +77,7 @@ impl<C> Default for Recording<C> {
     }
 }
 
-impl<C> Recording<C> {
+impl<C> StoredRecording<C> {
     /// What is left of it where a run goes another way after so many calls.
     #[must_use]
     pub fn until(mut self, position: usize) -> Self {
@@ -123,14 +123,14 @@ pub(crate) mod tests {
 
     #[test]
     fn the_nearest_neighbour_is_needed_least() {
-        let mut recording = Recording::<()> {
+        let mut recording = StoredRecording::<()> {
             checkpoints: vec![
                 checkpoint(1, 10.0),
                 checkpoint(2, 20.0),
                 checkpoint(3, 21.0),
                 checkpoint(4, 40.0),
             ],
-            ..Recording::default()
+            ..StoredRecording::default()
         };
         assert_eq!(recording.least_needed(), Some(2));
         recording.checkpoints[2].kind = CheckpointKind::Script;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::slot_folder::{
     ABOUT, BOUND_VARIABLE, RECORD, UNFINISHED, is_checkpoint, records, shrink, size, write_json,
 };
-use super::{Checkpoint, Recording};
+use super::{Checkpoint, StoredRecording};
 use crate::digest::{self, Digest};
 use crate::folders;
 
@@ -76,7 +76,7 @@ impl Slot {
     /// The recording of the last run; empty if it is damaged, or
     /// of something else. What is left of runs that were cut off is removed.
     #[must_use]
-    pub fn read<C: DeserializeOwned>(&self) -> Recording<C> {
+    pub fn read<C: DeserializeOwned>(&self) -> StoredRecording<C> {
         let recording = self.read_whole().unwrap_or_default();
         let known: Vec<&str> = recording
             .checkpoints
@@ -87,7 +87,7 @@ impl Slot {
         recording
     }
 
-    fn read_whole<C: DeserializeOwned>(&self) -> Option<Recording<C>> {
+    fn read_whole<C: DeserializeOwned>(&self) -> Option<StoredRecording<C>> {
         let record: SlotRecord<C> = read_record(&self.folder)?;
         if record.key != self.key {
             return None;
@@ -104,7 +104,7 @@ impl Slot {
             .filter(|(node, script)| record.machines.get(*node) != Some(script))
             .map(|(node, _)| node.clone())
             .collect();
-        (changed.len() < self.machines.len()).then_some(Recording {
+        (changed.len() < self.machines.len()).then_some(StoredRecording {
             entries: record.entries,
             checkpoints,
             changed,
@@ -188,7 +188,7 @@ impl Slot {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write<C: Serialize>(&self, recording: Recording<C>) -> io::Result<()> {
+    pub fn write<C: Serialize>(&self, recording: StoredRecording<C>) -> io::Result<()> {
         let record = SlotRecord {
             version: VERSION,
             key: self.key.clone(),

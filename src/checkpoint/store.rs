@@ -148,7 +148,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::super::Recording;
+    use super::super::StoredRecording;
     use super::super::slot_folder::{LOCK, RECORD};
     use super::super::tests::checkpoint;
     use super::*;
@@ -172,14 +172,14 @@ mod tests {
     }
 
     /// Remembers a checkpoint of so many bytes.
-    fn remember(slot: &Slot, bytes: usize) -> Recording<()> {
+    fn remember(slot: &Slot, bytes: usize) -> StoredRecording<()> {
         let folder = slot.begin().unwrap();
         fs::write(folder.path().join("memory"), vec![0; bytes]).unwrap();
         let mut checkpoint = checkpoint(0, 1.0);
         slot.keep(folder, &mut checkpoint).unwrap();
-        let recording = Recording {
+        let recording = StoredRecording {
             checkpoints: vec![checkpoint],
-            ..Recording::default()
+            ..StoredRecording::default()
         };
         slot.write(recording.clone()).unwrap();
         recording
@@ -209,7 +209,7 @@ mod tests {
         let of_it = slot.folder_of(&recording.checkpoints[0]);
         fs::write(of_it.join("memory"), "short").unwrap();
         let left = slot.begin().unwrap().keep();
-        assert_eq!(slot.read::<()>(), Recording::<()>::default());
+        assert_eq!(slot.read::<()>(), StoredRecording::<()>::default());
         assert!(!left.exists() && !of_it.exists());
     }
 
@@ -270,7 +270,7 @@ mod tests {
             .unwrap();
         remember(&slot, 100);
         slot.key = key("b");
-        assert_eq!(slot.read::<()>(), Recording::<()>::default());
+        assert_eq!(slot.read::<()>(), StoredRecording::<()>::default());
     }
 
     #[test]
@@ -286,7 +286,7 @@ mod tests {
             BTreeSet::from(["server".to_owned()])
         );
         slot.machines = BTreeMap::from([("other".to_owned(), PathBuf::new())]);
-        assert_eq!(slot.read::<()>(), Recording::<()>::default());
+        assert_eq!(slot.read::<()>(), StoredRecording::<()>::default());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::source::Source;
 use crate::engine::RunMode;
 use crate::repl::{Above, Prompt};
 use crate::runner::{
-    Builders, OutputLocation, Place, RunRequest, TestSettings, Verification, interrupts, run,
+    Builders, OutputLocation, RunPlace, RunRequest, TestSettings, Verification, interrupts, run,
 };
 use crate::session::ReplayMode;
 
@@ -105,9 +105,9 @@ impl RunCommand {
             },
             output: OutputLocation(self.output.clone()),
             place: match (self.as_derivation, self.allow_emulation) {
-                (false, _) => Place::Here,
-                (true, false) => Place::Derivation(Builders::WithKvm),
-                (true, true) => Place::Derivation(Builders::Any),
+                (false, _) => RunPlace::Here,
+                (true, false) => RunPlace::Derivation(Builders::WithKvm),
+                (true, true) => RunPlace::Derivation(Builders::Any),
             },
         })
     }

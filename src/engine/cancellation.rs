@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Statements that can be ended together.
-pub(super) type Scope = u64;
+pub(super) type CancelScope = u64;
 
 thread_local! {
     /// The scopes that this thread's statements are in, outermost first.
-    static ENTERED: RefCell<Vec<Scope>> = const { RefCell::new(Vec::new()) };
+    static ENTERED: RefCell<Vec<CancelScope>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The cancellations of one script.
@@ -21,20 +21,20 @@ thread_local! {
 pub(super) struct Cancellations {
     state: watch::Sender<CancelState>,
     next: AtomicU64,
-    timers: Mutex<HashMap<Scope, JoinHandle<()>>>,
+    timers: Mutex<HashMap<CancelScope, JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
 struct CancelState {
     interrupts: u64,
-    cancelled: BTreeSet<Scope>,
+    cancelled: BTreeSet<CancelScope>,
 }
 
 /// What a call was ended by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CancelCause {
     Interrupt,
-    Cancelled(Scope),
+    Cancelled(CancelScope),
 }
 
 /// A call's ear for cancellations.
@@ -42,7 +42,7 @@ pub(super) enum CancelCause {
 pub(super) struct CallWatch {
     receiver: watch::Receiver<CancelState>,
     interrupts: u64,
-    scopes: Vec<Scope>,
+    scopes: Vec<CancelScope>,
 }
 
 impl Cancellations {
@@ -50,19 +50,19 @@ impl Cancellations {
         self.state.send_modify(|state| state.interrupts += 1);
     }
 
-    pub fn new_scope(&self) -> Scope {
+    pub fn new_scope(&self) -> CancelScope {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Ends what waits in a scope.
-    pub fn cancel(&self, scope: Scope) {
+    pub fn cancel(&self, scope: CancelScope) {
         self.state.send_modify(|state| {
             state.cancelled.insert(scope);
         });
     }
 
     /// A scope is over; its timer is in vain.
-    pub fn forget(&self, scope: Scope) {
+    pub fn forget(&self, scope: CancelScope) {
         if let Some(timer) = self.timers().remove(&scope) {
             timer.abort();
         }
@@ -72,7 +72,7 @@ impl Cancellations {
         });
     }
 
-    pub fn keep_timer(&self, scope: Scope, timer: JoinHandle<()>) {
+    pub fn keep_timer(&self, scope: CancelScope, timer: JoinHandle<()>) {
         self.timers().insert(scope, timer);
     }
 
@@ -87,7 +87,7 @@ impl Cancellations {
         }
     }
 
-    fn timers(&self) -> std::sync::MutexGuard<'_, HashMap<Scope, JoinHandle<()>>> {
+    fn timers(&self) -> std::sync::MutexGuard<'_, HashMap<CancelScope, JoinHandle<()>>> {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -113,17 +113,17 @@ impl CallWatch {
 }
 
 /// The scopes that this thread's statements are in.
-pub(super) fn entered() -> Vec<Scope> {
+pub(super) fn entered() -> Vec<CancelScope> {
     ENTERED.with_borrow(Clone::clone)
 }
 
-pub(super) fn enter(scopes: Vec<Scope>) {
+pub(super) fn enter(scopes: Vec<CancelScope>) {
     ENTERED.set(scopes);
 }
 
 /// Takes a scope off this thread's: each ends a thread's statements once, so
 /// that those which clean up go through. Tells whether it was there.
-pub(super) fn leave(scope: Scope) -> bool {
+pub(super) fn leave(scope: CancelScope) -> bool {
     ENTERED.with_borrow_mut(|scopes| {
         let before = scopes.len();
         scopes.retain(|other| *other != scope);

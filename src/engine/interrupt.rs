@@ -16,7 +16,7 @@ use rustpython_vm::builtins::PyBaseExceptionRef;
 use rustpython_vm::signal::UserSignalSender;
 use tokio::sync::Mutex;
 
-use super::cancellation::{Cancellations, Scope, leave};
+use super::cancellation::{CancelScope, Cancellations, leave};
 use super::exceptions::api_exception;
 
 /// How often the script is reminded until it has taken the interrupt.
@@ -82,7 +82,7 @@ impl Interrupter {
     }
 
     /// Ends what the main thread does in a scope, if it is still in there.
-    pub(super) async fn cancel(&self, scope: Scope) {
+    pub(super) async fn cancel(&self, scope: CancelScope) {
         let make = move |vm: &VirtualMachine| {
             leave(scope).then(|| api_exception(vm, "Cancelled", &scope.to_string()))
         };

@@ -10,7 +10,7 @@ use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::cancellation::{self, CancelCause, Scope};
+use super::cancellation::{self, CancelCause, CancelScope};
 use super::exceptions::api_exception;
 use super::failure::describe;
 use super::input::Script;
@@ -195,7 +195,7 @@ fn describe_session(script: &Script, replay: &Replay) -> Value {
 }
 
 /// Ends what the calling thread does in the scope that it gives, after a time.
-fn begin_deadline(state: &Arc<EngineState>, seconds: f64) -> Scope {
+fn begin_deadline(state: &Arc<EngineState>, seconds: f64) -> CancelScope {
     let scope = state.cancellations.new_scope();
     let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
     let main = state.interrupter.is_this_thread();

@@ -18,7 +18,7 @@ pub struct RecordedCall {
 }
 
 /// The calls of a run, and its checkpoints.
-pub type Recording = checkpoint::Recording<RecordedCall>;
+pub type Recording = checkpoint::StoredRecording<RecordedCall>;
 
 impl RecordedCall {
     /// What the clock showed that only goes forward, if the call read it. In nanoseconds.

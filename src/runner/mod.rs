@@ -24,7 +24,7 @@ pub use interactive::{InteractiveSession, OtherMachines, run_session};
 pub use interrupts::{Interrupts, interrupts};
 pub use reporting::wait_until_shown;
 pub use request::{
-    Builders, OutputLocation, Place, RunRequest, ScriptCheck, TestSelection, TestSettings,
+    Builders, OutputLocation, RunPlace, RunRequest, ScriptCheck, TestSelection, TestSettings,
     TimeoutFactor, Verification,
 };
 pub use run::run;

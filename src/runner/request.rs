@@ -16,7 +16,7 @@ pub struct RunRequest {
     pub selection: TestSelection,
     pub settings: TestSettings,
     pub output: OutputLocation,
-    pub place: Place,
+    pub place: RunPlace,
 }
 
 /// Nix, its library, and what to evaluate.
@@ -29,7 +29,7 @@ pub struct TestSelection {
 
 /// Where tests run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum RunPlace {
     /// In this process.
     Here,
     /// In builds of Nix.

@@ -10,7 +10,7 @@ use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::plan;
 use super::reporting::{finish, start};
-use super::request::{Place, RunRequest, TestSettings, Verification};
+use super::request::{RunPlace, RunRequest, TestSettings, Verification};
 use crate::event_bus::Events;
 use crate::model::event::{Event, Level, Verdict};
 use crate::model::manifest::Manifest;
@@ -31,8 +31,8 @@ pub async fn run(
     interrupts: &mut Interrupts,
 ) -> Result<Vec<Verdict>, RunnerError> {
     let builders = match request.place {
-        Place::Here => None,
-        Place::Derivation(builders) => Some(builders),
+        RunPlace::Here => None,
+        RunPlace::Derivation(builders) => Some(builders),
     };
     if let Some(builders) = builders {
         return derivation::run(request, builders, frontend, interrupts).await;

@@ -3,7 +3,7 @@
 use ruff_text_size::Ranged;
 use rustpython_vm::compiler::ast;
 
-use super::names::Place;
+use super::names::Occurrence;
 use super::types::{Scene, Type, has_member, literal};
 use super::{Finding, similar};
 use crate::language::{Class, Function, Parameter, ParameterKind};
@@ -28,7 +28,7 @@ pub(super) fn check(scene: &Scene<'_, '_>) -> Vec<Finding> {
 }
 
 /// A statement that only names a method.
-fn uncalled(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Option<Finding> {
+fn uncalled(scene: &Scene<'_, '_>, place: &Occurrence<'_, ast::ExprAttribute>) -> Option<Finding> {
     let Type::Object(class) = scene.of(place.scope, &place.node.value) else {
         return None;
     };
@@ -38,7 +38,7 @@ fn uncalled(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Opt
     Some(Finding::warning("not-called", message, place.range()).with_help(Some(help)))
 }
 
-fn attribute(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprAttribute>) -> Option<Finding> {
+fn attribute(scene: &Scene<'_, '_>, place: &Occurrence<'_, ast::ExprAttribute>) -> Option<Finding> {
     let name = place.node.attr.as_str();
     let range = place.node.attr.range();
     let range = range.start().to_usize()..range.end().to_usize();
@@ -98,7 +98,7 @@ fn article(class: &Class) -> String {
     }
 }
 
-fn call(scene: &Scene<'_, '_>, place: &Place<'_, ast::ExprCall>) -> Vec<Finding> {
+fn call(scene: &Scene<'_, '_>, place: &Occurrence<'_, ast::ExprCall>) -> Vec<Finding> {
     let Type::Function(function) = scene.of(place.scope, &place.node.func) else {
         return Vec::new();
     };

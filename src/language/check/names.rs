@@ -12,12 +12,12 @@ pub(super) type ScopeId = usize;
 pub(super) struct ScriptNames<'a> {
     pub scopes: Vec<Scope<'a>>,
     pub uses: Vec<Use<'a>>,
-    pub attributes: Vec<Place<'a, ast::ExprAttribute>>,
-    pub calls: Vec<Place<'a, ast::ExprCall>>,
+    pub attributes: Vec<Occurrence<'a, ast::ExprAttribute>>,
+    pub calls: Vec<Occurrence<'a, ast::ExprCall>>,
     /// Attributes that the script sets or asks for itself.
     pub own_attributes: HashSet<&'a str>,
     /// Statements that are nothing but an attribute.
-    pub statements: Vec<Place<'a, ast::ExprAttribute>>,
+    pub statements: Vec<Occurrence<'a, ast::ExprAttribute>>,
     /// Names whose values change: lists that grow, values whose type is tested.
     pub changing: HashSet<&'a str>,
     /// Whether names can come about that are not to be seen.
@@ -30,7 +30,7 @@ pub(super) struct ScriptNames<'a> {
 
 /// An expression and where it stands.
 #[derive(Debug)]
-pub(super) struct Place<'a, T> {
+pub(super) struct Occurrence<'a, T> {
     pub node: &'a T,
     pub scope: ScopeId,
     /// Whether an exception there is caught.
@@ -91,11 +91,11 @@ impl<'a> ScriptNames<'a> {
 
     /// All calls of a function of the script; none if it is also passed on,
     /// or is bound to more than itself.
-    pub fn calls_of(&self, function: &str) -> Vec<&Place<'a, ast::ExprCall>> {
+    pub fn calls_of(&self, function: &str) -> Vec<&Occurrence<'a, ast::ExprCall>> {
         let once = self
             .bindings(0, function)
             .is_some_and(|bindings| bindings.len() == 1);
-        let called = |place: &&Place<'a, ast::ExprCall>| {
+        let called = |place: &&Occurrence<'a, ast::ExprCall>| {
             let name = place.node.func.as_name_expr();
             name.is_some_and(|name| name.id.as_str() == function)
         };
@@ -163,7 +163,7 @@ impl<'a> ScriptNames<'a> {
     }
 }
 
-impl<T: Ranged> Place<'_, T> {
+impl<T: Ranged> Occurrence<'_, T> {
     pub fn range(&self) -> std::ops::Range<usize> {
         let range = self.node.range();
         range.start().to_usize()..range.end().to_usize()

@@ -3,7 +3,7 @@
 use rustpython_vm::compiler::ast::visitor::Visitor;
 use rustpython_vm::compiler::ast::{self, Expr, Stmt};
 
-use super::names::{Binding, From, Place, Scope, ScopeId, ScopeKind, ScriptNames, Use};
+use super::names::{Binding, From, Occurrence, Scope, ScopeId, ScopeKind, ScriptNames, Use};
 
 pub(super) struct Reader<'a> {
     pub names: ScriptNames<'a>,
@@ -197,8 +197,8 @@ impl<'a> Reader<'a> {
         scope
     }
 
-    pub fn place<T>(&self, node: &'a T) -> Place<'a, T> {
-        Place {
+    pub fn place<T>(&self, node: &'a T) -> Occurrence<'a, T> {
+        Occurrence {
             node,
             scope: self.current,
             guarded: self.guards > 0,
