@@ -24,9 +24,9 @@ impl Machine {
         let shown = setting.explain(command);
         self.step(format!("starting: {shown}"), async {
             let work = self.dressed_line(command, setting).await?;
-            let start = BACKGROUND.call("start_background", ["/run", &work]).text();
+            let start = BACKGROUND.call("start_background", ["/run", &work]);
             let outcome = self
-                .execute(&start, Expect::OutputAndStatus, Some(START_LIMIT))
+                .execute_program(&start, Expect::OutputAndStatus, Some(START_LIMIT))
                 .await?;
             let answer = String::from_utf8_lossy(&outcome.output);
             let started = answer

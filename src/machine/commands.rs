@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Machine, MachineError, Overdue};
-use crate::agent::{CommandOutcome, Expect, ShellError, quote};
+use crate::agent::{CommandOutcome, Expect, GuestProgram, ShellError, quote};
 use crate::model::event::{CommandResult, Details};
 
 /// What is added to a command's own limit, which is kept in the guest, before
@@ -46,8 +46,30 @@ impl Machine {
         expect: Expect,
         limit: Option<Duration>,
     ) -> Result<CommandOutcome, MachineError> {
-        let line = self.strict_line(command, expect, limit).await?;
-        self.run_line(&line, command, expect, limit).await
+        self.execute_as(command, command, expect, limit).await
+    }
+
+    /// The same for a program of Snowglobe's own.
+    pub(super) async fn execute_program(
+        self: &Arc<Self>,
+        program: &GuestProgram,
+        expect: Expect,
+        limit: Option<Duration>,
+    ) -> Result<CommandOutcome, MachineError> {
+        self.execute_as(&program.text(), program.line(), expect, limit)
+            .await
+    }
+
+    /// The same for a script that `shown` stands for in messages.
+    pub(super) async fn execute_as(
+        self: &Arc<Self>,
+        script: &str,
+        shown: &str,
+        expect: Expect,
+        limit: Option<Duration>,
+    ) -> Result<CommandOutcome, MachineError> {
+        let line = self.strict_line(script, expect, limit).await?;
+        self.run_line(&line, shown, expect, limit).await
     }
 
     /// The line that runs a command strictly, for at most `limit`. A long

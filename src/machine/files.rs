@@ -237,7 +237,7 @@ impl Machine {
     ) -> Result<(), MachineError> {
         let program = program.map_line(|line| format!("({line}) 2>&1"));
         let outcome = self
-            .execute(&program.text(), Expect::OutputAndStatus, None)
+            .execute_program(&program, Expect::OutputAndStatus, None)
             .await?;
         if outcome.status == Some(0) {
             return Ok(());

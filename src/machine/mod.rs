@@ -115,6 +115,15 @@ impl Overdue {
 }
 
 impl MachineError {
+    /// Whether a command has no result because its shell has ended, or the
+    /// guest has restarted, and there is another shell.
+    fn has_lost_the_shell(&self) -> bool {
+        let Self::Command { source, .. } = self else {
+            return false;
+        };
+        matches!(source, ShellError::Killed | ShellError::Rebooted)
+    }
+
     fn assertion(message: String) -> Self {
         Self::Assertion {
             message,

@@ -95,7 +95,7 @@ impl Machine {
             return Ok(resting);
         }
         let list = SHARED_FOLDERS.call::<&str>("list_shared", []);
-        let mounted = self.execute(&list.text(), Expect::Output, None).await?;
+        let mounted = self.execute_program(&list, Expect::Output, None).await?;
         let mounted = String::from_utf8_lossy(&mounted.output).into_owned();
         Err(self.unable(format!(
             "cannot be saved: it has {} mounted over 9p",

@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Machine, MachineError};
-use crate::agent::{Expect, TERMINAL, TERMINAL_DEVICE, TERMINAL_SOCKET};
+use crate::agent::{Expect, GuestProgram, TERMINAL, TERMINAL_DEVICE, TERMINAL_SOCKET};
 use crate::model::event::Event;
 
 /// The key that leaves, as in telnet: Ctrl-].
@@ -55,7 +55,7 @@ impl Machine {
             "[the shell has ended {}]",
             NEXT_END.fetch_add(1, Ordering::Relaxed)
         );
-        self.execute(&start_line(user.size(), &end), Expect::Output, None)
+        self.execute_program(&start(user.size(), &end), Expect::Output, None)
             .await?;
         let _attached = self.attach(&user);
         let work = async {
@@ -64,7 +64,7 @@ impl Machine {
         };
         let result = Box::pin(self.guard(&running, work)).await;
         let hang_up = TERMINAL.call("hang_up_terminal", [SESSION_FILE]);
-        self.execute(&hang_up.text(), Expect::Output, None).await?;
+        self.execute_program(&hang_up, Expect::Output, None).await?;
         result
     }
 
@@ -72,7 +72,7 @@ impl Machine {
         let (rows, columns) = (rows.to_string(), columns.to_string());
         let resize = TERMINAL.call("resize_terminal", [TERMINAL_DEVICE, &rows, &columns]);
         // A window that is not followed is no reason to end.
-        let _ = self.execute(&resize.text(), Expect::Output, None).await;
+        let _ = self.execute_program(&resize, Expect::Output, None).await;
     }
 
     /// Makes the user's terminal that of the guest's serial console; Ctrl-] leaves.
@@ -144,10 +144,10 @@ impl Drop for Attached<'_> {
     }
 }
 
-fn start_line((rows, columns): (u16, u16), end: &str) -> String {
+fn start((rows, columns): (u16, u16), end: &str) -> GuestProgram {
     let (rows, columns) = (rows.to_string(), columns.to_string());
     let arguments = [TERMINAL_DEVICE, SESSION_FILE, &rows, &columns, end];
-    TERMINAL.call("start_terminal", arguments).text()
+    TERMINAL.call("start_terminal", arguments)
 }
 
 /// Passes on what both sides say, until the guest says `end`, the user leaves

@@ -30,8 +30,8 @@ impl Machine {
         user: Option<&str>,
     ) -> Result<(i32, String), MachineError> {
         let outcome = self
-            .execute(
-                &systemctl_program(query, user).text(),
+            .execute_program(
+                &systemctl_program(query, user),
                 Expect::OutputAndStatus,
                 Some(ANSWER_LIMIT),
             )

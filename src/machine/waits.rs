@@ -213,9 +213,13 @@ impl Machine {
             let round = left.min(self.longest_round().await?);
             let script = round_script(&attempt, trigger, pause, round);
             pause = LATER_PAUSE_MS;
-            let outcome = self
-                .execute(&script, Expect::Answer, Some(left + ATTEMPT_GRACE))
-                .await?;
+            let limit_of_round = Some(left + ATTEMPT_GRACE);
+            let round = self.execute_as(&script, attempt.line(), Expect::Answer, limit_of_round);
+            let outcome = match round.await {
+                // What is waited for may come when the guest has restarted.
+                Err(error) if error.has_lost_the_shell() && begin.elapsed() < limit => continue,
+                other => other?,
+            };
             match outcome.status {
                 Some(0) => return Ok(PollOutcome::Reached(outcome)),
                 // 124: `timeout` ended an attempt that hung.

@@ -37,6 +37,11 @@ fn switch_root() {
 }
 
 #[test]
+fn a_machine_that_stops_slowly() {
+    holds("slow-stop.nix");
+}
+
+#[test]
 fn windows() {
     holds("windows.nix");
 }
