@@ -42,6 +42,11 @@ fn a_machine_that_stops_slowly() {
 }
 
 #[test]
+fn packages_of_debian() {
+    holds("packages.nix");
+}
+
+#[test]
 fn windows() {
     holds("windows.nix");
 }

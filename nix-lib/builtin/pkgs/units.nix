@@ -45,7 +45,17 @@ let
 
       # One tree without /usr, and one folder for programs, as in nixpkgs.
       mkdir -p $out/bin $out/lib
-      merge() { [ ! -d $1 ] || { mkdir -p $2; cp -a $1/. $2/; rm -rf $1; }; }
+      # A link never takes the place of a file: Debian's /sbin/ip is a link to
+      # /bin/ip, and both come to the same folder.
+      merge() {
+        [ -d $1 ] || return 0
+        mkdir -p $2
+        (cd $1; find . -type l) | while read -r link; do
+          [ -L "$2/$link" ] || [ ! -e "$2/$link" ] || rm "$1/$link"
+        done
+        cp -a $1/. $2/
+        rm -rf $1
+      }
       for directory in bin sbin usr/bin usr/sbin usr/games; do merge x/$directory $out/bin; done
       merge x/lib $out/lib
       merge x/usr/lib $out/lib
