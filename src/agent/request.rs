@@ -32,7 +32,7 @@ pub enum Expect {
     /// The command itself writes a line, a status and an output in base64, to
     /// the file that it is given as an argument more. This comes sooner than
     /// what is read to its end. Where others want the shell and
-    /// [`Shell::yields`], the command is ended after a while, and the status
+    /// [`Shell::yields`](super::Shell::yields), the command is ended after a while, and the status
     /// is [`NOT_YET`].
     Answer,
 }

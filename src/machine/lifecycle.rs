@@ -55,7 +55,7 @@ impl Machine {
     }
 
     /// Presses Ctrl-Alt-Delete. The machine must have been started with
-    /// [`OnReboot::Continue`], or it ends instead.
+    /// [`OnReboot::Continue`](super::OnReboot::Continue), or it ends instead.
     ///
     /// # Errors
     /// When the machine is off.
