@@ -92,7 +92,7 @@ let
         }
     );
   # Nix does not say which of several tests an error comes from: what is traced
-  # last before it does (src/nix/message.rs).
+  # last before it does (src/nix_cli/message.rs).
   mark =
     { path, ... }:
     if builtins.length tests > 1 then

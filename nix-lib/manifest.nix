@@ -1,4 +1,4 @@
-# The manifest of a test: plain data for the Rust side (src/manifest.rs), and
+# The manifest of a test: plain data for the Rust side (src/model/manifest.rs), and
 # the one derivation that builds everything it names.
 let
   version = 2;

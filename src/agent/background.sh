@@ -2,14 +2,14 @@
 # Commands in the background: a folder has the output, the process ID, and at
 # the end the exit status of each.
 
-# start_background PARENT LINE: starts a line of bash; prints its folder, which is
+# start_background PARENT LINE: starts a simple command; prints its folder, which is
 # in PARENT, and its process ID.
 start_background() {
   local folder
   folder=$(mktemp -d "$1/snowglobe-XXXXXX")
   # shellcheck disable=SC2016
   setsid bash -c '
-    (eval "$2") > "$1/output" 2>&1
+    (eval "exec $2") > "$1/output" 2>&1
     echo $? > "$1/status.new"
     mv "$1/status.new" "$1/status"
   ' background "$folder" "$2" < /dev/null > /dev/null 2>&1 &

@@ -93,7 +93,7 @@ fn call(file: ShellFile, function: &str, arguments: &[&str]) -> GuestProgram {
 fn background_commands_leave_their_status_and_output() {
     for guest in TestShell::both() {
         let parent = guest.path_of("");
-        let line = "echo out; echo err >&2; exit 3";
+        let line = "bash -c 'echo out; echo err >&2; exit 3'";
         let started = guest.stdout(&call(BACKGROUND, "start_background", &[&parent, line]));
         let (folder, _) = started.trim().split_once(' ').unwrap();
         let ended = call(BACKGROUND, "background_ended", &[folder]);
@@ -103,6 +103,23 @@ fn background_commands_leave_their_status_and_output() {
         assert_eq!(guest.stdout(&status), "3\n");
         let output = std::fs::read_to_string(Path::new(folder).join("output")).unwrap();
         assert_eq!(output, "out\nerr\n");
+    }
+}
+
+#[test]
+fn what_bash_says_of_a_killed_command_is_not_its_output() {
+    for guest in TestShell::both() {
+        let parent = guest.path_of("");
+        let line = "bash -c 'echo out; kill -KILL $$'";
+        let started = guest.stdout(&call(BACKGROUND, "start_background", &[&parent, line]));
+        let (folder, _) = started.trim().split_once(' ').unwrap();
+        let ended = call(BACKGROUND, "background_ended", &[folder]);
+        let status = ended.map_line(|line| {
+            format!("until {line}; do sleep 0.01; done; echo $output | base64 -d")
+        });
+        assert_eq!(guest.stdout(&status), "137\n");
+        let output = std::fs::read_to_string(Path::new(folder).join("output")).unwrap();
+        assert_eq!(output, "out\n");
     }
 }
 
@@ -154,6 +171,12 @@ fn users_have_a_manager_of_their_own() {
         assert_eq!(
             guest.stdout(&query),
             "-l|alice|--shell|/bin/sh|-c|XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user start x|"
+        );
+        let query = call(UNITS, "ask_systemd", &["alice", "show", "it's ü"]);
+        assert!(
+            guest
+                .stdout(&query)
+                .ends_with(" systemctl --user 'show' 'it'\\''s ü' |")
         );
     }
 }

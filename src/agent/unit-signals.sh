@@ -32,7 +32,8 @@ prepare_pause() {
   exec {bus}<&"${bridge[0]}" {calls}>&"${bridge[1]}"
   (
     trap '' PIPE
-    subscribe_message >&"$calls"
+    exec 1>&"$calls" 2> /dev/null
+    subscribe_message
   )
 }
 

@@ -27,12 +27,20 @@ unit_active() {
   return 1
 }
 
+# quoted ARGUMENT…: the arguments as /bin/sh reads them, whatever shell it is.
+quoted() {
+  local argument
+  for argument in "$@"; do
+    printf "'%s' " "${argument//\'/\'\\\'\'}"
+  done
+}
+
 # ask_systemd USER ARGUMENT…: runs systemctl, for the system if USER is empty.
 ask_systemd() {
   local user=$1
   shift
   if [ -n "$user" ]; then
-    user_systemctl "$user" "$(printf '%q ' "$@")"
+    user_systemctl "$user" "$(quoted "$@")"
   else
     systemctl "$@"
   fi

@@ -6,6 +6,7 @@ use regex_lite::Regex;
 use rustpython_vm::builtins::{PyBaseExceptionRef, PyTraceback};
 use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 
+use super::exceptions::is_api_exception;
 use super::sources::Sources;
 use super::values::to_json;
 use crate::model::event::{Cause, Details, Failure, Frame};
@@ -46,7 +47,7 @@ pub fn describe(vm: &VirtualMachine, exception: &PyBaseExceptionRef, sources: &S
         .map(|entry| entry.source_map.excerpt(entry.range.clone()))
         .or_else(|| syntax_error(vm, exception, sources));
     Failure {
-        kind: kind(exception),
+        kind: kind(vm, exception),
         message: message(vm, exception, &entries),
         statement,
         causes: causes(vm, exception, sources),
@@ -57,12 +58,16 @@ pub fn describe(vm: &VirtualMachine, exception: &PyBaseExceptionRef, sources: &S
     }
 }
 
-fn kind(exception: &PyBaseExceptionRef) -> String {
-    match &*exception.class().name() {
-        "RetryFailed" => "RequestedAssertionFailed".to_owned(),
-        "Cancelled" => "Deadline".to_owned(),
-        name => name.to_owned(),
+fn kind(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> String {
+    // A script may have classes of these names, too.
+    let is = |class| is_api_exception(vm, exception, class);
+    if is("RetryFailed") {
+        return "RequestedAssertionFailed".to_owned();
     }
+    if is("Cancelled") {
+        return "Deadline".to_owned();
+    }
+    exception.class().name().to_string()
 }
 
 fn entries(traceback: &PyRef<PyTraceback>, sources: &Sources) -> Vec<TracedCall> {
@@ -111,8 +116,7 @@ fn frame(entry: &TracedCall) -> Frame {
 
 /// The exception's message, or one that explains an empty message.
 fn message(vm: &VirtualMachine, exception: &PyBaseExceptionRef, entries: &[TracedCall]) -> String {
-    let kind = exception.class().name().to_string();
-    if kind == "Cancelled" {
+    if is_api_exception(vm, exception, "Cancelled") {
         return "this was going on".to_owned();
     }
     let text = exception.as_object().str(vm);
@@ -127,7 +131,7 @@ fn message(vm: &VirtualMachine, exception: &PyBaseExceptionRef, entries: &[Trace
         };
     }
     match entries.last() {
-        Some(entry) if text.is_empty() && kind == "AssertionError" => {
+        Some(entry) if text.is_empty() && kind(vm, exception) == "AssertionError" => {
             format!("this is not true: {}", entry.text())
         }
         _ => text,
@@ -144,7 +148,7 @@ fn causes(vm: &VirtualMachine, exception: &PyBaseExceptionRef, sources: &Sources
             .map(|traceback| entries(&traceback, sources));
         let entries = entries.unwrap_or_default();
         causes.push(Cause {
-            kind: kind(&cause),
+            kind: kind(vm, &cause),
             message: message(vm, &cause, &entries),
             at: entries.last().map(frame),
         });

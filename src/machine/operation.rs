@@ -13,6 +13,8 @@ use super::seconds::Seconds;
 use crate::ocr::Picture;
 
 /// An operation with its arguments. Its name and theirs are those of the calls in `language/api`.
+///
+/// Recordings hold it: another name or argument makes those of before unreadable, and runs cold once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]

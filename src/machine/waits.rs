@@ -25,6 +25,11 @@ const LONG_ROUND: Duration = Duration::from_mins(1);
 const FIRST_PAUSE_MS: u32 = 20;
 const LATER_PAUSE_MS: u32 = 120;
 
+/// How many shells a wait may lose before it fails. A reboot takes two: that of
+/// the system that stops may be killed, and started anew, before the restart.
+/// More are the doing of the command that is tried again and again.
+const MOST_SHELLS_LOST: u32 = 2;
+
 /// How long one attempt may last beyond the deadline of the wait.
 const ATTEMPT_GRACE: Duration = Duration::from_secs(1);
 
@@ -199,7 +204,8 @@ impl Machine {
     }
 
     /// Asks in the guest, round after round, until `attempt` is true, says
-    /// that it never will be, or the time is over.
+    /// that it never will be, or the time is over. Goes on in the new system if
+    /// the guest restarts.
     pub(super) async fn poll(
         self: &Arc<Self>,
         attempt: GuestProgram,
@@ -208,6 +214,7 @@ impl Machine {
     ) -> Result<PollOutcome, MachineError> {
         let begin = Instant::now();
         let mut pause = FIRST_PAUSE_MS;
+        let mut shells_lost = 0;
         loop {
             let left = limit.saturating_sub(begin.elapsed());
             let round = left.min(self.longest_round().await?);
@@ -217,7 +224,10 @@ impl Machine {
             let round = self.execute_as(&script, attempt.line(), Expect::Answer, limit_of_round);
             let outcome = match round.await {
                 // What is waited for may come when the guest has restarted.
-                Err(error) if error.has_lost_the_shell() && begin.elapsed() < limit => continue,
+                Err(error) if error.has_lost_the_shell() && shells_lost < MOST_SHELLS_LOST => {
+                    shells_lost += 1;
+                    continue;
+                }
                 other => other?,
             };
             match outcome.status {

@@ -113,7 +113,9 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Builds an evaluated test and runs it; its output goes to `folder`.
+/// Builds an evaluated test and runs it; its output goes to `folder`. The
+/// manifest is that of the evaluation: its store paths are final, as those of
+/// content-addressed derivations are not.
 pub(super) async fn build_and_run(
     nix: &Nix,
     job: Job<'_>,

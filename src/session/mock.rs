@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::stage::Stage;
+use super::stage::{Stage, StageNetworks};
 use super::supervision::{Interrupt, judge};
 use super::{ReplayMode, RunSettings, SessionError};
 use crate::engine::{RunMode, Script, python_packages};
@@ -60,7 +60,7 @@ pub async fn mock_run(
         timeout_factor: options.timeout_factor,
         answers: mock.answers.clone(),
     };
-    let mut stage = Stage::set_up(&manifest(mock), &options, events)?;
+    let mut stage = Stage::set_up(&manifest(mock), &options, StageNetworks::InNameOnly, events)?;
     let replay = Arc::new(Replay::none(stage.host.clone()));
     let (ended, early_end) = stage.run(script, &options, replay, interrupts).await?;
     Ok(judge(ended, early_end, |_| None))
@@ -68,7 +68,7 @@ pub async fn mock_run(
 
 fn manifest(mock: Mock) -> Manifest {
     let node = |name: String| {
-        let start_script = PathBuf::from(format!("run-{name}-vm"));
+        let start_script = PathBuf::from(format!("run-{}-vm", name.replace('/', "-")));
         (name, Node::of_script(start_script))
     };
     Manifest {

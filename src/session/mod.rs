@@ -30,7 +30,7 @@ use crate::replay::{Replay, Restart};
 use crate::source_map::SourceMap;
 
 use replay_plan::{ReplayPlan, tell_late};
-use stage::Stage;
+use stage::{Stage, StageNetworks};
 use supervision::{EarlyEnd, judge};
 
 pub use mock::{Mock, mock_run};
@@ -168,7 +168,7 @@ async fn attempt(
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<Attempt, SessionError> {
-    let mut stage = Stage::set_up(manifest, options, events)?;
+    let mut stage = Stage::set_up(manifest, options, StageNetworks::Open, events)?;
     plan.emit(events);
     events.emit(Event::TestStarted {
         test: manifest.name.clone(),

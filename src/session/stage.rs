@@ -33,6 +33,14 @@ pub(super) struct Stage {
     _persistent: PersistentState,
 }
 
+/// Whether machines can be on the networks of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StageNetworks {
+    Open,
+    /// No machine is ever started.
+    InNameOnly,
+}
+
 impl Stage {
     /// Opens the networks of a test and makes its machines, which are off.
     ///
@@ -41,11 +49,15 @@ impl Stage {
     pub fn set_up(
         manifest: &Manifest,
         options: &RunSettings,
+        networks: StageNetworks,
         events: &Events,
     ) -> Result<Self, SessionError> {
         let scratch = Scratch::create().map_err(SessionError::Scratch)?;
         let (faults, networks_faults) = mpsc::unbounded_channel();
-        let networks = open_networks(manifest, scratch.path(), &faults)?;
+        let networks = match networks {
+            StageNetworks::Open => open_networks(manifest, scratch.path(), &faults)?,
+            StageNetworks::InNameOnly => Vec::new(),
+        };
         let (faults, machine_faults) = mpsc::unbounded_channel();
         let (restart, restarts) = mpsc::unbounded_channel();
         let context = context(options, events, FaultReporter(faults), &scratch, &networks);

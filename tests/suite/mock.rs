@@ -177,3 +177,30 @@ fn ctrl_c_ends_a_loop() {
     signal(child.id(), "INT");
     assert_eq!(place.finish(child).code, Some(130));
 }
+
+#[test]
+fn classes_of_the_script_are_its_own() {
+    for (script, printed) in [
+        (
+            "class Cancelled(Exception): pass\nraise Cancelled('mine')\n",
+            "Cancelled: mine\n",
+        ),
+        (
+            "class RetryFailed(Exception): pass\nraise RetryFailed('mine')\n",
+            "RetryFailed: mine\n",
+        ),
+        (
+            "try:\n    os._exit(3)\nexcept ProcessExit:\n    print('it goes on')\n",
+            "it goes on\n",
+        ),
+        (
+            "driver.start_all()\ndriver.join_all()\nprint(driver.machines)\n",
+            "[]\n",
+        ),
+    ] {
+        let place = Place::new();
+        place.write("script.py", script);
+        let ended = place.run(&["mock-run", "--script", "script.py"]);
+        assert_eq!(ended.stderr, printed, "{script}");
+    }
+}

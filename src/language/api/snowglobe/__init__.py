@@ -9,7 +9,7 @@ import os as os
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Tuple
 
 from . import recording, runtime, script
-from .errors import MachineError, MachineFailure, RequestedAssertionFailed, Interrupted
+from .errors import MachineError, MachineFailure, RequestedAssertionFailed, Interrupted, ProcessExit
 from .durations import Duration
 from .log import Log, log
 from .efi import EfiVariable, EfiVars
@@ -54,6 +54,7 @@ __all__ = [
     "MachineFailure",
     "RequestedAssertionFailed",
     "Interrupted",
+    "ProcessExit",
     "Duration",
     "Log",
     "log",

@@ -104,7 +104,7 @@ class Assertions:
 
 @functools.cache
 def _test_case():
-    # Costs more than all the words together, and few scripts need it.
+    # The import takes longer than the whole test API, and few scripts need it.
     import unittest
 
     case = unittest.TestCase()

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import TYPE_CHECKING
 
 from .durations import Duration, in_seconds
-
-if TYPE_CHECKING:
-    pass
 
 
 class Background:

@@ -127,8 +127,8 @@ def _fresh_store():
             _VOLUME.bytes_le, _FILE_SIZE, b"_FVH", 0x4FEFF, header_size, 0, 0, 0, 2, _FILE_SIZE // _BLOCK, _BLOCK, 0, 0
         )
     )
-    words = struct.unpack(f"<{header_size // 2}H", header)
-    struct.pack_into("<H", header, 50, -sum(words) & 0xFFFF)
+    numbers = struct.unpack(f"<{header_size // 2}H", header)
+    struct.pack_into("<H", header, 50, -sum(numbers) & 0xFFFF)
     store = _STORE_HEADER.pack(_STORE.bytes_le, _STORE_SIZE - header_size, 0x5A, 0xFE)
     log = _LOG.bytes_le + struct.pack("<IIQ", 0x642CAF2C, 0xFFFFFFFE, _BLOCK - 0x20)
     whole = bytearray(b"\xff" * _FILE_SIZE)

@@ -27,3 +27,7 @@ class RetryFailed(RequestedAssertionFailed):
     def __init__(self, limit):
         super().__init__(f"what was retried did not come true within {limit} s")
         self.limit = limit
+
+
+class ProcessExit(BaseException):
+    """The script wanted to end Snowglobe itself."""

@@ -10,6 +10,7 @@ import time
 import _snowglobe
 
 from .calls import drive
+from .errors import ProcessExit
 
 
 class _Stream:
@@ -126,10 +127,6 @@ class _CompiledModules:
                     name=name,
                 )
         return
-
-
-class ProcessExit(BaseException):
-    """The script wanted to end Snowglobe itself."""
 
 
 def _keep_process():
