@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::error::Failed;
-use crate::guest;
+use crate::guest::{self, FetchRequest};
 use crate::nix_cli::{Library, Nix};
 
 #[derive(Debug, Subcommand)]
@@ -15,6 +15,9 @@ pub enum GuestCommand {
     Fetch {
         /// Further Debian packages, which tests can use as `pkgs.NAME`.
         packages: Vec<String>,
+        /// Take packages from this suite of Debian, such as `trixie`; `own` is the machine's [default: as in the last fetch, or `own`].
+        #[arg(long, value_name = "SUITE")]
+        suite: Option<String>,
         /// Do nothing if all packages are already there.
         #[arg(long)]
         if_needed: bool,
@@ -31,20 +34,27 @@ pub enum GuestCommand {
 impl GuestCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
         let nix = Nix::new(&[], |warnings| eprint!("{warnings}"));
-        let (packages, if_needed) = match self {
+        let (request, if_needed) = match self {
             Self::Fetch {
                 packages,
+                suite,
                 if_needed,
-            } => (packages, if_needed),
+            } => {
+                let request = FetchRequest {
+                    packages: packages.clone(),
+                    suite: suite.clone(),
+                };
+                (request, if_needed)
+            }
             Self::Pin { file } => {
                 guest::pin(&nix, file)?;
                 return Ok(ExitCode::SUCCESS);
             }
         };
-        if *if_needed && guest::is_complete(Library::packages(), packages)? {
+        if *if_needed && guest::is_complete(Library::packages(), &request)? {
             return Ok(ExitCode::SUCCESS);
         }
-        let index = guest::fetch(&nix, Library::packages(), packages, &|step| {
+        let index = guest::fetch(&nix, Library::packages(), &request, &|step| {
             eprintln!("guest: {step}");
         })?;
         eprintln!(

@@ -1,11 +1,11 @@
-//! Asks the machine's own apt: which versions go together, what they need, and for the files.
+//! Asks apt: which versions go together, what they need, and for the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::tool::Error;
+use super::suite::Apt;
+use super::tool::{Error, output};
 
 /// One package as apt describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub struct Package {
 /// # Errors
 /// When apt is missing or finds no solution; its own message is passed on.
 pub fn resolve(
+    apt: &Apt,
     wanted: &BTreeSet<String>,
     left_out: &[String],
 ) -> Result<BTreeMap<String, Package>, Error> {
@@ -36,7 +37,7 @@ pub fn resolve(
     fs::write(&status, pretended).map_err(|error| Error::file(&status, error))?;
 
     let simulated = output(
-        Command::new("apt-get")
+        apt.command("apt-get")
             .arg("-o")
             .arg(format!("Dir::State::status={}", status.display()))
             .arg("-o")
@@ -50,7 +51,7 @@ pub fn resolve(
     )?;
     let versions = planned_versions(&simulated);
     let shown = output(
-        Command::new("apt-cache").arg("show").args(
+        apt.command("apt-cache").arg("show").args(
             versions
                 .iter()
                 .map(|(name, version)| format!("{name}={version}")),
@@ -63,9 +64,13 @@ pub fn resolve(
 ///
 /// # Errors
 /// When apt fails or a file is not where it says.
-pub fn download(folder: &Path, packages: &[(&str, &str)]) -> Result<Vec<PathBuf>, Error> {
+pub fn download(
+    apt: &Apt,
+    folder: &Path,
+    packages: &[(&str, &str)],
+) -> Result<Vec<PathBuf>, Error> {
     output(
-        Command::new("apt-get")
+        apt.command("apt-get")
             .current_dir(folder)
             // The sandbox user could not write into a private folder.
             .args(["-o", "APT::Sandbox::User=root", "-qq", "download"])
@@ -180,10 +185,6 @@ fn bare_name(dependency: &str) -> Option<&str> {
         .next()
         .and_then(|name| name.split(':').next())
         .filter(|name| !name.is_empty())
-}
-
-fn output(command: &mut Command) -> Result<String, Error> {
-    super::tool::output(command.env("LC_ALL", "C"))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::apt::{self, Package};
 use super::index::{Index, StoreFile, Stored, WantedPackages, closure, units};
 use super::npm;
+use super::suite::{Apt, OWN};
 use super::tool::{Error, output};
 use crate::folders;
 use crate::nix_cli::Nix;
@@ -26,16 +27,38 @@ pub fn index_path() -> Result<PathBuf, Error> {
     Ok(data.join("guest-index.json"))
 }
 
-/// Whether everything that `wanted_json` and `requested` name is in the store already.
+/// What the user asks for beyond the guests' own packages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchRequest {
+    /// Debian packages.
+    pub packages: Vec<String>,
+    /// A suite of Debian, or `own`; None for that of the last fetch.
+    pub suite: Option<String>,
+}
+
+impl FetchRequest {
+    /// The suite to take packages from, after the fetch of an index.
+    fn suite_after(&self, index: Option<&Index>) -> Option<String> {
+        match self.suite.as_deref() {
+            Some(OWN) => None,
+            Some(suite) => Some(suite.to_owned()),
+            None => index.and_then(|index| index.suite.clone()),
+        }
+    }
+}
+
+/// Whether everything that `wanted_json` and `request` name is in the store already.
 ///
 /// # Errors
 /// When the environment names no home.
-pub fn is_complete(wanted_json: &str, requested: &[String]) -> Result<bool, Error> {
+pub fn is_complete(wanted_json: &str, request: &FetchRequest) -> Result<bool, Error> {
     let wanted = parse(wanted_json);
+    let requested = &request.packages;
     Ok(read_index(&index_path()?).is_some_and(|index| {
         let stored = index.debs.values().chain(index.npm.values());
         index.version == INDEX_VERSION
             && index.wanted == wanted
+            && request.suite_after(Some(&index)) == index.suite
             && requested.iter().all(|name| index.requested.contains(name))
             && stored
                 .map(|stored| &stored.file)
@@ -49,7 +72,7 @@ fn parse(wanted_json: &str) -> WantedPackages {
 }
 
 /// Fetches everything that `wanted_json` (the text of `packages.json`) and
-/// `requested` name, and what they need; tells each step to `progress`.
+/// `request` name, and what they need; tells each step to `progress`.
 /// Packages that an earlier call was asked for stay.
 ///
 /// # Errors
@@ -57,7 +80,7 @@ fn parse(wanted_json: &str) -> WantedPackages {
 pub fn fetch(
     nix: &Nix,
     wanted_json: &str,
-    requested: &[String],
+    request: &FetchRequest,
     progress: &dyn Fn(&str),
 ) -> Result<Index, Error> {
     let target = index_path()?;
@@ -66,8 +89,10 @@ pub fn fetch(
     let _lock = lock(&folder.join("guest-index.lock"))?;
 
     let wanted = parse(wanted_json);
-    let mut requested: BTreeSet<String> = requested.iter().cloned().collect();
+    let mut requested: BTreeSet<String> = request.packages.iter().cloned().collect();
     let old = read_index(&target);
+    let suite = request.suite_after(old.as_ref());
+    let apt = Apt::of_suite(suite.as_deref(), progress)?;
     if let Some(old) = &old {
         requested.extend(old.requested.iter().cloned());
     }
@@ -80,13 +105,13 @@ pub fn fetch(
         .collect();
 
     progress("asking apt which packages go together");
-    let mut packages = apt::resolve(&names, &wanted.left_out)?;
+    let mut packages = apt::resolve(&apt, &names, &wanted.left_out)?;
     let kernel = kernel_of(&packages, &wanted.kernel)?;
     let root = closure(&packages, &wanted.root);
     let store = NixStore { nix };
     let work = tempfile::tempdir().map_err(Error::temporary)?;
     let known = old.map(|old| old.debs).unwrap_or_default();
-    let debs = store.add_debs(&packages, known, work.path(), progress)?;
+    let debs = store.add_debs(&apt, &packages, known, work.path(), progress)?;
     let busybox = store.add_busybox(&debs, work.path())?;
     let npm = wanted
         .npm
@@ -104,6 +129,7 @@ pub fn fetch(
     let index = Index {
         version: INDEX_VERSION,
         wanted,
+        suite,
         requested,
         root: root.into_iter().collect(),
         kernel,
@@ -162,6 +188,7 @@ impl NixStore<'_> {
     /// The packages in the store; those in `known` are not fetched again.
     fn add_debs(
         &self,
+        apt: &Apt,
         packages: &BTreeMap<String, Package>,
         known: BTreeMap<String, Stored>,
         work: &Path,
@@ -189,7 +216,7 @@ impl NixStore<'_> {
             .map(|(name, package)| (name.as_str(), package.version.as_str()))
             .collect();
         let mut renamed = Vec::new();
-        for (file, (name, version)) in apt::download(work, &versions)?.iter().zip(&versions) {
+        for (file, (name, version)) in apt::download(apt, work, &versions)?.iter().zip(&versions) {
             let target = work.join(store_name(&format!("{name}_{version}.deb")));
             fs::rename(file, &target).map_err(|error| Error::file(&target, error))?;
             renamed.push(target);

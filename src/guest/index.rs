@@ -58,6 +58,9 @@ pub struct Index {
     pub version: u32,
     /// What it was made from.
     pub wanted: WantedPackages,
+    /// The suite of Debian; None is the machine's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<String>,
     /// Packages asked for on the command line, so that a later fetch keeps them.
     pub requested: BTreeSet<String>,
     /// All packages of the root image.

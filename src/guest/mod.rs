@@ -7,9 +7,10 @@ mod fetch;
 mod index;
 mod npm;
 mod pin;
+mod suite;
 mod tool;
 
-pub use fetch::{fetch, index_path, is_complete};
+pub use fetch::{FetchRequest, fetch, index_path, is_complete};
 pub use index::Index;
 pub use pin::pin;
 pub use tool::Error;

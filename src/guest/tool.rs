@@ -19,6 +19,12 @@ pub enum Error {
     Failed { command: String, message: String },
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
+    #[error("--suite: {0:?} is no name of a suite of Debian, such as `trixie`, or `own`")]
+    BadSuite(String),
+    #[error(
+        "apt on this machine has no source of Debian itself, from which another suite could come"
+    )]
+    NoMirror,
     #[error("apt did not download the package {0}")]
     NotDownloaded(String),
     #[error("the package {0} is not among those that apt found")]

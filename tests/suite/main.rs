@@ -8,6 +8,7 @@ mod displays;
 mod docs;
 mod driver;
 mod flakes;
+mod guests;
 mod harness;
 mod interactive;
 mod interrupts;

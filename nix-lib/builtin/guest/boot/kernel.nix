@@ -11,6 +11,8 @@ let
   package = run "debian-kernel" { inherit (index) kernel; } ''
     dpkg-deb -x ${deb index.kernel} x
     mkdir $out
+    # Since Debian 13 all of it is below /usr.
+    [ ! -d x/usr/lib ] || ln -s usr/lib x/lib
     tree=$(echo x/lib/modules/*)
     # Of graphics, what QEMU's standard display needs.
     find $tree/kernel/drivers/gpu -type f ! -name 'bochs.ko*' ! -name 'drm*.ko*' ! -name 'ttm.ko*' -exec rm {} +
@@ -23,12 +25,20 @@ let
     # The header of a bzImage says where the compressed kernel is in it
     # (Documentation/arch/x86/boot.rst): setup_sects at 0x1f1, payload_offset
     # at 0x248, payload_length at 0x24c. The last four bytes of the payload are
-    # the size of what it unpacks to, which is not part of the xz stream.
+    # the size of what it unpacks to, which is not part of the stream.
     file=$(ls x/boot/vmlinuz-*)
     number() { od -An -tu$2 -j$1 -N$2 $file | tr -d ' '; }
     start=$(( ($(number 497 1) + 1) * 512 + $(number 584 4) ))
     length=$(( $(number 588 4) - 4 ))
-    tail -c +$((start + 1)) $file | head -c $length | ${pkgs.xz-utils}/bin/xz -dc > $out/vmlinux
+    tail -c +$((start + 1)) $file | head -c $length > payload
+    case $(od -An -tx1 -N4 payload | tr -d ' ') in
+      fd377a58) ${pkgs.xz-utils}/bin/xz -dc < payload > $out/vmlinux ;;
+      28b52ffd) ${pkgs.zstd}/bin/zstd -dcq < payload > $out/vmlinux ;;
+      *)
+        echo "the kernel is compressed in a way that is not known here" >&2
+        exit 1
+        ;;
+    esac
   '';
 
   # As the firmware of EFI wants it.
@@ -58,7 +68,7 @@ in
       tree=${package}/modules
       add() {
         local name=$(echo $1 | tr - _) file line pattern
-        pattern="/$(echo $name | sed 's/_/[-_]/g')\.ko"
+        pattern="/$(echo $name | sed 's/_/[-_]/g')\.ko\(\.xz\)\?"
         ! grep -qx $name $loaded $out/order || return 0
         # modules.dep spells names with - or _ as the files do.
         line=$(grep "$pattern:" $tree/modules.dep | head -n 1)
@@ -67,9 +77,16 @@ in
           echo "the kernel has no module $1" >&2
           exit 1
         fi
-        for file in $(echo "$line" | cut -d: -f2); do add $(basename $file .ko); done
+        for file in $(echo "$line" | cut -d: -f2); do
+          file=''${file%.xz}
+          add $(basename $file .ko)
+        done
         ! grep -qx $name $out/order || return 0
-        cp $tree/''${line%%:*} $out/$name.ko
+        file=$tree/''${line%%:*}
+        case $file in
+          *.xz) ${pkgs.xz-utils}/bin/xz -dc < $file > $out/$name.ko ;;
+          *) cp $file $out/$name.ko ;;
+        esac
         echo $name >> $out/order
       }
       for module in $names; do add $module; done

@@ -84,7 +84,8 @@ let
           mount --rbind /nix/store r/nix/store
           exec unshare --user --map-user=65534 --map-group=65534 --root=$PWD/r --wd=/build /bin/sh /steps
         '
-        mkfs.erofs --quiet -T0 -U 00000000-0000-0000-0000-000000000000 \
+        # As in boot/image.nix.
+        LD_LIBRARY_PATH=${pkgs.libgcc-s1}/lib/x86_64-linux-gnu mkfs.erofs --quiet -T0 -U 00000000-0000-0000-0000-000000000000 \
           --force-uid=${toString postgresId} --force-gid=${toString postgresId} $out r/build/cluster
       '';
 
