@@ -24,6 +24,10 @@ pub enum ShellError {
     Rebooted,
     #[error("the command has killed the guest's shell, which was started anew")]
     Killed,
+    #[error(
+        "the guest is shutting down, and its shell has ended: for the shell of the next boot, set `connected` to False, or use reboot()"
+    )]
+    Stopping,
     #[error("the command took longer than it may")]
     Overdue {
         /// What the guest was busy with, as far as it is known.

@@ -2,7 +2,7 @@
 # Unquoted: numbers of processes, which are one word each. `ls` lists links of
 # /proc, whose names are numbers.
 # Runs beside the guest's shell, to end what the shell is busy with and to
-# start it anew if a command has killed it. Speaks over a port of its own:
+# start it anew if a command has killed it, unless the system is stopping. Speaks over a port of its own:
 #   guard.sh SHELL_PID PORT TERMINAL ERRORS PID_FILE
 # `end` is answered by a line that names the processes which were ended. A new
 # shell reads TERMINAL and writes errors to ERRORS; PID_FILE is where its process ID passes through.
@@ -110,6 +110,11 @@ end() {
   echo "$names" >&9
 } 2> /dev/null
 
+# Whether the system is on its way down: its shell is not to come back.
+stopping() {
+  [ "$(systemctl is-system-running 2> /dev/null)" = stopping ]
+}
+
 partial=
 while :; do
   if read -r -t 1 request <&9; then
@@ -122,7 +127,12 @@ while :; do
     # The time can be over in the middle of a line.
     partial+=$request
   fi
-  if ! [ -d /proc/$shell ]; then
+  if [ -z "$shell" ] || [ -d /proc/$shell ]; then
+    continue
+  elif stopping; then
+    shell=
+    echo stopping >&9
+  else
     cd /tmp || cd /
     # Job control, or the shell would ignore Ctrl-C. `setsid` starts another
     # process for it then.

@@ -22,8 +22,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 pub const TERMINAL_SOCKET: &str = "terminal";
 pub const TERMINAL_DEVICE: &str = "/dev/hvc1";
 
-/// What the guard says when it has started another shell.
+/// What the guard says when it has started another shell, and when the shell
+/// has ended because the system is stopping.
 const RESTARTED: &str = "restarted";
+const STOPPING: &str = "stopping";
 
 /// Names of the ports in the guest (/sys/class/virtio-ports/…/name).
 pub(super) const REPLIES_PORT: &str = "snowglobe.replies";
@@ -200,8 +202,12 @@ impl Lines {
             let line = tokio::select! {
                 line = next_reply(beside) => return line,
                 word = next(self.guard.as_mut()) => {
-                    if word?.trim_ascii() == RESTARTED.as_bytes() {
+                    let word = word?;
+                    if word.trim_ascii() == RESTARTED.as_bytes() {
                         return Err(ShellError::Killed);
+                    }
+                    if word.trim_ascii() == STOPPING.as_bytes() {
+                        return Err(ShellError::Stopping);
                     }
                     continue;
                 }
@@ -235,16 +241,22 @@ impl Lines {
         loop {
             let answer = guard.next().await?;
             let answer = String::from_utf8_lossy(&answer).trim().to_owned();
-            if answer != RESTARTED {
+            if answer != RESTARTED && answer != STOPPING {
                 return Ok(answer);
             }
         }
     }
 
-    /// Leaves out what the guard of an earlier shell has said: when a guest
-    /// reboots or switches its root, it may have seen its shell end first.
-    pub fn forget_guard(&mut self) {
-        while self.guard.as_mut().is_some_and(Line::skip) {}
+    /// Leaves out what the guard has said, which is of earlier shells: a command
+    /// may have killed its shell unseen, and when a guest reboots or switches its
+    /// root, the guard may have seen the shell end first. Returns whether the
+    /// system is stopping.
+    pub fn forget_guard(&mut self) -> bool {
+        let mut is_stopping = false;
+        while let Some(word) = self.guard.as_mut().and_then(Line::try_next) {
+            is_stopping |= word.trim_ascii() == STOPPING.as_bytes();
+        }
+        is_stopping
     }
 
     /// Leaves out what is left of earlier replies.
@@ -300,12 +312,15 @@ mod tests {
         while lines.guard.as_ref().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
-        lines.forget_guard();
+        assert!(!lines.forget_guard());
         terminal.write_all(b"reply\n").await.unwrap();
         assert_eq!(lines.reply().await.unwrap(), b"reply\n");
         // The present guard's word counts.
         guard.write_all(b"restarted\n").await.unwrap();
         let error = lines.reply().await.unwrap_err();
         assert!(matches!(error, ShellError::Killed), "{error}");
+        guard.write_all(b"stopping\n").await.unwrap();
+        let error = lines.reply().await.unwrap_err();
+        assert!(matches!(error, ShellError::Stopping), "{error}");
     }
 }

@@ -70,6 +70,7 @@ impl Shell {
             greeted,
             stuck: None,
             is_ending: false,
+            is_stopping: false,
         };
         tokio::spawn(talk.run(receiver));
         Ok(Self {

@@ -380,3 +380,18 @@ fn the_guard_starts_a_shell_that_was_killed_anew() {
         assert_eq!(guarded.terminal.line(), "42\n");
     }
 }
+
+#[test]
+fn the_guard_starts_no_shell_while_the_system_stops() {
+    for mut place in TestShell::both() {
+        place.add_program("systemctl", "echo stopping");
+        let mut guarded = Guarded::start(&place);
+        guarded.shell.kill().unwrap();
+        guarded.shell.wait().unwrap();
+        assert_eq!(guarded.port.line(), "stopping\n");
+        // It is there, and has nothing to end.
+        guarded.port.write("end\n");
+        assert_eq!(guarded.port.line(), "\n");
+        assert!(!Path::new(&place.path_of("shell-pid")).exists());
+    }
+}

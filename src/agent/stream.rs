@@ -91,9 +91,9 @@ impl Line {
         self.incoming.recv().await.ok_or(ShellError::Closed)
     }
 
-    /// Leaves out a line that is there; false if none is.
-    pub fn skip(&mut self) -> bool {
-        self.incoming.try_recv().is_ok()
+    /// A line that is there already.
+    pub fn try_next(&mut self) -> Option<Vec<u8>> {
+        Some(self.incoming.try_recv().ok()?.bytes)
     }
 
     /// Sets the longest line, in bytes.

@@ -53,6 +53,8 @@ pub(super) struct Talk {
     pub stuck: Option<String>,
     /// Whether a command has answered, and its end is still to come.
     pub is_ending: bool,
+    /// Whether the system is on its way down, and its shell has ended.
+    pub is_stopping: bool,
 }
 
 impl Talk {
@@ -80,6 +82,12 @@ impl Talk {
                 let _ = reply.send(Err(ShellError::Busy(command.clone())));
                 continue;
             }
+            if expect != Expect::Greeting
+                && let Err(error) = self.leave_stopping_system().await
+            {
+                let _ = reply.send(Err(error));
+                return;
+            }
             let endable = expect != Expect::Greeting && self.lines.guard.is_some();
             let may_yield = expect == Expect::Answer && self.lines.replies_port.is_some();
             let end = tokio::select! {
@@ -94,6 +102,17 @@ impl Talk {
         }
     }
 
+    /// Waits for the shell of the next boot if the system is stopping and its shell
+    /// has ended: what is sent before is lost.
+    async fn leave_stopping_system(&mut self) -> Result<(), ShellError> {
+        self.is_stopping |= self.lines.forget_guard();
+        if self.is_stopping {
+            self.lines.greeting().await?;
+            self.set_up().await?;
+        }
+        Ok(())
+    }
+
     /// Replies to a request whose wait has ended.
     async fn conclude(
         &mut self,
@@ -105,6 +124,7 @@ impl Talk {
         match end {
             WaitEnd::Answered(outcome) => {
                 let broken = matches!(outcome, Err(ShellError::Closed | ShellError::Garbage(..)));
+                self.is_stopping |= matches!(outcome, Err(ShellError::Stopping));
                 if matches!(outcome, Err(ShellError::Rebooted)) {
                     self.greeted = true;
                     // It starts with no guard.
@@ -263,6 +283,7 @@ impl Talk {
             return Ok(());
         }
         self.lines.forget_guard();
+        self.is_stopping = false;
         let answer = self.exchange(&set_up_line()).await?;
         let port = String::from_utf8_lossy(&answer).trim().to_owned();
         self.lines.replies_port = (!port.is_empty()).then_some(port);

@@ -121,7 +121,10 @@ impl MachineError {
         let Self::Command { source, .. } = self else {
             return false;
         };
-        matches!(source, ShellError::Killed | ShellError::Rebooted)
+        matches!(
+            source,
+            ShellError::Killed | ShellError::Rebooted | ShellError::Stopping
+        )
     }
 
     fn assertion(message: String) -> Self {
