@@ -1,4 +1,6 @@
 //! The check of a script before anything boots: syntax, names, calls, and what cannot be meant.
+//!
+//! May import the vocabulary and `model`.
 
 mod calls;
 mod finding;
