@@ -89,55 +89,67 @@ fn call(file: ShellFile, function: &str, arguments: &[&str]) -> GuestProgram {
     file.call(function, arguments)
 }
 
+/// A command that runs in the background of a shell.
+struct Background<'a> {
+    guest: &'a TestShell,
+    folder: String,
+    pid: String,
+}
+
+impl<'a> Background<'a> {
+    fn start(guest: &'a TestShell, line: &str) -> Self {
+        let parent = guest.path_of("");
+        let started = guest.stdout(&call(BACKGROUND, "start_background", &[&parent, line]));
+        let (folder, pid) = started.trim().split_once(' ').unwrap();
+        Self {
+            guest,
+            folder: folder.to_owned(),
+            pid: pid.to_owned(),
+        }
+    }
+
+    fn ended(&self) -> GuestProgram {
+        call(BACKGROUND, "background_ended", &[&self.folder])
+    }
+
+    /// The status it ends with, as the shell prints it; `before` is run first.
+    fn status_after(&self, before: &str) -> String {
+        let status = self.ended().map_line(|line| {
+            format!("{before}; until {line}; do sleep 0.01; done; echo $output | base64 -d")
+        });
+        self.guest.stdout(&status)
+    }
+
+    fn output(&self) -> String {
+        std::fs::read_to_string(Path::new(&self.folder).join("output")).unwrap()
+    }
+}
+
 #[test]
 fn background_commands_leave_their_status_and_output() {
     for guest in TestShell::both() {
-        let parent = guest.path_of("");
-        let line = "bash -c 'echo out; echo err >&2; exit 3'";
-        let started = guest.stdout(&call(BACKGROUND, "start_background", &[&parent, line]));
-        let (folder, _) = started.trim().split_once(' ').unwrap();
-        let ended = call(BACKGROUND, "background_ended", &[folder]);
-        let status = ended.map_line(|line| {
-            format!("until {line}; do sleep 0.01; done; echo $output | base64 -d")
-        });
-        assert_eq!(guest.stdout(&status), "3\n");
-        let output = std::fs::read_to_string(Path::new(folder).join("output")).unwrap();
-        assert_eq!(output, "out\nerr\n");
+        let command = Background::start(&guest, "bash -c 'echo out; echo err >&2; exit 3'");
+        assert_eq!(command.status_after("true"), "3\n");
+        assert_eq!(command.output(), "out\nerr\n");
     }
 }
 
 #[test]
 fn what_bash_says_of_a_killed_command_is_not_its_output() {
     for guest in TestShell::both() {
-        let parent = guest.path_of("");
-        let line = "bash -c 'echo out; kill -KILL $$'";
-        let started = guest.stdout(&call(BACKGROUND, "start_background", &[&parent, line]));
-        let (folder, _) = started.trim().split_once(' ').unwrap();
-        let ended = call(BACKGROUND, "background_ended", &[folder]);
-        let status = ended.map_line(|line| {
-            format!("until {line}; do sleep 0.01; done; echo $output | base64 -d")
-        });
-        assert_eq!(guest.stdout(&status), "137\n");
-        let output = std::fs::read_to_string(Path::new(folder).join("output")).unwrap();
-        assert_eq!(output, "out\n");
+        let command = Background::start(&guest, "bash -c 'echo out; kill -KILL $$'");
+        assert_eq!(command.status_after("true"), "137\n");
+        assert_eq!(command.output(), "out\n");
     }
 }
 
 #[test]
 fn background_commands_that_were_killed_have_ended() {
     for guest in TestShell::both() {
-        let parent = guest.path_of("");
-        let line = "sleep 100";
-        let started = guest.stdout(&call(BACKGROUND, "start_background", &[&parent, line]));
-        let (folder, pid) = started.trim().split_once(' ').unwrap();
-        let ended = call(BACKGROUND, "background_ended", &[folder]);
-        assert_eq!(guest.status(&ended), Some(1));
-        let killed = ended.map_line(|line| {
-            format!(
-                "kill -KILL -- -{pid}; until {line}; do sleep 0.01; done; echo $output | base64 -d"
-            )
-        });
-        assert_eq!(guest.stdout(&killed), "137\n");
+        let command = Background::start(&guest, "sleep 100");
+        assert_eq!(guest.status(&command.ended()), Some(1));
+        let kill = format!("kill -KILL -- -{}", command.pid);
+        assert_eq!(command.status_after(&kill), "137\n");
     }
 }
 

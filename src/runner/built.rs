@@ -9,7 +9,7 @@ use super::interrupts::Interrupts;
 use super::plan;
 use super::reporting::{finish, start};
 use super::request::TestSettings;
-use super::run::{run_session, run_settings};
+use super::run::run_settings;
 use crate::model::event::{Level, Verdict};
 use crate::model::manifest::Manifest;
 use crate::report::Output;
@@ -55,6 +55,8 @@ pub async fn run_built(
     for warning in warnings {
         reports.events.note(Level::Warning, warning);
     }
-    let outcome = run_session(&manifest, &settings, &reports.events, interrupts).await;
+    let outcome = session::run(&manifest, &settings, &reports.events, interrupts)
+        .await
+        .map_err(RunnerError::from);
     Ok(finish(reports, outcome, interrupts).await?.verdict)
 }

@@ -11,7 +11,6 @@ use super::interrupts::Interrupts;
 use super::plan;
 use super::reporting::{finish, start};
 use super::request::{RunPlace, RunRequest, TestSettings, Verification};
-use crate::event_bus::Events;
 use crate::model::event::{Event, Level, Verdict};
 use crate::model::manifest::Manifest;
 use crate::nix_cli::{self, Nix, Test};
@@ -30,11 +29,7 @@ pub async fn run(
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<Vec<Verdict>, RunnerError> {
-    let builders = match request.place {
-        RunPlace::Here => None,
-        RunPlace::Derivation(builders) => Some(builders),
-    };
-    if let Some(builders) = builders {
+    if let RunPlace::Derivation(builders) = request.place {
         return derivation::run(request, builders, frontend, interrupts).await;
     }
     let Some(tests) = plan::evaluate(&request.selection, interrupts).await? else {
@@ -150,7 +145,9 @@ pub(super) async fn build_and_run(
         Some(Ok(())) => {
             let manifest = &test.manifest;
             let settings = run_settings(manifest, script, settings, output_folder);
-            run_session(manifest, &settings, events, interrupts).await
+            session::run(manifest, &settings, events, interrupts)
+                .await
+                .map_err(RunnerError::from)
         }
     };
     if let (Ok(outcome), Some(from_checkpoint)) = (&result, verifies) {
@@ -160,16 +157,6 @@ pub(super) async fn build_and_run(
         });
     }
     finish(reports, result, interrupts).await
-}
-
-/// Runs a built test to its end.
-pub(super) async fn run_session(
-    manifest: &Manifest,
-    settings: &RunSettings,
-    events: &Events,
-    interrupts: &mut Interrupts,
-) -> Result<RunOutcome, RunnerError> {
-    Ok(session::run(manifest, settings, events, interrupts).await?)
 }
 
 pub(super) fn run_settings(
