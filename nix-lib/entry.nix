@@ -18,14 +18,16 @@
   interactive ? false,
   # Whether machines are to be such that their state can be saved.
   snapshotSafe ? false,
+  # Whether the packages of machines are Debian's.
+  debianPackages ? false,
   # For checks: the program's store path, where the index of the guests has
   # none, and whether builders without KVM will do.
   program ? null,
   allowEmulation ? false,
 }:
 let
-  load = import ./load.nix { inherit nixpkgs; };
-  adapters = import ./adapters { inherit nixpkgs snapshotSafe; };
+  load = import ./load.nix { inherit nixpkgs debianPackages; };
+  adapters = import ./adapters { inherit nixpkgs snapshotSafe debianPackages; };
   manifest = import ./manifest.nix;
 
   # As Nix does, a flake's attribute is looked for among its checks and

@@ -1,7 +1,11 @@
 # Reads the test file and follows an attribute path through its value. Where
 # the built-in guests stand in for nixpkgs, a `fetchTarball` of nixpkgs in the
-# file or in what it imports gives them.
-{ nixpkgs }:
+# file or in what it imports gives them. Where the packages are Debian's, an
+# `import` of nixpkgs there gives it with these.
+{
+  nixpkgs,
+  debianPackages ? false,
+}:
 let
   inherit (builtins)
     functionArgs
@@ -19,6 +23,36 @@ let
     in
     builtins.match ".*(/[Nn]ix[Oo][Ss]/nixpkgs|channels\\.nixos\\.org|releases\\.nixos\\.org).*" address
     != null;
+
+  debian = import ./debian;
+
+  # Whether a file belongs to a nixpkgs that imports itself only in its tests.
+  isInNixpkgs =
+    path:
+    let
+      folder = dirOf path;
+    in
+    if builtins.match ".*/nixos/(tests|lib/testing).*" path != null then
+      false
+    else
+      folder != "/" && (debian.isNixpkgs folder || isInNixpkgs folder);
+
+  debianScope = rec {
+    import =
+      path:
+      if debian.isNixpkgs path then
+        debian.nixpkgs (debian.folderOf path)
+      else if isOwn path || isInNixpkgs (toString path) then
+        builtins.import path
+      else
+        scopedImport path;
+    scopedImport = builtins.scopedImport {
+      inherit import;
+      builtins = builtins // {
+        inherit import;
+      };
+    };
+  };
 
   scope = rec {
     fetchTarball = source: if isNixpkgs source then standIn else builtins.fetchTarball source;
@@ -116,5 +150,12 @@ in
     takesMore
     takesOne
     ;
-  import = file: if nixpkgs == "builtin" then scopedImport file else builtins.import file;
+  import =
+    file:
+    if nixpkgs == "builtin" then
+      scopedImport file
+    else if debianPackages then
+      debianScope.import file
+    else
+      builtins.import file;
 }

@@ -7,6 +7,8 @@
   pkgs ? null,
   # Whether machines are to be such that their state can be saved.
   snapshotSafe ? false,
+  # Whether their packages are to be Debian's.
+  debianPackages ? false,
 }@given:
 let
   inherit (builtins)
@@ -20,7 +22,7 @@ let
     ;
   fail = message: throw "snowglobe: ${message}";
 
-  load = import ../load.nix { inherit nixpkgs; };
+  load = import ../load.nix { inherit nixpkgs debianPackages; };
   builtinTest = import ./builtin.nix;
   runTest = import ./runtest.nix;
   nixos2020 = import ./nixos-2020.nix;
@@ -41,7 +43,7 @@ let
     folder:
     let
       isReadable = builtins.pathExists folder && builtins.pathExists (folder + "/default.nix");
-      set = import folder;
+      set = load.import folder;
       packages = set { };
     in
     if isReadable && isFunction set && isAttrs packages && packages ? lib && packages ? stdenv then
@@ -65,7 +67,7 @@ let
     inherit system;
     runTest = fromModule;
     runTestOn = systems: module: if builtins.elem system systems then fromModule module else { };
-    handleTest = path: arguments: import path ({ inherit (offered) pkgs system; } // arguments);
+    handleTest = path: arguments: load.import path ({ inherit (offered) pkgs system; } // arguments);
     handleTestOn =
       systems: path: arguments:
       if builtins.elem system systems then offered.handleTest path arguments else { };
@@ -99,11 +101,10 @@ let
 
   # Tests of nixpkgs since 2023 can be extended; others stay as they are.
   asked =
-    value:
-    if snapshotSafe && value ? extend then
-      value.extend { modules = [ { defaults = ./snapshot-safe.nix; } ]; }
-    else
-      value;
+    value: if extensions != [ ] && value ? extend then value.extend { modules = extensions; } else value;
+  extensions =
+    (if snapshotSafe then [ { defaults = ./snapshot-safe.nix; } ] else [ ])
+    ++ (if debianPackages then [ ../debian/test-module.nix ] else [ ]);
 
   # Tests are side by side in sets, not deep in them: what is deeper is a
   # package set that the caller passes.
@@ -128,7 +129,7 @@ let
       inner = filter (name: !isFunction value.${name} || isCallable value.${name}) (attrNames value);
     in
     if builtins.isPath value then
-      search path (import value)
+      search path (load.import value)
     else if adapter != null then
       [ (checked path (adapter (asked value))) ]
     else if isFunction value && missing != [ ] && !load.takesMore value then

@@ -27,8 +27,8 @@ let
       throw "the index of the built-in guests is of another version: run `snowglobe guest fetch` again";
 
   lib = import ./lib;
-  build = import ./pkgs/build.nix { index = actualIndex; };
-  units = import ./pkgs/units.nix {
+  build = import ../debs/build.nix { index = actualIndex; };
+  units = import ../debs/units.nix {
     index = actualIndex;
     inherit build;
   };

@@ -35,6 +35,8 @@ pub enum Failed {
     Compat(#[from] CompatError),
     #[error(transparent)]
     Guest(#[from] guest::Error),
+    #[error("{}", unknown_packages(.0))]
+    UnknownPackages(Vec<guest::UnknownPackage>),
     #[error(transparent)]
     Library(#[from] LibraryError),
     #[error(transparent)]
@@ -67,10 +69,34 @@ impl Failed {
             Self::Compat(CompatError::NoFolder(_)) | Self::Guest(_) | Self::Library(_) => {
                 code::HOST_FAILED
             }
-            Self::Usage(_) | Self::File(_) | Self::Compat(_) => code::WRONG_USAGE,
+            Self::Usage(_) | Self::File(_) | Self::Compat(_) | Self::UnknownPackages(_) => {
+                code::WRONG_USAGE
+            }
             Self::Runner(error) => code_of_run(error),
         }
     }
+}
+
+/// Names each package, who needs it, and the line that is missing.
+fn unknown_packages(packages: &[guest::UnknownPackage]) -> String {
+    let mut text = String::from(
+        "these packages have no entry in the table, and Debian has none of their names: they would be built from their source",
+    );
+    for package in packages {
+        text.push_str(&format!("\n  {}", package.name));
+        if !package.needed_by.is_empty() {
+            text.push_str(&format!(", needed by {}", package.needed_by.join(" < ")));
+        }
+    }
+    let name = packages.first().map_or("", |package| &package.name);
+    let plain = name
+        .split_once("-")
+        .filter(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let plain = plain.map_or(name, |(plain, _)| plain);
+    text.push_str(&format!(
+        "\nGive a file with a line for each with --packages-table FILE, such as\n  {{ debs, ... }}: {{\n    {plain} = [ \"DEBIAN-PACKAGE\" ];\n  }}"
+    ));
+    text
 }
 
 fn code_of_run(error: &RunnerError) -> u8 {

@@ -1,13 +1,15 @@
-//! `snowglobe guest`: sets up the built-in guests.
+//! `snowglobe guest`: sets up what the built-in guests and NixOS machines are made of.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 use super::error::Failed;
-use crate::guest::{self, FetchRequest};
-use crate::nix_cli::{Library, Nix};
+use super::source::{SourceOptions, on_this_thread};
+use crate::guest::{self, EvaluateTests, FetchRequest};
+use crate::nix_cli::{DebianPackages, Evaluation, Library, Nix, PackageSource, evaluate};
+use crate::runner::TestSelection;
 
 #[derive(Debug, Subcommand)]
 pub enum GuestCommand {
@@ -21,6 +23,11 @@ pub enum GuestCommand {
         /// Do nothing if all packages are already there.
         #[arg(long)]
         if_needed: bool,
+        /// Fetch what the NixOS machines of this test file need for `--packages debian`.
+        #[arg(long = "for", value_name = "FILE", conflicts_with = "if_needed")]
+        tests: Option<PathBuf>,
+        #[command(flatten)]
+        source: Box<SourceOptions>,
     },
     /// Add this program to the Nix store, and write a Nix file that gives flakes
     /// this program and the guests' packages.
@@ -34,34 +41,92 @@ pub enum GuestCommand {
 impl GuestCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
         let nix = Nix::new(&[], |warnings| eprint!("{warnings}"));
-        let (request, if_needed) = match self {
+        match self {
+            Self::Fetch {
+                tests: Some(file),
+                packages,
+                suite,
+                source,
+                ..
+            } => fetch_for_tests(file, packages, suite.as_deref(), source),
             Self::Fetch {
                 packages,
                 suite,
                 if_needed,
+                ..
             } => {
                 let request = FetchRequest {
                     packages: packages.clone(),
                     suite: suite.clone(),
                 };
-                (request, if_needed)
+                if *if_needed && guest::is_complete(Library::packages(), &request)? {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                fetch_guests(&nix, &request)
             }
             Self::Pin { file } => {
                 guest::pin(&nix, file)?;
-                return Ok(ExitCode::SUCCESS);
+                Ok(ExitCode::SUCCESS)
             }
-        };
-        if *if_needed && guest::is_complete(Library::packages(), &request)? {
-            return Ok(ExitCode::SUCCESS);
         }
-        let index = guest::fetch(&nix, Library::packages(), &request, &|step| {
-            eprintln!("guest: {step}");
-        })?;
-        eprintln!(
-            "guest: {} Debian packages and {} npm package(s) are in the store",
-            index.debs.len(),
-            index.npm.len()
-        );
-        Ok(ExitCode::SUCCESS)
     }
+}
+
+fn show_step(step: &str) {
+    eprintln!("guest: {step}");
+}
+
+fn fetch_guests(nix: &Nix, request: &FetchRequest) -> Result<ExitCode, Failed> {
+    let index = guest::fetch(nix, Library::packages(), request, &show_step)?;
+    eprintln!(
+        "guest: {} Debian packages and {} npm package(s) are in the store",
+        index.debs.len(),
+        index.npm.len()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The tests that the options select.
+struct SelectedTests(TestSelection);
+
+impl EvaluateTests for SelectedTests {
+    type Error = Failed;
+
+    fn derivations(&self, packages: DebianPackages) -> Result<Vec<PathBuf>, Failed> {
+        let evaluation = Evaluation {
+            packages: PackageSource::Debian(packages),
+            ..self.0.evaluation.clone()
+        };
+        let tests = on_this_thread(evaluate(&self.0.nix, &self.0.library, &evaluation))?;
+        Ok(tests.into_iter().map(|test| test.derivation).collect())
+    }
+}
+
+fn fetch_for_tests(
+    file: &Path,
+    packages: &[String],
+    suite: Option<&str>,
+    source: &SourceOptions,
+) -> Result<ExitCode, Failed> {
+    let request = FetchRequest {
+        packages: packages.to_vec(),
+        suite: suite.or(source.packages_suite()).map(str::to_owned),
+    };
+    let tests = SelectedTests(source.select_with_own_packages(file)?);
+    let fetched = guest::fetch_for(
+        &tests.0.nix,
+        Library::debian_packages(),
+        &request,
+        source.packages_table(),
+        &tests,
+        &show_step,
+    )?;
+    eprintln!(
+        "guest: {} Debian packages for NixOS machines are in the store",
+        fetched.packages
+    );
+    if fetched.unknown.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Failed::UnknownPackages(fetched.unknown))
 }

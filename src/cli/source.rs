@@ -1,13 +1,14 @@
 //! The options that select tests: those of nix-build, and `--nixpkgs`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::error::Failed;
 use crate::guest;
 use crate::nix_cli::{
-    Arguments, EvalError, Evaluation, Form, Library, MachineVariant, Nix, Nixpkgs, TestSource,
+    Arguments, EvalError, Evaluation, Form, Library, MachineVariant, Nix, Nixpkgs, PackageSource,
+    TestSource,
 };
 use crate::runner::TestSelection;
 
@@ -15,6 +16,13 @@ use crate::runner::TestSelection;
 pub struct Source {
     /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
     file: PathBuf,
+    #[command(flatten)]
+    options: SourceOptions,
+}
+
+/// All but the file.
+#[derive(Debug, Args)]
+pub struct SourceOptions {
     /// Select an attribute of the file's value.
     #[arg(short = 'A', long = "attr", value_name = "PATH")]
     attribute: Option<String>,
@@ -42,6 +50,28 @@ pub struct Source {
     /// Build NixOS machines with a store image and without shared folders, so that checkpoints can save them (nixpkgs 23.05 or newer).
     #[arg(long)]
     snapshot_safe: bool,
+    /// Take the packages of NixOS machines from Debian instead of a binary cache: `debian`, or `debian:SUITE` [default suite: that of the last `guest fetch --for`].
+    #[arg(long, value_name = "debian[:SUITE]", value_parser = suite_of)]
+    packages: Option<DebianSuite>,
+    /// Add the entries of this Nix file to the table of Debian's packages.
+    #[arg(long, value_name = "FILE")]
+    packages_table: Option<PathBuf>,
+}
+
+/// `debian`, and the suite after it.
+#[derive(Debug, Clone)]
+struct DebianSuite {
+    name: Option<String>,
+}
+
+fn suite_of(text: &str) -> Result<DebianSuite, String> {
+    match text.split_once(':') {
+        None if text == "debian" => Ok(DebianSuite { name: None }),
+        Some(("debian", suite)) if !suite.is_empty() => Ok(DebianSuite {
+            name: Some(suite.to_owned()),
+        }),
+        _ => Err("it is `debian` or `debian:SUITE`, such as `debian:trixie`".to_owned()),
+    }
 }
 
 /// Waits for Nix where nothing else is to be done meanwhile: threads would
@@ -56,6 +86,41 @@ pub fn on_this_thread<T>(work: impl Future<Output = Result<T, EvalError>>) -> Re
 
 impl Source {
     pub fn select(&self) -> Result<TestSelection, Failed> {
+        self.options.select(&self.file)
+    }
+}
+
+impl SourceOptions {
+    /// The tests of a file, with the packages that the options ask for.
+    fn select(&self, file: &Path) -> Result<TestSelection, Failed> {
+        let mut selection = self.select_with_own_packages(file)?;
+        let table = self.packages_table.clone();
+        match &self.packages {
+            Some(suite) => {
+                let packages = guest::debian_packages(suite.name.as_deref(), table)?;
+                selection.evaluation.packages = PackageSource::Debian(packages);
+            }
+            None if table.is_some() => {
+                let message = "--packages-table is of use with `--packages debian` only";
+                return Err(Failed::Usage(message.to_owned()));
+            }
+            None => {}
+        }
+        Ok(selection)
+    }
+
+    /// The user's table of Debian's packages.
+    pub fn packages_table(&self) -> Option<&Path> {
+        self.packages_table.as_deref()
+    }
+
+    /// The suite that `--packages` names.
+    pub fn packages_suite(&self) -> Option<&str> {
+        self.packages.as_ref()?.name.as_deref()
+    }
+
+    /// The tests of a file, with the packages of their nixpkgs.
+    pub fn select_with_own_packages(&self, file: &Path) -> Result<TestSelection, Failed> {
         let nixpkgs = match &self.nixpkgs {
             None => Nixpkgs::FromFile,
             Some(name) if name.as_os_str() == "builtin" => Nixpkgs::Builtin,
@@ -75,9 +140,14 @@ impl Source {
         }
         // Without a home folder the guests cannot be set up.
         let index = guest::index_path().ok();
-        let (place, attribute) = self.place()?;
+        let (place, attribute) = self.place(file)?;
+        let mut options = pairs(&self.options);
+        if self.packages.is_some() {
+            // No binary cache has what is made of Debian's packages.
+            options.insert(0, ("substitute".to_owned(), "false".to_owned()));
+        }
         Ok(TestSelection {
-            nix: Nix::new(&pairs(&self.options), |warnings| eprint!("{warnings}")),
+            nix: Nix::new(&options, |warnings| eprint!("{warnings}")),
             library,
             evaluation: Evaluation {
                 place,
@@ -95,21 +165,22 @@ impl Source {
                     MachineVariant::AsTheyAre
                 },
                 nixpkgs,
+                packages: PackageSource::Nixpkgs,
                 guest_index: index.filter(|index| index.exists()),
             },
         })
     }
 
     /// A name with a `#`, or with the scheme of a flake's reference, is no file's.
-    fn place(&self) -> Result<(TestSource, Option<String>), Failed> {
-        let file = || (TestSource::File(self.file.clone()), self.attribute.clone());
-        let Some(text) = self.file.to_str().filter(|_| !self.file.exists()) else {
-            return Ok(file());
+    fn place(&self, file: &Path) -> Result<(TestSource, Option<String>), Failed> {
+        let as_file = || (TestSource::File(file.to_owned()), self.attribute.clone());
+        let Some(text) = file.to_str().filter(|_| !file.exists()) else {
+            return Ok(as_file());
         };
         let (reference, attribute) = match text.split_once('#') {
             Some((reference, attribute)) => (reference, Some(attribute)),
             None if is_reference(text) => (text, None),
-            None => return Ok(file()),
+            None => return Ok(as_file()),
         };
         if self.attribute.is_some() && attribute.is_some() {
             return Err(Failed::Usage(format!(

@@ -4,18 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::package::{Package, bare_name};
 use super::suite::Apt;
 use super::tool::{Error, output};
-
-/// One package as apt describes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Package {
-    pub version: String,
-    /// Hexadecimal.
-    pub sha256: String,
-    /// Packages of the same set that it needs.
-    pub depends: BTreeSet<String>,
-}
 
 /// The packages that installing `wanted` on an empty machine would bring, but
 /// for those `left_out` and what only they need.
@@ -176,15 +167,6 @@ fn packages(versions: &BTreeMap<String, String>, shown: &str) -> BTreeMap<String
             Some((name.to_owned(), package))
         })
         .collect()
-}
-
-/// `libc6:any (>= 2.36)` without architecture and condition.
-fn bare_name(dependency: &str) -> Option<&str> {
-    dependency
-        .split_whitespace()
-        .next()
-        .and_then(|name| name.split(':').next())
-        .filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use nix::fcntl::{Flock, FlockArg};
+use serde::Serialize;
 
-use super::apt::{self, Package};
-use super::index::{Index, StoreFile, Stored, WantedPackages, closure, units};
+use super::apt;
+use super::index::{Index, Stored, WantedPackages, closure, units};
 use super::npm;
+use super::package::Package;
+use super::store::NixStore;
 use super::suite::{Apt, OWN};
-use super::tool::{Error, output};
+use super::tool::Error;
 use crate::folders;
 use crate::nix_cli::Nix;
 
@@ -138,8 +140,13 @@ pub fn fetch(
         debs,
         npm,
     };
-    store.protect(&index, folder)?;
-    write_index(&target, &index)?;
+    let stored = index.debs.values().chain(index.npm.values());
+    let files = stored.map(|stored| stored.file.path.as_path());
+    store.protect(
+        files.chain([index.busybox.path.as_path()]),
+        &folder.join("guest-roots"),
+    )?;
+    write_json(&target, &index)?;
     Ok(index)
 }
 
@@ -156,7 +163,7 @@ fn kernel_of(packages: &BTreeMap<String, Package>, meta: &str) -> Result<String,
         .ok_or_else(|| Error::NotFound(meta.to_owned()))
 }
 
-fn lock(path: &Path) -> Result<Flock<File>, Error> {
+pub(super) fn lock(path: &Path) -> Result<Flock<File>, Error> {
     let file = File::create(path).map_err(|error| Error::file(path, error))?;
     Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, errno)| Error::file(path, io::Error::from(errno)))
@@ -167,184 +174,15 @@ pub(super) fn read_index(path: &Path) -> Option<Index> {
     serde_json::from_str(&text).ok()
 }
 
-fn write_index(path: &Path, index: &Index) -> Result<(), Error> {
+/// Writes a file whole or not at all.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut file =
         tempfile::NamedTempFile::new_in(folder).map_err(|error| Error::file(folder, error))?;
-    let text = serde_json::to_string_pretty(index).expect("an index is plain data");
+    let text = serde_json::to_string_pretty(value).expect("an index is plain data");
     file.write_all(text.as_bytes())
         .map_err(|error| Error::file(path, error))?;
     file.persist(path)
         .map_err(|error| Error::file(path, error.error))?;
     Ok(())
-}
-
-/// The Nix store, as far as files are added to it by their hash.
-pub(super) struct NixStore<'a> {
-    pub nix: &'a Nix,
-}
-
-impl NixStore<'_> {
-    /// The packages in the store; those in `known` are not fetched again.
-    fn add_debs(
-        &self,
-        apt: &Apt,
-        packages: &BTreeMap<String, Package>,
-        known: BTreeMap<String, Stored>,
-        work: &Path,
-        progress: &dyn Fn(&str),
-    ) -> Result<BTreeMap<String, Stored>, Error> {
-        let mut debs: BTreeMap<String, Stored> = known
-            .into_iter()
-            .filter(|(name, stored)| {
-                packages
-                    .get(name)
-                    .is_some_and(|package| package.sha256 == stored.file.sha256)
-                    && stored.file.path.exists()
-            })
-            .collect();
-        let missing: Vec<(&String, &Package)> = packages
-            .iter()
-            .filter(|(name, _)| !debs.contains_key(*name))
-            .collect();
-        if missing.is_empty() {
-            return Ok(debs);
-        }
-        progress(&format!("downloading {} packages with apt", missing.len()));
-        let versions: Vec<(&str, &str)> = missing
-            .iter()
-            .map(|(name, package)| (name.as_str(), package.version.as_str()))
-            .collect();
-        let mut renamed = Vec::new();
-        for (file, (name, version)) in apt::download(apt, work, &versions)?.iter().zip(&versions) {
-            let target = work.join(store_name(&format!("{name}_{version}.deb")));
-            fs::rename(file, &target).map_err(|error| Error::file(&target, error))?;
-            renamed.push(target);
-        }
-        let added = output(
-            self.nix
-                .command("nix-store")
-                .args(["--add-fixed", "sha256"])
-                .args(&renamed),
-        )?;
-        for ((path, target), (name, package)) in added.lines().zip(&renamed).zip(missing) {
-            let stored = Stored {
-                version: package.version.clone(),
-                file: StoreFile {
-                    name: file_name(target),
-                    sha256: package.sha256.clone(),
-                    path: PathBuf::from(path),
-                },
-            };
-            debs.insert(name.clone(), stored);
-        }
-        Ok(debs)
-    }
-
-    /// The one program that runs before anything is built.
-    fn add_busybox(
-        &self,
-        debs: &BTreeMap<String, Stored>,
-        work: &Path,
-    ) -> Result<StoreFile, Error> {
-        let package = "busybox-static";
-        let deb = debs
-            .get(package)
-            .ok_or_else(|| Error::NotFound(package.to_owned()))?;
-        let unpacked = work.join("busybox-unpacked");
-        output(
-            Command::new("dpkg-deb")
-                .arg("-x")
-                .arg(&deb.file.path)
-                .arg(&unpacked),
-        )?;
-        let program = ["usr/bin/busybox", "bin/busybox"]
-            .iter()
-            .map(|path| unpacked.join(path))
-            .find(|path| path.is_file())
-            .ok_or_else(|| Error::NotFound(package.to_owned()))?;
-        // It tells by its own name which program it is to be: a store path
-        // would mislead it.
-        let tree = work.join("busybox");
-        let bin = tree.join("bin");
-        fs::create_dir_all(&bin).map_err(|error| Error::file(&bin, error))?;
-        fs::copy(&program, bin.join("busybox")).map_err(|error| Error::file(&bin, error))?;
-        self.add_tree(&tree)
-    }
-
-    /// Adds a folder.
-    pub fn add_tree(&self, folder: &Path) -> Result<StoreFile, Error> {
-        let added = output(
-            self.nix
-                .command("nix-store")
-                .args(["--add-fixed", "--recursive", "sha256"])
-                .arg(folder),
-        )?;
-        let path = added.trim();
-        let hash = output(
-            self.nix
-                .command("nix-store")
-                .args(["--query", "--hash", path]),
-        )?;
-        Ok(StoreFile {
-            name: file_name(folder),
-            sha256: hash.trim().trim_start_matches("sha256:").to_owned(),
-            path: PathBuf::from(path),
-        })
-    }
-
-    /// Keeps the files from Nix's garbage collector.
-    fn protect(&self, index: &Index, folder: &Path) -> Result<(), Error> {
-        let roots = folder.join("guest-roots");
-        // The old index may have had more files; its roots must not stay.
-        if roots.exists() {
-            fs::remove_dir_all(&roots).map_err(|error| Error::file(&roots, error))?;
-        }
-        fs::create_dir(&roots).map_err(|error| Error::file(&roots, error))?;
-        let stored = index.debs.values().chain(index.npm.values());
-        output(
-            self.nix
-                .command("nix-store")
-                .arg("--realise")
-                .args(stored.map(|stored| &stored.file.path))
-                .arg(&index.busybox.path)
-                .arg("--add-root")
-                .arg(roots.join("root"))
-                .arg("--indirect"),
-        )?;
-        Ok(())
-    }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
-}
-
-/// A store path's name takes fewer characters than a file's.
-fn store_name(file: &str) -> String {
-    file.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "+-._?=".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::store_name;
-
-    #[test]
-    fn store_names_hold_only_what_nix_allows() {
-        assert_eq!(
-            store_name("mount_2.38.1-5+deb12u3~bpo:1.deb"),
-            "mount_2.38.1-5+deb12u3-bpo-1.deb"
-        );
-    }
 }

@@ -7,7 +7,7 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 use serde::{Deserialize, Serialize};
 
-use super::apt::Package;
+use super::package::Package;
 
 /// What `nix-lib/builtin/packages.json` asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,16 +1,24 @@
-//! Sets up what the built-in guests are made of: Debian packages and npm packages, in the Nix store.
+//! Sets up what guests are made of, in the Nix store: Debian packages and npm packages for the built-in ones,
+//! Debian packages for NixOS machines.
 //!
 //! May import `nix_cli` and what is below it.
 
 mod apt;
+mod archive;
+mod debian_index;
 mod fetch;
+mod fetch_for;
 mod index;
 mod npm;
+mod package;
 mod pin;
+mod store;
 mod suite;
 mod tool;
 
+pub use debian_index::debian_packages;
 pub use fetch::{FetchRequest, fetch, index_path, is_complete};
+pub use fetch_for::{EvaluateTests, FetchedForTests, UnknownPackage, fetch_for, missing_packages};
 pub use index::Index;
 pub use pin::pin;
 pub use tool::Error;

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::fetch::{NixStore, index_path, read_index};
+use super::fetch::{index_path, read_index};
 use super::index::{Index, StoreFile};
+use super::store::NixStore;
 use super::tool::Error;
 use crate::nix_cli::Nix;
 

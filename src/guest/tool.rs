@@ -29,6 +29,14 @@ pub enum Error {
     NotDownloaded(String),
     #[error("the package {0} is not among those that apt found")]
     NotFound(String),
+    #[error(
+        "the tests ask for further Debian packages after {0} rounds: fetch them by name, or look for a circle in the table of packages"
+    )]
+    NoEnd(usize),
+    #[error(
+        "no Debian packages for NixOS machines are set up: run `snowglobe guest fetch --for FILE` with the options of this command"
+    )]
+    NoPackages,
     #[error("neither XDG_DATA_HOME nor HOME is set: there is no place for the guests' index")]
     NoHome,
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::evaluation::{
-    Arguments, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, TestSource, Want,
+    Arguments, DebianPackages, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
+    TestSource, Want,
 };
 use super::{Library, Nix};
 
@@ -46,6 +47,9 @@ pub(super) fn entry_command(
     }
     add_place(&mut command, &evaluation.place)?;
     add_nixpkgs(&mut command, library, &evaluation.nixpkgs)?;
+    if let PackageSource::Debian(packages) = &evaluation.packages {
+        add_debian(&mut command, library, packages)?;
+    }
     if evaluation.nixpkgs != Nixpkgs::Builtin
         && std::env::var_os(HEAP_VARIABLE).is_none()
         && let Some(bytes) = first_heap_bytes()
@@ -99,6 +103,28 @@ fn add_nixpkgs(
             command.arg("-I").arg(format!("nixpkgs={}", path.display()));
         }
     }
+    Ok(())
+}
+
+/// Has every nixpkgs that the tests import take Debian's packages, and the machines by a module that older
+/// releases add to each of them. Tests of newer ones are extended by their adapter.
+fn add_debian(
+    command: &mut Command,
+    library: &Library,
+    packages: &DebianPackages,
+) -> Result<(), EvalError> {
+    let folder = library.debian();
+    for (name, file) in [
+        ("snowglobe-debian-index", &packages.index),
+        ("snowglobe-debian-names", &packages.names),
+    ] {
+        command.arg("-I").arg(format!("{name}={}", file.display()));
+    }
+    if let Some(table) = &packages.table {
+        command.env("SNOWGLOBE_PACKAGES_TABLE", test_file(table)?);
+    }
+    command.env("NIXOS_EXTRA_MODULE_PATH", folder.join("module.nix"));
+    command.args(["--arg", "debianPackages", "true"]);
     Ok(())
 }
 

@@ -17,6 +17,26 @@ pub enum Nixpkgs {
     Path(PathBuf),
 }
 
+/// Where the packages of nixpkgs come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum PackageSource {
+    /// As nixpkgs says: built, or from a binary cache.
+    #[default]
+    Nixpkgs,
+    Debian(DebianPackages),
+}
+
+/// Debian's packages in the place of nixpkgs' own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DebianPackages {
+    /// The index of what is in the store.
+    pub index: PathBuf,
+    /// The names of all packages of the suite.
+    pub names: PathBuf,
+    /// The user's own table, beside ours.
+    pub table: Option<PathBuf>,
+}
+
 /// The options of nix-build that the user gave.
 #[derive(Debug, Clone, Default)]
 pub struct Arguments {
@@ -66,6 +86,7 @@ pub struct Evaluation {
     pub form: Form,
     pub machines: MachineVariant,
     pub nixpkgs: Nixpkgs,
+    pub packages: PackageSource,
     /// The index of the built-in guests, if they are set up.
     pub guest_index: Option<PathBuf>,
 }

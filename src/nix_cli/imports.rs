@@ -56,7 +56,7 @@ fn plain(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use crate::nix_cli::{Arguments, Form, MachineVariant, Nixpkgs};
+    use crate::nix_cli::{Arguments, Form, MachineVariant, Nixpkgs, PackageSource};
 
     use super::*;
 
@@ -79,6 +79,7 @@ mod tests {
             form: Form::default(),
             machines: MachineVariant::default(),
             nixpkgs: Nixpkgs::Builtin,
+            packages: PackageSource::Nixpkgs,
             guest_index: None,
         };
         let names = [

@@ -94,11 +94,30 @@ impl Library {
     /// Never in a program that was built from its whole source.
     #[must_use]
     pub fn packages() -> &'static str {
-        SOURCE
-            .get_file("builtin/packages.json")
-            .and_then(|file| file.contents_utf8())
-            .expect("the library holds packages.json")
+        text_of("builtin/packages.json")
     }
+
+    /// The list of Debian's packages that NixOS machines are built with.
+    ///
+    /// # Panics
+    /// As [`Library::packages`].
+    #[must_use]
+    pub fn debian_packages() -> &'static str {
+        text_of("debian/packages.json")
+    }
+
+    /// The folder of what replaces nixpkgs' packages by Debian's.
+    #[must_use]
+    pub(super) fn debian(&self) -> PathBuf {
+        self.folder.join("debian")
+    }
+}
+
+fn text_of(file: &str) -> &'static str {
+    SOURCE
+        .get_file(file)
+        .and_then(|file| file.contents_utf8())
+        .expect("the library holds its lists of packages")
 }
 
 /// The library in the cache, whole; else the reason why not.

@@ -5,6 +5,7 @@
 mod build;
 mod cache;
 mod check;
+mod derivation_file;
 mod entry_command;
 mod eval;
 mod evaluation;
@@ -18,8 +19,12 @@ mod stamp;
 
 pub use build::{BuildError, realise};
 pub use check::{Check, CheckOptions, build_log, checks};
+pub use derivation_file::{Derivation, derivations_below, name_of};
 pub use eval::{Test, TestNames, evaluate, list};
-pub use evaluation::{Arguments, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, TestSource};
+pub use evaluation::{
+    Arguments, DebianPackages, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
+    TestSource,
+};
 pub use imports::imports;
 pub use library::{Library, LibraryError};
 

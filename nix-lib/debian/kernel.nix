@@ -1,0 +1,52 @@
+# Debian's kernel in nixpkgs' shape.
+{ debs, known }:
+let
+  inherit (builtins) head match;
+  image = debs.named "linux-image-amd64" "linux-image-[0-9].*";
+  release =
+    let
+      found = match "linux-image-(.*)" image;
+    in
+    if found == null then "unknown" else head found;
+  # Newer suites have them apart.
+  parts = known [
+    image
+    "linux-binary-${release}"
+    "linux-modules-${release}"
+    "linux-base-${release}"
+  ];
+in
+{
+  linux = {
+    debs = parts;
+    program = ./kernel.py;
+    # A machine's installation does this in Debian.
+    fix = ''
+      for release in $out/lib/modules/*; do
+        ${debs.package "kmod"}/bin/depmod -b $out -a ''${release##*/}
+      done
+      # nixpkgs has them apart since 2024.
+      if [ -n "''${modules-}" ]; then
+        mkdir -p $modules
+        mv $out/lib $modules/lib
+      fi
+    '';
+    environment.compressors = map debs.package [
+      "xz-utils"
+      "zstd"
+    ];
+  };
+  linux-config = {
+    debs = [ ];
+    isFile = true;
+    environment.parts = map debs.package parts;
+    fix = ''
+      for part in $parts; do
+        for config in $part/boot/config-* $part/lib/modules/*/config; do
+          [ ! -e $config ] || cp -L $config $out
+        done
+      done
+      [ -e $out ]
+    '';
+  };
+}

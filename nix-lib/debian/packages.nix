@@ -1,0 +1,171 @@
+# Which derivations of nixpkgs become Debian's, and what they are made of.
+#
+# `hook` takes the place of `derivation` in the tree's make-derivation.nix. A
+# derivation whose pname has an entry in the table, or is the name of a Debian
+# package, becomes a tree of links into the units of .debs, with the same name
+# and outputs. What nixpkgs says of the package (version, passthru, meta,
+# overrideAttrs) stays; its sources and inputs are not evaluated.
+{
+  debs,
+  # The tree of nixpkgs.
+  tree,
+  # A file with further entries, or null.
+  userTable,
+}:
+let
+  inherit (builtins)
+    head
+    isFunction
+    isList
+    listToAttrs
+    map
+    parseDrvName
+    ;
+
+  arguments = {
+    inherit
+      debs
+      link
+      run
+      tree
+      toolchain
+      ;
+  };
+  entries =
+    import ./table.nix arguments
+    // (if userTable == null then { } else import userTable arguments);
+
+  # What fixes may call. The compiler is made without one.
+  basicTools = map debs.package [
+    "bash"
+    "coreutils"
+    "findutils"
+    "grep"
+    "sed"
+    "gawk"
+  ];
+  tools = basicTools ++ [
+    toolchain.gcc
+    toolchain.binutils
+  ];
+
+  run =
+    attributes:
+    derivation (
+      debs.build.local
+      // {
+        system = "x86_64-linux";
+        inherit tools;
+        patchelf = debs.python.patchelf;
+      }
+      // debs.python.runs ./tree.py
+      // attributes
+    );
+
+  # A package in nixpkgs' shape.
+  link =
+    {
+      name,
+      outputs ? [ "out" ],
+      # Debian's packages.
+      debs ? [ ],
+      # A shell script that finishes the tree, which is `$out`.
+      fix ? "",
+      # The same in Python, a file.
+      program ? null,
+      # "links" to the units, or "copies".
+      content ? "links",
+      # The output is what `fix` makes, and no tree.
+      isFile ? false,
+      # Whether units, rules and the like are changed to name the tree's own paths.
+      changesTexts ? true,
+      # More variables for `fix`.
+      environment ? { },
+      ...
+    }@package:
+    run (
+      environment
+      // (if package ? tools then { inherit (package) tools; } else { })
+      // {
+        inherit
+          name
+          outputs
+          fix
+          content
+          ;
+        main = head outputs;
+        program = if program == null then "" else program;
+        units = map unitOf debs;
+        isFile = if isFile then "1" else "";
+        changesTexts = if changesTexts then "1" else "";
+        passAsFile = [ "fix" ];
+      }
+    );
+  unitOf = debs.package;
+
+  # An entry of the table in its long form.
+  long = entry: if isList entry then { debs = entry; } else entry;
+
+  entryFor =
+    args:
+    let
+      # The context of a name is of no use here.
+      plain = builtins.unsafeDiscardStringContext;
+      # What is made of no source and has only a name is no package: `linux-6.1-modules-shrunk`.
+      isSource = args ? src || args ? srcs || args ? unpackPhase || args ? unpackCmd;
+      pname = plain (args.pname or (if isSource then (parseDrvName args.name).name else ""));
+      name = plain (args.name or "${args.pname}-${args.version}");
+      entry = entries.${pname} or null;
+      language = import ./languages.nix {
+        inherit debs entries pname name;
+      };
+    in
+    # What is fetched by its hash is what it is.
+    if args ? outputHash || pname == "" then
+      null
+    else if entry != null then
+      long (if isFunction entry then entry args else entry)
+    else if language != null then
+      language
+    else if debs.isKnown pname then
+      { debs = [ pname ]; }
+    else
+      null;
+
+  hook =
+    args:
+    let
+      entry = entryFor args;
+      name = args.name or "${args.pname}-${args.version}";
+      outputs = args.outputs or [ "out" ];
+      made = link ({ inherit name outputs; } // entry);
+      # As `derivation` gives it: each output is the whole with another path.
+      values = map (output: {
+        name = output;
+        value = asOutput made.${output};
+      }) outputs;
+      asOutput =
+        output:
+        args
+        // listToAttrs values
+        // {
+          inherit (output) outPath drvPath outputName;
+          type = "derivation";
+          all = map (value: value.value) values;
+          drvAttrs = args;
+          inherit outputs name;
+          isFromDebian = true;
+        };
+    in
+    if entry == null || entry.asItIs or false then derivation args else asOutput made.${head outputs};
+
+  toolchain = import ./toolchain.nix {
+    inherit debs;
+    link = package: link ({ tools = basicTools; } // package);
+  };
+in
+{
+  inherit hook link run;
+  inherit (toolchain) gcc binutils;
+  libc = toolchain.glibc;
+}

@@ -1,0 +1,589 @@
+# Which of Debian's packages a package of nixpkgs is made of, by its pname.
+#
+# An entry is a list of Debian's packages, or a set as `link` in packages.nix
+# takes it (`debs`, `fix`, `program`, `content`, `isFile`, `environment`), or a
+# function from the arguments of the derivation to one of these. What has no
+# entry and is called as Debian calls it needs none. --packages-table FILE adds
+# a file like this one.
+{
+  debs,
+  # Makes a package of the same kind, to be named in a fix.
+  link,
+  toolchain,
+  tree,
+  ...
+}:
+let
+  inherit (builtins) filter head match;
+  unit = name: "${debs.package name}";
+  # Those of the list that this suite has.
+  known = filter debs.isKnown;
+
+  # Nothing of the package is needed but that it is there.
+  empty = { };
+  # A program that does nothing.
+  idle = name: {
+    fix = ''
+      printf '#!%s\nexit 0\n' ${unit "bash"}/bin/bash > $out/bin/${name}
+      chmod +x $out/bin/${name}
+    '';
+  };
+  # The output is a text.
+  text = content: {
+    isFile = true;
+    fix = "printf '%s' '${content}' > $out";
+  };
+
+  systemdTable = import ./systemd.nix {
+    inherit
+      debs
+      known
+      link
+      tree
+      ;
+  };
+  kernel = import ./kernel.nix { inherit debs known; };
+  python = debs.named "python3" "python3\\.[0-9]+";
+
+  qemu = {
+    debs = known [
+      "qemu-system-x86"
+      "qemu-system-common"
+      "qemu-system-data"
+      "qemu-utils"
+      "seabios"
+      "ipxe-qemu"
+      "qemu-guest-agent"
+    ];
+    # Debian's QEMU looks for its parts where Debian has them. A /dev/kvm that
+    # opens says little: without vmx or svm it hangs guests.
+    fix = ''
+      cd $out/bin
+      real=$(readlink -f qemu-system-x86_64)
+      rm qemu-system-x86_64
+      cat > qemu-system-x86_64 <<EOF
+      #!${unit "bash"}/bin/bash
+      export QEMU_MODULE_DIR=$out/lib/x86_64-linux-gnu/qemu
+      if ! ${unit "grep"}/bin/grep -qwE 'vmx|svm' /proc/cpuinfo; then
+        set -- "\$@" -machine accel=tcg -cpu qemu64
+      fi
+      exec $real -L $out/share/qemu -L $out/share/seabios -L $out/lib/ipxe/qemu "\$@"
+      EOF
+      sed -i 's/^ *//' qemu-system-x86_64
+      chmod +x qemu-system-x86_64
+      ln -sfn qemu-system-x86_64 qemu-kvm
+      mkdir -p $out/lib/udev/rules.d
+    '';
+  };
+
+  util-linux = {
+    debs = known [
+      "util-linux"
+      "util-linux-extra"
+      "mount"
+      "login"
+      "uuid-runtime"
+      "fdisk"
+      "eject"
+      "bsdextrautils"
+      "libuuid1"
+      "libblkid1"
+      "libmount1"
+      "libsmartcols1"
+      "libfdisk1"
+    ];
+    # Of several outputs only one may have units.
+    environment.lastlogUnits = map debs.package (known [
+      "libpam-lastlog2"
+      "lastlog2"
+    ]);
+    fix = ''
+      if [ -n "''${lastlog-}" ]; then
+        for unit in $lastlogUnits; do
+          cp -r --no-preserve=mode $unit/. $lastlog/
+        done
+        chmod -R u+w $lastlog
+        find $lastlog -name '*.service' -exec sed -i "s,/usr/bin/,$lastlog/bin/,g" {} +
+        chmod +x $lastlog/bin/* || true
+        mkdir -p $lastlog/lib/security $lastlog/lib/tmpfiles.d
+        ln -sf $lastlog/lib/x86_64-linux-gnu/security/* $lastlog/lib/security/
+        echo "d /var/lib/lastlog 0755 root root -" > $lastlog/lib/tmpfiles.d/lastlog2-tmpfiles.conf
+      fi
+    '';
+  };
+
+  netcat = {
+    debs = [ "netcat-openbsd" ];
+    fix = "ln -sfn nc.openbsd $out/bin/nc";
+  };
+
+  dejavu = {
+    debs = [ "fonts-dejavu-core" ];
+    fix = "for font in $out/share/fonts/truetype/dejavu/*; do ln -s $font $out/share/fonts/truetype/; done";
+  };
+in
+rec {
+  ## The environment of builds
+
+  bash = {
+    debs = [ "bash" ];
+    fix = "ln -sfn bash $out/bin/sh";
+  };
+  bash-interactive = bash;
+  binutils = [
+    "binutils"
+    "binutils-x86-64-linux-gnu"
+  ];
+  coreutils = [ "coreutils" ];
+  coreutils-full = coreutils;
+  gawk = {
+    debs = [ "gawk" ];
+    fix = "ln -sfn gawk $out/bin/awk";
+  };
+  gcc = toolchain.gccEntry;
+  glibc = toolchain.glibcEntry;
+  glibc-nolibgcc = glibc;
+  glibc-locales = {
+    debs = [ ];
+    environment.I18NPATH = "${debs.package "locales"}/share/i18n";
+    fix = ''
+      root=$NIX_BUILD_TOP/root
+      mkdir -p $root/usr/lib/locale $out/lib/locale
+      for locale in en_US; do
+        ${unit "libc-bin"}/bin/localedef --prefix=$root --no-archive -i $locale -f UTF-8 $root/usr/lib/locale/$locale.utf8 || true
+      done
+      cp -r --no-preserve=mode ${unit "libc-bin"}/lib/locale/. $root/usr/lib/locale/. $out/lib/locale/
+      touch $out/lib/locale/locale-archive
+    '';
+  };
+  gnugrep = [ "grep" ];
+  gnumake = [ "make" ];
+  gnupatch = [ "patch" ];
+  gnused = [ "sed" ];
+  gnutar = [ "tar" ];
+  lndir.fix = "cp -L ${unit "xutils-dev"}/bin/lndir $out/bin/";
+  linux-headers = [ "linux-libc-dev" ];
+  ShellCheck = [ "shellcheck" ];
+  which = {
+    debs = [ (if debs.isKnown "gnu-which" then "gnu-which" else "debianutils") ];
+    fix = "for name in which.gnu which.debianutils; do [ ! -e $out/bin/$name ] || ln -sfn $name $out/bin/which; done";
+  };
+  xz = [ "xz-utils" ];
+
+  ## Languages
+
+  perl = {
+    debs = [
+      "perl"
+      "perl-base"
+      (debs.named "perl" "perl-modules-5\\.[0-9]+")
+      (debs.named "perl" "libperl5\\.[0-9]+(t64)?")
+    ];
+    # Debian's perl knows only its place in Debian.
+    fix = ''
+      real=$(readlink -f $out/bin/perl)
+      rm $out/bin/perl
+      folders=
+      for folder in $out/lib/x86_64-linux-gnu/perl/5.* $out/share/perl/5.* $out/lib/x86_64-linux-gnu/perl-base; do
+        [ ! -d $folder ] || folders=$folders:$folder
+      done
+      cat > $out/bin/perl <<EOF
+      #!${unit "bash"}/bin/bash
+      export PERL5LIB="\''${PERL5LIB:+\$PERL5LIB:}''${folders#:}" PERL_BADLANG=0
+      exec -a "\$0" $real "\$@"
+      EOF
+      sed -i 's/^ *//' $out/bin/perl
+      chmod +x $out/bin/perl
+    '';
+  };
+  python3 = {
+    debs = [
+      "python3"
+      "python3-minimal"
+      python
+      "${python}-minimal"
+      "lib${python}-minimal"
+      "lib${python}-stdlib"
+    ];
+    environment.python = python;
+    # Its program finds the library from its own place.
+    fix = ''
+      real=$(readlink -f $out/bin/$python)
+      rm -f $out/bin/$python $out/bin/python3 $out/bin/python
+      cp $real $out/bin/$python
+      ln -s $python $out/bin/python3
+      ln -s $python $out/bin/python
+      rm -f $out/lib/$python/sitecustomize.py
+      cp ${tree + "/pkgs/development/interpreters/python/sitecustomize.py"} $out/lib/$python/
+    '';
+  };
+  python3-minimal = python3;
+  rustc = {
+    debs = known [
+      "rustc"
+      "libstd-rust-dev"
+    ];
+    # It looks for the standard library beside its own one, which is another unit's.
+    fix = ''
+      for program in rustc rustdoc; do
+        real=$(readlink -f $out/bin/$program)
+        rm $out/bin/$program
+        cat > $out/bin/$program <<EOF
+        #!${unit "bash"}/bin/bash
+        case " \$* " in
+          *" --sysroot"*) exec $real "\$@" ;;
+          *) exec $real --sysroot $out "\$@" ;;
+        esac
+      EOF
+        sed -i 's/^ *//' $out/bin/$program
+        chmod +x $out/bin/$program
+      done
+    '';
+  };
+
+  ## The system
+
+  inherit (systemdTable) systemd;
+  systemd-minimal = systemd;
+  systemd-minimal-libs = [
+    "libsystemd0"
+    "libudev1"
+    "libsystemd-dev"
+  ];
+  libudev-zero = systemd-minimal-libs;
+  inherit (kernel) linux linux-config;
+
+  audit = known [
+    "auditd"
+    "libaudit1"
+    "libauparse0"
+  ];
+  bcache-tools = {
+    debs = [ "bcache-tools" ];
+    fix = "rm -f $out/lib/udev/rules.d/*";
+  };
+  bind = known [
+    "bind9"
+    "bind9-host"
+    "bind9-dnsutils"
+    "bind9-utils"
+  ];
+  busybox = {
+    debs = [ "busybox-static" ];
+    fix = ''
+      cd $out/bin
+      for applet in $(./busybox --list); do [ -e $applet ] || ln -s busybox $applet; done
+    '';
+  };
+  cryptsetup = known [
+    "cryptsetup-bin"
+    "libcryptsetup12"
+  ];
+  dbus = {
+    debs = known [
+      "dbus"
+      "dbus-daemon"
+      "dbus-bin"
+      "dbus-session-bus-common"
+      "dbus-system-bus-common"
+      "libdbus-1-3"
+    ];
+    fix = ''
+      mkdir -p $out/libexec
+      ln -s $out/lib/dbus-1.0/dbus-daemon-launch-helper $out/libexec/ || true
+    '';
+  };
+  # Its unit forbids chown, which nixpkgs' build does not call.
+  dhcpcd = {
+    debs = [ "dhcpcd-base" ];
+    fix = ''
+      cd $out
+      cp --remove-destination $(readlink -f bin/dhcpcd) bin/dhcpcd
+      chmod u+w bin/dhcpcd
+      cat > $NIX_BUILD_TOP/idle.c <<EOF
+      int chown(const char *path, unsigned user, unsigned group) { return 0; }
+      int fchown(int file, unsigned user, unsigned group) { return 0; }
+      EOF
+      mkdir -p lib
+      gcc -O1 -fPIC -shared -nostdlib -o lib/libidlechown.so $NIX_BUILD_TOP/idle.c
+      patchelf --add-needed $out/lib/libidlechown.so bin/dhcpcd
+    '';
+  };
+  e2fsprogs = known [
+    "e2fsprogs"
+    "logsave"
+    "libext2fs2"
+    "libcom-err2"
+    "libss2"
+  ];
+  fuse = [ "fuse3" ];
+  grub = known [
+    "grub-common"
+    "grub2-common"
+    "grub-pc-bin"
+  ];
+  hostname-debian = [ "hostname" ];
+  iana-etc = [ "netbase" ];
+  inetutils = [ "hostname" ];
+  iproute2 = [ "iproute2" ];
+  iptables = {
+    debs = known [
+      "iptables"
+      "libxtables12"
+      "libip4tc2"
+      "libip6tc2"
+    ];
+    fix = ''
+      cd $out/bin
+      for family in iptables ip6tables arptables ebtables; do
+        for action in "" -save -restore; do ln -sfn xtables-nft-multi $family$action; done
+      done
+    '';
+  };
+  iputils = known [
+    "iputils-ping"
+    "iputils-tracepath"
+  ];
+  kbd = {
+    debs = known [
+      "kbd"
+      "console-data"
+    ];
+    # nixpkgs calls the maps otherwise.
+    fix = "find -L $out/share/keymaps -name '*.kmap.gz' 2> /dev/null | while read -r map; do ln -s $map \${map%.kmap.gz}.map.gz || true; done";
+  };
+  kmod-blacklist.fix = "touch $out/modprobe.conf";
+  "kmod-debian-aliases.conf" = text "";
+  "kmod-debian-aliases-22-1.1.conf" = text "";
+  libcap = known [
+    "libcap2-bin"
+    "libcap2"
+    "libcap-dev"
+    "libpam-cap"
+  ];
+  libcap-ng = known [
+    "libcap-ng0"
+    "libcap-ng-dev"
+  ];
+  libfido2 = {
+    debs = [ "libfido2-1" ];
+    fix = "mkdir -p $out/lib/udev/rules.d $out/etc/udev/rules.d";
+  };
+  libressl = netcat;
+  linux-pam = known [
+    "libpam-modules"
+    "libpam-modules-bin"
+    "libpam0g"
+    "libpam-runtime"
+  ];
+  lvm2 = {
+    debs = known [
+      "lvm2"
+      "dmsetup"
+      "dmeventd"
+      "libdevmapper1.02.1"
+      "liblvm2cmd2.03"
+    ];
+    # NixOS refuses rules that name Debian's places.
+    fix = ''
+      for rules in $out/lib/udev/rules.d/*; do
+        sed "s,/usr/bin/systemd-run,/run/current-system/systemd/bin/systemd-run,g" $rules > $rules.new
+        mv $rules.new $rules
+      done
+    '';
+  };
+  "lvm2with-dmeventd" = lvm2;
+  mkpasswd = [ "whois" ];
+  ncurses = known [
+    "ncurses-bin"
+    "ncurses-base"
+    "ncurses-term"
+    "libtinfo6"
+    "libncursesw6"
+  ];
+  net-tools = [
+    "net-tools"
+    "hostname"
+  ];
+  netcat-gnu = netcat;
+  inherit netcat;
+  nix = {
+    debs = known [
+      "nix-bin"
+      "nix-setup-systemd"
+    ];
+    # NixOS has these users and folders of its own.
+    fix = ''
+      rm -rf $out/lib/tmpfiles.d $out/lib/sysusers.d
+      mkdir -p $out/lib/tmpfiles.d
+      touch $out/lib/tmpfiles.d/nix-daemon.conf
+    '';
+  };
+  nsncd = {
+    debs = [ "nsncd" ];
+    fix = "ln -sfn ../libexec/nsncd $out/bin/nsncd";
+  };
+  openresolv = {
+    debs = [ "openresolv" ];
+    fix = ''
+      real=$(readlink -f $out/bin/resolvconf)
+      rm $out/bin/resolvconf
+      sed "s,^LIBEXECDIR=.*,LIBEXECDIR=$out/lib/resolvconf," $real > $out/bin/resolvconf
+      chmod +x $out/bin/resolvconf
+    '';
+  };
+  polkit = known [
+    "polkitd"
+    "libpolkit-gobject-1-0"
+    "libpolkit-agent-1-0"
+  ];
+  procps = [ "procps" ];
+  # Debian's `su` asks PAM for the service `su-l`, which NixOS does not have.
+  shadow = {
+    debs = known [
+      "passwd"
+      "login.defs"
+      "login"
+      "uidmap"
+    ];
+    program = ./su.py;
+    environment.suUnits = map debs.package [
+      "util-linux"
+      "login"
+    ];
+    fix = "for name in newgrp sg; do [ -e $out/bin/$name ] || ln -s ${unit "util-linux-extra"}/bin/$name $out/bin/; done";
+  };
+  tpm2-tss = {
+    debs = known [
+      "libtss2-esys-3.0.2-0"
+      "libtss2-rc0"
+      "libtss2-mu-4.0.1-0"
+      "libtss2-tcti-device0"
+    ];
+    fix = "mkdir -p $out/lib/udev/rules.d";
+  };
+  udisks = known [
+    "udisks2"
+    "libudisks2-0"
+  ];
+  inherit util-linux;
+  util-linux-minimal = util-linux;
+
+  ## Virtual machines
+
+  inherit qemu;
+  qemu-host-cpu-only = qemu;
+  qemu-host-cpu-only-for-vm-tests = qemu;
+  qemu-utils = qemu;
+
+  ## Services and their tools
+
+  apache-httpd = {
+    debs = [
+      "apache2"
+      "apache2-bin"
+      "apache2-data"
+      "apache2-utils"
+    ];
+    fix = ''
+      ln -sfn apache2 $out/bin/httpd
+      ln -sfn lib/apache2/modules $out/modules
+    '';
+  };
+  mailcap = {
+    debs = [ "media-types" ];
+    fix = ''
+      mkdir -p $out/etc/nginx
+      {
+        echo 'types {'
+        sed -n 's/^\([a-z][^[:space:]#]*\)[[:space:]][[:space:]]*\([a-z0-9].*\)$/  \1 \2;/p' $out/etc/mime.types
+        echo '}'
+      } > $out/etc/nginx/mime.types
+    '';
+  };
+  nginx = {
+    debs = [
+      "nginx"
+      "nginx-common"
+    ];
+    fix = "ln -sfn etc/nginx $out/conf";
+  };
+  openssh = [
+    "openssh-client"
+    "openssh-server"
+    "openssh-sftp-server"
+  ];
+  postgresql =
+    args:
+    let
+      major = head (match "([0-9]+).*" args.version);
+      # The suite has one of them.
+      version =
+        if debs.isKnown "postgresql-${major}" then
+          "postgresql-${major}"
+        else
+          debs.named "postgresql" "postgresql-[0-9]+";
+    in
+    {
+      debs = known [
+        version
+        (builtins.replaceStrings [ "postgresql-" ] [ "postgresql-client-" ] version)
+        "libpq5"
+      ];
+    };
+  redis = [
+    "redis-server"
+    "redis-tools"
+  ];
+
+  ## Data
+
+  dejavu-fonts = dejavu;
+  dejavu-fonts-full = dejavu;
+  dejavu-fonts-minimal = dejavu;
+  fontconfig = known [
+    "fontconfig"
+    "fontconfig-config"
+    "libfontconfig1"
+  ];
+  nss-cacert = {
+    debs = [ "ca-certificates" ];
+    fix = ''
+      for output in $out ''${unbundled-} ''${hashed-}; do
+        mkdir -p $output/etc/ssl/certs
+        cat $(find -L $out/share/ca-certificates -name '*.crt') > $output/etc/ssl/certs/ca-bundle.crt
+      done
+    '';
+  };
+  texinfo = known [
+    "texinfo"
+    "info"
+    "install-info"
+  ];
+  texinfo-interactive = texinfo;
+
+  ## Display
+
+  libxslt = known [
+    "xsltproc"
+    "libxslt1.1"
+  ];
+  tinyxxd = [ "xxd" ];
+  xauth = [ "xauth" ];
+  xwininfo = [ "x11-utils" ];
+  alsa-utils = [ "alsa-utils" ];
+
+  ## What only has to be there
+
+  dvp = empty;
+  gixy = idle "gixy";
+  neo = empty;
+  nginx-config-formatter.fix = ''
+    printf '#!%s\nexec ${unit "coreutils"}/bin/cat\n' ${unit "bash"}/bin/bash > $out/bin/nginxfmt
+    chmod +x $out/bin/nginxfmt
+  '';
+  nix-bash-completions = empty;
+  nixos-option = empty;
+  nixos-rebuild-ng = idle "nixos-rebuild";
+  simple-dark-gray-bootloader.fix = "mkdir -p $out/grub";
+}

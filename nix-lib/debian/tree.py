@@ -1,0 +1,185 @@
+"""Makes one package in nixpkgs' shape out of units: a tree of links, with texts that name its own paths.
+
+Environment: `outputs` and a path for each, `main`, the first of them; `units`; `content`, "links" or "copies";
+`fix`, a shell script, and `program`, a file in Python, which finish the tree; `tools`, for them; `isFile`; `changesTexts`.
+"""
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+
+TRIPLET = "x86_64-linux-gnu"
+MAIN = os.environ[os.environ["main"]]
+# Outputs of which the guests need nothing.
+EMPTY = {"man", "doc", "info", "devdoc", "devman", "debug", "installedTests", "dist"}
+# Where texts name programs and folders by their place in Debian.
+TEXTS = [
+    "lib/udev/rules.d",
+    "lib/systemd/system",
+    "lib/systemd/user",
+    "lib/tmpfiles.d",
+    "lib/sysctl.d",
+    "lib/modprobe.d",
+    "share/dbus-1",
+    "share/polkit-1",
+    "share/applications",
+    "etc/dbus-1",
+]
+
+
+def place(source, target):
+    """Puts what is at `source` to `target`; what is there already stays."""
+    if os.path.isdir(source) and not os.path.islink(source):
+        if os.path.islink(target) and os.path.isdir(target):
+            # Two units have the folder, and one of them as a link.
+            inner = os.path.realpath(target)
+            os.unlink(target)
+            place(inner, target)
+        os.makedirs(target, exist_ok=True)
+        for name in sorted(os.listdir(source)):
+            place(f"{source}/{name}", f"{target}/{name}")
+    elif os.path.lexists(target):
+        return
+    elif os.path.islink(source) and not os.readlink(source).startswith("/"):
+        os.symlink(os.readlink(source), target)
+    elif os.environ["content"] == "copies" and not os.path.islink(source):
+        shutil.copy2(source, target)
+        os.chmod(target, os.stat(target).st_mode | 0o200)
+    else:
+        os.symlink(source, target)
+
+
+def lift_triplet(folder):
+    """nixpkgs has lib/X where Debian has lib/x86_64-linux-gnu/X."""
+    inner = f"{folder}/{TRIPLET}"
+    for name in sorted(os.listdir(inner)) if os.path.isdir(inner) else []:
+        if not os.path.lexists(f"{folder}/{name}"):
+            os.symlink(f"{TRIPLET}/{name}", f"{folder}/{name}")
+        elif os.path.isdir(f"{folder}/{name}") and os.path.isdir(f"{inner}/{name}"):
+            place(f"{inner}/{name}", f"{folder}/{name}")
+
+
+def replace_link(path, text):
+    """Writes a text in the place of a link to a unit's file."""
+    mode = os.stat(path).st_mode & 0o777
+    os.unlink(path)
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+    os.chmod(path, mode | 0o200)
+
+
+def read(path):
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+
+
+def with_own_paths(text, trees=(MAIN,)):
+    """The text with Debian's paths of what is in one of the trees as paths of that tree."""
+
+    def folder(match):
+        for tree in trees:
+            if os.path.exists(f"{tree}/{match[1]}/{match[2]}"):
+                return f"{tree}/{match[1]}/{match[2]}"
+        return match[0]
+
+    def program(match):
+        for tree in trees:
+            if os.path.exists(f"{tree}/bin/{match[1]}"):
+                return f"{tree}/bin/{match[1]}"
+        return match[0]
+
+    before = r"(?<![A-Za-z0-9_.}-])"
+    text = re.sub(before + r"/(?:usr/)?(lib|libexec|share)/([A-Za-z0-9_.@+/-]*[A-Za-z0-9_-])", folder, text)
+    return re.sub(before + r"/(?:usr/)?s?bin/([A-Za-z0-9_.+-]+)", program, text)
+
+
+def rules_with_own_paths(text):
+    """udev looks for relative programs in its own folder, which NixOS does not have."""
+
+    def program(match):
+        for place in ("lib/udev", "bin"):
+            if os.path.exists(f"{MAIN}/{place}/{match[2]}"):
+                return f"{match[1]}{MAIN}/{place}/{match[2]}"
+        return match[0]
+
+    relative = r'((?:RUN|PROGRAM|IMPORT\{program\})\+?=")([a-z][A-Za-z0-9_.-]*)'
+    return with_own_paths(re.sub(relative, program, text))
+
+
+def rewrite_texts():
+    for folder in TEXTS:
+        change = rules_with_own_paths if folder.endswith("rules.d") else with_own_paths
+        for parent, directories, names in os.walk(f"{MAIN}/{folder}"):
+            # NixOS enables units by its own configuration.
+            for name in [name for name in directories if name.endswith((".wants", ".requires"))]:
+                shutil.rmtree(f"{parent}/{name}")
+                directories.remove(name)
+            for name in names:
+                path = f"{parent}/{name}"
+                if not os.path.islink(path) or not os.path.isfile(path):
+                    continue
+                if not os.readlink(path).startswith("/nix/"):
+                    continue
+                old = read(path)
+                new = change(old)
+                if new != old:
+                    replace_link(path, new)
+
+
+def finish():
+    """Runs what the table says beyond the names of packages."""
+    program = os.environ.get("program")
+    if program:
+        runpy.run_path(program, init_globals={"tree": globals()})
+    tools = os.environ["tools"].split()
+    with open(os.environ["fixPath"]) as file:
+        script = file.read()
+    if script:
+        environment = {
+            **os.environ,
+            "out": MAIN,
+            "PATH": ":".join(f"{tool}/bin" for tool in tools),
+            "SHELL": f"{tools[0]}/bin/bash",
+        }
+        patchelf = f'patchelf() {{ {os.environ["patchelf"]} "$@"; }}\n'
+        shell = [f"{tools[0]}/bin/bash", "-euo", "pipefail", "-c", patchelf + script]
+        status = subprocess.run(shell, env=environment).returncode
+        if status:
+            sys.exit(f"the fix in the table of packages ended with status {status}:\n{script}")
+
+
+def make_tree():
+    os.makedirs(f"{MAIN}/bin")
+    for unit in os.environ["units"].split():
+        place(unit, MAIN)
+    for folder in ("lib", "include"):
+        lift_triplet(f"{MAIN}/{folder}")
+    if not os.path.lexists(f"{MAIN}/sbin"):
+        os.symlink("bin", f"{MAIN}/sbin")
+    if os.environ["changesTexts"]:
+        rewrite_texts()
+
+
+def make_other_outputs():
+    for output in os.environ["outputs"].split():
+        path = os.environ[output]
+        if os.path.lexists(path):
+            continue
+        os.makedirs(path)
+        for name in sorted(os.listdir(MAIN)) if output not in EMPTY else []:
+            os.symlink(f"{MAIN}/{name}", f"{path}/{name}")
+
+
+def main():
+    if not os.environ.get("isFile"):
+        make_tree()
+    finish()
+    if not os.environ.get("isFile"):
+        make_other_outputs()
+
+
+if __name__ == "__main__":
+    main()

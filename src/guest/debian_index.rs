@@ -1,0 +1,111 @@
+//! The index of Debian's packages that stand in for nixpkgs' own (`--packages debian`): one for each suite.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::index::{StoreFile, Stored, Unit};
+use super::suite::OWN;
+use super::tool::Error;
+use crate::folders::{self, UserFolder};
+use crate::nix_cli::DebianPackages;
+
+pub(super) const VERSION: u32 = 1;
+
+/// What `nix-lib/debian/packages.json` asks for.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct BasePackages {
+    /// What builds all others.
+    pub base: BTreeSet<String>,
+    /// Packages that others depend on and that no machine of NixOS needs.
+    pub left_out: Vec<String>,
+}
+
+/// What `nix-lib/debian/debs.nix` reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DebianIndex {
+    pub version: u32,
+    /// Packages that tests have asked for so far.
+    pub requested: BTreeSet<String>,
+    pub busybox: StoreFile,
+    pub debs: BTreeMap<String, Stored>,
+    pub units: BTreeMap<String, Unit>,
+}
+
+/// The files of one suite.
+#[derive(Debug, Clone)]
+pub(super) struct SuiteFiles {
+    pub folder: PathBuf,
+    suite: String,
+}
+
+impl SuiteFiles {
+    /// Those of a suite; None is the machine's own.
+    pub fn of(suite: Option<&str>) -> Result<Self, Error> {
+        let folder = folders::own(UserFolder::Data).ok_or(Error::NoHome)?;
+        Ok(Self {
+            folder,
+            suite: suite.unwrap_or(OWN).to_owned(),
+        })
+    }
+
+    /// Which packages are in the store.
+    pub fn index(&self) -> PathBuf {
+        self.folder.join(format!("debian-{}.json", self.suite))
+    }
+
+    /// The names and versions of all packages of the suite.
+    pub fn names(&self) -> PathBuf {
+        self.folder
+            .join(format!("debian-{}-names.json", self.suite))
+    }
+
+    /// What keeps the packages in the store.
+    pub fn roots(&self) -> PathBuf {
+        self.folder.join(format!("debian-{}-roots", self.suite))
+    }
+
+    pub fn read(&self) -> Option<DebianIndex> {
+        let text = fs::read_to_string(self.index()).ok()?;
+        let index: DebianIndex = serde_json::from_str(&text).ok()?;
+        (index.version == VERSION && self.names().exists()).then_some(index)
+    }
+}
+
+/// The suite of the last fetch for a test.
+fn last_suite_file() -> Result<PathBuf, Error> {
+    let folder = folders::own(UserFolder::Data).ok_or(Error::NoHome)?;
+    Ok(folder.join("debian-last-suite"))
+}
+
+pub(super) fn remember_suite(suite: Option<&str>) -> Result<(), Error> {
+    let file = last_suite_file()?;
+    fs::write(&file, suite.unwrap_or(OWN)).map_err(|error| Error::file(&file, error))
+}
+
+/// The suite that is meant: the given one, or that of the last fetch for a test.
+/// None is the machine's own.
+pub(super) fn meant_suite(given: Option<&str>) -> Result<Option<String>, Error> {
+    let last = fs::read_to_string(last_suite_file()?).ok();
+    let name = given.map(str::to_owned).or(last);
+    Ok(name.filter(|name| name != OWN))
+}
+
+/// Debian's packages for an evaluation.
+///
+/// # Errors
+/// When none were fetched of the suite.
+pub fn debian_packages(
+    suite: Option<&str>,
+    table: Option<PathBuf>,
+) -> Result<DebianPackages, Error> {
+    let files = SuiteFiles::of(meant_suite(suite)?.as_deref())?;
+    files.read().ok_or(Error::NoPackages)?;
+    Ok(DebianPackages {
+        index: files.index(),
+        names: files.names(),
+        table,
+    })
+}

@@ -1,0 +1,221 @@
+//! Fetches what tests need of Debian: their evaluation names what is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::archive::Archive;
+use super::debian_index::{
+    BasePackages, DebianIndex, SuiteFiles, VERSION, meant_suite, remember_suite,
+};
+use super::fetch::{FetchRequest, lock, write_json};
+use super::index::units;
+use super::store::NixStore;
+use super::suite::Apt;
+use super::tool::Error;
+use crate::nix_cli::{DebianPackages, Derivation, Nix, derivations_below, name_of};
+
+/// Names as `nix-lib/debian/debs.nix` gives them to what is not fetched.
+const MISSING: (&str, &str) = ("debian-package-", "-is-not-fetched");
+/// A test names packages by what others depend on, so that a few rounds do.
+const MOST_ROUNDS: usize = 8;
+
+/// What a fetch for tests has come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchedForTests {
+    /// Debian's packages in the store.
+    pub packages: usize,
+    /// What Debian does not have.
+    pub unknown: Vec<UnknownPackage>,
+}
+
+/// A package of nixpkgs that is built from its source.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnknownPackage {
+    /// Its name, with the version.
+    pub name: String,
+    /// What needs it, from the package to the test.
+    pub needed_by: Vec<String>,
+}
+
+/// What evaluates the tests: gives their derivations.
+pub trait EvaluateTests {
+    /// Why an evaluation failed.
+    type Error: From<Error>;
+
+    /// The derivations of all selected tests, with these packages.
+    ///
+    /// # Errors
+    /// When a test does not evaluate.
+    fn derivations(&self, packages: DebianPackages) -> Result<Vec<PathBuf>, Self::Error>;
+}
+
+/// Fetches the packages of the request, and Debian's packages until no test needs any other.
+///
+/// # Errors
+/// When apt or Nix fails, or a test does not evaluate.
+pub fn fetch_for<T: EvaluateTests>(
+    nix: &Nix,
+    base_json: &str,
+    request: &FetchRequest,
+    table: Option<&Path>,
+    tests: &T,
+    progress: &dyn Fn(&str),
+) -> Result<FetchedForTests, T::Error> {
+    let suite = meant_suite(request.suite.as_deref())?;
+    let fetch = SuiteFetch::begin(nix, base_json, suite.as_deref(), progress)?;
+    let mut wanted: BTreeSet<String> = request.packages.iter().cloned().collect();
+    for _ in 0..MOST_ROUNDS {
+        let index = fetch.bring(&wanted)?;
+        remember_suite(suite.as_deref())?;
+        progress("evaluating the tests");
+        let derivations = tests.derivations(DebianPackages {
+            index: fetch.files.index(),
+            names: fetch.files.names(),
+            table: table.map(Path::to_owned),
+        })?;
+        let found = needs_of(&derivations)?;
+        if found.missing.is_empty() {
+            return Ok(FetchedForTests {
+                packages: index.debs.len(),
+                unknown: found.unknown,
+            });
+        }
+        if found.missing.is_subset(&wanted) {
+            let names = found.missing.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(Error::NotFound(names).into());
+        }
+        wanted.extend(found.missing);
+    }
+    Err(Error::NoEnd(MOST_ROUNDS).into())
+}
+
+/// The packages that the derivations need and that are not fetched.
+///
+/// # Errors
+/// When a derivation cannot be read.
+pub fn missing_packages(derivations: &[PathBuf]) -> Result<BTreeSet<String>, Error> {
+    Ok(needs_of(derivations)?.missing)
+}
+
+/// What tests need beyond what is there.
+#[derive(Debug, Default)]
+struct Needs {
+    /// Debian's packages.
+    missing: BTreeSet<String>,
+    unknown: Vec<UnknownPackage>,
+}
+
+fn needs_of(roots: &[PathBuf]) -> Result<Needs, Error> {
+    let mut needs = Needs::default();
+    for root in roots {
+        let below = derivations_below(root).map_err(|error| Error::file(root, error))?;
+        let users = users_of(&below);
+        for (path, derivation) in &below {
+            let name = name_of(path);
+            let missing = name
+                .strip_prefix(MISSING.0)
+                .and_then(|name| name.strip_suffix(MISSING.1));
+            if let Some(package) = missing {
+                needs.missing.insert(package.to_owned());
+            } else if derivation.is_fetched && !derivation.outputs.iter().all(|path| path.exists())
+            {
+                needs.unknown.extend(unknown_package(path, &users));
+            }
+        }
+    }
+    needs.unknown.sort();
+    needs.unknown.dedup_by(|one, other| one.name == other.name);
+    Ok(needs)
+}
+
+/// For each derivation one that needs it.
+fn users_of(derivations: &BTreeMap<PathBuf, Derivation>) -> BTreeMap<&Path, &Path> {
+    let mut users = BTreeMap::new();
+    for (path, derivation) in derivations {
+        for input in &derivation.inputs {
+            users.entry(input.as_path()).or_insert(path.as_path());
+        }
+    }
+    users
+}
+
+/// The package whose source is fetched, and the way from it to the test.
+fn unknown_package(source: &Path, users: &BTreeMap<&Path, &Path>) -> Option<UnknownPackage> {
+    let mut way: Vec<String> = Vec::new();
+    let mut place = source;
+    while let Some(user) = users.get(place) {
+        way.push(name_of(user).to_owned());
+        place = user;
+    }
+    let mut way = way.into_iter();
+    Some(UnknownPackage {
+        name: way.next()?,
+        needed_by: way.collect(),
+    })
+}
+
+/// One suite, whose lists are read.
+struct SuiteFetch<'a> {
+    store: NixStore<'a>,
+    apt: Apt,
+    archive: Archive,
+    base: BasePackages,
+    files: SuiteFiles,
+    progress: &'a dyn Fn(&str),
+}
+
+impl<'a> SuiteFetch<'a> {
+    fn begin(
+        nix: &'a Nix,
+        base_json: &str,
+        suite: Option<&str>,
+        progress: &'a dyn Fn(&str),
+    ) -> Result<Self, Error> {
+        let files = SuiteFiles::of(suite)?;
+        std::fs::create_dir_all(&files.folder)
+            .map_err(|error| Error::file(&files.folder, error))?;
+        let apt = Apt::of_suite(suite, progress)?;
+        let archive = Archive::read(&apt)?;
+        Ok(Self {
+            store: NixStore { nix },
+            apt,
+            archive,
+            base: serde_json::from_str(base_json).expect("packages.json is part of the program"),
+            files,
+            progress,
+        })
+    }
+
+    /// Has the base, what earlier tests have asked for and `more` in the store, and writes the index.
+    fn bring(&self, more: &BTreeSet<String>) -> Result<DebianIndex, Error> {
+        let _lock = lock(&self.files.folder.join("debian-index.lock"))?;
+        let old = self.files.read();
+        let mut requested: BTreeSet<String> = more.clone();
+        let mut known = BTreeMap::new();
+        if let Some(old) = &old {
+            requested.extend(old.requested.iter().cloned());
+            known.clone_from(&old.debs);
+        }
+        let wanted: BTreeSet<String> = requested.union(&self.base.base).cloned().collect();
+        let packages = self.archive.closure(&wanted, &self.base.left_out)?;
+        let work = tempfile::tempdir().map_err(Error::temporary)?;
+        let debs = self
+            .store
+            .add_debs(&self.apt, &packages, known, work.path(), self.progress)?;
+        let index = DebianIndex {
+            version: VERSION,
+            requested,
+            busybox: self.store.add_busybox(&debs, work.path())?,
+            units: units(&packages),
+            debs,
+        };
+        if old.as_ref() != Some(&index) {
+            let files = index.debs.values().map(|stored| stored.file.path.as_path());
+            let files = files.chain([index.busybox.path.as_path()]);
+            self.store.protect(files, &self.files.roots())?;
+            write_json(&self.files.names(), &self.archive.versions())?;
+            write_json(&self.files.index(), &index)?;
+        }
+        Ok(index)
+    }
+}
