@@ -10,7 +10,7 @@ GUESTS := guest fetch --if-needed
 # QEMU for checks in the sandbox.
 TEST_PACKAGES := ovmf tightvncserver xfonts-base x11-utils qemu-system-x86 qemu-utils seabios
 
-.PHONY: demo test lint docs picture bench build setup clean
+.PHONY: demo test lint docs picture bench nixos-tests build setup clean
 
 ## Set up, build, and run the tutorial's test on the built-in guests.
 demo: build
@@ -32,7 +32,7 @@ lint: setup
 	$(CARGO) clippy $(FLAGS) --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
 	shellcheck scripts/*.sh .ci/run src/agent/*.sh
-	target/tools/bin/ruff check --quiet src/language/api
+	target/tools/bin/ruff check --quiet src/language/api nix-lib scripts
 	target/tools/bin/ty check --quiet --project src/language/api src/language/api
 	if command -v nixfmt > /dev/null; then nixfmt --check nix-lib fixtures; fi
 	scripts/terms.sh
@@ -58,6 +58,11 @@ bench: setup
 	benches/check.py target/release/snowglobe
 	benches/eval.py target/release/snowglobe
 	benches/ready.py target/release/snowglobe
+
+## The tests of a nixpkgs with Debian's packages, on NixOS machines: NIXPKGS=PATH, and ONLY="NAME…" for some.
+## It takes hours, and nixpkgs 24.05 and newer need Nix 2.18.
+nixos-tests: build
+	scripts/nixos-tests.py $(SNOWGLOBE) $(NIXPKGS) $(ONLY)
 
 build: setup
 	$(CARGO) build $(FLAGS)

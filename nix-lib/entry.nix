@@ -51,7 +51,7 @@ let
     in
     if known == [ ] then attribute else builtins.head known;
 
-  source = if flake == null then load.import file else builtins.getFlake flake;
+  source = if flake == null then load.import file else load.getFlake flake;
   path = if flake == null then attribute else inFlake source;
   tests = adapters.testsIn {
     inherit path;

@@ -35,7 +35,10 @@ let
     if builtins.match ".*/nixos/(tests|lib/testing).*" path != null then
       false
     else
-      folder != "/" && (debian.isNixpkgs folder || isInNixpkgs folder);
+      # Nix looks at nothing in the store's own folder that is no store path.
+      folder != "/"
+      && folder != builtins.storeDir
+      && (debian.isNixpkgs folder || isInNixpkgs folder);
 
   debianScope = rec {
     import =
@@ -53,6 +56,27 @@ let
       };
     };
   };
+
+  # A flake whose inputs that are nixpkgs give Debian's packages.
+  flakeWithDebian =
+    flake:
+    let
+      withDebian =
+        input:
+        if debian.isNixpkgs input then
+          input
+          // {
+            legacyPackages = builtins.mapAttrs (
+              system: _: debian.nixpkgs (debian.folderOf input) { inherit system; }
+            ) input.legacyPackages;
+          }
+        else
+          input;
+      file = debianScope.import (flake.outPath + "/flake.nix");
+      outputs = file.outputs (builtins.mapAttrs (_: withDebian) flake.inputs // { inherit self; });
+      self = flake // outputs // { inherit outputs; };
+    in
+    self;
 
   scope = rec {
     fetchTarball = source: if isNixpkgs source then standIn else builtins.fetchTarball source;
@@ -150,6 +174,12 @@ in
     takesMore
     takesOne
     ;
+  getFlake =
+    reference:
+    let
+      flake = builtins.getFlake reference;
+    in
+    if debianPackages then flakeWithDebian flake else flake;
   import =
     file:
     if nixpkgs == "builtin" then

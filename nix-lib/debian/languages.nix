@@ -27,9 +27,8 @@ let
     "python3-${lower pname}"
     "${lower pname}"
   ];
-  perlNames = known [
-    "lib${lower pname}-perl"
-  ];
+  # The pname of older releases has perl's version in it.
+  perlNames = known (if perl == null then [ ] else [ "lib${lower (head perl)}-perl" ]);
 in
 if python != null && pythonNames != [ ] then
   {

@@ -49,6 +49,8 @@ let
     toolchain.binutils
   ];
 
+  scripts = builtins.filterSource (path: _: baseNameOf path == "tree.py") ./.;
+
   run =
     attributes:
     derivation (
@@ -58,7 +60,7 @@ let
         inherit tools;
         patchelf = debs.python.patchelf;
       }
-      // debs.python.runs ./tree.py
+      // debs.python.runs "${scripts}/tree.py"
       // attributes
     );
 
@@ -73,7 +75,8 @@ let
       fix ? "",
       # The same in Python, a file.
       program ? null,
-      # "links" to the units, or "copies".
+      # "links" to the units, "programs" as copies and the rest as links (the
+      # scripts of an initrd copy programs), or all as "copies".
       content ? "links",
       # The output is what `fix` makes, and no tree.
       isFile ? false,
@@ -103,6 +106,16 @@ let
     );
   unitOf = debs.package;
 
+  # Packages that older releases fetch as they are to be installed.
+  fetched = builtins.mapAttrs (_: long) (
+    builtins.intersectAttrs {
+      iana-etc = true;
+      nss-cacert = true;
+      mailcap = true;
+      dejavu-fonts = true;
+    } entries
+  );
+
   # An entry of the table in its long form.
   long = entry: if isList entry then { debs = entry; } else entry;
 
@@ -120,8 +133,10 @@ let
         inherit debs entries pname name;
       };
     in
-    # What is fetched by its hash is what it is.
-    if args ? outputHash || pname == "" then
+    # What is fetched by its hash is what it is, but for whole packages.
+    if args ? outputHash then
+      fetched.${(parseDrvName (plain args.name)).name} or null
+    else if pname == "" then
       null
     else if entry != null then
       long (if isFunction entry then entry args else entry)

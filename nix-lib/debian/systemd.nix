@@ -110,6 +110,24 @@ let
     "agetty"
     "fsck"
     "nologin"
+  ]
+  ++ (if isBeforeMerge then linkedBeforeMerge else [ ]);
+
+  # Debian 12 and older have these places without /usr compiled in.
+  isBeforeMerge = match "25[0-4][^0-9].*" (debs.available.systemd or "") != null;
+  linkedBeforeMerge = [
+    "/lib/systemd=?/usr/lib/systemd"
+    "/lib/udev=?/usr/lib/udev"
+    "/lib/x86_64-linux-gnu=?/usr/lib/x86_64-linux-gnu"
+    "/bin/mount=?${utilLinux}/bin/mount"
+    "/bin/umount=?${utilLinux}/bin/umount"
+  ]
+  ++ map (name: "/sbin/${name}=?${utilLinux}/bin/${name}") [
+    "swapon"
+    "swapoff"
+    "sulogin"
+    "agetty"
+    "fsck"
   ];
 in
 {
@@ -142,6 +160,7 @@ in
       "systemd-ukify"
       "systemd-userdbd"
     ];
+    content = "programs";
     program = ./systemd.py;
     # The program does it, for units that enable each other, too.
     changesTexts = false;
@@ -158,8 +177,6 @@ in
     fix = ''
       gcc -O1 -fPIC -shared -nostdlib "-DTREE=\"$out\"" -I$NIX_BUILD_TOP -o $out/lib/libnixplaces.so ${./places.c}
       for program in lib/systemd/systemd bin/systemctl; do
-        cp --remove-destination $(readlink -f $out/$program) $out/$program
-        chmod u+w $out/$program
         patchelf --add-needed $out/lib/libnixplaces.so $out/$program
       done
       ln -sfn ../lib/systemd/systemd $out/bin/systemd

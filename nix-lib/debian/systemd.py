@@ -1,20 +1,27 @@
 """Finishes the tree of systemd: units and settings in example/, stand-ins for units that Debian leaves out,
 and the links that PID 1 makes, as a C header for places.c.
 
-Runs in tree.py, whose functions are in `tree`.
+Runs in tree.py.
 """
 
 import os
 import re
 import shutil
+import subprocess
+import xml.etree.ElementTree
 
-OUT = tree["MAIN"]
-OTHERS = os.environ["others"].split()
+import tree
+
+OUT = tree.MAIN
 # NixOS has settings of its own, and these would come before them.
-DEBIANS_SETTINGS = ("lib/systemd/journald.conf.d", "lib/systemd/system.conf.d", "lib/systemd/user.conf.d")
+DEBIANS_SETTINGS = (
+    "lib/systemd/journald.conf.d",
+    "lib/systemd/system.conf.d",
+    "lib/systemd/user.conf.d",
+)
 # What has to be in a unit of each kind.
 CONTENT = {
-    "service": "[Service]\nType=oneshot\nExecStart=" + OTHERS[1] + "/bin/true\n",
+    "service": "[Service]\nType=oneshot\nExecStart=" + tree.OTHERS[1] + "/bin/true\n",
     "socket": "[Socket]\nListenStream=/run/stand-in/%n\n",
     "mount": "[Mount]\nWhat=tmpfs\nWhere=/nonexistent\n",
     "automount": "[Automount]\nWhere=/nonexistent\n",
@@ -24,13 +31,21 @@ CONTENT = {
 
 
 def with_store_paths(text):
-    text = re.sub(r"(?<![A-Za-z0-9_.}-])/(?:usr/)?lib/systemd/(?!system/|user/)", f"{OUT}/lib/systemd/", text)
     text = re.sub(
-        r"(?m)^(Exec[A-Za-z]+=[-!+@:|]*)([a-z][a-z0-9-]*)(?=\s|$)",
-        lambda match: f"{match[1]}{OUT}/bin/{match[2]}" if os.path.exists(f"{OUT}/bin/{match[2]}") else match[0],
+        r"(?<![A-Za-z0-9_.}-])/(?:usr/)?lib/systemd/(?!system/|user/)",
+        f"{OUT}/lib/systemd/",
         text,
     )
-    return tree["with_own_paths"](text, (OUT, *OTHERS))
+    text = re.sub(
+        r"(?m)^(Exec[A-Za-z]+=[-!+@:|]*)([a-z][a-z0-9-]*)(?=\s|$)",
+        lambda match: (
+            f"{match[1]}{OUT}/bin/{match[2]}"
+            if os.path.exists(f"{OUT}/bin/{match[2]}")
+            else match[0]
+        ),
+        text,
+    )
+    return tree.with_own_paths(text)
 
 
 def copy_texts(source, target):
@@ -44,8 +59,10 @@ def copy_texts(source, target):
             if os.path.islink(path) and not os.readlink(path).startswith("/nix/"):
                 os.symlink(os.readlink(path), f"{here}/{name}")
             elif os.path.isfile(path):
-                with open(f"{here}/{name}", "w", encoding="utf-8", errors="surrogateescape") as file:
-                    file.write(with_store_paths(tree["read"](path)))
+                with open(
+                    f"{here}/{name}", "w", encoding="utf-8", errors="surrogateescape"
+                ) as file:
+                    file.write(with_store_paths(tree.read(path)))
 
 
 def stand_in(path, name):
@@ -77,7 +94,10 @@ def move_settings():
         if os.path.isdir(f"{OUT}/lib/{name}"):
             copy_texts(f"{OUT}/lib/{name}", f"{OUT}/example/{name}")
             shutil.rmtree(f"{OUT}/lib/{name}")
-    for path in ("example/sysctl.d/50-default.conf", "example/sysctl.d/50-coredump.conf"):
+    for path in (
+        "example/sysctl.d/50-default.conf",
+        "example/sysctl.d/50-coredump.conf",
+    ):
         open(f"{OUT}/{path}", "a").close()
 
 
@@ -91,10 +111,40 @@ def make_idle_programs():
             os.chmod(path, 0o755)
 
 
+def describe_interfaces():
+    """The descriptions of D-Bus interfaces, which Debian leaves out: the programs print them."""
+    folder = f"{OUT}/share/dbus-1/interfaces"
+    os.makedirs(folder, exist_ok=True)
+    for name, place in (("systemd", "systemd1"), ("systemd-logind", "login1")):
+        command = [
+            f"{OUT}/lib/systemd/{name}",
+            f"--bus-introspect=/org/freedesktop/{place}",
+        ]
+        shown = subprocess.run(command, check=False, stdout=subprocess.PIPE).stdout
+        for interface in (
+            xml.etree.ElementTree.fromstring(shown).findall("interface")
+            if shown
+            else []
+        ):
+            node = xml.etree.ElementTree.Element("node")
+            node.append(interface)
+            xml.etree.ElementTree.ElementTree(node).write(
+                f"{folder}/{interface.get('name')}.xml"
+            )
+
+
+def copy_udevd():
+    """Scripts of an initrd copy it, and Debian's is a link to udevadm."""
+    path = f"{OUT}/lib/systemd/systemd-udevd"
+    real = os.path.realpath(path)
+    os.unlink(path)
+    shutil.copy2(real, path)
+
+
 def gather_plugins():
     os.makedirs(f"{OUT}/places/plugins")
     for unit in os.environ["plugins"].split():
-        folder = f"{unit}/lib/{tree['TRIPLET']}"
+        folder = f"{unit}/lib/{tree.TRIPLET}"
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
             if not os.path.lexists(f"{OUT}/places/plugins/{name}"):
                 os.symlink(f"{folder}/{name}", f"{OUT}/places/plugins/{name}")
@@ -108,8 +158,7 @@ def write_links():
     ]
     links += [entry.split("=", 1) for entry in os.environ["linked"].split()]
     with open(f"{os.environ['NIX_BUILD_TOP']}/links.h", "w") as header:
-        for link, target in links:
-            header.write(f'{{"{link}", "{target}"}},\n')
+        header.writelines(f'{{"{link}", "{target}"}},\n' for link, target in links)
 
 
 for folder in DEBIANS_SETTINGS:
@@ -117,5 +166,7 @@ for folder in DEBIANS_SETTINGS:
 move_units()
 move_settings()
 make_idle_programs()
+copy_udevd()
+describe_interfaces()
 gather_plugins()
 write_links()

@@ -19,6 +19,12 @@ let
   # Those of the list that this suite has.
   known = filter debs.isKnown;
 
+  # A package whose programs the scripts of an initrd copy.
+  inInitrd = debs: {
+    inherit debs;
+    content = "programs";
+  };
+
   # Nothing of the package is needed but that it is there.
   empty = { };
   # A program that does nothing.
@@ -77,6 +83,7 @@ let
   };
 
   util-linux = {
+    content = "programs";
     debs = known [
       "util-linux"
       "util-linux-extra"
@@ -116,6 +123,41 @@ let
     debs = [ "netcat-openbsd" ];
     fix = "ln -sfn nc.openbsd $out/bin/nc";
   };
+
+  # Its unit forbids chown, which nixpkgs' build does not call.
+  dhcpcdOfDebian = {
+    debs = [ "dhcpcd-base" ];
+    fix = ''
+      cd $out
+      cp --remove-destination $(readlink -f bin/dhcpcd) bin/dhcpcd
+      chmod u+w bin/dhcpcd
+      cat > $NIX_BUILD_TOP/idle.c <<EOF
+      int chown(const char *path, unsigned user, unsigned group) { return 0; }
+      int fchown(int file, unsigned user, unsigned group) { return 0; }
+      EOF
+      mkdir -p lib
+      gcc -O1 -fPIC -shared -nostdlib -o lib/libidlechown.so $NIX_BUILD_TOP/idle.c
+      patchelf --add-needed $out/lib/libidlechown.so bin/dhcpcd
+    '';
+  };
+  # dhcpcd 9 of Debian 12 separates privileges in a way that ends in a crash in
+  # NixOS' service: busybox' client under its name.
+  leaseClient.fix = ''
+    cat > $out/bin/lease <<EOF
+    #!${unit "bash"}/bin/bash
+    [ "\$1" = bound ] || [ "\$1" = renew ] || exit 0
+    ${unit "iproute2"}/bin/ip addr replace \$ip/\$mask dev \$interface
+    [ -z "\$router" ] || ${unit "iproute2"}/bin/ip route replace default via \$router dev \$interface
+    EOF
+    cat > $out/bin/dhcpcd <<EOF
+    #!${unit "bash"}/bin/bash
+    case " \$* " in *" -x "* | *" -n "* | *--rebind* | *" -g "*) exit 0 ;; esac
+    ${unit "iproute2"}/bin/ip link set eth0 up 2> /dev/null
+    exec ${unit "busybox-static"}/bin/busybox udhcpc -b -i eth0 -p /run/dhcpcd.pid -s $out/bin/lease
+    EOF
+    sed -i 's/^ *//' $out/bin/lease $out/bin/dhcpcd
+    chmod +x $out/bin/lease $out/bin/dhcpcd
+  '';
 
   dejavu = {
     debs = [ "fonts-dejavu-core" ];
@@ -161,7 +203,12 @@ rec {
   gnupatch = [ "patch" ];
   gnused = [ "sed" ];
   gnutar = [ "tar" ];
+  clippy = [ "rust-clippy" ];
   lndir.fix = "cp -L ${unit "xutils-dev"}/bin/lndir $out/bin/";
+  pkg-config = [
+    "pkgconf"
+    "pkgconf-bin"
+  ];
   linux-headers = [ "linux-libc-dev" ];
   ShellCheck = [ "shellcheck" ];
   which = {
@@ -260,7 +307,8 @@ rec {
   ];
   bcache-tools = {
     debs = [ "bcache-tools" ];
-    fix = "rm -f $out/lib/udev/rules.d/*";
+    # They name programs of Debian's initrd.
+    fix = "for rules in $out/lib/udev/rules.d/*; do rm $rules; touch $rules; done";
   };
   bind = known [
     "bind9"
@@ -269,16 +317,29 @@ rec {
     "bind9-utils"
   ];
   busybox = {
-    debs = [ "busybox-static" ];
+    debs = known [
+      "busybox-static"
+      "bash-static"
+    ];
+    content = "programs";
+    # Debian's ash runs its own applets whatever PATH says, and an initrd has
+    # better programs of some names: another shell, and what it lacks.
     fix = ''
       cd $out/bin
-      for applet in $(./busybox --list); do [ -e $applet ] || ln -s busybox $applet; done
+      for applet in $(./busybox --list); do [ "$applet" = busybox ] || ln -sfn busybox $applet; done
+      mv bash-static ash.new
+      rm -f ash
+      mv ash.new ash
+      ln -sfn ash sh
+      rm -rf $out/lib $out/share
+      cp -L ${unit "util-linux"}/bin/fsck ${unit "procps"}/bin/pgrep ${unit "procps"}/bin/pkill ${unit "kbd"}/bin/kbd_mode .
     '';
   };
-  cryptsetup = known [
+  btrfs-progs = inInitrd [ "btrfs-progs" ];
+  cryptsetup = inInitrd (known [
     "cryptsetup-bin"
     "libcryptsetup12"
-  ];
+  ]);
   dbus = {
     debs = known [
       "dbus"
@@ -287,35 +348,23 @@ rec {
       "dbus-session-bus-common"
       "dbus-system-bus-common"
       "libdbus-1-3"
+      "libdbus-1-dev"
     ];
     fix = ''
       mkdir -p $out/libexec
       ln -s $out/lib/dbus-1.0/dbus-daemon-launch-helper $out/libexec/ || true
     '';
   };
-  # Its unit forbids chown, which nixpkgs' build does not call.
-  dhcpcd = {
-    debs = [ "dhcpcd-base" ];
-    fix = ''
-      cd $out
-      cp --remove-destination $(readlink -f bin/dhcpcd) bin/dhcpcd
-      chmod u+w bin/dhcpcd
-      cat > $NIX_BUILD_TOP/idle.c <<EOF
-      int chown(const char *path, unsigned user, unsigned group) { return 0; }
-      int fchown(int file, unsigned user, unsigned group) { return 0; }
-      EOF
-      mkdir -p lib
-      gcc -O1 -fPIC -shared -nostdlib -o lib/libidlechown.so $NIX_BUILD_TOP/idle.c
-      patchelf --add-needed $out/lib/libidlechown.so bin/dhcpcd
-    '';
-  };
-  e2fsprogs = known [
+  dhcpcd = if match "(.:)?9\\..*" (debs.available.dhcpcd-base or "") != null then leaseClient else dhcpcdOfDebian;
+  dosfstools = inInitrd [ "dosfstools" ];
+  e2fsprogs = inInitrd (known [
     "e2fsprogs"
     "logsave"
     "libext2fs2"
     "libcom-err2"
     "libss2"
-  ];
+  ]);
+  f2fs-tools = inInitrd [ "f2fs-tools" ];
   fuse = [ "fuse3" ];
   grub = known [
     "grub-common"
@@ -345,6 +394,7 @@ rec {
     "iputils-tracepath"
   ];
   kbd = {
+    content = "programs";
     debs = known [
       "kbd"
       "console-data"
@@ -352,9 +402,10 @@ rec {
     # nixpkgs calls the maps otherwise.
     fix = "find -L $out/share/keymaps -name '*.kmap.gz' 2> /dev/null | while read -r map; do ln -s $map \${map%.kmap.gz}.map.gz || true; done";
   };
+  kmod = inInitrd [ "kmod" ];
   kmod-blacklist.fix = "touch $out/modprobe.conf";
   "kmod-debian-aliases.conf" = text "";
-  "kmod-debian-aliases-22-1.1.conf" = text "";
+  kmod-debian-aliases = text "";
   libcap = known [
     "libcap2-bin"
     "libcap2"
@@ -377,6 +428,7 @@ rec {
     "libpam-runtime"
   ];
   lvm2 = {
+    content = "programs";
     debs = known [
       "lvm2"
       "dmsetup"
@@ -384,15 +436,30 @@ rec {
       "libdevmapper1.02.1"
       "liblvm2cmd2.03"
     ];
-    # NixOS refuses rules that name Debian's places.
+    # NixOS refuses rules that name Debian's places, and looks for its own to replace them.
     fix = ''
       for rules in $out/lib/udev/rules.d/*; do
-        sed "s,/usr/bin/systemd-run,/run/current-system/systemd/bin/systemd-run,g" $rules > $rules.new
+        sed "s,/usr/bin/systemd-run,/run/current-system/systemd/bin/systemd-run,g; s,$out/bin/,''${bin-$out}/bin/,g" $rules > $rules.new
+        mv $rules.new $rules
+      done
+      if [ -n "''${bin-}" ]; then
+        mkdir $bin
+        mv $out/bin $bin/bin
+        ln -s bin $bin/sbin
+        ln -s $bin/bin $out/bin
+      fi
+    '';
+  };
+  "lvm2with-dmeventd" = lvm2;
+  mdadm = inInitrd [ "mdadm" ] // {
+    # As in the rules' source, where NixOS replaces them.
+    fix = ''
+      for rules in $out/lib/udev/rules.d/*; do
+        sed -E "s,$out/bin/,$out/sbin/,g; s,([^r])/bin/(readlink|basename),\1/usr/bin/\2,g" $rules > $rules.new
         mv $rules.new $rules
       done
     '';
   };
-  "lvm2with-dmeventd" = lvm2;
   mkpasswd = [ "whois" ];
   ncurses = known [
     "ncurses-bin"
@@ -462,10 +529,21 @@ rec {
     ];
     fix = "mkdir -p $out/lib/udev/rules.d";
   };
-  udisks = known [
-    "udisks2"
-    "libudisks2-0"
-  ];
+  udisks = {
+    debs = known [
+      "udisks2"
+      "libudisks2-0"
+    ];
+    environment.others = [
+      (link ({ name = "bash"; } // bash))
+    ]
+    ++ map debs.package [
+      "coreutils"
+      "mdadm"
+      "sed"
+    ];
+  };
+  xfsprogs = inInitrd [ "xfsprogs" ];
   inherit util-linux;
   util-linux-minimal = util-linux;
 
@@ -490,6 +568,15 @@ rec {
       ln -sfn lib/apache2/modules $out/modules
     '';
   };
+  cyrus-sasl = known [
+    "sasl2-bin"
+    "libsasl2-2"
+    "libsasl2-modules"
+  ];
+  knot-dns = known [
+    "knot"
+    "knot-dnsutils"
+  ];
   mailcap = {
     debs = [ "media-types" ];
     fix = ''
@@ -571,7 +658,16 @@ rec {
   tinyxxd = [ "xxd" ];
   xauth = [ "xauth" ];
   xwininfo = [ "x11-utils" ];
-  alsa-utils = [ "alsa-utils" ];
+  alsa-utils = {
+    debs = [ "alsa-utils" ];
+    # NixOS refuses rules that look at Debian's places.
+    fix = ''
+      for rules in $out/lib/udev/rules.d/*; do
+        sed 's, TEST=="/usr/sbin",,' $rules > $rules.new
+        mv $rules.new $rules
+      done
+    '';
+  };
 
   ## What only has to be there
 

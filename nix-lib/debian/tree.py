@@ -1,7 +1,7 @@
 """Makes one package in nixpkgs' shape out of units: a tree of links, with texts that name its own paths.
 
 Environment: `outputs` and a path for each, `main`, the first of them; `units`; `content`, "links" or "copies";
-`fix`, a shell script, and `program`, a file in Python, which finish the tree; `tools`, for them; `isFile`; `changesTexts`.
+`fix`, a shell script, and `program`, a file in Python, which finish the tree; `tools`, for them; `others`; `isFile`; `changesTexts`.
 """
 
 import os
@@ -23,11 +23,27 @@ TEXTS = [
     "lib/tmpfiles.d",
     "lib/sysctl.d",
     "lib/modprobe.d",
+    "lib/pkgconfig",
+    "share/pkgconfig",
     "share/dbus-1",
     "share/polkit-1",
     "share/applications",
     "etc/dbus-1",
 ]
+
+
+# Where programs are, some of which the scripts of an initrd copy.
+PROGRAMS = tuple(f"{MAIN}/{folder}/" for folder in ("bin", "lib/udev", "lib/systemd"))
+
+
+def is_copied(source, target):
+    """Whether the tree has a file itself and not by a link into a unit."""
+    if os.path.islink(source):
+        return False
+    content = os.environ["content"]
+    if content == "programs":
+        return target.startswith(PROGRAMS) and os.access(source, os.X_OK)
+    return content == "copies"
 
 
 def place(source, target):
@@ -45,7 +61,7 @@ def place(source, target):
         return
     elif os.path.islink(source) and not os.readlink(source).startswith("/"):
         os.symlink(os.readlink(source), target)
-    elif os.environ["content"] == "copies" and not os.path.islink(source):
+    elif is_copied(source, target):
         shutil.copy2(source, target)
         os.chmod(target, os.stat(target).st_mode | 0o200)
     else:
@@ -76,8 +92,13 @@ def read(path):
         return file.read()
 
 
-def with_own_paths(text, trees=(MAIN,)):
-    """The text with Debian's paths of what is in one of the trees as paths of that tree."""
+# Further packages whose programs texts may name.
+OTHERS = os.environ.get("others", "").split()
+
+
+def with_own_paths(text):
+    """The text with Debian's paths of what is in this or another tree as paths of that tree."""
+    trees = (MAIN, *OTHERS)
 
     def folder(match):
         for tree in trees:
@@ -92,7 +113,11 @@ def with_own_paths(text, trees=(MAIN,)):
         return match[0]
 
     before = r"(?<![A-Za-z0-9_.}-])"
-    text = re.sub(before + r"/(?:usr/)?(lib|libexec|share)/([A-Za-z0-9_.@+/-]*[A-Za-z0-9_-])", folder, text)
+    text = re.sub(
+        before + r"/(?:usr/)?(lib|libexec|share)/([A-Za-z0-9_.@+/-]*[A-Za-z0-9_-])",
+        folder,
+        text,
+    )
     return re.sub(before + r"/(?:usr/)?s?bin/([A-Za-z0-9_.+-]+)", program, text)
 
 
@@ -109,12 +134,21 @@ def rules_with_own_paths(text):
     return with_own_paths(re.sub(relative, program, text))
 
 
+def library_with_own_prefix(text):
+    return re.sub(r"(?m)^(\w+)=/usr\b", rf"\1={MAIN}", text)
+
+
+CHANGES = {"rules.d": rules_with_own_paths, "pkgconfig": library_with_own_prefix}
+
+
 def rewrite_texts():
     for folder in TEXTS:
-        change = rules_with_own_paths if folder.endswith("rules.d") else with_own_paths
-        for parent, directories, names in os.walk(f"{MAIN}/{folder}"):
+        change = CHANGES.get(os.path.basename(folder), with_own_paths)
+        for parent, directories, names in os.walk(os.path.realpath(f"{MAIN}/{folder}")):
             # NixOS enables units by its own configuration.
-            for name in [name for name in directories if name.endswith((".wants", ".requires"))]:
+            for name in [
+                name for name in directories if name.endswith((".wants", ".requires"))
+            ]:
                 shutil.rmtree(f"{parent}/{name}")
                 directories.remove(name)
             for name in names:
@@ -133,7 +167,7 @@ def finish():
     """Runs what the table says beyond the names of packages."""
     program = os.environ.get("program")
     if program:
-        runpy.run_path(program, init_globals={"tree": globals()})
+        runpy.run_path(program)
     tools = os.environ["tools"].split()
     with open(os.environ["fixPath"]) as file:
         script = file.read()
@@ -146,9 +180,11 @@ def finish():
         }
         patchelf = f'patchelf() {{ {os.environ["patchelf"]} "$@"; }}\n'
         shell = [f"{tools[0]}/bin/bash", "-euo", "pipefail", "-c", patchelf + script]
-        status = subprocess.run(shell, env=environment).returncode
+        status = subprocess.run(shell, check=False, env=environment).returncode
         if status:
-            sys.exit(f"the fix in the table of packages ended with status {status}:\n{script}")
+            sys.exit(
+                f"the fix in the table of packages ended with status {status}:\n{script}"
+            )
 
 
 def make_tree():

@@ -16,7 +16,9 @@ class Elf:
         offset = struct.unpack_from("<Q", data, 32)[0]
         size, count = struct.unpack_from("<HH", data, 54)
         self._headers = [offset + n * size for n in range(count)]
-        self._segments = [struct.unpack_from("<IIQQQQQQ", data, header) for header in self._headers]
+        self._segments = [
+            struct.unpack_from("<IIQQQQQQ", data, header) for header in self._headers
+        ]
         kinds = [segment[0] for segment in self._segments]
         self.has_interpreter = INTERPRETER in kinds
         self.is_dynamic = DYNAMIC in kinds
@@ -32,14 +34,19 @@ class Elf:
 
     def _read_dynamic(self):
         offset, size = next((s[2], s[5]) for s in self._segments if s[0] == DYNAMIC)
-        entries = [struct.unpack_from("<qQ", self._data, offset + n) for n in range(0, size - 15, 16)]
+        entries = [
+            struct.unpack_from("<qQ", self._data, offset + n)
+            for n in range(0, size - 15, 16)
+        ]
         tables = [value for tag, value in entries if tag == STRING_TABLE]
         if not tables:
             return
         table = self._file_offset(tables[0])
 
         def text(value):
-            return self._data[table + value : self._data.index(b"\0", table + value)].decode()
+            return self._data[
+                table + value : self._data.index(b"\0", table + value)
+            ].decode()
 
         self.needed = [text(value) for tag, value in entries if tag == NEEDED]
         self.search = [text(value) for tag, value in entries if tag in (RPATH, RUNPATH)]

@@ -1,7 +1,7 @@
 """Turns .debs into one store path: unpacks them without /usr, and points programs, scripts and links into the store.
 
 Environment: `out`; `debs`; `dependencies`, the units that these need, and `below`, all that those need;
-`modules`, the folder of elf.py; `patchelf`, a command;
+`patchelf`, a command;
 `busybox`, for programs that cannot be patched; `shell`, what /bin/sh becomes, or nothing.
 """
 
@@ -13,10 +13,8 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 
-sys.path.insert(0, os.environ["modules"])
 import elf
 
 OUT = os.environ["out"]
@@ -39,9 +37,22 @@ PLACES = [
     ("usr/share/", "share/"),
     ("usr/src/", "src/"),
 ]
-KEPT = ("bin/", "lib/", "lib64/", "libexec/", "include/", "share/", "src/", "etc/", "boot/", "var/")
+KEPT = (
+    "bin/",
+    "lib/",
+    "lib64/",
+    "libexec/",
+    "include/",
+    "share/",
+    "src/",
+    "etc/",
+    "boot/",
+    "var/",
+)
 # What no test looks at.
-DROPPED = re.compile(r"share/(doc|man|locale|info|lintian|doc-base|bug|gtk-doc)/|lib/postgresql/[^/]*/lib/bitcode/")
+DROPPED = re.compile(
+    r"share/(doc|man|locale|info|lintian|doc-base|bug|gtk-doc)/|lib/postgresql/[^/]*/lib/bitcode/"
+)
 
 
 def place_of(path):
@@ -106,16 +117,25 @@ def unpack(deb):
             with tar_of(name, data) as tar:
                 for member in tar:
                     if member.name.lstrip("./") == "postinst":
-                        scripts = tar.extractfile(member).read().decode(errors="replace")
+                        scripts = (
+                            tar.extractfile(member).read().decode(errors="replace")
+                        )
     return scripts
 
 
 def link_alternatives(script):
     """Makes the links that `update-alternatives` would make, where no other program has the name."""
     joined = script.replace("\\\n", " ")
-    for link, target in re.findall(r"--(?:install|slave)\s+(/\S+)\s+\S+\s+(/[^\s;]+)", joined):
+    for link, target in re.findall(
+        r"--(?:install|slave)\s+(/\S+)\s+\S+\s+(/[^\s;]+)", joined
+    ):
         here, there = place_of(link), place_of(target)
-        if here and there and os.path.exists(f"{OUT}/{there}") and not os.path.lexists(f"{OUT}/{here}"):
+        if (
+            here
+            and there
+            and os.path.exists(f"{OUT}/{there}")
+            and not os.path.lexists(f"{OUT}/{here}")
+        ):
             os.makedirs(os.path.dirname(f"{OUT}/{here}"), exist_ok=True)
             os.symlink(os.path.relpath(there, os.path.dirname(here)), f"{OUT}/{here}")
 
@@ -132,12 +152,19 @@ def files():
 
 def library_path():
     folders = [f"{unit}/lib/{TRIPLET}" for unit in UNITS]
-    return [folder for folder in folders if folder.startswith(OUT) or os.path.isdir(folder)]
+    return [
+        folder for folder in folders if folder.startswith(OUT) or os.path.isdir(folder)
+    ]
 
 
 def folders_of(needed, libraries):
     """The folders of libraries that only what the dependencies need has."""
-    found = {name for folder in libraries if os.path.isdir(folder) for name in os.listdir(folder)}
+    found = {
+        name
+        for folder in libraries
+        if os.path.isdir(folder)
+        for name in os.listdir(folder)
+    }
     for name in set(needed) - found:
         for unit in BELOW:
             if os.path.exists(f"{unit}/lib/{TRIPLET}/{name}"):
@@ -164,7 +191,11 @@ def loader():
 
 def patch_program(path, interpreter, libraries):
     program = elf.read(path)
-    if program is None or not program.is_dynamic or path.endswith((".o", ".ko", ".a", ".elf")):
+    if (
+        program is None
+        or not program.is_dynamic
+        or path.endswith((".o", ".ko", ".a", ".elf"))
+    ):
         return
     # The C library and its circle find each other, and the loader must stay as it is. The library names a
     # loader, for the case that it is run, by a path that is in no store.
@@ -200,7 +231,12 @@ def patch_script(path):
     with open(path, "rb") as file:
         first, newline, rest = file.read().partition(b"\n")
     words = first[2:].decode("latin1").split()
-    if words and os.path.basename(words[0]) == "env" and len(words) > 1 and not words[1].startswith("-"):
+    if (
+        words
+        and os.path.basename(words[0]) == "env"
+        and len(words) > 1
+        and not words[1].startswith("-")
+    ):
         words = words[1:]
     if not words or words[0].startswith("/nix/"):
         return
@@ -208,7 +244,10 @@ def patch_script(path):
     if name == "sh":
         program = SHELL
     else:
-        places = [f"{unit}/bin/{name}" for unit in [*UNITS, os.path.dirname(os.path.dirname(SHELL))]]
+        places = [
+            f"{unit}/bin/{name}"
+            for unit in [*UNITS, os.path.dirname(os.path.dirname(SHELL))]
+        ]
         program = next((place for place in places if os.path.exists(place)), "")
     if program:
         line = " ".join([program, *words[1:]]).encode("latin1")
@@ -229,7 +268,9 @@ def point_links_into_units():
             if target.startswith(("/etc/alternatives/", "/nix/")):
                 continue
             # Debian's place of the target, seen from Debian's place of the link.
-            inside = os.path.normpath(os.path.join("/", os.path.relpath(folder, OUT), target)).lstrip("/")
+            inside = os.path.normpath(
+                os.path.join("/", os.path.relpath(folder, OUT), target)
+            ).lstrip("/")
             place = (place_of(inside + "/") or "").rstrip("/")
             for unit in UNITS if place else []:
                 if os.path.lexists(f"{unit}/{place}") and f"{unit}/{place}" != path:

@@ -26,7 +26,7 @@ let
 
   python = import ./python.nix { inherit index build; };
 
-  modules = builtins.filterSource (path: _: baseNameOf path == "elf.py") ./.;
+  scripts = builtins.filterSource (path: _: match ".*\\.py" path != null) ./.;
 
   closure =
     names:
@@ -52,12 +52,11 @@ let
         debs = map deb unit.debs;
         dependencies = map (other: units.${other}) (unit.depends ++ opened);
         below = map (other: units.${other}) (filter (other: other != name) (closure [ name ]));
-        inherit modules;
         shell = if shell == null || elem name belowShell then "" else "${units.${shell}}/bin/${shell}";
         patchelf = toString python.patchelf;
         inherit (build) busybox;
       }
-      // python.runs ./unit.py
+      // python.runs "${scripts}/unit.py"
     )
     // {
       pname = name;

@@ -35,7 +35,7 @@ pub enum Failed {
     Compat(#[from] CompatError),
     #[error(transparent)]
     Guest(#[from] guest::Error),
-    #[error("{}", unknown_packages(.0))]
+    #[error("{}", guest::describe_unknown(.0))]
     UnknownPackages(Vec<guest::UnknownPackage>),
     #[error(transparent)]
     Library(#[from] LibraryError),
@@ -75,28 +75,6 @@ impl Failed {
             Self::Runner(error) => code_of_run(error),
         }
     }
-}
-
-/// Names each package, who needs it, and the line that is missing.
-fn unknown_packages(packages: &[guest::UnknownPackage]) -> String {
-    let mut text = String::from(
-        "these packages have no entry in the table, and Debian has none of their names: they would be built from their source",
-    );
-    for package in packages {
-        text.push_str(&format!("\n  {}", package.name));
-        if !package.needed_by.is_empty() {
-            text.push_str(&format!(", needed by {}", package.needed_by.join(" < ")));
-        }
-    }
-    let name = packages.first().map_or("", |package| &package.name);
-    let plain = name
-        .split_once("-")
-        .filter(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
-    let plain = plain.map_or(name, |(plain, _)| plain);
-    text.push_str(&format!(
-        "\nGive a file with a line for each with --packages-table FILE, such as\n  {{ debs, ... }}: {{\n    {plain} = [ \"DEBIAN-PACKAGE\" ];\n  }}"
-    ));
-    text
 }
 
 fn code_of_run(error: &RunnerError) -> u8 {

@@ -16,6 +16,7 @@ pub enum GuestCommand {
     /// Add the Debian packages of the guests, and any others, to the Nix store.
     Fetch {
         /// Further Debian packages, which tests can use as `pkgs.NAME`.
+        #[arg(id = "further", value_name = "PACKAGES")]
         packages: Vec<String>,
         /// Take packages from this suite of Debian, such as `trixie`; `own` is the machine's [default: as in the last fetch, or `own`].
         #[arg(long, value_name = "SUITE")]

@@ -67,7 +67,7 @@ struct DebianSuite {
 fn suite_of(text: &str) -> Result<DebianSuite, String> {
     match text.split_once(':') {
         None if text == "debian" => Ok(DebianSuite { name: None }),
-        Some(("debian", suite)) if !suite.is_empty() => Ok(DebianSuite {
+        Some(("debian", suite)) if guest::is_suite(suite) => Ok(DebianSuite {
             name: Some(suite.to_owned()),
         }),
         _ => Err("it is `debian` or `debian:SUITE`, such as `debian:trixie`".to_owned()),

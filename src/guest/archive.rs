@@ -59,7 +59,7 @@ impl Archive {
                 "SHA256" => value.clone_into(&mut record.sha256),
                 "Provides" => provides = value,
                 "Depends" | "Pre-Depends" => {
-                    record.needs.extend(value.split(',').map(alternatives))
+                    record.needs.extend(value.split(',').map(alternatives));
                 }
                 _ => {}
             }
@@ -68,8 +68,8 @@ impl Archive {
             return;
         }
         for name in provides.split(',').filter_map(bare_name) {
-            let providers = self.providers.entry(name.to_owned()).or_default();
-            providers.push(package.to_owned());
+            let names = self.providers.entry(name.to_owned()).or_default();
+            names.push(package.to_owned());
         }
         self.records.insert(package.to_owned(), record);
     }

@@ -1,11 +1,10 @@
 //! Brings the packages of the built-in guests into the Nix store and writes their index.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 
 use super::apt;
@@ -14,7 +13,7 @@ use super::npm;
 use super::package::Package;
 use super::store::NixStore;
 use super::suite::{Apt, OWN};
-use super::tool::Error;
+use super::tool::{Error, lock};
 use crate::folders;
 use crate::nix_cli::Nix;
 
@@ -161,12 +160,6 @@ fn kernel_of(packages: &BTreeMap<String, Package>, meta: &str) -> Result<String,
         })
         .cloned()
         .ok_or_else(|| Error::NotFound(meta.to_owned()))
-}
-
-pub(super) fn lock(path: &Path) -> Result<Flock<File>, Error> {
-    let file = File::create(path).map_err(|error| Error::file(path, error))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| Error::file(path, io::Error::from(errno)))
 }
 
 pub(super) fn read_index(path: &Path) -> Option<Index> {

@@ -7,12 +7,13 @@ use super::archive::Archive;
 use super::debian_index::{
     BasePackages, DebianIndex, SuiteFiles, VERSION, meant_suite, remember_suite,
 };
-use super::fetch::{FetchRequest, lock, write_json};
+use super::fetch::{FetchRequest, write_json};
 use super::index::units;
 use super::store::NixStore;
 use super::suite::Apt;
-use super::tool::Error;
-use crate::nix_cli::{DebianPackages, Derivation, Nix, derivations_below, name_of};
+use super::tool::{Error, lock};
+use super::unknown::{UnknownPackage, unknown_package, users_of};
+use crate::nix_cli::{DebianPackages, Nix, derivations_below, name_of};
 
 /// Names as `nix-lib/debian/debs.nix` gives them to what is not fetched.
 const MISSING: (&str, &str) = ("debian-package-", "-is-not-fetched");
@@ -26,15 +27,6 @@ pub struct FetchedForTests {
     pub packages: usize,
     /// What Debian does not have.
     pub unknown: Vec<UnknownPackage>,
-}
-
-/// A package of nixpkgs that is built from its source.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnknownPackage {
-    /// Its name, with the version.
-    pub name: String,
-    /// What needs it, from the package to the test.
-    pub needed_by: Vec<String>,
 }
 
 /// What evaluates the tests: gives their derivations.
@@ -128,32 +120,6 @@ fn needs_of(roots: &[PathBuf]) -> Result<Needs, Error> {
     Ok(needs)
 }
 
-/// For each derivation one that needs it.
-fn users_of(derivations: &BTreeMap<PathBuf, Derivation>) -> BTreeMap<&Path, &Path> {
-    let mut users = BTreeMap::new();
-    for (path, derivation) in derivations {
-        for input in &derivation.inputs {
-            users.entry(input.as_path()).or_insert(path.as_path());
-        }
-    }
-    users
-}
-
-/// The package whose source is fetched, and the way from it to the test.
-fn unknown_package(source: &Path, users: &BTreeMap<&Path, &Path>) -> Option<UnknownPackage> {
-    let mut way: Vec<String> = Vec::new();
-    let mut place = source;
-    while let Some(user) = users.get(place) {
-        way.push(name_of(user).to_owned());
-        place = user;
-    }
-    let mut way = way.into_iter();
-    Some(UnknownPackage {
-        name: way.next()?,
-        needed_by: way.collect(),
-    })
-}
-
 /// One suite, whose lists are read.
 struct SuiteFetch<'a> {
     store: NixStore<'a>,
@@ -217,5 +183,41 @@ impl<'a> SuiteFetch<'a> {
             write_json(&self.files.index(), &index)?;
         }
         Ok(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_fetched_is_found_below_a_test() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str, inputs: &[&str]| {
+            let inputs: Vec<String> = inputs
+                .iter()
+                .map(|input| format!("(\"{}\",[\"out\"])", path(input).display()))
+                .collect();
+            let text = format!(
+                "Derive([(\"out\",\"/x\",\"\",\"\")],[{}],[],\"x\",\"x\",[],[])",
+                inputs.join(",")
+            );
+            fs::write(path(name), text).unwrap();
+        };
+        write("a-test.drv", &["b-system.drv"]);
+        write(
+            "b-system.drv",
+            &["c-debian-package-sl-is-not-fetched.drv", "d-debian-sl.drv"],
+        );
+        write("c-debian-package-sl-is-not-fetched.drv", &[]);
+        write("d-debian-sl.drv", &[]);
+        let missing = missing_packages(&[path("a-test.drv")]).unwrap();
+        assert_eq!(missing.into_iter().collect::<Vec<_>>(), ["sl"]);
+
+        fs::write(path("d-debian-sl.drv"), "half a der").unwrap();
+        assert!(missing_packages(&[path("a-test.drv")]).is_err());
     }
 }

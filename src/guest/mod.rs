@@ -15,10 +15,13 @@ mod pin;
 mod store;
 mod suite;
 mod tool;
+mod unknown;
 
 pub use debian_index::debian_packages;
 pub use fetch::{FetchRequest, fetch, index_path, is_complete};
-pub use fetch_for::{EvaluateTests, FetchedForTests, UnknownPackage, fetch_for, missing_packages};
+pub use fetch_for::{EvaluateTests, FetchedForTests, fetch_for, missing_packages};
 pub use index::Index;
 pub use pin::pin;
+pub use suite::is_suite;
 pub use tool::Error;
+pub use unknown::{UnknownPackage, describe_unknown};

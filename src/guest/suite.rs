@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::tool::{Error, output};
+use super::tool::{Error, lock, output};
 use crate::folders::{self, UserFolder, create_private};
 
 /// The name of the machine's own suite on the command line.
@@ -27,8 +27,7 @@ impl Apt {
         let Some(suite) = suite else {
             return Ok(Self::default());
         };
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-        if suite.is_empty() || suite.starts_with(['-', '.']) || !suite.chars().all(is_name) {
+        if !is_suite(suite) {
             return Err(Error::BadSuite(suite.to_owned()));
         }
         progress(&format!("reading the lists of Debian {suite}"));
@@ -42,6 +41,8 @@ impl Apt {
         for name in ["state/lists/partial", "cache/archives/partial"] {
             create_private(&folder.join(name)).map_err(file_error)?;
         }
+        // apt refuses to read lists that another process reads.
+        let _lock = lock(&folder.join("lock"))?;
         let sources = folder.join("sources.list");
         let configuration = folder.join("apt.conf");
         fs::write(&sources, source_line(&mirror()?, suite)).map_err(file_error)?;
@@ -61,6 +62,13 @@ impl Apt {
         }
         command
     }
+}
+
+/// Whether a text may be the name of a suite.
+#[must_use]
+pub fn is_suite(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    !text.is_empty() && !text.starts_with(['-', '.']) && text.chars().all(is_part)
 }
 
 /// Where the machine itself gets Debian from.

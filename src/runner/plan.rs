@@ -1,12 +1,15 @@
 //! Evaluates tests and checks them, before anything is built.
 
+use std::path::PathBuf;
+
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::request::{ScriptCheck, TestSelection};
+use crate::guest;
 use crate::language::check::{self, Parts, Severity, TestContext};
 use crate::model::manifest::Manifest;
-use crate::nix_cli::{self, Test};
+use crate::nix_cli::{self, PackageSource, Test};
 use crate::source_map::SourceMap;
 
 /// Evaluates the tests; None if the user interrupts.
@@ -15,10 +18,25 @@ pub(super) async fn evaluate(
     interrupts: &mut Interrupts,
 ) -> Result<Option<Vec<Test>>, RunnerError> {
     let work = nix_cli::evaluate(&selection.nix, &selection.library, &selection.evaluation);
-    tokio::select! {
-        tests = work => Ok(Some(tests?)),
-        _ = interrupts.recv() => Ok(None),
+    let tests = tokio::select! {
+        tests = work => tests?,
+        _ = interrupts.recv() => return Ok(None),
+    };
+    if selection.evaluation.packages != PackageSource::Nixpkgs {
+        check_packages(&tests)?;
     }
+    Ok(Some(tests))
+}
+
+/// Checks that Debian's packages are there: no build could bring them.
+fn check_packages(tests: &[Test]) -> Result<(), RunnerError> {
+    let derivations: Vec<PathBuf> = tests.iter().map(|test| test.derivation.clone()).collect();
+    let missing = guest::missing_packages(&derivations)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = missing.into_iter().collect();
+    Err(guest::Error::NotFetched(names.join(", ")).into())
 }
 
 /// Checks the script of a test and shows what is found.

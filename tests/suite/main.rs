@@ -18,6 +18,7 @@ mod machines;
 mod mock;
 mod nix_lib;
 mod operations;
+mod packages;
 mod runs;
 mod scripts;
 mod trust;

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Runs the tests of a nixpkgs that fixtures/nixpkgs/RELEASE.toml lists, with Debian's packages, and compares.
+
+    scripts/nixos-tests.py SNOWGLOBE NIXPKGS [NAME…]
+
+Prints a line for each test. Ends with 1 if a verdict is not the expected one. The runs' output is in
+target/nixos-tests/RELEASE.
+"""
+
+import pathlib
+import subprocess
+import sys
+import time
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# What the exit codes of `snowglobe run` mean here.
+VERDICTS = {0: "passed", 1: "failed", 2: "not packaged", 3: "not built"}
+
+
+def verdict_of(program, options, name, folder):
+    """Fetches what a test needs and runs it."""
+    log = folder / f"{name}.log"
+    test = [str(ROOT / "fixtures/nixpkgs/all-tests.nix"), "-A", name, *options]
+    with open(log, "w") as file:
+        for command in (
+            ["guest", "fetch", "--for", *test],
+            ["run", *test, "--cold", "-o", str(folder / name)],
+        ):
+            ended = subprocess.run(
+                [program, *command], check=False, stderr=file, stdout=file
+            )
+            if ended.returncode:
+                break
+    return VERDICTS.get(ended.returncode, "error")
+
+
+def main():
+    program, tree, *names = sys.argv[1:]
+    release = (pathlib.Path(tree) / ".version").read_text().strip()
+    listed = ROOT / f"fixtures/nixpkgs/{release}.toml"
+    if not listed.exists():
+        sys.exit(
+            f"nixos-tests: there is no list for release {release}: {listed} is missing"
+        )
+    content = tomllib.loads(listed.read_text())
+    tests = [test for test in content["test"] if not names or test["name"] in names]
+    if not tests:
+        sys.exit(f"nixos-tests: {listed} lists none of {', '.join(names)}")
+    folder = ROOT / "target/nixos-tests" / release
+    folder.mkdir(parents=True, exist_ok=True)
+    options = ["-I", f"nixpkgs={tree}", "--packages", f"debian:{content['suite']}"]
+    differing = 0
+    for test in tests:
+        begin = time.monotonic()
+        verdict = verdict_of(program, options, test["name"], folder)
+        seconds = time.monotonic() - begin
+        note = "" if verdict == test["expected"] else f", expected {test['expected']}"
+        differing += verdict != test["expected"]
+        print(f"{test['name']}: {verdict}{note} ({seconds:.0f} s)", flush=True)
+    print(f"{len(tests)} tests, {differing} with another verdict than expected")
+    sys.exit(bool(differing))
+
+
+main()
