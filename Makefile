@@ -60,7 +60,7 @@ bench: setup
 	benches/ready.py target/release/snowglobe
 
 ## The tests of a nixpkgs with Debian's packages, on NixOS machines: NIXPKGS=PATH, and ONLY="NAME…" for some.
-## It takes hours, and nixpkgs 24.05 and newer need Nix 2.18.
+## It takes hours, and a new nixpkgs needs a new Nix (26.11pre: 2.18).
 nixos-tests: build
 	scripts/nixos-tests.py $(SNOWGLOBE) $(NIXPKGS) $(ONLY)
 

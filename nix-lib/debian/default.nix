@@ -67,13 +67,8 @@ rec {
       arguments
       // {
         stdenvStages = stagesFor tree;
+        config = withOwn (arguments.config or (import ./user-config.nix));
       }
-      // (
-        if arguments ? config then
-          { config = withOwn arguments.config; }
-        else
-          { config = withOwn (import ./user-config.nix); }
-      )
     );
 
   # Whether this is what `import` is given for nixpkgs.

@@ -1,7 +1,6 @@
 # Modules of Python and Perl: Debian names them after a rule.
 {
   debs,
-  entries,
   pname,
   name,
 }:
@@ -28,7 +27,15 @@ let
     "${lower pname}"
   ];
   # The pname of older releases has perl's version in it.
-  perlNames = known (if perl == null then [ ] else [ "lib${lower (head perl)}-perl" ]);
+  perlNames = known (
+    if perl == null then
+      [ ]
+    else
+      [
+        "lib${lower (head perl)}-perl"
+        (lower (head perl))
+      ]
+  );
 in
 if python != null && pythonNames != [ ] then
   {

@@ -130,7 +130,7 @@ let
       name = plain (args.name or "${args.pname}-${args.version}");
       entry = entries.${pname} or null;
       language = import ./languages.nix {
-        inherit debs entries pname name;
+        inherit debs pname name;
       };
     in
     # What is fetched by its hash is what it is, but for whole packages.

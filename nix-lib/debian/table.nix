@@ -357,6 +357,7 @@ rec {
   };
   dhcpcd = if match "(.:)?9\\..*" (debs.available.dhcpcd-base or "") != null then leaseClient else dhcpcdOfDebian;
   dosfstools = inInitrd [ "dosfstools" ];
+  doas = [ "opendoas" ];
   e2fsprogs = inInitrd (known [
     "e2fsprogs"
     "logsave"

@@ -3,6 +3,7 @@
 let
   files = {
     adapters = ./adapters.nix;
+    debian = ./debian.nix;
     modules = ./modules.nix;
     strings = ./strings.nix;
     types = ./types.nix;

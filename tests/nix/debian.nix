@@ -1,0 +1,48 @@
+# Which of Debian's packages modules of Python and Perl are made of.
+let
+  known = [
+    "libtext-iconv-perl"
+    "libwww-perl"
+    "python3-requests"
+    "ruff"
+  ];
+  debsOf =
+    name: pname:
+    let
+      entry = import ../../nix-lib/debian/languages.nix {
+        debs.isKnown = package: builtins.elem package known;
+        inherit name pname;
+      };
+    in
+    if entry == null then null else entry.debs;
+in
+{
+  modulesOfPython = {
+    expr = debsOf "python3.13-requests-2.32.3" "requests";
+    expected = [ "python3-requests" ];
+  };
+  programsInPython = {
+    expr = debsOf "python3.13-ruff-0.5" "ruff";
+    expected = [ "ruff" ];
+  };
+  modulesOfPerl = {
+    expr = debsOf "perl5.42.0-Text-Iconv-1.7" "Text-Iconv";
+    expected = [ "libtext-iconv-perl" ];
+  };
+  modulesOfPerlInOlderReleases = {
+    expr = debsOf "perl5.30.3-Text-Iconv-1.7" "perl5.30.3-Text-Iconv";
+    expected = [ "libtext-iconv-perl" ];
+  };
+  modulesOfPerlThatAreCalledAsInDebian = {
+    expr = debsOf "perl5.42.0-libwww-perl-6.72" "libwww-perl";
+    expected = [ "libwww-perl" ];
+  };
+  modulesThatDebianLacks = {
+    expr = debsOf "python3.13-nothing-1" "nothing";
+    expected = null;
+  };
+  packagesOfNoLanguage = {
+    expr = debsOf "ruff-0.5" "ruff";
+    expected = null;
+  };
+}
