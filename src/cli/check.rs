@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::error::{Failed, code};
 use super::findings::{locate, show};
-use super::source::{Source, on_this_thread};
+use super::source::{SourceOptions, on_this_thread};
 use super::write_stdout;
 use crate::input_file::read_script;
 use crate::language::check::{Finding, Parts, TestContext, count, stops};
@@ -25,10 +25,12 @@ enum FindingFormat {
 
 #[derive(Debug, Args)]
 pub struct CheckCommand {
+    /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
+    file: Option<PathBuf>,
     #[command(flatten)]
-    source: Option<Source>,
+    options: SourceOptions,
     /// Check a Python file instead of a test. Needs no Nix.
-    #[arg(long, value_name = "FILE.py", conflicts_with = "Source")]
+    #[arg(long, value_name = "FILE.py", conflicts_with_all = ["file", "SourceOptions"])]
     script: Option<PathBuf>,
     /// The machines of --script [default: every name that is only used as a machine].
     #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "script")]
@@ -51,9 +53,9 @@ struct CheckedScript {
 
 impl CheckCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let subjects = match (&self.script, &self.source) {
+        let subjects = match (&self.script, &self.file) {
             (Some(script), _) => vec![self.bare(script)?],
-            (None, Some(source)) => of_tests(source)?,
+            (None, Some(file)) => of_tests(file, &self.options)?,
             (None, None) => {
                 return Err(Failed::Usage(
                     "nothing to check: give a test file, or a script with --script".to_owned(),
@@ -110,12 +112,12 @@ impl CheckCommand {
     }
 }
 
-fn of_tests(source: &Source) -> Result<Vec<CheckedScript>, Failed> {
+fn of_tests(file: &Path, options: &SourceOptions) -> Result<Vec<CheckedScript>, Failed> {
     let TestSelection {
         nix,
         library,
         evaluation,
-    } = source.select()?;
+    } = options.select(file)?;
     let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
     Ok(tests.iter().map(CheckedScript::of_test).collect())
 }

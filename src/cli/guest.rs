@@ -14,6 +14,8 @@ use crate::runner::TestSelection;
 #[derive(Debug, Subcommand)]
 pub enum GuestCommand {
     /// Add the Debian packages of the guests, and any others, to the Nix store.
+    // The options that select tests are of use for a test file only.
+    #[command(mut_group("SourceOptions", |group| group.requires("tests")))]
     Fetch {
         /// Further Debian packages, which tests can use as `pkgs.NAME`.
         #[arg(id = "further", value_name = "PACKAGES")]

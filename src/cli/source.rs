@@ -92,7 +92,7 @@ impl Source {
 
 impl SourceOptions {
     /// The tests of a file, with the packages that the options ask for.
-    fn select(&self, file: &Path) -> Result<TestSelection, Failed> {
+    pub fn select(&self, file: &Path) -> Result<TestSelection, Failed> {
         let mut selection = self.select_with_own_packages(file)?;
         let table = self.packages_table.clone();
         match &self.packages {

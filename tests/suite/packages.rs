@@ -122,6 +122,9 @@ fn what_packages_may_be() {
         let ended = run(&place, &["run", test, "--packages", wrong]);
         assert_eq!(ended.code, Some(2), "{wrong}: {}", ended.seen());
     }
+    let ended = run(&place, &["guest", "fetch", "-A", "login"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    assert!(ended.stderr.contains("--for <FILE>"), "{}", ended.seen());
     let ended = run(&place, &["run", test, "--packages-table", "table.nix"]);
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
     assert_eq!(
