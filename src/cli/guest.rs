@@ -7,8 +7,8 @@ use clap::Subcommand;
 
 use super::error::Failed;
 use super::source::{SourceOptions, on_this_thread};
-use crate::guest::{self, EvaluateTests, FetchRequest};
-use crate::nix_cli::{DebianPackages, Evaluation, Library, Nix, PackageSource, evaluate};
+use crate::guest::{self, FetchRequest};
+use crate::nix_cli::{Evaluation, Library, Nix, PackageSource, evaluate};
 use crate::runner::TestSelection;
 
 #[derive(Debug, Subcommand)]
@@ -89,22 +89,6 @@ fn fetch_guests(nix: &Nix, request: &FetchRequest) -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The tests that the options select.
-struct SelectedTests(TestSelection);
-
-impl EvaluateTests for SelectedTests {
-    type Error = Failed;
-
-    fn derivations(&self, packages: DebianPackages) -> Result<Vec<PathBuf>, Failed> {
-        let evaluation = Evaluation {
-            packages: PackageSource::Debian(packages),
-            ..self.0.evaluation.clone()
-        };
-        let tests = on_this_thread(evaluate(&self.0.nix, &self.0.library, &evaluation))?;
-        Ok(tests.into_iter().map(|test| test.derivation).collect())
-    }
-}
-
 fn fetch_for_tests(
     file: &Path,
     packages: &[String],
@@ -115,13 +99,25 @@ fn fetch_for_tests(
         packages: packages.to_vec(),
         suite: suite.or(source.packages_suite()).map(str::to_owned),
     };
-    let tests = SelectedTests(source.select_with_own_packages(file)?);
+    let TestSelection {
+        nix,
+        library,
+        evaluation,
+    } = source.select_with_own_packages(file)?;
+    let derivations = |packages| -> Result<Vec<PathBuf>, Failed> {
+        let evaluation = Evaluation {
+            packages: PackageSource::Debian(packages),
+            ..evaluation.clone()
+        };
+        let tests = on_this_thread(evaluate(&nix, &library, &evaluation))?;
+        Ok(tests.into_iter().map(|test| test.derivation).collect())
+    };
     let fetched = guest::fetch_for(
-        &tests.0.nix,
+        &nix,
         Library::debian_packages(),
         &request,
         source.packages_table(),
-        &tests,
+        derivations,
         &show_step,
     )?;
     eprintln!(

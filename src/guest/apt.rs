@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::package::{Package, bare_name};
+use super::package::{Package, bare_name, fields};
 use super::suite::Apt;
 use super::tool::{Error, output};
 
@@ -118,13 +118,7 @@ fn planned_versions(simulated: &str) -> BTreeMap<String, String> {
 fn packages(versions: &BTreeMap<String, String>, shown: &str) -> BTreeMap<String, Package> {
     let stanzas: Vec<BTreeMap<&str, &str>> = shown
         .split("\n\n")
-        .map(|stanza| {
-            stanza
-                .lines()
-                .filter(|line| !line.starts_with(' '))
-                .filter_map(|line| line.split_once(": "))
-                .collect()
-        })
+        .map(|stanza| fields(stanza).collect())
         .collect();
     let mut providers: BTreeMap<&str, &str> = BTreeMap::new();
     for stanza in &stanzas {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::package::{Package, bare_name};
+use super::package::{Package, bare_name, fields};
 use super::suite::Apt;
 use super::tool::{Error, output};
 
@@ -48,11 +48,7 @@ impl Archive {
         let mut record = Record::default();
         let mut package = "";
         let mut provides = "";
-        let fields = stanza
-            .lines()
-            .filter(|line| !line.starts_with(' '))
-            .filter_map(|line| line.split_once(": "));
-        for (field, value) in fields {
+        for (field, value) in fields(stanza) {
             match field {
                 "Package" => package = value,
                 "Version" => value.clone_into(&mut record.version),

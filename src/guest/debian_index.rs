@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::data_files::{data_folder, read_json};
 use super::index::{StoreFile, Stored, Unit};
-use super::suite::OWN;
+use super::suite::{OWN, meant_suite};
 use super::tool::Error;
-use crate::folders::{self, UserFolder};
 use crate::nix_cli::DebianPackages;
 
 pub(super) const VERSION: u32 = 1;
@@ -44,9 +44,8 @@ pub(super) struct SuiteFiles {
 impl SuiteFiles {
     /// Those of a suite; None is the machine's own.
     pub fn of(suite: Option<&str>) -> Result<Self, Error> {
-        let folder = folders::own(UserFolder::Data).ok_or(Error::NoHome)?;
         Ok(Self {
-            folder,
+            folder: data_folder()?,
             suite: suite.unwrap_or(OWN).to_owned(),
         })
     }
@@ -68,16 +67,14 @@ impl SuiteFiles {
     }
 
     pub fn read(&self) -> Option<DebianIndex> {
-        let text = fs::read_to_string(self.index()).ok()?;
-        let index: DebianIndex = serde_json::from_str(&text).ok()?;
+        let index: DebianIndex = read_json(&self.index())?;
         (index.version == VERSION && self.names().exists()).then_some(index)
     }
 }
 
 /// The suite of the last fetch for a test.
 fn last_suite_file() -> Result<PathBuf, Error> {
-    let folder = folders::own(UserFolder::Data).ok_or(Error::NoHome)?;
-    Ok(folder.join("debian-last-suite"))
+    Ok(data_folder()?.join("debian-last-suite"))
 }
 
 pub(super) fn remember_suite(suite: Option<&str>) -> Result<(), Error> {
@@ -85,12 +82,10 @@ pub(super) fn remember_suite(suite: Option<&str>) -> Result<(), Error> {
     fs::write(&file, suite.unwrap_or(OWN)).map_err(|error| Error::file(&file, error))
 }
 
-/// The suite that is meant: the given one, or that of the last fetch for a test.
-/// None is the machine's own.
-pub(super) fn meant_suite(given: Option<&str>) -> Result<Option<String>, Error> {
+/// The given suite, or that of the last fetch for a test. None is the machine's own.
+pub(super) fn suite_for_tests(given: Option<&str>) -> Result<Option<String>, Error> {
     let last = fs::read_to_string(last_suite_file()?).ok();
-    let name = given.map(str::to_owned).or(last);
-    Ok(name.filter(|name| name != OWN))
+    Ok(meant_suite(given, last))
 }
 
 /// Debian's packages for an evaluation.
@@ -101,7 +96,7 @@ pub fn debian_packages(
     suite: Option<&str>,
     table: Option<PathBuf>,
 ) -> Result<DebianPackages, Error> {
-    let files = SuiteFiles::of(meant_suite(suite)?.as_deref())?;
+    let files = SuiteFiles::of(suite_for_tests(suite)?.as_deref())?;
     files.read().ok_or(Error::NoPackages)?;
     Ok(DebianPackages {
         index: files.index(),

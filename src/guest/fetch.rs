@@ -2,19 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::apt;
+use super::data_files::{data_folder, lock, read_json, write_json};
 use super::index::{Index, Stored, WantedPackages, closure, units};
 use super::npm;
 use super::package::Package;
 use super::store::NixStore;
-use super::suite::{Apt, OWN};
-use super::tool::{Error, lock};
-use crate::folders;
+use super::suite::{Apt, meant_suite};
+use super::tool::Error;
 use crate::nix_cli::Nix;
 
 const INDEX_VERSION: u32 = 1;
@@ -24,8 +21,7 @@ const INDEX_VERSION: u32 = 1;
 /// # Errors
 /// When the environment names no home.
 pub fn index_path() -> Result<PathBuf, Error> {
-    let data = folders::own(folders::UserFolder::Data).ok_or(Error::NoHome)?;
-    Ok(data.join("guest-index.json"))
+    Ok(data_folder()?.join("guest-index.json"))
 }
 
 /// What the user asks for beyond the guests' own packages.
@@ -40,11 +36,8 @@ pub struct FetchRequest {
 impl FetchRequest {
     /// The suite to take packages from, after the fetch of an index.
     fn suite_after(&self, index: Option<&Index>) -> Option<String> {
-        match self.suite.as_deref() {
-            Some(OWN) => None,
-            Some(suite) => Some(suite.to_owned()),
-            None => index.and_then(|index| index.suite.clone()),
-        }
+        let last = index.and_then(|index| index.suite.clone());
+        meant_suite(self.suite.as_deref(), last)
     }
 }
 
@@ -55,7 +48,7 @@ impl FetchRequest {
 pub fn is_complete(wanted_json: &str, request: &FetchRequest) -> Result<bool, Error> {
     let wanted = parse(wanted_json);
     let requested = &request.packages;
-    Ok(read_index(&index_path()?).is_some_and(|index| {
+    Ok(read_json::<Index>(&index_path()?).is_some_and(|index| {
         let stored = index.debs.values().chain(index.npm.values());
         index.version == INDEX_VERSION
             && index.wanted == wanted
@@ -91,7 +84,7 @@ pub fn fetch(
 
     let wanted = parse(wanted_json);
     let mut requested: BTreeSet<String> = request.packages.iter().cloned().collect();
-    let old = read_index(&target);
+    let old: Option<Index> = read_json(&target);
     let suite = request.suite_after(old.as_ref());
     let apt = Apt::of_suite(suite.as_deref(), progress)?;
     if let Some(old) = &old {
@@ -160,22 +153,4 @@ fn kernel_of(packages: &BTreeMap<String, Package>, meta: &str) -> Result<String,
         })
         .cloned()
         .ok_or_else(|| Error::NotFound(meta.to_owned()))
-}
-
-pub(super) fn read_index(path: &Path) -> Option<Index> {
-    let text = fs::read_to_string(path).ok()?;
-    serde_json::from_str(&text).ok()
-}
-
-/// Writes a file whole or not at all.
-pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder).map_err(|error| Error::file(folder, error))?;
-    let text = serde_json::to_string_pretty(value).expect("an index is plain data");
-    file.write_all(text.as_bytes())
-        .map_err(|error| Error::file(path, error))?;
-    file.persist(path)
-        .map_err(|error| Error::file(path, error.error))?;
-    Ok(())
 }

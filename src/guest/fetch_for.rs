@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::archive::Archive;
+use super::data_files::{lock, write_json};
 use super::debian_index::{
-    BasePackages, DebianIndex, SuiteFiles, VERSION, meant_suite, remember_suite,
+    BasePackages, DebianIndex, SuiteFiles, VERSION, remember_suite, suite_for_tests,
 };
-use super::fetch::{FetchRequest, write_json};
+use super::fetch::FetchRequest;
 use super::index::units;
 use super::store::NixStore;
 use super::suite::Apt;
-use super::tool::{Error, lock};
+use super::tool::Error;
 use super::unknown::{UnknownPackage, unknown_package, users_of};
-use crate::nix_cli::{DebianPackages, Nix, derivations_below, name_of};
+use crate::nix_cli::{DebianPackages, Derivation, Nix, derivations_below, name_of};
 
 /// Names as `nix-lib/debian/debs.nix` gives them to what is not fetched.
 const MISSING: (&str, &str) = ("debian-package-", "-is-not-fetched");
@@ -29,54 +30,43 @@ pub struct FetchedForTests {
     pub unknown: Vec<UnknownPackage>,
 }
 
-/// What evaluates the tests: gives their derivations.
-pub trait EvaluateTests {
-    /// Why an evaluation failed.
-    type Error: From<Error>;
-
-    /// The derivations of all selected tests, with these packages.
-    ///
-    /// # Errors
-    /// When a test does not evaluate.
-    fn derivations(&self, packages: DebianPackages) -> Result<Vec<PathBuf>, Self::Error>;
-}
-
 /// Fetches the packages of the request, and Debian's packages until no test needs any other.
+/// `evaluate` gives the derivations of the tests with these packages.
 ///
 /// # Errors
 /// When apt or Nix fails, or a test does not evaluate.
-pub fn fetch_for<T: EvaluateTests>(
+pub fn fetch_for<E: From<Error>>(
     nix: &Nix,
     base_json: &str,
     request: &FetchRequest,
     table: Option<&Path>,
-    tests: &T,
+    evaluate: impl Fn(DebianPackages) -> Result<Vec<PathBuf>, E>,
     progress: &dyn Fn(&str),
-) -> Result<FetchedForTests, T::Error> {
-    let suite = meant_suite(request.suite.as_deref())?;
+) -> Result<FetchedForTests, E> {
+    let suite = suite_for_tests(request.suite.as_deref())?;
     let fetch = SuiteFetch::begin(nix, base_json, suite.as_deref(), progress)?;
     let mut wanted: BTreeSet<String> = request.packages.iter().cloned().collect();
     for _ in 0..MOST_ROUNDS {
         let index = fetch.bring(&wanted)?;
         remember_suite(suite.as_deref())?;
         progress("evaluating the tests");
-        let derivations = tests.derivations(DebianPackages {
+        let derivations = evaluate(DebianPackages {
             index: fetch.files.index(),
             names: fetch.files.names(),
             table: table.map(Path::to_owned),
         })?;
-        let found = needs_of(&derivations)?;
-        if found.missing.is_empty() {
+        let missing = missing_packages(&derivations)?;
+        if missing.is_empty() {
             return Ok(FetchedForTests {
                 packages: index.debs.len(),
-                unknown: found.unknown,
+                unknown: unknown_packages(&derivations)?,
             });
         }
-        if found.missing.is_subset(&wanted) {
-            let names = found.missing.into_iter().collect::<Vec<_>>().join(", ");
+        if missing.is_subset(&wanted) {
+            let names = missing.into_iter().collect::<Vec<_>>().join(", ");
             return Err(Error::NotFound(names).into());
         }
-        wanted.extend(found.missing);
+        wanted.extend(missing);
     }
     Err(Error::NoEnd(MOST_ROUNDS).into())
 }
@@ -86,38 +76,45 @@ pub fn fetch_for<T: EvaluateTests>(
 /// # Errors
 /// When a derivation cannot be read.
 pub fn missing_packages(derivations: &[PathBuf]) -> Result<BTreeSet<String>, Error> {
-    Ok(needs_of(derivations)?.missing)
-}
-
-/// What tests need beyond what is there.
-#[derive(Debug, Default)]
-struct Needs {
-    /// Debian's packages.
-    missing: BTreeSet<String>,
-    unknown: Vec<UnknownPackage>,
-}
-
-fn needs_of(roots: &[PathBuf]) -> Result<Needs, Error> {
-    let mut needs = Needs::default();
-    for root in roots {
-        let below = derivations_below(root).map_err(|error| Error::file(root, error))?;
-        let users = users_of(&below);
-        for (path, derivation) in &below {
-            let name = name_of(path);
-            let missing = name
-                .strip_prefix(MISSING.0)
-                .and_then(|name| name.strip_suffix(MISSING.1));
-            if let Some(package) = missing {
-                needs.missing.insert(package.to_owned());
-            } else if derivation.is_fetched && !derivation.outputs.iter().all(|path| path.exists())
-            {
-                needs.unknown.extend(unknown_package(path, &users));
-            }
-        }
+    let mut missing = BTreeSet::new();
+    for root in derivations {
+        let below = read_below(root)?;
+        missing.extend(
+            below
+                .keys()
+                .filter_map(|path| missing_package(path))
+                .map(str::to_owned),
+        );
     }
-    needs.unknown.sort();
-    needs.unknown.dedup_by(|one, other| one.name == other.name);
-    Ok(needs)
+    Ok(missing)
+}
+
+/// The package that a derivation stands for, if it is not fetched.
+fn missing_package(derivation: &Path) -> Option<&str> {
+    let name = name_of(derivation).strip_prefix(MISSING.0)?;
+    name.strip_suffix(MISSING.1)
+}
+
+/// The packages whose sources are not there.
+fn unknown_packages(derivations: &[PathBuf]) -> Result<Vec<UnknownPackage>, Error> {
+    let mut unknown = Vec::new();
+    for root in derivations {
+        let below = read_below(root)?;
+        let users = users_of(&below);
+        let is_there =
+            |derivation: &Derivation| derivation.outputs.iter().all(|path| path.exists());
+        let sources = below
+            .iter()
+            .filter(|(_, derivation)| derivation.is_fetched && !is_there(derivation));
+        unknown.extend(sources.filter_map(|(path, _)| unknown_package(path, &users)));
+    }
+    unknown.sort();
+    unknown.dedup_by(|one, other| one.name == other.name);
+    Ok(unknown)
+}
+
+fn read_below(root: &Path) -> Result<BTreeMap<PathBuf, Derivation>, Error> {
+    derivations_below(root).map_err(|error| Error::file(root, error))
 }
 
 /// One suite, whose lists are read.

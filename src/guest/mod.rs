@@ -5,6 +5,7 @@
 
 mod apt;
 mod archive;
+mod data_files;
 mod debian_index;
 mod fetch;
 mod fetch_for;
@@ -19,7 +20,7 @@ mod unknown;
 
 pub use debian_index::debian_packages;
 pub use fetch::{FetchRequest, fetch, index_path, is_complete};
-pub use fetch_for::{EvaluateTests, FetchedForTests, fetch_for, missing_packages};
+pub use fetch_for::{FetchedForTests, fetch_for, missing_packages};
 pub use index::Index;
 pub use pin::pin;
 pub use suite::is_suite;

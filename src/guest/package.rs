@@ -12,6 +12,14 @@ pub struct Package {
     pub depends: BTreeSet<String>,
 }
 
+/// The fields of a stanza of apt's lists that are a line each.
+pub(super) fn fields(stanza: &str) -> impl Iterator<Item = (&str, &str)> {
+    stanza
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .filter_map(|line| line.split_once(": "))
+}
+
 /// `libc6:any (>= 2.36)` without architecture and condition.
 pub(super) fn bare_name(dependency: &str) -> Option<&str> {
     dependency

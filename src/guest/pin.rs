@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::fetch::{index_path, read_index};
+use super::data_files::read_json;
+use super::fetch::index_path;
 use super::index::{Index, StoreFile};
 use super::store::NixStore;
 use super::tool::Error;
@@ -26,7 +27,7 @@ struct Pinned {
 /// # Errors
 /// When the guests are not set up, Nix fails or the file cannot be written.
 pub fn pin(nix: &Nix, target: &Path) -> Result<(), Error> {
-    let index = read_index(&index_path()?).ok_or(Error::NotSetUp)?;
+    let index: Index = read_json(&index_path()?).ok_or(Error::NotSetUp)?;
     let work = tempfile::tempdir().map_err(Error::temporary)?;
     let tree = work.path().join("snowglobe");
     let bin = tree.join("bin");

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::tool::{Error, lock, output};
+use super::data_files::lock;
+use super::tool::{Error, output};
 use crate::folders::{self, UserFolder, create_private};
 
 /// The name of the machine's own suite on the command line.
@@ -62,6 +63,13 @@ impl Apt {
         }
         command
     }
+}
+
+/// The suite that is meant: the given one, or else that of the last fetch. None is the
+/// machine's own.
+pub(super) fn meant_suite(given: Option<&str>, last: Option<String>) -> Option<String> {
+    let name = given.map(str::to_owned).or(last);
+    name.filter(|name| name != OWN)
 }
 
 /// Whether a text may be the name of a suite.

@@ -1,11 +1,9 @@
 //! Runs apt, npm and their like; why a set-up of the guests failed.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error as ThisError;
 
 /// Why a fetch failed.
@@ -58,13 +56,6 @@ impl Error {
     pub(super) fn temporary(source: io::Error) -> Self {
         Self::file(&std::env::temp_dir(), source)
     }
-}
-
-/// Waits until no other process holds the lock; it is free again when the value goes.
-pub(super) fn lock(path: &Path) -> Result<Flock<File>, Error> {
-    let file = File::create(path).map_err(|error| Error::file(path, error))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| Error::file(path, io::Error::from(errno)))
 }
 
 /// The standard output of a program that must succeed.

@@ -14,7 +14,7 @@ fn with_own_guests(place: &Place, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(place: &Place, arguments: &[&str]) -> Ended {
+pub fn run(place: &Place, arguments: &[&str]) -> Ended {
     place.finish(with_own_guests(place, arguments).spawn().unwrap())
 }
 

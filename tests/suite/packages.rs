@@ -4,14 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Ended, Place};
-
-/// The tool with packages of its own, which no other test has fetched.
-fn run(place: &Place, arguments: &[&str]) -> Ended {
-    let mut command = place.command(arguments);
-    command.env("XDG_DATA_HOME", place.path().join("data"));
-    place.finish(command.spawn().unwrap())
-}
+use crate::guests::run;
+use crate::harness::Place;
 
 /// Gives the place the built-in guests of this machine, on which the fixtures run.
 fn with_guests(place: &Place) {
