@@ -1,7 +1,8 @@
 # Debian's kernel in nixpkgs' shape.
-{ debs, known }:
+{ debs }:
 let
   inherit (builtins) head match;
+  inherit (debs) known;
   image = debs.named "linux-image-amd64" "linux-image-[0-9].*";
   release =
     let
@@ -20,8 +21,11 @@ in
   linux = {
     debs = parts;
     program = ./kernel.py;
-    # A machine's installation does this in Debian.
+    # QEMU boots the kernel unpacked (PVH), so that no guest has to. The list of
+    # modules is what an installation makes in Debian.
     fix = ''
+      for image in $out/lib/modules/*/vmlinuz $out/boot/vmlinuz-*; do [ ! -e $image ] || break; done
+      ${debs.python.command} ${debs.scripts}/vmlinux.py $image $out/bzImage ${debs.package "zstd"}/bin/zstd
       for release in $out/lib/modules/*; do
         ${debs.package "kmod"}/bin/depmod -b $out -a ''${release##*/}
       done
@@ -31,10 +35,6 @@ in
         mv $out/lib $modules/lib
       fi
     '';
-    environment.compressors = map debs.package [
-      "xz-utils"
-      "zstd"
-    ];
   };
   linux-config = {
     debs = [ ];

@@ -1,5 +1,5 @@
-"""Finishes the tree of the kernel: `bzImage` is the program that Debian's vmlinuz unpacks, so that no guest
-has to: QEMU boots it as it is (PVH).
+"""Finishes the tree of the kernel: the modules of QEMU's devices are not packed, and its map of symbols is
+where nixpkgs has it.
 
 Runs in tree.py.
 """
@@ -7,56 +7,10 @@ Runs in tree.py.
 import glob
 import lzma
 import os
-import struct
-import subprocess
 
 import tree
 
 OUT = tree.MAIN
-# How the payload begins, and what unpacks it.
-PACKERS = {
-    b"\xfd7zXZ\x00": ["xz", "-dc", "--single-stream"],
-    b"\x28\xb5\x2f\xfd": ["zstd", "-dc"],
-}
-
-
-def payload(image):
-    """The packed program in a bzImage: see Documentation/arch/x86/boot.rst, payload_offset."""
-    sectors = image[0x1F1] or 4
-    offset, length = struct.unpack("<II", image[0x248:0x250])
-    start = (sectors + 1) * 512 + offset
-    return image[start : start + length]
-
-
-def unpack(packed):
-    command = next(
-        command for magic, command in PACKERS.items() if packed.startswith(magic)
-    )
-    folders = [f"{unit}/bin" for unit in os.environ["compressors"].split()]
-    program = next(
-        path
-        for folder in folders
-        for path in [f"{folder}/{command[0]}"]
-        if os.path.exists(path)
-    )
-    # The size that follows the payload is no part of it, and unpackers complain.
-    result = subprocess.run(
-        [program, *command[1:]],
-        check=False,
-        input=packed,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert result.stdout.startswith(b"\x7fELF"), "the kernel's payload is no program"
-    return result.stdout
-
-
-def first(*patterns):
-    return next(
-        path for pattern in patterns for path in sorted(glob.glob(f"{OUT}/{pattern}"))
-    )
-
-
 # Drivers of hardware that QEMU does not have.
 UNUSED = (
     "drivers/gpu/drm/amd",
@@ -89,12 +43,13 @@ def unpack_modules():
                 os.unlink(path)
 
 
+def link_symbols():
+    """Newer suites have the map beside the modules."""
+    [place] = glob.glob(f"{OUT}/lib/modules/*/System.map") or glob.glob(
+        f"{OUT}/boot/System.map-*"
+    )
+    os.symlink(os.path.realpath(place), f"{OUT}/System.map")
+
+
 unpack_modules()
-with open(first("lib/modules/*/vmlinuz", "boot/vmlinuz-*"), "rb") as file:
-    program = unpack(payload(file.read()))
-with open(f"{OUT}/bzImage", "wb") as file:
-    file.write(program)
-os.symlink(
-    os.path.realpath(first("lib/modules/*/System.map", "boot/System.map-*")),
-    f"{OUT}/System.map",
-)
+link_symbols()

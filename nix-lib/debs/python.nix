@@ -49,21 +49,19 @@ let
     "${tree}/lib"
     program
   ];
+  python = throughLoader "${tree}/bin/python3";
 in
 {
+  # For shell scripts.
+  command = concatStringsSep " " ([ "PYTHONHOME=${tree}" ] ++ python);
   patchelf = concatStringsSep " " (throughLoader "${tree}/bin/patchelf");
 
   # The attributes of a derivation that a script in Python builds.
-  runs =
-    script:
-    let
-      command = throughLoader "${tree}/bin/python3";
-    in
-    {
-      builder = head command;
-      args = builtins.tail command ++ [ script ];
-      PYTHONHOME = tree;
-      PYTHONDONTWRITEBYTECODE = "1";
-      PYTHON_COLORS = "0";
-    };
+  runs = script: {
+    builder = head python;
+    args = builtins.tail python ++ [ script ];
+    PYTHONHOME = tree;
+    PYTHONDONTWRITEBYTECODE = "1";
+    PYTHON_COLORS = "0";
+  };
 }

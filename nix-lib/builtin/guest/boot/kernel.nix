@@ -7,6 +7,8 @@
 }:
 let
   inherit (build) run deb;
+  python = import ../../../debs/python.nix { inherit index build; };
+  vmlinux = ../../../debs/vmlinux.py;
 
   package = run "debian-kernel" { inherit (index) kernel; } ''
     dpkg-deb -x ${deb index.kernel} x
@@ -22,23 +24,7 @@ let
     depmod -b x ''${tree##*/}
     mv $tree $out/modules
 
-    # The header of a bzImage says where the compressed kernel is in it
-    # (Documentation/arch/x86/boot.rst): setup_sects at 0x1f1, payload_offset
-    # at 0x248, payload_length at 0x24c. The last four bytes of the payload are
-    # the size of what it unpacks to, which is not part of the stream.
-    file=$(ls x/boot/vmlinuz-*)
-    number() { od -An -tu$2 -j$1 -N$2 $file | tr -d ' '; }
-    start=$(( ($(number 497 1) + 1) * 512 + $(number 584 4) ))
-    length=$(( $(number 588 4) - 4 ))
-    tail -c +$((start + 1)) $file | head -c $length > payload
-    case $(od -An -tx1 -N4 payload | tr -d ' ') in
-      fd377a58) ${pkgs.xz-utils}/bin/xz -dc < payload > $out/vmlinux ;;
-      28b52ffd) ${pkgs.zstd}/bin/zstd -dcq < payload > $out/vmlinux ;;
-      *)
-        echo "the kernel is compressed in a way that is not known here" >&2
-        exit 1
-        ;;
-    esac
+    ${python.command} ${vmlinux} x/boot/vmlinuz-* $out/vmlinux ${pkgs.zstd}/bin/zstd
   '';
 
   # As the firmware of EFI wants it.
