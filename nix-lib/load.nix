@@ -40,21 +40,45 @@ let
       && folder != builtins.storeDir
       && (debian.isNixpkgs folder || isInNixpkgs folder);
 
-  debianScope = rec {
-    import =
-      path:
+  # `import` for a file that is to see other builtins, and for what it imports:
+  # `globals` beside `builtins`, and `members` in it. `importIn` says what comes of
+  # a path; our own files need no other scope, and `import` remembers what it read.
+  importWith =
+    {
+      importIn ? scopedImport: scopedImport,
+      globals ? { },
+      members ? globals,
+    }:
+    let
+      import = path: if isOwn path then builtins.import path else importIn scopedImport path;
+      scopedImport = builtins.scopedImport (
+        globals
+        // {
+          inherit import;
+          builtins = builtins // members // { inherit import; };
+        }
+      );
+    in
+    import;
+
+  importBuiltin = importWith rec {
+    globals = {
+      fetchTarball = source: if isNixpkgs source then standIn else builtins.fetchTarball source;
+    };
+    members = globals // {
+      fetchGit = source: if isNixpkgs source then { outPath = standIn; } else builtins.fetchGit source;
+    };
+  };
+
+  importDebian = importWith {
+    importIn =
+      scopedImport: path:
       if debian.isNixpkgs path then
         debian.nixpkgs (debian.folderOf path)
-      else if isOwn path || isInNixpkgs (toString path) then
+      else if isInNixpkgs (toString path) then
         builtins.import path
       else
         scopedImport path;
-    scopedImport = builtins.scopedImport {
-      inherit import;
-      builtins = builtins // {
-        inherit import;
-      };
-    };
   };
 
   # A flake whose inputs that are nixpkgs give Debian's packages.
@@ -72,27 +96,12 @@ let
           }
         else
           input;
-      file = debianScope.import (flake.outPath + "/flake.nix");
+      file = importDebian (flake.outPath + "/flake.nix");
       outputs = file.outputs (builtins.mapAttrs (_: withDebian) flake.inputs // { inherit self; });
       self = flake // outputs // { inherit outputs; };
     in
     self;
 
-  scope = rec {
-    fetchTarball = source: if isNixpkgs source then standIn else builtins.fetchTarball source;
-    fetchGit = source: if isNixpkgs source then { outPath = standIn; } else builtins.fetchGit source;
-    import =
-      path:
-      # Our own files need no other scope, and `import` remembers what it read.
-      if isOwn path then builtins.import path else scopedImport path;
-    builtins' = builtins // {
-      inherit fetchTarball fetchGit import;
-    };
-  };
-  scopedImport = builtins.scopedImport {
-    inherit (scope) fetchTarball import;
-    builtins = scope.builtins';
-  };
   isOwn =
     path:
     let
@@ -183,9 +192,9 @@ in
   import =
     file:
     if nixpkgs == "builtin" then
-      scopedImport file
+      importBuiltin file
     else if debianPackages then
-      debianScope.import file
+      importDebian file
     else
       builtins.import file;
 }

@@ -1,15 +1,9 @@
 # Debian's packages of one suite as units of the store, also those that are not
 # fetched yet: they are derivations that cannot be built, by whose names
-# `snowglobe guest fetch --for` learns what a test needs (src/guest/needed.rs).
+# `snowglobe guest fetch --for` learns what a test needs (src/guest/fetch_for.rs).
 { index, available }:
 let
-  inherit (builtins)
-    attrNames
-    concatMap
-    filter
-    head
-    match
-    ;
+  inherit (builtins) filter match;
 
   build = import ../debs/build.nix { inherit index; };
   units = import ../debs/units.nix {
@@ -73,19 +67,8 @@ let
   ];
 
   # The units of those that are there.
-  fetched = names: map unitNameOf (filter (name: index.debs ? ${name}) (map nameOf names));
-
-  # Which unit holds a package.
-  unitOf = builtins.listToAttrs (
-    concatMap (
-      unit:
-      map (name: {
-        inherit name;
-        value = unit;
-      }) index.units.${unit}.debs
-    ) (attrNames index.units)
-  );
-  unitNameOf = name: unitOf.${name};
+  fetched =
+    names: map (name: units.unitOf.${name}) (filter (name: units.unitOf ? ${name}) (map nameOf names));
 
   # Debian renamed libraries for times after 2038.
   nameOf =
@@ -109,7 +92,6 @@ let
         outputHash = "0000000000000000000000000000000000000000000000000000";
         outputHashAlgo = "sha256";
         outputHashMode = "flat";
-        snowglobeMissing = name;
       }
     );
 
@@ -119,7 +101,7 @@ let
     let
       name = nameOf given;
     in
-    if unitOf ? ${name} then units.units.${unitOf.${name}} else missing name;
+    units.packages.${name} or (missing name);
 
   # The fetched package whose name a pattern describes: its name has a version in it.
   # `meta` is the package that brings it.
@@ -129,17 +111,17 @@ let
       name = units.named pattern;
     in
     if name == null then meta else name;
+  isKnown = name: available ? ${name} || available ? "${name}t64";
 in
 {
   inherit
     available
     build
-    index
-    missing
+    isKnown
     named
-    nameOf
     package
     ;
-  inherit (units) python closure;
-  isKnown = name: available ? ${name} || available ? "${name}t64";
+  inherit (units) python scripts;
+  # Those of the list that the suite has.
+  known = filter isKnown;
 }

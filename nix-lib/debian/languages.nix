@@ -6,7 +6,6 @@
 }:
 let
   inherit (builtins)
-    filter
     head
     match
     replaceStrings
@@ -18,7 +17,7 @@ let
   );
   characters = text: builtins.genList (n: substring n 1 text) (stringLength text);
 
-  known = filter debs.isKnown;
+  inherit (debs) known;
   python = match "python3\\.?([0-9]*)-.*" name;
   perl = match "perl5\\.[0-9.]+-(.*)-[^-]+" name;
 
@@ -43,7 +42,6 @@ if python != null && pythonNames != [ ] then
     environment.sitePackages = "python3.${head python}";
     fix = ''
       # Debian's modules, where nixpkgs' and Debian's Python look.
-      python=$(cd $out/lib; echo python3.*)
       mkdir -p $out/lib/$sitePackages/site-packages
       for module in $out/lib/python3/dist-packages/*; do
         [ ! -e "$module" ] || ln -sfn $(readlink -f "$module") $out/lib/$sitePackages/site-packages/

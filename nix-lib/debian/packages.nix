@@ -25,10 +25,10 @@ let
   arguments = {
     inherit
       debs
+      entryPackage
       link
-      run
-      tree
       toolchain
+      tree
       ;
   };
   entries =
@@ -44,25 +44,12 @@ let
     "sed"
     "gawk"
   ];
-  tools = basicTools ++ [
+  allTools = basicTools ++ [
     toolchain.gcc
     toolchain.binutils
   ];
 
   scripts = builtins.filterSource (path: _: baseNameOf path == "tree.py") ./.;
-
-  run =
-    attributes:
-    derivation (
-      debs.build.local
-      // {
-        system = "x86_64-linux";
-        inherit tools;
-        patchelf = debs.python.patchelf;
-      }
-      // debs.python.runs "${scripts}/tree.py"
-      // attributes
-    );
 
   # A package in nixpkgs' shape.
   link =
@@ -73,8 +60,8 @@ let
       debs ? [ ],
       # A shell script that finishes the tree, which is `$out`.
       fix ? "",
-      # The same in Python, a file.
-      program ? null,
+      # The same in Python, a file; it runs first.
+      program ? "",
       # "links" to the units, "programs" as copies and the rest as links (the
       # scripts of an initrd copy programs), or all as "copies".
       content ? "links",
@@ -84,27 +71,33 @@ let
       changesTexts ? true,
       # More variables for `fix`.
       environment ? { },
-      ...
-    }@package:
-    run (
-      environment
-      // (if package ? tools then { inherit (package) tools; } else { })
+      tools ? allTools,
+    }:
+    derivation (
+      build.local
+      // python.runs "${scripts}/tree.py"
+      // environment
       // {
         inherit
           name
           outputs
           fix
+          program
           content
+          tools
           ;
+        inherit (python) patchelf;
         main = head outputs;
-        program = if program == null then "" else program;
-        units = map unitOf debs;
+        units = map package debs;
         isFile = if isFile then "1" else "";
         changesTexts = if changesTexts then "1" else "";
         passAsFile = [ "fix" ];
       }
     );
-  unitOf = debs.package;
+  inherit (debs) build package python;
+
+  # A package of the table beside those of the tree.
+  entryPackage = pname: link ({ name = pname; } // long entries.${pname});
 
   # Packages that older releases fetch as they are to be installed.
   fetched = builtins.mapAttrs (_: long) (
@@ -172,15 +165,15 @@ let
           isFromDebian = true;
         };
     in
-    if entry == null || entry.asItIs or false then derivation args else asOutput made.${head outputs};
+    if entry == null then derivation args else asOutput made.${head outputs};
 
   toolchain = import ./toolchain.nix {
     inherit debs;
-    link = package: link ({ tools = basicTools; } // package);
+    link = package: link (package // { tools = basicTools; });
   };
 in
 {
-  inherit hook link run;
+  inherit entryPackage hook link;
   inherit (toolchain) gcc binutils;
   libc = toolchain.glibc;
 }

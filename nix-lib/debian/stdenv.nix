@@ -10,41 +10,45 @@
   packages,
 }:
 let
-  inherit (builtins) functionArgs intersectAttrs isFunction;
-  inherit (packages) hook link;
+  inherit (builtins) functionArgs intersectAttrs;
+  inherit (packages) entryPackage hook link;
 
   # `derivation` is what every package of the tree ends in.
   replacing = scopedImport {
     derivation = hook;
     import =
-      file: if baseNameOf (toString file) == "make-derivation.nix" then replacingIn file else import file;
+      file:
+      if baseNameOf (toString file) == "make-derivation.nix" then
+        scopedImport { derivation = hook; } file
+      else
+        import file;
   };
-  replacingIn = file: scopedImport { derivation = hook; } file;
   genericFile = replacing (path + "/pkgs/stdenv/generic");
   # Newer trees take the configuration first.
   generic =
     if functionArgs genericFile ? defaultConfig then genericFile { defaultConfig = config; } else genericFile;
 
-  tool =
-    name: debs: fix:
-    link { inherit name debs fix; };
-  bash = tool "bash" [ "bash" ] "ln -sfn bash $out/bin/sh";
-  coreutils = tool "coreutils" [ "coreutils" ] "";
-  gnugrep = tool "gnugrep" [ "grep" ] "";
-  others = tool "stdenv-tools" [
-    "bzip2"
-    "diffutils"
-    "file"
-    "findutils"
-    "gawk"
-    "gzip"
-    "make"
-    "patch"
-    "patchelf"
-    "sed"
-    "tar"
-    "xz-utils"
-  ] "ln -sfn gawk $out/bin/awk";
+  bash = entryPackage "bash";
+  coreutils = entryPackage "coreutils";
+  gnugrep = entryPackage "gnugrep";
+  others = link {
+    name = "stdenv-tools";
+    debs = [
+      "bzip2"
+      "diffutils"
+      "file"
+      "findutils"
+      "gawk"
+      "gzip"
+      "make"
+      "patch"
+      "patchelf"
+      "sed"
+      "tar"
+      "xz-utils"
+    ];
+    fix = "ln -sfn gawk $out/bin/awk";
+  };
 
   # bash 5.2 reads nothing for -N 0, which older trees use.
   setupText = builtins.readFile (path + "/pkgs/stdenv/generic/setup.sh");

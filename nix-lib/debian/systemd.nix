@@ -2,11 +2,11 @@
 # links for the places that are compiled into Debian's programs.
 {
   debs,
-  known,
   link,
   tree,
 }:
 let
+  inherit (debs) known;
   inherit (builtins)
     attrNames
     concatMap

@@ -7,17 +7,17 @@
 # a file like this one.
 {
   debs,
-  # Makes a package of the same kind, to be named in a fix.
+  # Makes a package of an entry, to be named in a fix.
+  entryPackage,
   link,
   toolchain,
   tree,
   ...
 }:
 let
-  inherit (builtins) filter head match;
+  inherit (builtins) head match;
+  inherit (debs) known;
   unit = name: "${debs.package name}";
-  # Those of the list that this suite has.
-  known = filter debs.isKnown;
 
   # A package whose programs the scripts of an initrd copy.
   inInitrd = debs: {
@@ -27,13 +27,26 @@ let
 
   # Nothing of the package is needed but that it is there.
   empty = { };
+  # For a fix: a shell script as a program of the package. Variables of the fix
+  # are put in; those of the script have a backslash before them.
+  script = name: lines: ''
+    rm -f $out/bin/${name}
+    cat > $out/bin/${name} <<EOF
+    #!${unit "bash"}/bin/bash
+    ${lines}
+    EOF
+    sed -i 's/^ *//' $out/bin/${name}
+    chmod +x $out/bin/${name}
+  '';
   # A program that does nothing.
-  idle = name: {
-    fix = ''
-      printf '#!%s\nexit 0\n' ${unit "bash"}/bin/bash > $out/bin/${name}
-      chmod +x $out/bin/${name}
-    '';
-  };
+  idle = name: { fix = script name "exit 0"; };
+  # For a fix: changes the rules for udev by arguments for sed.
+  editRules = command: ''
+    for rules in $out/lib/udev/rules.d/*; do
+      sed ${command} $rules > $rules.new
+      mv $rules.new $rules
+    done
+  '';
   # The output is a text.
   text = content: {
     isFile = true;
@@ -43,12 +56,11 @@ let
   systemdTable = import ./systemd.nix {
     inherit
       debs
-      known
       link
       tree
       ;
   };
-  kernel = import ./kernel.nix { inherit debs known; };
+  kernel = import ./kernel.nix { inherit debs; };
   python = debs.named "python3" "python3\\.[0-9]+";
 
   qemu = {
@@ -64,20 +76,15 @@ let
     # Debian's QEMU looks for its parts where Debian has them. A /dev/kvm that
     # opens says little: without vmx or svm it hangs guests.
     fix = ''
-      cd $out/bin
-      real=$(readlink -f qemu-system-x86_64)
-      rm qemu-system-x86_64
-      cat > qemu-system-x86_64 <<EOF
-      #!${unit "bash"}/bin/bash
-      export QEMU_MODULE_DIR=$out/lib/x86_64-linux-gnu/qemu
-      if ! ${unit "grep"}/bin/grep -qwE 'vmx|svm' /proc/cpuinfo; then
-        set -- "\$@" -machine accel=tcg -cpu qemu64
-      fi
-      exec $real -L $out/share/qemu -L $out/share/seabios -L $out/lib/ipxe/qemu "\$@"
-      EOF
-      sed -i 's/^ *//' qemu-system-x86_64
-      chmod +x qemu-system-x86_64
-      ln -sfn qemu-system-x86_64 qemu-kvm
+      real=$(readlink -f $out/bin/qemu-system-x86_64)
+      ${script "qemu-system-x86_64" ''
+        export QEMU_MODULE_DIR=$out/lib/x86_64-linux-gnu/qemu
+        if ! ${unit "grep"}/bin/grep -qwE 'vmx|svm' /proc/cpuinfo; then
+          set -- "\$@" -machine accel=tcg -cpu qemu64
+        fi
+        exec $real -L $out/share/qemu -L $out/share/seabios -L $out/lib/ipxe/qemu "\$@"
+      ''}
+      ln -sfn qemu-system-x86_64 $out/bin/qemu-kvm
       mkdir -p $out/lib/udev/rules.d
     '';
   };
@@ -142,22 +149,17 @@ let
   };
   # dhcpcd 9 of Debian 12 separates privileges in a way that ends in a crash in
   # NixOS' service: busybox' client under its name.
-  leaseClient.fix = ''
-    cat > $out/bin/lease <<EOF
-    #!${unit "bash"}/bin/bash
-    [ "\$1" = bound ] || [ "\$1" = renew ] || exit 0
-    ${unit "iproute2"}/bin/ip addr replace \$ip/\$mask dev \$interface
-    [ -z "\$router" ] || ${unit "iproute2"}/bin/ip route replace default via \$router dev \$interface
-    EOF
-    cat > $out/bin/dhcpcd <<EOF
-    #!${unit "bash"}/bin/bash
-    case " \$* " in *" -x "* | *" -n "* | *--rebind* | *" -g "*) exit 0 ;; esac
-    ${unit "iproute2"}/bin/ip link set eth0 up 2> /dev/null
-    exec ${unit "busybox-static"}/bin/busybox udhcpc -b -i eth0 -p /run/dhcpcd.pid -s $out/bin/lease
-    EOF
-    sed -i 's/^ *//' $out/bin/lease $out/bin/dhcpcd
-    chmod +x $out/bin/lease $out/bin/dhcpcd
-  '';
+  leaseClient.fix =
+    script "lease" ''
+      [ "\$1" = bound ] || [ "\$1" = renew ] || exit 0
+      ${unit "iproute2"}/bin/ip addr replace \$ip/\$mask dev \$interface
+      [ -z "\$router" ] || ${unit "iproute2"}/bin/ip route replace default via \$router dev \$interface
+    ''
+    + script "dhcpcd" ''
+      case " \$* " in *" -x "* | *" -n "* | *--rebind* | *" -g "*) exit 0 ;; esac
+      ${unit "iproute2"}/bin/ip link set eth0 up 2> /dev/null
+      exec ${unit "busybox-static"}/bin/busybox udhcpc -b -i eth0 -p /run/dhcpcd.pid -s $out/bin/lease
+    '';
 
   dejavu = {
     debs = [ "fonts-dejavu-core" ];
@@ -172,10 +174,7 @@ rec {
     fix = "ln -sfn bash $out/bin/sh";
   };
   bash-interactive = bash;
-  binutils = [
-    "binutils"
-    "binutils-x86-64-linux-gnu"
-  ];
+  binutils = toolchain.binutilsEntry;
   coreutils = [ "coreutils" ];
   coreutils-full = coreutils;
   gawk = {
@@ -229,18 +228,14 @@ rec {
     # Debian's perl knows only its place in Debian.
     fix = ''
       real=$(readlink -f $out/bin/perl)
-      rm $out/bin/perl
       folders=
       for folder in $out/lib/x86_64-linux-gnu/perl/5.* $out/share/perl/5.* $out/lib/x86_64-linux-gnu/perl-base; do
         [ ! -d $folder ] || folders=$folders:$folder
       done
-      cat > $out/bin/perl <<EOF
-      #!${unit "bash"}/bin/bash
-      export PERL5LIB="\''${PERL5LIB:+\$PERL5LIB:}''${folders#:}" PERL_BADLANG=0
-      exec -a "\$0" $real "\$@"
-      EOF
-      sed -i 's/^ *//' $out/bin/perl
-      chmod +x $out/bin/perl
+      ${script "perl" ''
+        export PERL5LIB="\''${PERL5LIB:+\$PERL5LIB:}''${folders#:}" PERL_BADLANG=0
+        exec -a "\$0" $real "\$@"
+      ''}
     '';
   };
   python3 = {
@@ -274,16 +269,12 @@ rec {
     fix = ''
       for program in rustc rustdoc; do
         real=$(readlink -f $out/bin/$program)
-        rm $out/bin/$program
-        cat > $out/bin/$program <<EOF
-        #!${unit "bash"}/bin/bash
-        case " \$* " in
-          *" --sysroot"*) exec $real "\$@" ;;
-          *) exec $real --sysroot $out "\$@" ;;
-        esac
-      EOF
-        sed -i 's/^ *//' $out/bin/$program
-        chmod +x $out/bin/$program
+        ${script "$program" ''
+          case " \$* " in
+            *" --sysroot"*) exec $real "\$@" ;;
+            *) exec $real --sysroot $out "\$@" ;;
+          esac
+        ''}
       done
     '';
   };
@@ -439,10 +430,7 @@ rec {
     ];
     # NixOS refuses rules that name Debian's places, and looks for its own to replace them.
     fix = ''
-      for rules in $out/lib/udev/rules.d/*; do
-        sed "s,/usr/bin/systemd-run,/run/current-system/systemd/bin/systemd-run,g; s,$out/bin/,''${bin-$out}/bin/,g" $rules > $rules.new
-        mv $rules.new $rules
-      done
+      ${editRules ''"s,/usr/bin/systemd-run,/run/current-system/systemd/bin/systemd-run,g; s,$out/bin/,''${bin-$out}/bin/,g"''}
       if [ -n "''${bin-}" ]; then
         mkdir $bin
         mv $out/bin $bin/bin
@@ -454,12 +442,7 @@ rec {
   "lvm2with-dmeventd" = lvm2;
   mdadm = inInitrd [ "mdadm" ] // {
     # As in the rules' source, where NixOS replaces them.
-    fix = ''
-      for rules in $out/lib/udev/rules.d/*; do
-        sed -E "s,$out/bin/,$out/sbin/,g; s,([^r])/bin/(readlink|basename),\1/usr/bin/\2,g" $rules > $rules.new
-        mv $rules.new $rules
-      done
-    '';
+    fix = editRules ''-E "s,$out/bin/,$out/sbin/,g; s,([^r])/bin/(readlink|basename),\1/usr/bin/\2,g"'';
   };
   mkpasswd = [ "whois" ];
   ncurses = known [
@@ -536,7 +519,7 @@ rec {
       "libudisks2-0"
     ];
     environment.others = [
-      (link ({ name = "bash"; } // bash))
+      (entryPackage "bash")
     ]
     ++ map debs.package [
       "coreutils"
@@ -662,12 +645,7 @@ rec {
   alsa-utils = {
     debs = [ "alsa-utils" ];
     # NixOS refuses rules that look at Debian's places.
-    fix = ''
-      for rules in $out/lib/udev/rules.d/*; do
-        sed 's, TEST=="/usr/sbin",,' $rules > $rules.new
-        mv $rules.new $rules
-      done
-    '';
+    fix = editRules "'s, TEST==\"/usr/sbin\",,'";
   };
 
   ## What only has to be there
@@ -675,10 +653,7 @@ rec {
   dvp = empty;
   gixy = idle "gixy";
   neo = empty;
-  nginx-config-formatter.fix = ''
-    printf '#!%s\nexec ${unit "coreutils"}/bin/cat\n' ${unit "bash"}/bin/bash > $out/bin/nginxfmt
-    chmod +x $out/bin/nginxfmt
-  '';
+  nginx-config-formatter.fix = script "nginxfmt" "exec ${unit "coreutils"}/bin/cat";
   nix-bash-completions = empty;
   nixos-option = empty;
   nixos-rebuild-ng = idle "nixos-rebuild";

@@ -1,8 +1,8 @@
 # Debian's C library, compiler and linker in the shape that nixpkgs' wrappers expect.
 { debs, link }:
 let
-  inherit (builtins) filter head match;
-  known = filter debs.isKnown;
+  inherit (builtins) head match;
+  inherit (debs) known;
 
   gccName = debs.named "gcc" "gcc-[0-9]+";
   gccVersion =
@@ -99,14 +99,13 @@ rec {
       hardeningUnsupportedFlags = [ ];
     };
 
+  binutilsEntry.debs = [
+    "binutils"
+    "binutils-x86-64-linux-gnu"
+  ];
+
   binutils =
-    link {
-      name = "binutils-debian";
-      debs = [
-        "binutils"
-        "binutils-x86-64-linux-gnu"
-      ];
-    }
+    link ({ name = "binutils-debian"; } // binutilsEntry)
     // {
       pname = "binutils";
       version = plainVersion "binutils";

@@ -1,6 +1,6 @@
 """Makes one package in nixpkgs' shape out of units: a tree of links, with texts that name its own paths.
 
-Environment: `outputs` and a path for each, `main`, the first of them; `units`; `content`, "links" or "copies";
+Environment: `outputs` and a path for each, `main`, the first of them; `units`; `content`, "links", "programs" or "copies";
 `fix`, a shell script, and `program`, a file in Python, which finish the tree; `tools`, for them; `others`; `isFile`; `changesTexts`.
 """
 
@@ -30,8 +30,8 @@ TEXTS = [
     "share/applications",
     "etc/dbus-1",
 ]
-
-
+# Further packages whose programs texts may name.
+OTHERS = os.environ.get("others", "").split()
 # Where programs are, some of which the scripts of an initrd copy.
 PROGRAMS = tuple(f"{MAIN}/{folder}/" for folder in ("bin", "lib/udev", "lib/systemd"))
 
@@ -92,8 +92,9 @@ def read(path):
         return file.read()
 
 
-# Further packages whose programs texts may name.
-OTHERS = os.environ.get("others", "").split()
+def first_of(*places):
+    """The first place that is there, or None."""
+    return next((place for place in places if os.path.exists(place)), None)
 
 
 def with_own_paths(text):
@@ -101,16 +102,12 @@ def with_own_paths(text):
     trees = (MAIN, *OTHERS)
 
     def folder(match):
-        for tree in trees:
-            if os.path.exists(f"{tree}/{match[1]}/{match[2]}"):
-                return f"{tree}/{match[1]}/{match[2]}"
-        return match[0]
+        return (
+            first_of(*(f"{tree}/{match[1]}/{match[2]}" for tree in trees)) or match[0]
+        )
 
     def program(match):
-        for tree in trees:
-            if os.path.exists(f"{tree}/bin/{match[1]}"):
-                return f"{tree}/bin/{match[1]}"
-        return match[0]
+        return first_of(*(f"{tree}/bin/{match[1]}" for tree in trees)) or match[0]
 
     before = r"(?<![A-Za-z0-9_.}-])"
     text = re.sub(
@@ -125,10 +122,8 @@ def rules_with_own_paths(text):
     """udev looks for relative programs in its own folder, which NixOS does not have."""
 
     def program(match):
-        for place in ("lib/udev", "bin"):
-            if os.path.exists(f"{MAIN}/{place}/{match[2]}"):
-                return f"{match[1]}{MAIN}/{place}/{match[2]}"
-        return match[0]
+        own = first_of(f"{MAIN}/lib/udev/{match[2]}", f"{MAIN}/bin/{match[2]}")
+        return match[1] + (own or match[2])
 
     relative = r'((?:RUN|PROGRAM|IMPORT\{program\})\+?=")([a-z][A-Za-z0-9_.-]*)'
     return with_own_paths(re.sub(relative, program, text))

@@ -1,8 +1,7 @@
 """Turns .debs into one store path: unpacks them without /usr, and points programs, scripts and links into the store.
 
 Environment: `out`; `debs`; `dependencies`, the units that these need, and `below`, all that those need;
-`patchelf`, a command;
-`busybox`, for programs that cannot be patched; `shell`, what /bin/sh becomes, or nothing.
+`patchelf`, a command; `busybox`, for programs that cannot be patched; `shell`, what /bin/sh becomes, or nothing.
 """
 
 import glob
@@ -102,25 +101,29 @@ def write_member(tar, member, target):
         os.chmod(target, (member.mode & 0o755) | 0o200)
 
 
-def unpack(deb):
-    scripts = ""
+def members_of(deb):
+    """What is in a .deb: "control" or "data", the tar that it is in, and the member."""
     for name, data in members_of_archive(deb):
-        if name.startswith("data.tar"):
+        part = name.partition(".")[0]
+        if part in ("control", "data"):
             with tar_of(name, data) as tar:
                 for member in tar:
-                    path = place_of(member.name + ("/" if member.isdir() else ""))
-                    if path and member.isdir():
-                        os.makedirs(f"{OUT}/{path}", exist_ok=True)
-                    elif path:
-                        write_member(tar, member, f"{OUT}/{path}")
-        elif name.startswith("control.tar"):
-            with tar_of(name, data) as tar:
-                for member in tar:
-                    if member.name.lstrip("./") == "postinst":
-                        scripts = (
-                            tar.extractfile(member).read().decode(errors="replace")
-                        )
-    return scripts
+                    yield part, tar, member
+
+
+def unpack(deb):
+    """Puts the files of a .deb into the output; returns its script for an installation."""
+    script = ""
+    for part, tar, member in members_of(deb):
+        path = place_of(member.name + ("/" if member.isdir() else ""))
+        if part == "control":
+            if member.name.lstrip("./") == "postinst":
+                script = tar.extractfile(member).read().decode(errors="replace")
+        elif path and member.isdir():
+            os.makedirs(f"{OUT}/{path}", exist_ok=True)
+        elif path:
+            write_member(tar, member, f"{OUT}/{path}")
+    return script
 
 
 def link_alternatives(script):

@@ -51,7 +51,7 @@ let
         name = "debian-${builtins.replaceStrings [ "~" ] [ "-" ] name}";
         debs = map deb unit.debs;
         dependencies = map (other: units.${other}) (unit.depends ++ opened);
-        below = map (other: units.${other}) (filter (other: other != name) (closure [ name ]));
+        below = map (other: units.${other}) (closure unit.depends);
         shell = if shell == null || elem name belowShell then "" else "${units.${shell}}/bin/${shell}";
         patchelf = toString python.patchelf;
         inherit (build) busybox;
@@ -64,23 +64,30 @@ let
     };
 
   units = mapAttrs buildUnit index.units;
-in
-{
-  inherit closure python units;
 
-  # Debian's package names: each gives the unit that holds it.
-  packages = listToAttrs (
+  # The name of the unit that holds a package.
+  unitOf = listToAttrs (
     concatMap (
       unit:
       map (name: {
         inherit name;
-        value = units.${unit} // {
-          pname = name;
-          meta.mainProgram = name;
-        };
+        value = unit;
       }) index.units.${unit}.debs
     ) (attrNames index.units)
   );
+in
+{
+  inherit python scripts unitOf;
+
+  # The units by Debian's package names.
+  packages = mapAttrs (
+    name: unit:
+    units.${unit}
+    // {
+      pname = name;
+      meta.mainProgram = name;
+    }
+  ) unitOf;
 
   # The name among those of the index that a pattern describes.
   named =

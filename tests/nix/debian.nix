@@ -1,6 +1,6 @@
 # Which of Debian's packages modules of Python and Perl are made of.
 let
-  known = [
+  packages = [
     "libtext-iconv-perl"
     "libwww-perl"
     "python3-requests"
@@ -10,7 +10,7 @@ let
     name: pname:
     let
       entry = import ../../nix-lib/debian/languages.nix {
-        debs.isKnown = package: builtins.elem package known;
+        debs.known = builtins.filter (package: builtins.elem package packages);
         inherit name pname;
       };
     in
