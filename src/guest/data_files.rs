@@ -1,4 +1,4 @@
-//! Files below this program's data folder: where they are, locks, and reading and writing them whole.
+//! Files below this program's data folder: their place, locks, and reading and writing them whole.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ pub(super) fn lock(path: &Path) -> Result<Flock<File>, Error> {
         .map_err(|(_, errno)| Error::file(path, io::Error::from(errno)))
 }
 
-/// What a file holds; None where it is missing or holds something else.
+/// The value that a file holds; None if there is none or it holds something else.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let text = fs::read_to_string(path).ok()?;
     serde_json::from_str(&text).ok()
