@@ -12,7 +12,8 @@
   # "builtin", a path in a string, or null to use the test's own nixpkgs.
   nixpkgs ? null,
   # "manifest" for everything, "names" where machines need not be evaluated,
-  # "check" for the derivations that run the tests.
+  # "check" for the derivations that run the tests, "build" for those that build
+  # their machines, or for a derivation that is no test.
   want ? "manifest",
   # Whether tests are taken as they are for runs by hand.
   interactive ? false,
@@ -53,9 +54,9 @@ let
 
   source = if flake == null then load.import file else load.getFlake flake;
   path = if flake == null then attribute else inFlake source;
+  value = load.follow path arguments source;
   tests = adapters.testsIn {
-    inherit path;
-    value = load.follow path arguments source;
+    inherit path value;
   };
   # Only what nixpkgs makes has another form for runs by hand.
   asWanted =
@@ -102,4 +103,13 @@ let
     else
       value: value;
 in
-map (found: mark found (present (asWanted found))) tests
+if want == "build" && adapters.isOtherDerivation value then
+  [
+    {
+      attribute = load.showPath path;
+      name = value.name or "derivation";
+      derivation = value.drvPath;
+    }
+  ]
+else
+  map (found: mark found (present (asWanted found))) tests

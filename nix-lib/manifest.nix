@@ -1,7 +1,7 @@
 # The manifest of a test: plain data for the Rust side (src/model/manifest.rs), and
 # the one derivation that builds everything it names.
 let
-  version = 2;
+  version = 3;
 
   # A file written by nothing but the shell's own commands.
   write =
@@ -63,6 +63,7 @@ in
         skip_lint = test.skipLint;
         skip_type_check = test.skipTypeCheck;
         python_packages = test.pythonPackages;
+        shell_options = test.shellOptions or "strict";
       };
     in
     {

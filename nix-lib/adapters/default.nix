@@ -203,4 +203,10 @@ let
 in
 {
   inherit testsIn;
+  # Whether a value is a derivation, and no test. The driver of a test has all of the
+  # test's attributes.
+  isOtherDerivation =
+    value:
+    isDerivation value
+    && (adapterFor value == null || builtins.match "nixos-test-driver-.*" value.name != null);
 }

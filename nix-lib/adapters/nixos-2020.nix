@@ -4,6 +4,18 @@
 value:
 let
   inherit (value.driver) testScript;
+
+  # The driver of 20.09 runs commands without options of bash, later ones with
+  # `set -euo pipefail`.
+  isStrict =
+    let
+      trees = builtins.filter (path: path != null) (
+        map (node: node.pkgs.path or null) (builtins.attrValues value.nodes)
+      );
+      driver = builtins.head trees + "/nixos/lib/test-driver/test-driver.py";
+      parts = builtins.split "set -euo pipefail" (builtins.readFile driver);
+    in
+    trees == [ ] || !builtins.pathExists driver || builtins.length parts > 1;
 in
 {
   # The derivation is called vm-test-run-NAME.
@@ -21,6 +33,7 @@ in
   # They are part of the driver there, and not available as data.
   pythonPackages = [ ];
   containers = { };
+  shellOptions = if isStrict then "strict" else "none";
   # The builder of any derivation of nixpkgs is a shell.
   shell = value.driver.builder;
   nodes = builtins.mapAttrs (

@@ -122,6 +122,8 @@ in
     package
     ;
   inherit (units) python scripts;
+  closure = names: units.closure (map nameOf names);
+  need = other: names: units.need other (map nameOf names);
   # Those of the list that the suite has.
   known = filter isKnown;
 }

@@ -1,6 +1,8 @@
-# Modules of Python and Perl: Debian names them after a rule.
+# Modules of Python and Perl: Debian names them after a rule. The table has those of
+# Python that it names otherwise, as `python3-NAME`.
 {
   debs,
+  entries,
   pname,
   name,
 }:
@@ -18,27 +20,38 @@ let
   characters = text: builtins.genList (n: substring n 1 text) (stringLength text);
 
   inherit (debs) known;
+  first = names: if names == [ ] then [ ] else [ (head names) ];
   python = match "python3\\.?([0-9]*)-.*" name;
   perl = match "perl5\\.[0-9.]+-(.*)-[^-]+" name;
 
-  pythonNames = known [
-    "python3-${lower pname}"
-    "${lower pname}"
-  ];
+  inTable = entries."python3-${pname}" or null;
+  pythonEntry =
+    if builtins.isAttrs inTable then
+      inTable
+    else
+      {
+        debs =
+          if inTable != null then
+            inTable
+          else
+            first (known [
+              "python3-${lower pname}"
+              "${lower pname}"
+            ]);
+      };
   # The pname of older releases has perl's version in it.
-  perlNames = known (
+  perlDebs =
     if perl == null then
       [ ]
     else
-      [
+      first (known [
         "lib${lower (head perl)}-perl"
         (lower (head perl))
-      ]
-  );
+      ]);
 in
-if python != null && pythonNames != [ ] then
+if python != null && pythonEntry.debs != [ ] then
   {
-    debs = [ (head pythonNames) ];
+    inherit (pythonEntry) debs;
     environment.sitePackages = "python3.${head python}";
     fix = ''
       # Debian's modules, where nixpkgs' and Debian's Python look.
@@ -46,11 +59,12 @@ if python != null && pythonNames != [ ] then
       for module in $out/lib/python3/dist-packages/*; do
         [ ! -e "$module" ] || ln -sfn $(readlink -f "$module") $out/lib/$sitePackages/site-packages/
       done
-    '';
+    ''
+    + pythonEntry.fix or "";
   }
-else if perl != null && perlNames != [ ] then
+else if perlDebs != [ ] then
   {
-    debs = [ (head perlNames) ];
+    debs = perlDebs;
     fix = ''
       site=$out/lib/perl5/site_perl
       mkdir -p $site

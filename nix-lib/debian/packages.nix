@@ -90,11 +90,25 @@ let
         main = head outputs;
         units = map package debs;
         isFile = if isFile then "1" else "";
+        inherit (scriptsOf debs) interpreters modules;
         changesTexts = if changesTexts then "1" else "";
         passAsFile = [ "fix" ];
       }
     );
   inherit (debs) build package python;
+
+  # For scripts in Python and Perl: their interpreters, and the units with their modules.
+  scriptsOf =
+    names:
+    let
+      languages = builtins.filter (
+        language: !(builtins.elem language names) && debs.need language names
+      ) [ "perl" "python3" ];
+    in
+    {
+      interpreters = map entryPackage languages;
+      modules = if languages == [ ] then [ ] else debs.closure names;
+    };
 
   # A package of the table beside those of the tree.
   entryPackage = pname: link ({ name = pname; } // long entries.${pname});
@@ -123,7 +137,12 @@ let
       name = plain (args.name or "${args.pname}-${args.version}");
       entry = entries.${pname} or null;
       language = import ./languages.nix {
-        inherit debs pname name;
+        inherit
+          debs
+          entries
+          name
+          pname
+          ;
       };
     in
     # What is fetched by its hash is what it is, but for whole packages.
@@ -131,10 +150,10 @@ let
       fetched.${(parseDrvName (plain args.name)).name} or null
     else if pname == "" then
       null
-    else if entry != null then
-      long (if isFunction entry then entry args else entry)
     else if language != null then
       language
+    else if entry != null then
+      long (if isFunction entry then entry args else entry)
     else if debs.isKnown pname then
       { debs = [ pname ]; }
     else

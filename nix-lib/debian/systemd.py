@@ -155,6 +155,8 @@ def write_links():
         ("/usr/lib/systemd", f"{OUT}/lib/systemd"),
         ("/usr/lib/udev", f"{OUT}/lib/udev"),
         ("/usr/lib/x86_64-linux-gnu", f"?{OUT}/places/plugins"),
+        # NixOS' units call it by its name alone.
+        ("/usr/bin/systemd-tmpfiles", f"?{OUT}/bin/systemd-tmpfiles"),
     ]
     links += [entry.split("=", 1) for entry in os.environ["linked"].split()]
     with open(f"{os.environ['NIX_BUILD_TOP']}/links.h", "w") as header:

@@ -175,7 +175,10 @@ rec {
   };
   bash-interactive = bash;
   binutils = toolchain.binutilsEntry;
-  coreutils = [ "coreutils" ];
+  coreutils = {
+    debs = [ "coreutils" ];
+    fix = "ln -s ${unit "procps"}/bin/kill ${unit "procps"}/bin/uptime $out/bin/";
+  };
   coreutils-full = coreutils;
   gawk = {
     debs = [ "gawk" ];
@@ -260,6 +263,16 @@ rec {
     '';
   };
   python3-minimal = python3;
+  "python3-memcached-1.51" = [ "python3-memcache" ];
+  python3-flake8 = known [
+    "flake8"
+    "python3-flake8"
+  ];
+  python3-junit-xml = [ "python3-junit.xml" ];
+  python3-mypy = known [
+    "mypy"
+    "python3-mypy"
+  ];
   rustc = {
     debs = known [
       "rustc"
@@ -547,8 +560,24 @@ rec {
       "apache2-data"
       "apache2-utils"
     ];
+    # Debian's has some modules built in, and refuses to load them.
     fix = ''
-      ln -sfn apache2 $out/bin/httpd
+      real=$(readlink -f $out/bin/apache2)
+      ${script "httpd" ''
+        previous= folder="\''${RUNTIME_DIRECTORY:-/tmp}"
+        for argument; do
+          shift
+          if [ "\$previous" = -f ]; then
+            own="\''${folder%%:*}/debian-\''${argument##*/}"
+            ${unit "sed"}/bin/sed -E '/^LoadModule (log_config|logio|unixd|version|watchdog)_module /d' "\$argument" > "\$own"
+            set -- "\$@" "\$own"
+          else
+            set -- "\$@" "\$argument"
+          fi
+          previous="\$argument"
+        done
+        exec $real "\$@"
+      ''}
       ln -sfn lib/apache2/modules $out/modules
     '';
   };
@@ -559,7 +588,10 @@ rec {
   ];
   knot-dns = known [
     "knot"
+    "knot-dnssecutils"
     "knot-dnsutils"
+    "knot-host"
+    "knot-keymgr"
   ];
   mailcap = {
     debs = [ "media-types" ];
@@ -577,7 +609,29 @@ rec {
       "nginx"
       "nginx-common"
     ];
-    fix = "ln -sfn etc/nginx $out/conf";
+    # It has folders of its own below /tmp, as in nixpkgs.
+    fix = ''
+      ln -sfn etc/nginx $out/conf
+      sed 's,/var/lib/nginx/,/tmp/////nginx-,g' $(readlink -f $out/bin/nginx) > $NIX_BUILD_TOP/nginx
+      rm $out/bin/nginx
+      install -m 555 $NIX_BUILD_TOP/nginx $out/bin/
+    '';
+  };
+  openssl = {
+    debs = known [
+      "openssl"
+      "libssl-dev"
+      "libssl3"
+      "libssl3t64"
+    ];
+    # It looks for its configuration in /usr/lib/ssl.
+    fix = ''
+      real=$(readlink -f $out/bin/openssl)
+      ${script "openssl" ''
+        export OPENSSL_CONF="\''${OPENSSL_CONF-$out/etc/ssl/openssl.cnf}"
+        exec $real "\$@"
+      ''}
+    '';
   };
   openssh = [
     "openssh-client"
@@ -657,5 +711,10 @@ rec {
   nix-bash-completions = empty;
   nixos-option = empty;
   nixos-rebuild-ng = idle "nixos-rebuild";
+  # For breakpoints of nixpkgs' test driver only.
+  python3-remote-pdb = {
+    debs = [ "python3" ];
+    fix = "echo 'class RemotePdb: pass' > $out/lib/$sitePackages/site-packages/remote_pdb.py";
+  };
   simple-dark-gray-bootloader.fix = "mkdir -p $out/grub";
 }

@@ -1,9 +1,10 @@
 """Makes one package in nixpkgs' shape out of units: a tree of links, with texts that name its own paths.
 
 Environment: `outputs` and a path for each, `main`, the first of them; `units`; `content`, "links", "programs" or "copies";
-`fix`, a shell script, and `program`, a file in Python, which finish the tree; `tools`, for them; `others`; `isFile`; `changesTexts`.
+`interpreters` and `modules` of scripts; `fix`, a shell script, and `program`, a file in Python, which finish the tree; `tools`, for them; `others`; `isFile`; `changesTexts`.
 """
 
+import glob
 import os
 import re
 import runpy
@@ -130,6 +131,8 @@ def rules_with_own_paths(text):
 
 
 def library_with_own_prefix(text):
+    # What a static library needs besides is not there.
+    text = re.sub(r"(?m)^Requires\.private:.*\n", "", text)
     return re.sub(r"(?m)^(\w+)=/usr\b", rf"\1={MAIN}", text)
 
 
@@ -156,6 +159,51 @@ def rewrite_texts():
                 new = change(old)
                 if new != old:
                     replace_link(path, new)
+
+
+# By the name of an interpreter: the variable for the modules of its scripts, and where Debian has these.
+LANGUAGES = {
+    "python3": ("PYTHONPATH", ["lib/python3/dist-packages"]),
+    "perl": ("PERL5LIB", ["share/perl5", f"lib/{TRIPLET}/perl5/5.*"]),
+}
+
+
+def interpreter_of(path):
+    """The program that runs a script, or None."""
+    with open(path, "rb") as file:
+        words = file.readline(200).decode(errors="replace").split()
+    if not words or not words[0].startswith("#!"):
+        return None
+    program = os.path.basename(words[0])
+    return words[1] if program == "env" and len(words) > 1 else program
+
+
+def wrap_scripts():
+    """Has each script in Python or Perl run by the interpreter of the store, with its modules."""
+    shell = os.environ["tools"].split()[0] + "/bin/bash"
+    for interpreter in os.environ["interpreters"].split():
+        for name in LANGUAGES:
+            if os.path.exists(f"{interpreter}/bin/{name}"):
+                wrap_scripts_in(name, interpreter, shell)
+
+
+def wrap_scripts_in(language, interpreter, shell):
+    variable, places = LANGUAGES[language]
+    units = os.environ["modules"].split()
+    folders = [glob.glob(f"{unit}/{place}") for unit in units for place in places]
+    path = ":".join(folder for found in folders for folder in found)
+    for name in os.listdir(f"{MAIN}/bin"):
+        program = f"{MAIN}/bin/{name}"
+        real = os.path.realpath(program)
+        if not os.path.isfile(real) or interpreter_of(real) != language:
+            continue
+        os.unlink(program)
+        with open(program, "w") as file:
+            file.write(
+                f"#!{shell}\nexport {variable}={path}${{{variable}:+:${variable}}}\n"
+                f'exec {interpreter}/bin/{language} {real} "$@"\n'
+            )
+        os.chmod(program, 0o755)
 
 
 def finish():
@@ -192,6 +240,7 @@ def make_tree():
         os.symlink("bin", f"{MAIN}/sbin")
     if os.environ["changesTexts"]:
         rewrite_texts()
+    wrap_scripts()
 
 
 def make_other_outputs():

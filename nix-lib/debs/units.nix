@@ -75,6 +75,7 @@ let
       }) index.units.${unit}.debs
     ) (attrNames index.units)
   );
+  unitsOf = names: filter (name: name != null) (map (name: unitOf.${name} or null) names);
 in
 {
   inherit python scripts unitOf;
@@ -88,6 +89,10 @@ in
       meta.mainProgram = name;
     }
   ) unitOf;
+
+  # Whether packages need another one, as far as they are fetched, and all that they need.
+  need = other: names: elem unitOf.${other} or null (closure (unitsOf names));
+  closure = names: map (name: units.${name}) (closure (unitsOf names));
 
   # The name among those of the index that a pattern describes.
   named =

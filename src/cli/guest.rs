@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::error::Failed;
 use super::source::{SourceOptions, on_this_thread};
 use crate::guest::{self, FetchRequest};
-use crate::nix_cli::{Evaluation, Library, Nix, PackageSource, evaluate};
+use crate::nix_cli::{Evaluation, Library, Nix, PackageSource, buildable};
 use crate::runner::TestSelection;
 
 #[derive(Debug, Subcommand)]
@@ -109,8 +109,8 @@ fn fetch_for_tests(
             packages: PackageSource::Debian(packages),
             ..evaluation.clone()
         };
-        let tests = on_this_thread(evaluate(&nix, &library, &evaluation))?;
-        Ok(tests.into_iter().map(|test| test.derivation).collect())
+        let found = on_this_thread(buildable(&nix, &library, &evaluation))?;
+        Ok(found.into_iter().map(|found| found.derivation).collect())
     };
     let fetched = guest::fetch_for(
         &nix,

@@ -2,6 +2,7 @@
 //!
 //! May import everything.
 
+mod build;
 mod cache;
 mod check;
 mod driver;
@@ -48,6 +49,8 @@ enum Command {
     Shell(interactive::ShellCommand),
     /// Run a built test, with the command line of nixpkgs' test driver.
     Driver(driver::DriverCommand),
+    /// Build the machines of a file's tests, or any derivation, and run nothing.
+    Build(build::BuildCommand),
     /// Check the scripts of a file's tests without building anything.
     Check(check::CheckCommand),
     /// Print the manifests of a file's tests without building anything.
@@ -107,6 +110,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Repl(command) => command.run(),
         Command::Shell(command) => command.run(),
         Command::Driver(command) => command.run(),
+        Command::Build(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Stubs(command) => command.run(),
         Command::MockRun(command) => command.run(),

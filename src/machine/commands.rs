@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Machine, MachineError, Overdue};
 use crate::agent::{CommandOutcome, Expect, GuestProgram, ShellError, quote};
 use crate::model::event::{CommandResult, Details};
+use crate::model::manifest::ShellOptions;
 
 /// What is added to a command's own limit, which is kept in the guest, before
 /// it is taken for a matter of what the command has left behind.
@@ -113,7 +114,10 @@ impl Machine {
 
     /// A command with its setting around it.
     pub(super) fn dress(&self, command: &str, setting: &Setting) -> Result<String, MachineError> {
-        let dressed = setting.dress(command);
+        let dressed = match self.context.shell_options {
+            ShellOptions::Strict => setting.dress(command),
+            ShellOptions::None => setting.dress(&format!("set +eu +o pipefail; {command}")),
+        };
         if setting.user.is_some() && dressed.len() > LONGEST_ARGUMENT {
             return Err(self.unable(format!(
                 "cannot run a command of {} bytes as another user: it takes {LONGEST_ARGUMENT}; copy it there as a file",

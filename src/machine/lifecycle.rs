@@ -145,6 +145,7 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::manifest::ShellOptions;
     use std::fs;
     use std::path::Path;
 
@@ -168,6 +169,7 @@ mod tests {
             faults: FaultReporter(faults),
             script: "".into(),
             accelerator: Accelerator::Tcg,
+            shell_options: ShellOptions::default(),
             state_folder: folder.to_owned(),
             state_retention: StateRetention::ThisRun,
             shared_folder: folder.to_owned(),

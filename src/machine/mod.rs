@@ -35,7 +35,7 @@ use crate::event_bus::Events;
 
 use crate::agent::ShellError;
 use crate::model::event::{Details, Event, round};
-use crate::model::manifest::Node;
+use crate::model::manifest::{Node, ShellOptions};
 use crate::qemu::{
     Accelerator, Console, Exit, FailureWatch, FaultReporter, MachineFailure, ProcessError, QmpError,
 };
@@ -182,6 +182,7 @@ pub struct MachineContext {
     pub faults: FaultReporter,
     pub script: Arc<str>,
     pub accelerator: Accelerator,
+    pub shell_options: ShellOptions,
     /// Private folder for the machine's sockets and disks.
     pub state_folder: PathBuf,
     pub state_retention: StateRetention,

@@ -62,8 +62,9 @@ impl Machine {
                     (false, _) => Expect::Nothing,
                 };
                 let outcome = self
-                    .execute(
+                    .execute_as(
                         &self.dress(&command, &setting)?,
+                        &setting.explain(&command),
                         expect,
                         timeout.map(Seconds::duration),
                     )

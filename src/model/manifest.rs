@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The version of the manifest that this program reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What nixpkgs' driver grants a test that says nothing, in seconds.
 const DEFAULT_TIMEOUT_S: u64 = 3600;
@@ -33,6 +33,19 @@ pub struct Manifest {
     pub skip_type_check: bool,
     /// Store paths of Python packages that the script imports.
     pub python_packages: Vec<PathBuf>,
+    pub shell_options: ShellOptions,
+}
+
+/// The options of bash with which the script's commands run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum ShellOptions {
+    /// `set -euo pipefail`, as in nixpkgs' driver since 21.05.
+    #[default]
+    Strict,
+    /// None, as in nixpkgs 20.09.
+    None,
 }
 
 /// Where the script is in the user's files.
@@ -126,6 +139,7 @@ impl Manifest {
             skip_lint: false,
             skip_type_check: false,
             python_packages: Vec::new(),
+            shell_options: ShellOptions::default(),
         }
     }
 

@@ -99,6 +99,8 @@ pub(super) enum Want<'a> {
     Manifest,
     /// The derivations that run the tests.
     Check(&'a CheckOptions),
+    /// The derivations that build the machines, or the one that the file holds.
+    Build,
 }
 
 impl Want<'_> {
@@ -107,6 +109,7 @@ impl Want<'_> {
             Self::Names => "names",
             Self::Manifest => "manifest",
             Self::Check(_) => "check",
+            Self::Build => "build",
         }
     }
 }

@@ -4,8 +4,8 @@
 
 mod build;
 mod cache;
-mod check;
 mod derivation_file;
+mod derivations;
 mod entry_command;
 mod eval;
 mod evaluation;
@@ -18,8 +18,8 @@ mod sources;
 mod stamp;
 
 pub use build::{BuildError, realise};
-pub use check::{Check, CheckOptions, build_log, checks};
 pub use derivation_file::{Derivation, derivations_below, name_of};
+pub use derivations::{CheckOptions, NamedDerivation, build_log, buildable, checks};
 pub use eval::{Test, TestNames, evaluate, list};
 pub use evaluation::{
     Arguments, DebianPackages, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,

@@ -3,13 +3,13 @@
 use std::io;
 
 use super::Report;
-use super::stdout::Stdout;
+use super::output_stream::OutputStream;
 use crate::model::event::Record;
 
 /// Writes to standard output.
 #[derive(Debug)]
 pub struct JsonDisplay {
-    stdout: Stdout,
+    stdout: OutputStream,
 }
 
 impl JsonDisplay {
@@ -18,7 +18,7 @@ impl JsonDisplay {
     #[must_use]
     pub fn exclusive() -> Self {
         Self {
-            stdout: Stdout::exclusive(),
+            stdout: OutputStream::exclusive(),
         }
     }
 }

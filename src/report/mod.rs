@@ -9,9 +9,9 @@ mod junit;
 mod lines;
 mod output;
 mod output_error;
+mod output_stream;
 mod plain;
 mod sanitise;
-mod stdout;
 mod tag;
 mod terminal;
 

@@ -1,10 +1,10 @@
-//! Plain lines on standard output, for files, pipes and continuous integration.
+//! Plain lines, for files, pipes and continuous integration.
 
 use std::io;
 
 use super::json::json_line;
 use super::lines::{lines, short_name};
-use super::stdout::Stdout;
+use super::output_stream::OutputStream;
 use super::{Colours, Detail, Report, View, sanitise};
 use crate::model::event::{Event, Record};
 
@@ -20,14 +20,14 @@ pub enum LogReader {
     BuildLog,
 }
 
-/// Writes to standard output.
+/// Writes to standard output, or to standard error beside a command's result.
 #[derive(Debug)]
 pub struct PlainDisplay {
     view: View,
     reader: LogReader,
     done: u64,
     expected: u64,
-    stdout: Stdout,
+    stream: OutputStream,
 }
 
 impl PlainDisplay {
@@ -38,7 +38,15 @@ impl PlainDisplay {
             reader,
             done: 0,
             expected: 0,
-            stdout: Stdout::shared(),
+            stream: OutputStream::shared(),
+        }
+    }
+
+    #[must_use]
+    pub fn on_stderr(detail: Detail) -> Self {
+        Self {
+            stream: OutputStream::errors(),
+            ..Self::new(detail, LogReader::Person)
         }
     }
 
@@ -51,7 +59,7 @@ impl PlainDisplay {
         if self.reader == LogReader::BuildLog {
             text = without_marks(&text);
         }
-        self.stdout.print(text.as_bytes());
+        self.stream.print(text.as_bytes());
     }
 
     fn print_verdict(&mut self, record: &Record) {
@@ -60,7 +68,7 @@ impl PlainDisplay {
             && self.reader == LogReader::BuildLog
             && let Ok(line) = json_line(record)
         {
-            self.stdout
+            self.stream
                 .print(format!("{VERDICT_MARK}{line}").as_bytes());
         }
     }
@@ -97,7 +105,7 @@ impl Report for PlainDisplay {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.stdout.finish()
+        self.stream.finish()
     }
 }
 

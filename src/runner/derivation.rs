@@ -13,7 +13,7 @@ use crate::confined::{ModeBits, OpenFolder};
 use crate::folders::private_temporary_folder;
 use crate::guest;
 use crate::model::event::{Event, Record, Verdict};
-use crate::nix_cli::{self, BuildError, Check, CheckOptions, Nix};
+use crate::nix_cli::{self, BuildError, CheckOptions, NamedDerivation, Nix};
 use crate::output_folder::{EVENTS, TAG};
 use crate::report::{Output, VERDICT_MARK};
 
@@ -76,7 +76,7 @@ fn own_store_path() -> Option<PathBuf> {
 
 async fn run_one(
     nix: &Nix,
-    check: &Check,
+    check: &NamedDerivation,
     folder: &Path,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
@@ -123,7 +123,7 @@ fn passed(frontend: &dyn Frontend, root: &Path, folder: &Path) -> Result<Verdict
 fn failed(
     nix: &Nix,
     frontend: &dyn Frontend,
-    check: &Check,
+    check: &NamedDerivation,
     folder: &Path,
     error: BuildError,
 ) -> Result<Verdict, RunnerError> {

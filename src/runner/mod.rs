@@ -3,6 +3,7 @@
 //! Values in, events out: it knows no command line and prints nothing. May import `session`, `report` and what
 //! is below them.
 
+mod build;
 mod built;
 mod derivation;
 mod error;
@@ -17,6 +18,7 @@ mod run;
 mod type_check;
 mod watch;
 
+pub use build::build;
 pub use built::{BuiltTest, run_built};
 pub use error::RunnerError;
 pub use frontend::Frontend;

@@ -9,7 +9,7 @@ use super::request::{ScriptCheck, TestSelection};
 use crate::guest;
 use crate::language::check::{self, Parts, Severity, TestContext};
 use crate::model::manifest::Manifest;
-use crate::nix_cli::{self, PackageSource, Test};
+use crate::nix_cli::{self, NamedDerivation, PackageSource, Test};
 use crate::source_map::SourceMap;
 
 /// Evaluates the tests; None if the user interrupts.
@@ -23,15 +23,32 @@ pub(super) async fn evaluate(
         _ = interrupts.recv() => return Ok(None),
     };
     if selection.evaluation.packages != PackageSource::Nixpkgs {
-        check_packages(&tests)?;
+        let derivations = tests.iter().map(|test| test.derivation.clone());
+        check_packages(&derivations.collect::<Vec<_>>())?;
     }
     Ok(Some(tests))
 }
 
+/// Evaluates what builds the tests, or a derivation; None if the user interrupts.
+pub(super) async fn buildable(
+    selection: &TestSelection,
+    interrupts: &mut Interrupts,
+) -> Result<Option<Vec<NamedDerivation>>, RunnerError> {
+    let work = nix_cli::buildable(&selection.nix, &selection.library, &selection.evaluation);
+    let found = tokio::select! {
+        found = work => found?,
+        _ = interrupts.recv() => return Ok(None),
+    };
+    if selection.evaluation.packages != PackageSource::Nixpkgs {
+        let derivations = found.iter().map(|found| found.derivation.clone());
+        check_packages(&derivations.collect::<Vec<_>>())?;
+    }
+    Ok(Some(found))
+}
+
 /// Checks that Debian's packages are there: no build could bring them.
-fn check_packages(tests: &[Test]) -> Result<(), RunnerError> {
-    let derivations: Vec<PathBuf> = tests.iter().map(|test| test.derivation.clone()).collect();
-    let missing = guest::missing_packages(&derivations)?;
+fn check_packages(derivations: &[PathBuf]) -> Result<(), RunnerError> {
+    let missing = guest::missing_packages(derivations)?;
     if missing.is_empty() {
         return Ok(());
     }

@@ -60,7 +60,14 @@ impl Stage {
         };
         let (faults, machine_faults) = mpsc::unbounded_channel();
         let (restart, restarts) = mpsc::unbounded_channel();
-        let context = context(options, events, FaultReporter(faults), &scratch, &networks);
+        let context = context(
+            manifest,
+            options,
+            events,
+            FaultReporter(faults),
+            &scratch,
+            &networks,
+        );
         let mut persistent = PersistentState::default();
         let machines = make_machines(manifest, &context, |name| match options.states {
             StateRetention::ThisRun => scratch.machine(name).map_err(SessionError::Scratch),
@@ -181,6 +188,7 @@ fn make_machines(
 
 /// What all machines of a test share.
 fn context(
+    manifest: &Manifest,
     options: &RunSettings,
     events: &Events,
     faults: FaultReporter,
@@ -192,6 +200,7 @@ fn context(
         faults,
         script: options.source_map.script().into(),
         accelerator: options.accelerator.accelerator,
+        shell_options: manifest.shell_options,
         state_folder: PathBuf::new(),
         state_retention: options.states,
         shared_folder: scratch.shared(),

@@ -11,6 +11,7 @@ let
     let
       entry = import ../../nix-lib/debian/languages.nix {
         debs.known = builtins.filter (package: builtins.elem package packages);
+        entries.python3-odd = [ "python3-even" ];
         inherit name pname;
       };
     in
@@ -20,6 +21,10 @@ in
   modulesOfPython = {
     expr = debsOf "python3.13-requests-2.32.3" "requests";
     expected = [ "python3-requests" ];
+  };
+  modulesOfPythonInTheTable = {
+    expr = debsOf "python3.13-odd-1" "odd";
+    expected = [ "python3-even" ];
   };
   programsInPython = {
     expr = debsOf "python3.13-ruff-0.5" "ruff";

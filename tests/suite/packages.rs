@@ -126,3 +126,45 @@ fn what_packages_may_be() {
         "error: --packages-table is of use with `--packages debian` only\n"
     );
 }
+
+#[test]
+fn what_tests_need_is_built_and_nothing_runs() {
+    let place = Place::new();
+    let test = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/hello.nix");
+    let built = place.run(&["build", test, "--nixpkgs", "builtin", "-o", "link"]);
+    assert_eq!(built.code, Some(0), "{}", built.seen());
+    let link = fs::read_link(place.path().join("link")).unwrap();
+    assert_eq!(built.stdout, format!("{}\n", link.display()));
+    assert!(
+        link.to_str()
+            .unwrap()
+            .ends_with("-test-manifest-hello.json")
+    );
+
+    place.write(
+        "tool.nix",
+        r#"{ tool = (import <nixpkgs> { }).writeShellScriptBin "tool" "echo works"; }"#,
+    );
+    let built = place.run(&["build", "tool.nix", "--nixpkgs", "builtin", "-A", "tool"]);
+    assert_eq!(built.code, Some(0), "{}", built.seen());
+    let program = format!("{}/bin/tool", built.stdout.trim());
+    let said = Command::new(program).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "works\n");
+
+    place.write(
+        "broken.nix",
+        r#"{ broken = (import <nixpkgs> { }).runCommand "broken" { } "exit 9"; }"#,
+    );
+    let ended = place.run(&[
+        "build",
+        "broken.nix",
+        "--nixpkgs",
+        "builtin",
+        "-A",
+        "broken",
+    ]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""));
+    assert!(ended.stderr.contains("-broken.drv"), "{}", ended.seen());
+    let ended = place.run(&["build", "broken.nix", "--nixpkgs", "builtin"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+}

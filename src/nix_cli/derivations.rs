@@ -1,4 +1,4 @@
-//! Tests as derivations: which they are, and what their builds have said.
+//! The derivations of a file: those that run its tests, those that build them, and what builds have said.
 
 use std::path::{Path, PathBuf};
 
@@ -17,15 +17,16 @@ pub struct CheckOptions {
     pub allow_emulation: bool,
 }
 
-/// A derivation that runs a test as its build.
+/// A derivation that a file holds or that is made of its tests.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Check {
+pub struct NamedDerivation {
+    /// The attribute path within the file.
     pub attribute: String,
     pub name: String,
     pub derivation: PathBuf,
 }
 
-impl Answer for Check {
+impl Answer for NamedDerivation {
     fn derivation(&self) -> Option<&Path> {
         Some(&self.derivation)
     }
@@ -40,8 +41,20 @@ pub async fn checks(
     library: &Library,
     evaluation: &Evaluation,
     options: &CheckOptions,
-) -> Result<Vec<Check>, EvalError> {
+) -> Result<Vec<NamedDerivation>, EvalError> {
     instantiate(nix, library, evaluation, Want::Check(options)).await
+}
+
+/// What builds the machines of a file's tests, or the derivation that the attribute path names if it is no test.
+///
+/// # Errors
+/// As for [`super::evaluate`].
+pub async fn buildable(
+    nix: &Nix,
+    library: &Library,
+    evaluation: &Evaluation,
+) -> Result<Vec<NamedDerivation>, EvalError> {
+    instantiate(nix, library, evaluation, Want::Build).await
 }
 
 /// What the last build of a derivation has said; nothing where it had none.

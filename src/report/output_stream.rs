@@ -1,22 +1,32 @@
-//! Standard output, whose reader may leave early.
+//! Standard output or standard error, whose reader may leave early.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
 /// Writes text; a closed output is no error, any other failure is one.
 ///
-/// It is a duplicate of standard output: a script that closes descriptor 1
-/// loses its own output, not that of the run.
+/// It is a duplicate: a script that closes descriptor 1 loses its own output,
+/// not that of the run.
 #[derive(Debug)]
-pub(super) struct Stdout {
+pub(super) struct OutputStream {
     state: io::Result<File>,
 }
 
-impl Stdout {
+impl OutputStream {
     /// Standard output, to which the script's processes write, too.
     pub fn shared() -> Self {
-        Self { state: duplicate() }
+        Self {
+            state: duplicate(io::stdout()),
+        }
+    }
+
+    /// Standard error, for progress beside a result on standard output.
+    pub fn errors() -> Self {
+        Self {
+            state: duplicate(io::stderr()),
+        }
     }
 
     /// Standard output alone: from now on, what the script's processes write
@@ -27,7 +37,7 @@ impl Stdout {
         let mut output = OUTPUT.lock().unwrap_or_else(PoisonError::into_inner);
         let state = match &*output {
             Some(output) => output.try_clone(),
-            None => duplicate().and_then(|duplicate| {
+            None => duplicate(io::stdout()).and_then(|duplicate| {
                 rustix::stdio::dup2_stdout(io::stderr())?;
                 output.insert(duplicate).try_clone()
             }),
@@ -56,6 +66,6 @@ impl Stdout {
     }
 }
 
-fn duplicate() -> io::Result<File> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?.into())
+fn duplicate(stream: impl AsFd) -> io::Result<File> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(stream, 3)?.into())
 }
