@@ -21,7 +21,7 @@ let
 
   inherit (debs) known;
   first = names: if names == [ ] then [ ] else [ (head names) ];
-  python = match "python3\\.?([0-9]*)-.*" name;
+  python = match "python3\\.([0-9]+)-.*" name;
   perl = match "perl5\\.[0-9.]+-(.*)-[^-]+" name;
 
   inTable = entries."python3-${pname}" or null;

@@ -579,6 +579,9 @@ rec {
         exec $real "\$@"
       ''}
       ln -sfn lib/apache2/modules $out/modules
+      mkdir -p $out/conf/extra
+      ln -s ../etc/apache2/magic ${unit "media-types"}/etc/mime.types $out/conf/
+      for name in default autoindex multilang-errordoc languages; do touch $out/conf/extra/httpd-$name.conf; done
     '';
   };
   cyrus-sasl = known [

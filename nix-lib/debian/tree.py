@@ -171,8 +171,9 @@ LANGUAGES = {
 def interpreter_of(path):
     """The program that runs a script, or None."""
     with open(path, "rb") as file:
-        words = file.readline(200).decode(errors="replace").split()
-    if not words or not words[0].startswith("#!"):
+        line = file.readline(200).decode(errors="replace")
+    words = line.removeprefix("#!").split()
+    if not line.startswith("#!") or not words:
         return None
     program = os.path.basename(words[0])
     return words[1] if program == "env" and len(words) > 1 else program

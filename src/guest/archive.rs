@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use debversion::Version;
+
 use super::package::{Package, bare_name, fields};
 use super::suite::Apt;
 use super::tool::{Error, output};
@@ -14,8 +16,50 @@ use super::tool::{Error, output};
 struct Record {
     version: String,
     sha256: String,
-    /// For each thing that it needs the names that will do.
-    needs: Vec<Vec<String>>,
+    /// For each thing that it needs what will do.
+    needs: Vec<Vec<Alternative>>,
+}
+
+/// One of the packages that will do: `python3 (<< 3.12)`.
+#[derive(Debug, PartialEq, Eq)]
+struct Alternative {
+    name: String,
+    /// The relation and the version, if not any version will do.
+    restriction: Option<(String, String)>,
+}
+
+impl Alternative {
+    fn parse(text: &str) -> Option<Self> {
+        let restriction = text.split_once('(').and_then(|(_, rest)| {
+            let inner = rest.split_once(')')?.0.trim();
+            let end = inner.find(|c: char| !"<>=".contains(c))?;
+            let (relation, version) = inner.split_at(end);
+            Some((relation.to_owned(), version.trim().to_owned()))
+        });
+        Some(Self {
+            name: bare_name(text)?.to_owned(),
+            restriction,
+        })
+    }
+
+    /// Whether a version will do, as far as both can be read.
+    fn takes(&self, version: &str) -> bool {
+        let Some((relation, limit)) = &self.restriction else {
+            return true;
+        };
+        let (Ok(version), Ok(limit)) = (version.parse::<Version>(), limit.parse::<Version>())
+        else {
+            return true;
+        };
+        match relation.as_str() {
+            "<<" => version < limit,
+            "<=" => version <= limit,
+            "=" => version == limit,
+            ">=" => version >= limit,
+            ">>" => version > limit,
+            _ => true,
+        }
+    }
 }
 
 /// The packages of a suite, by name.
@@ -102,11 +146,10 @@ impl Archive {
                 .records
                 .get(&name)
                 .ok_or_else(|| Error::NotFound(name.clone()))?;
-            let chosen = |names: &Vec<String>| self.choose(names, wanted, &left_out);
             let depends: BTreeSet<String> = record
                 .needs
                 .iter()
-                .filter_map(chosen)
+                .filter_map(|alternatives| self.choose(alternatives, wanted, &left_out))
                 .filter(|dependency| *dependency != name)
                 .collect();
             open.extend(depends.iter().cloned());
@@ -124,20 +167,25 @@ impl Archive {
     /// depends on what is wanted alone, so that it is the same each time.
     fn choose(
         &self,
-        names: &[String],
+        alternatives: &[Alternative],
         wanted: &BTreeSet<String>,
         left_out: &BTreeSet<&str>,
     ) -> Option<String> {
-        if names.iter().any(|name| left_out.contains(name.as_str())) {
+        let is_left_out = |one: &Alternative| left_out.contains(one.name.as_str());
+        if alternatives.iter().any(is_left_out) {
             return None;
         }
+        let is_right = |one: &&Alternative| {
+            let record = self.records.get(&one.name);
+            record.is_none_or(|record| one.takes(&record.version))
+        };
+        let names = || alternatives.iter().filter(is_right).map(|one| &one.name);
         let providing = |name: &String| self.providers.get(name).into_iter().flatten();
-        let wanted_one = names
-            .iter()
+        let wanted_one = names()
             .flat_map(|name| std::iter::once(name).chain(providing(name)))
             .find(|name| wanted.contains(*name));
         let any = || {
-            names.iter().find_map(|name| {
+            names().find_map(|name| {
                 let own = self.records.contains_key(name).then_some(name);
                 own.or_else(|| providing(name).min())
             })
@@ -146,12 +194,9 @@ impl Archive {
     }
 }
 
-/// `libc6 (>= 2.36) | libc6-compat` as the names in it.
-fn alternatives(text: &str) -> Vec<String> {
-    text.split('|')
-        .filter_map(bare_name)
-        .map(str::to_owned)
-        .collect()
+/// What `libc6 (>= 2.36) | libc6-compat` names.
+fn alternatives(text: &str) -> Vec<Alternative> {
+    text.split('|').filter_map(Alternative::parse).collect()
 }
 
 #[cfg(test)]
@@ -161,6 +206,8 @@ mod tests {
     const LIST: &str = "Package: a\nVersion: 1\nDepends: b (>= 2) | x, mail, gone\nSHA256: aa\n\n\
         Package: b\nVersion: 2\nPre-Depends: a:any\nDescription: b\n more\nSHA256: bb\n\n\
         Package: exim\nVersion: 3\nProvides: mail (= 1)\nConflicts: mail\nSHA256: cc\n\n\
+        Package: backport\nVersion: 1\nDepends: c | b (<< 2), d | b (<< 10~)\nSHA256: ee\n\n\
+        Package: c\nVersion: 1\nSHA256: ff\n\nPackage: d\nVersion: 1\nSHA256: 00\n\n\
         Package: postfix\nVersion: 4\nProvides: mail\nConflicts: mail\nSHA256: dd\n";
 
     fn closure(wanted: &[&str], left_out: &[&str]) -> Vec<String> {
@@ -184,6 +231,11 @@ mod tests {
             closure(&["a", "exim", "postfix"], &["b"]),
             ["a", "exim", "postfix"]
         );
+    }
+
+    #[test]
+    fn an_alternative_of_another_version_does_not_do() {
+        assert_eq!(closure(&["backport", "b"], &["a"]), ["b", "backport", "c"]);
     }
 
     #[test]

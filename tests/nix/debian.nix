@@ -46,6 +46,10 @@ in
     expr = debsOf "python3.13-nothing-1" "nothing";
     expected = null;
   };
+  pythonItself = {
+    expr = debsOf "python3-3.13.2" "python3";
+    expected = null;
+  };
   packagesOfNoLanguage = {
     expr = debsOf "ruff-0.5" "ruff";
     expected = null;
