@@ -29,6 +29,14 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def measure(command, folder, environment=None):
     """Wall and processor seconds and peak MiB of a command that must succeed."""
+    code, figures = measure_any(command, folder, environment)
+    if code != 0:
+        sys.exit(f"{shlex.join(map(str, command))} failed:\n{(folder / 'log').read_text()[-3000:]}")
+    return figures
+
+
+def measure_any(command, folder, environment=None):
+    """The exit code of a command, and its figures."""
     log = open(folder / "log", "wb")
     begin = time.monotonic()
     process = subprocess.Popen(
@@ -54,9 +62,7 @@ def measure(command, folder, environment=None):
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.monotonic() - begin
-    if process.returncode != 0:
-        sys.exit(f"{shlex.join(map(str, command))} failed:\n{(folder / 'log').read_text()[-3000:]}")
-    return wall, usage.ru_utime + usage.ru_stime, peak
+    return process.returncode, (wall, usage.ru_utime + usage.ru_stime, peak)
 
 
 def configuration(manifest):

@@ -5,6 +5,8 @@
   entries,
   pname,
   name,
+  # What the package propagates to builds, in nixpkgs.
+  propagated,
 }:
 let
   inherit (builtins)
@@ -52,12 +54,19 @@ in
 if python != null && pythonEntry.debs != [ ] then
   {
     inherit (pythonEntry) debs;
-    environment.sitePackages = "python3.${head python}";
+    environment = {
+      sitePackages = "python3.${head python}";
+      # Python itself, whose hook shows builds the modules.
+      interpreter = builtins.filter (input: input.pname or null == "python3") propagated;
+    };
     fix = ''
-      # Debian's modules, where nixpkgs' and Debian's Python look.
-      mkdir -p $out/lib/$sitePackages/site-packages
-      for module in $out/lib/python3/dist-packages/*; do
-        [ ! -e "$module" ] || ln -sfn $(readlink -f "$module") $out/lib/$sitePackages/site-packages/
+      # Debian's modules and what they need, where nixpkgs' and Debian's Python look.
+      mkdir -p $out/lib/$sitePackages/site-packages $out/nix-support
+      echo $interpreter > $out/nix-support/propagated-build-inputs
+      for unit in $units $modules; do
+        for module in $unit/lib/python3/dist-packages/*; do
+          [ ! -e "$module" ] || ln -sfn $module $out/lib/$sitePackages/site-packages/
+        done
       done
     ''
     + pythonEntry.fix or "";

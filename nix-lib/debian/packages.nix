@@ -111,7 +111,7 @@ let
     };
 
   # A package of the table beside those of the tree.
-  entryPackage = pname: link ({ name = pname; } // long entries.${pname});
+  entryPackage = pname: link ({ name = pname; } // entryOf entries.${pname} { });
 
   # Packages that older releases fetch as they are to be installed.
   fetched = builtins.mapAttrs (_: long) (
@@ -125,6 +125,7 @@ let
 
   # An entry of the table in its long form.
   long = entry: if isList entry then { debs = entry; } else entry;
+  entryOf = entry: args: long (if isFunction entry then entry args else entry);
 
   entryFor =
     args:
@@ -143,6 +144,7 @@ let
           name
           pname
           ;
+        propagated = args.propagatedBuildInputs or [ ];
       };
     in
     # What is fetched by its hash is what it is, but for whole packages.
@@ -153,7 +155,7 @@ let
     else if language != null then
       language
     else if entry != null then
-      long (if isFunction entry then entry args else entry)
+      entryOf entry args
     else if debs.isKnown pname then
       { debs = [ pname ]; }
     else

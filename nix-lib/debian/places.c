@@ -36,7 +36,8 @@ static void make_link(const char *path, const char *target) {
   call(SYS_SYMLINK, (long)target, (long)path, 0);
 }
 
-/* A target that begins with `?` is linked to only if it is there. */
+/* A target that begins with `?` is linked to only if it is there, and one that begins with `!` only
+   if nothing is at the place of the link: it comes later, and an initrd has its own. */
 static const char *const links[][2] = {
 #include "links.h"
 };
@@ -45,9 +46,9 @@ __attribute__((constructor)) static void start(void) {
   if (call(SYS_GETPID, 0, 0, 0) == 1) {
     for (unsigned i = 0; i < sizeof links / sizeof *links; i++) {
       const char *target = links[i][1];
-      int only_if_there = *target == '?';
-      if (!only_if_there || exists(target + 1))
-        make_link(links[i][0], target + only_if_there);
+      int is_wanted = *target == '?' ? exists(target + 1) : *target == '!' ? !exists(links[i][0]) : 1;
+      if (is_wanted)
+        make_link(links[i][0], *target == '/' ? target : target + 1);
     }
   } else if (exists("/etc/initrd-release") && exists("/sysroot/nix/store")) {
     make_link("/sysroot/usr/lib/systemd", TREE "/lib/systemd");

@@ -79,11 +79,12 @@ let
     "libxtables12"
   ]);
 
-  # What Debian's programs have compiled in. A `?` means: only if it is there.
+  # What Debian's programs have compiled in. A `?` means: only if it is there. A `!`
+  # means: only if nothing is at the place.
   linked = [
-    "/usr/lib/locale=?/run/current-system/sw/lib/locale"
-    "/lib/modules=?/run/booted-system/kernel-modules/lib/modules"
-    "/usr/lib/modules=?/run/booted-system/kernel-modules/lib/modules"
+    "/usr/lib/locale=!/run/current-system/sw/lib/locale"
+    "/lib/modules=!/run/booted-system/kernel-modules/lib/modules"
+    "/usr/lib/modules=!/run/booted-system/kernel-modules/lib/modules"
     "/usr/share/dbus-1=/etc/dbus-1"
     "/usr/share/zoneinfo=/etc/zoneinfo"
     "/usr/share/terminfo=?${debs.package "ncurses-base"}/share/terminfo"

@@ -24,5 +24,9 @@ pub(super) fn set_up_line() -> String {
         ERRORS,
         PID_FILE,
     ];
-    FIND_PORTS.call("find_ports", arguments).text() + "\n"
+    // 20.09's shell prompts for each line of a command that has several.
+    format!(
+        "PS2=\n{}\n",
+        FIND_PORTS.call("find_ports", arguments).text()
+    )
 }

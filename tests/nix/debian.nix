@@ -13,6 +13,7 @@ let
         debs.known = builtins.filter (package: builtins.elem package packages);
         entries.python3-odd = [ "python3-even" ];
         inherit name pname;
+        propagated = [ ];
       };
     in
     if entry == null then null else entry.debs;
