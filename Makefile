@@ -10,7 +10,7 @@ GUESTS := guest fetch --if-needed
 # QEMU for checks in the sandbox.
 TEST_PACKAGES := ovmf tightvncserver xfonts-base x11-utils qemu-system-x86 qemu-utils seabios
 
-.PHONY: demo test lint docs picture bench nixos-tests build setup clean
+.PHONY: demo test lint docs picture bench nixos-tests nixos-machines build setup clean
 
 ## Set up, build, and run the tutorial's test on the built-in guests.
 demo: build
@@ -63,6 +63,10 @@ bench: setup
 ## It takes hours, and a new nixpkgs needs a new Nix (26.11pre: 2.18).
 nixos-tests: build
 	scripts/nixos-tests.py $(SNOWGLOBE) $(NIXPKGS) $(ONLY)
+
+## What else Snowglobe does, on NixOS machines: NIXPKGS=PATH of 26.05 or newer, SUITE of Debian, and ONLY=NAME for one.
+nixos-machines: build
+	SNOWGLOBE_NIXPKGS=$(abspath $(NIXPKGS)) SNOWGLOBE_SUITE=$(SUITE) $(CARGO) test $(FLAGS) --test suite -- --ignored --test-threads 1 nixos::$(ONLY)
 
 build: setup
 	$(CARGO) build $(FLAGS)

@@ -46,7 +46,7 @@ let
         snowglobe
       ]
       ++ (if needsQemu then [ qemu ] else [ ])
-      ++ (if test.enableOCR then [ pkgs.tesseract ] else [ ]);
+      ++ test.programs or (if test.enableOCR then [ pkgs.tesseract ] else [ ]);
     in
     ''
       export PATH=${concatStringsSep ":" (map (package: "${package}/bin") programs)}''${PATH:+:$PATH}

@@ -32,6 +32,11 @@ let
     pythonPackages = map toString (
       (config.extraPythonPackages or (_: [ ])) config.hostPkgs.python3Packages
     );
+    # As nixpkgs' driver has them on PATH.
+    programs = [
+      config.hostPkgs.coreutils
+    ]
+    ++ (if config.enableOCR then [ config.hostPkgs.tesseract4 ] else [ ]);
     # They are listed, and cannot be run.
     containers = builtins.mapAttrs (_: container: {
       vlans = map (card: card.vlan) (cardsOf container);

@@ -104,6 +104,11 @@ let
     "true"
     "false"
   ]
+  ++ map (name: "/usr/sbin/${name}=?${debs.package "e2fsprogs"}/bin/${name}") [
+    "fsck.ext2"
+    "fsck.ext3"
+    "fsck.ext4"
+  ]
   ++ map (name: "/usr/sbin/${name}=?${utilLinux}/bin/${name}") [
     "swapon"
     "swapoff"

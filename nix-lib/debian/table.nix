@@ -15,7 +15,13 @@
   ...
 }:
 let
-  inherit (builtins) head match;
+  inherit (builtins)
+    concatStringsSep
+    genList
+    head
+    match
+    stringLength
+    ;
   inherit (debs) known;
   unit = name: "${debs.package name}";
 
@@ -46,6 +52,25 @@ let
       sed ${command} $rules > $rules.new
       mv $rules.new $rules
     done
+  '';
+  # For a fix: changes a text that is compiled into a program to one that is not longer.
+  editProgram =
+    program: from: to:
+    let
+      zeros = concatStringsSep "" (genList (_: "\\x00") (stringLength from - stringLength to));
+    in
+    ''
+      sed 's,${from},${to}${zeros},' $(readlink -f $out/bin/${program}) > $NIX_BUILD_TOP/${program}
+      rm $out/bin/${program}
+      install -m 555 $NIX_BUILD_TOP/${program} $out/bin/
+    '';
+  # For a fix: a program finds those of other packages.
+  withPath = program: packages: ''
+    real=$(readlink -f $out/bin/${program})
+    ${script program ''
+      export PATH=${concatStringsSep ":" (map (package: "${package}/bin") packages)}:\$PATH
+      exec $real "\$@"
+    ''}
   '';
   # The output is a text.
   text = content: {
@@ -366,7 +391,11 @@ rec {
   };
   dhcpcd = if match "(.:)?9\\..*" (debs.available.dhcpcd-base or "") != null then leaseClient else dhcpcdOfDebian;
   dosfstools = inInitrd [ "dosfstools" ];
-  doas = [ "opendoas" ];
+  doas = {
+    debs = [ "opendoas" ];
+    # What others run as root is looked for where NixOS has it.
+    fix = editProgram "doas" "/bin:/sbin:/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin" "/run/wrappers/bin:/run/current-system/sw/bin";
+  };
   e2fsprogs = inInitrd (known [
     "e2fsprogs"
     "logsave"
@@ -375,6 +404,10 @@ rec {
     "libss2"
   ]);
   f2fs-tools = inInitrd [ "f2fs-tools" ];
+  ferm = {
+    debs = [ "ferm" ];
+    fix = withPath "ferm" [ (entryPackage "iptables") ];
+  };
   fuse = [ "fuse3" ];
   grub = known [
     "grub-common"
@@ -383,6 +416,10 @@ rec {
   ];
   hostname-debian = [ "hostname" ];
   iana-etc = [ "netbase" ];
+  incron = {
+    debs = [ "incron" ];
+    fix = editProgram "incrond" "/bin/bash" "/bin/sh";
+  };
   inetutils = [ "hostname" ];
   iproute2 = [ "iproute2" ];
   iptables = {
@@ -507,6 +544,10 @@ rec {
     "libpolkit-agent-1-0"
   ];
   procps = [ "procps" ];
+  rng-tools = known [
+    "rng-tools5"
+    "rng-tools-debian"
+  ];
   # Debian's `su` asks PAM for the service `su-l`, which NixOS does not have.
   shadow = {
     debs = known [
@@ -595,11 +636,35 @@ rec {
       for name in default autoindex multilang-errordoc languages; do touch $out/conf/extra/httpd-$name.conf; done
     '';
   };
+  avahi = known [
+    "avahi-daemon"
+    "avahi-utils"
+    "libavahi-client3"
+    "libavahi-common3"
+    "libavahi-core7"
+  ];
   cyrus-sasl = known [
     "sasl2-bin"
     "libsasl2-2"
     "libsasl2-modules"
   ];
+  dovecot = known [
+    "dovecot-core"
+    "dovecot-imapd"
+    "dovecot-lmtpd"
+    "dovecot-pop3d"
+  ];
+  # It looks for its commands in /usr/lib/git-core.
+  git = {
+    debs = [ "git" ];
+    fix = ''
+      real=$(readlink -f $out/bin/git)
+      ${script "git" ''
+        export GIT_EXEC_PATH="\''${GIT_EXEC_PATH-$out/lib/git-core}"
+        exec $real "\$@"
+      ''}
+    '';
+  };
   knot-dns = known [
     "knot"
     "knot-dnssecutils"
@@ -670,6 +735,12 @@ rec {
         "libpq5"
       ];
     };
+  openldap = known [
+    "slapd"
+    "ldap-utils"
+    "libldap-2.5-0"
+    "libldap2"
+  ];
   redis = [
     "redis-server"
     "redis-tools"

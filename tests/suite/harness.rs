@@ -10,7 +10,7 @@ use regex_lite::Regex;
 use tempfile::TempDir;
 
 /// Nothing here takes longer, even on a busy machine; more means it hangs.
-const PATIENCE: Duration = Duration::from_mins(7);
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// A folder to run in, which is also where temporary files go.
 pub struct Place {

@@ -17,6 +17,7 @@ mod layers;
 mod machines;
 mod mock;
 mod nix_lib;
+mod nixos;
 mod operations;
 mod packages;
 mod runs;

@@ -1,0 +1,163 @@
+//! What Snowglobe does besides running tests, on real NixOS machines with Debian's packages:
+//! `make nixos-machines NIXPKGS=PATH SUITE=SUITE`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use crate::harness::{Ended, Place, Pty, fixture_path, nixpkgs_tree};
+
+/// The options for a test on the machines of the tree.
+fn options(test: &str) -> Vec<String> {
+    let suite = std::env::var("SNOWGLOBE_SUITE").unwrap_or("own".to_owned());
+    let tree = nixpkgs_tree();
+    [
+        fixture_path(test).to_str().unwrap(),
+        "--nixpkgs",
+        &tree,
+        "-I",
+        &format!("nixpkgs={tree}"),
+        "--packages",
+        &format!("debian:{suite}"),
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+/// A command for a test, whose packages are fetched and machines are built.
+fn on_nixos(place: &Place, name: &str, test: &str, more: &[&str]) -> Command {
+    let options = options(test);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    // What only some commands take.
+    let selection: Vec<&str> = more
+        .iter()
+        .copied()
+        .filter(|option| *option == "--snapshot-safe")
+        .collect();
+    let fetched = place.run(&[&["guest", "fetch", "--for"], &options[..], &selection].concat());
+    assert_eq!(fetched.code, Some(0), "{}", fetched.seen());
+    place.command(&[&[name], &options[..], more].concat())
+}
+
+fn run(place: &Place, mut command: Command) -> Ended {
+    place.finish(command.spawn().unwrap())
+}
+
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn a_shell() {
+    let place = Place::new();
+    let mut user = Pty::spawn(&mut on_nixos(
+        &place,
+        "shell",
+        "nixos/plain.nix",
+        &["machine"],
+    ));
+    user.wait_for("terminal attached");
+    user.type_in("hostname; echo $((40 + 2)); tty\n");
+    user.wait_for("machine\r\n42\r\n/dev/");
+    user.type_in("exit\n");
+    user.wait_for("session closed:");
+    assert_eq!(user.end(), Some(0));
+    place.assert_tidy();
+}
+
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn a_prompt_after_a_failure() {
+    let place = Place::new();
+    let more = ["--cold", "--on-failure", "repl"];
+    let mut user = Pty::spawn(&mut on_nixos(&place, "run", "nixos/plain.nix", &more));
+    user.wait_for("failed here");
+    user.wait_for(">>> ");
+    user.type_in("machine.succeed('echo still-$((20 + 3))')\n");
+    user.wait_for("'still-23\\n'");
+    user.wait_for(">>> ");
+    user.type_in("machine.shell_interact()\n");
+    user.wait_for("# ");
+    user.type_in("ls -d /tmp/h*; exit\n");
+    user.wait_for("/tmp/here");
+    user.wait_for(">>> ");
+    user.type_in("\x04");
+    user.wait_for("failed:");
+    assert_eq!(user.end(), Some(1));
+    place.assert_tidy();
+}
+
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn a_build_of_nix_in_its_sandbox() {
+    let place = Place::new();
+    let more = ["--as-derivation", "--allow-emulation", "-o", "out"];
+    let ended = run(&place, on_nixos(&place, "run", "nixos/plain.nix", &more));
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let log = fs::read_to_string(place.path().join("out/build.log")).unwrap();
+    assert!(log.contains("test -e /tmp/there"), "{log}");
+}
+
+/// The machine has a store image and no shared folders (nixpkgs 23.05 or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn a_checkpoint() {
+    let place = Place::new();
+    let command = |place: &Place| {
+        let mut command = on_nixos(place, "run", "nixos/plain.nix", &["--snapshot-safe"]);
+        command
+            .env_remove("CI")
+            .env("XDG_CACHE_HOME", place.path().join("cache"));
+        command
+    };
+    let cold = run(&place, command(&place));
+    assert_eq!(cold.code, Some(1), "{}", cold.seen());
+    let warm = run(&place, command(&place));
+    assert_eq!(warm.code, Some(1), "{}", warm.seen());
+    assert!(warm.stdout.contains("from checkpoint"), "{}", warm.seen());
+}
+
+/// OCR, Python packages, what is for runs by hand, machines that the script makes (nixpkgs 26.05 or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn what_tests_of_nixpkgs_may_ask_for() {
+    let place = Place::new();
+    let ended = run(
+        &place,
+        on_nixos(&place, "run", "nixos/features.nix", &["--cold"]),
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
+
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn the_command_line_of_nixpkgs_own_driver() {
+    let place = Place::new();
+    let test = ["-A", "env.driver", "-o", "link"];
+    let fetch = ["-A", "env.driver"];
+    let options = options("nixpkgs/all-tests.nix");
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let fetched = place.run(&[&["guest", "fetch", "--for"], &options[..], &fetch].concat());
+    assert_eq!(fetched.code, Some(0), "{}", fetched.seen());
+    let built = place.run(&[&["build"], &options[..], &test].concat());
+    assert_eq!(built.code, Some(0), "{}", built.seen());
+
+    // The wrapper's own arguments and variables, for another program.
+    let wrapper = fs::read_to_string(place.path().join("link/bin/nixos-test-driver")).unwrap();
+    let (before, after) = wrapper.rsplit_once("exec ").unwrap();
+    let (_, arguments) = after.split_once("-wrapped\"").unwrap();
+    let program = env!("CARGO_BIN_EXE_snowglobe");
+    let script = place.write(
+        "driver",
+        &format!("{before}exec {program} driver {arguments}"),
+    );
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(place.path().join("out")).unwrap();
+    let mut driver = Command::new(&script);
+    driver
+        .current_dir(place.path())
+        .env("out", "out")
+        .env("tests", "exec(os.environ[\"testScript\"])")
+        .env("TMPDIR", place.path().join("tmp"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = run(&place, driver);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
