@@ -17,13 +17,17 @@
 let
   inherit (builtins)
     concatStringsSep
+    elemAt
     genList
     head
+    length
     match
+    splitVersion
     stringLength
     ;
   inherit (debs) known;
   unit = name: "${debs.package name}";
+  firstTwo = list: if length list < 2 then list else [ (elemAt list 0) (elemAt list 1) ];
 
   # A package whose programs the scripts of an initrd copy.
   inInitrd = debs: {
@@ -277,6 +281,8 @@ rec {
     ];
     environment = {
       inherit python;
+      # nixpkgs' name of the program: `python3.13`.
+      named = "python${concatStringsSep "." (firstTwo (splitVersion (args.version or "3")))}";
       # Shows builds the modules of their inputs.
       setupHook = args.setupHook or "";
     };
@@ -287,8 +293,10 @@ rec {
       cp $real $out/bin/$python
       ln -s $python $out/bin/python3
       ln -s $python $out/bin/python
+      [ -e $out/bin/$named ] || ln -s $python $out/bin/$named
       rm -f $out/lib/$python/sitecustomize.py
-      cp ${tree + "/pkgs/development/interpreters/python/sitecustomize.py"} $out/lib/$python/sitecustomize.py
+      sed "s,@named@,$named," \
+        ${tree + "/pkgs/development/interpreters/python/sitecustomize.py"} ${./install_places.py} > $out/lib/$python/sitecustomize.py
       if [ -n "$setupHook" ]; then install -D -m 444 $setupHook $out/nix-support/setup-hook; fi
     '';
   };
@@ -298,7 +306,23 @@ rec {
     "flake8"
     "python3-flake8"
   ];
+  # nixpkgs adds this option to it.
+  python3-installer = {
+    debs = [ "python3-installer" ];
+    fix = ''
+      module=$out/lib/$sitePackages/site-packages/installer
+      real=$(readlink -f $module)
+      rm $module
+      cp -r --no-preserve=mode $real $module
+      sed -i 's/interpreter=sys.executable/interpreter=args.executable or sys.executable/
+        s/^    return parser/    parser.add_argument("--executable")\n    return parser/' $module/__main__.py
+    '';
+  };
   python3-junit-xml = [ "python3-junit.xml" ];
+  python3-remote-pdb = {
+    debs = [ "python3" ];
+    fix = "cp ${./remote_pdb.py} $out/lib/$sitePackages/site-packages/remote_pdb.py";
+  };
   python3-mypy = known [
     "mypy"
     "python3-mypy"
@@ -787,6 +811,28 @@ rec {
     fix = editRules "'s, TEST==\"/usr/sbin\",,'";
   };
 
+  # Each release has other warnings, which are not to fail builds.
+  ty = {
+    debs = [ "ty" ];
+    fix = ''
+      real=$(readlink -f $out/bin/ty)
+      ${script "ty" ''
+        for argument; do
+          shift
+          [ "\$argument" = --error-on-warning ] || set -- "\$@" "\$argument"
+        done
+        [ "\$1" != check ] || set -- "\$@" --exit-zero-on-warning
+        exec $real "\$@"
+      ''}
+    '';
+  };
+  python3-ty = ty;
+  # Each release formats in its own way, and has other rules.
+  ruff = idle "ruff" // {
+    debs = [ "ruff" ];
+  };
+  python3-ruff = ruff;
+
   ## What only has to be there
 
   dvp = empty;
@@ -800,11 +846,6 @@ rec {
   python3-black = {
     debs = [ "black" ];
     fix = script "black" "exit 0";
-  };
-  # For breakpoints of nixpkgs' test driver only.
-  python3-remote-pdb = {
-    debs = [ "python3" ];
-    fix = "echo 'class RemotePdb: pass' > $out/lib/$sitePackages/site-packages/remote_pdb.py";
   };
   simple-dark-gray-bootloader.fix = "mkdir -p $out/grub";
 }
