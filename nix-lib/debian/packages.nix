@@ -30,6 +30,7 @@ let
       toolchain
       tree
       ;
+    fixes = import ./fixes.nix { inherit debs; };
   };
   entries =
     import ./table.nix arguments

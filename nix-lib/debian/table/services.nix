@@ -1,0 +1,200 @@
+# Services and their tools, and what runs virtual machines.
+{
+  debs,
+  fixes,
+  ...
+}:
+let
+  inherit (builtins)
+    head
+    match
+    ;
+  inherit (debs) known;
+  inherit (fixes)
+    script
+    unit
+    ;
+
+  qemu = {
+    debs = known [
+      "qemu-system-x86"
+      "qemu-system-common"
+      "qemu-system-data"
+      "qemu-utils"
+      "seabios"
+      "ipxe-qemu"
+      "qemu-guest-agent"
+    ];
+    # Debian's QEMU looks for its parts where Debian has them. A /dev/kvm that
+    # opens says little: without vmx or svm it hangs guests.
+    fix = ''
+      real=$(readlink -f $out/bin/qemu-system-x86_64)
+      ${script "qemu-system-x86_64" ''
+        export QEMU_MODULE_DIR=$out/lib/x86_64-linux-gnu/qemu
+        if ! ${unit "grep"}/bin/grep -qwE 'vmx|svm' /proc/cpuinfo; then
+          set -- "\$@" -machine accel=tcg -cpu qemu64
+        fi
+        exec $real -L $out/share/qemu -L $out/share/seabios -L $out/lib/ipxe/qemu "\$@"
+      ''}
+      ln -sfn qemu-system-x86_64 $out/bin/qemu-kvm
+      mkdir -p $out/lib/udev/rules.d
+    '';
+  };
+in
+rec {
+  ## Virtual machines
+
+  inherit qemu;
+  qemu-host-cpu-only = qemu;
+  qemu-host-cpu-only-for-vm-tests = qemu;
+  qemu-utils = qemu;
+
+  vde2 = known [
+    "vde2"
+    "vde-switch"
+    "libvdeplug2"
+  ];
+
+  ## Services and their tools
+
+  apache-httpd = {
+    debs = [
+      "apache2"
+      "apache2-bin"
+      "apache2-data"
+      "apache2-utils"
+    ];
+    # Debian's has some modules built in, and refuses to load them.
+    fix = ''
+      real=$(readlink -f $out/bin/apache2)
+      ${script "httpd" ''
+        previous= folder="\''${RUNTIME_DIRECTORY:-/tmp}"
+        for argument; do
+          shift
+          if [ "\$previous" = -f ]; then
+            own="\''${folder%%:*}/debian-\''${argument##*/}"
+            ${unit "sed"}/bin/sed -E '/^LoadModule (log_config|logio|unixd|version|watchdog)_module /d' "\$argument" > "\$own"
+            set -- "\$@" "\$own"
+          else
+            set -- "\$@" "\$argument"
+          fi
+          previous="\$argument"
+        done
+        exec $real "\$@"
+      ''}
+      ln -sfn lib/apache2/modules $out/modules
+      mkdir -p $out/conf/extra
+      ln -s ../etc/apache2/magic ${unit "media-types"}/etc/mime.types $out/conf/
+      for name in default autoindex multilang-errordoc languages; do touch $out/conf/extra/httpd-$name.conf; done
+    '';
+  };
+  avahi = known [
+    "avahi-daemon"
+    "avahi-utils"
+    "libavahi-client3"
+    "libavahi-common3"
+    "libavahi-core7"
+  ];
+  cyrus-sasl = known [
+    "sasl2-bin"
+    "libsasl2-2"
+    "libsasl2-modules"
+  ];
+  dovecot = known [
+    "dovecot-core"
+    "dovecot-imapd"
+    "dovecot-lmtpd"
+    "dovecot-pop3d"
+  ];
+  # It looks for its commands in /usr/lib/git-core.
+  git = {
+    debs = [ "git" ];
+    fix = ''
+      real=$(readlink -f $out/bin/git)
+      ${script "git" ''
+        export GIT_EXEC_PATH="\''${GIT_EXEC_PATH-$out/lib/git-core}"
+        exec $real "\$@"
+      ''}
+    '';
+  };
+  knot-dns = known [
+    "knot"
+    "knot-dnssecutils"
+    "knot-dnsutils"
+    "knot-host"
+    "knot-keymgr"
+  ];
+  mailcap = {
+    debs = [ "media-types" ];
+    fix = ''
+      mkdir -p $out/etc/nginx
+      {
+        echo 'types {'
+        sed -n 's/^\([a-z][^[:space:]#]*\)[[:space:]][[:space:]]*\([a-z0-9].*\)$/  \1 \2;/p' $out/etc/mime.types
+        echo '}'
+      } > $out/etc/nginx/mime.types
+    '';
+  };
+  nginx = {
+    debs = [
+      "nginx"
+      "nginx-common"
+    ];
+    # It has folders of its own below /tmp, as in nixpkgs.
+    fix = ''
+      ln -sfn etc/nginx $out/conf
+      sed 's,/var/lib/nginx/,/tmp/////nginx-,g' $(readlink -f $out/bin/nginx) > $NIX_BUILD_TOP/nginx
+      rm $out/bin/nginx
+      install -m 555 $NIX_BUILD_TOP/nginx $out/bin/
+    '';
+  };
+  openssl = {
+    debs = known [
+      "openssl"
+      "libssl-dev"
+      "libssl3"
+      "libssl3t64"
+    ];
+    # It looks for its configuration in /usr/lib/ssl.
+    fix = ''
+      real=$(readlink -f $out/bin/openssl)
+      ${script "openssl" ''
+        export OPENSSL_CONF="\''${OPENSSL_CONF-$out/etc/ssl/openssl.cnf}"
+        exec $real "\$@"
+      ''}
+    '';
+  };
+  openssh = [
+    "openssh-client"
+    "openssh-server"
+    "openssh-sftp-server"
+  ];
+  postgresql =
+    args:
+    let
+      major = head (match "([0-9]+).*" args.version);
+      # The suite has one of them.
+      version =
+        if debs.isKnown "postgresql-${major}" then
+          "postgresql-${major}"
+        else
+          debs.named "postgresql" "postgresql-[0-9]+";
+    in
+    {
+      debs = known [
+        version
+        (builtins.replaceStrings [ "postgresql-" ] [ "postgresql-client-" ] version)
+        "libpq5"
+      ];
+    };
+  openldap = known [
+    "slapd"
+    "ldap-utils"
+    "libldap-2.5-0"
+    "libldap2"
+  ];
+  redis = [
+    "redis-server"
+    "redis-tools"
+  ];
+}
