@@ -43,14 +43,28 @@ let
       rm $out/bin/${program}
       install -m 555 $NIX_BUILD_TOP/${program} $out/bin/
     '';
-  # For a fix: a program finds those of other packages.
-  withPath = program: packages: ''
+  # For a fix: lines of a shell before the start of a program, which has another place then.
+  before = program: lines: ''
     real=$(readlink -f $out/bin/${program})
+    case $real in
+      $out/*)
+        mv $real $out/bin/.${program}-wrapped
+        real=$out/bin/.${program}-wrapped
+        ;;
+    esac
     ${script program ''
-      export PATH=${concatStringsSep ":" (map (package: "${package}/bin") packages)}:\$PATH
+      ${lines}
       exec $real "\$@"
     ''}
   '';
+  # For a fix: a program finds those of other packages.
+  withPath =
+    program: packages:
+    before program "export PATH=${concatStringsSep ":" (map (package: "${package}/bin") packages)}:\\$PATH";
+  # For a fix: a program has a variable, unless the user has set it.
+  withVariable =
+    program: name: value:
+    before program "export ${name}=\"\\\${${name}-${value}}\"";
   # The output is a text.
   text = content: {
     isFile = true;
@@ -68,5 +82,6 @@ in
     text
     unit
     withPath
+    withVariable
     ;
 }

@@ -63,7 +63,10 @@ fn a_package_of_nixpkgs_is_made_of_debs() {
         "--for",
         test,
     ];
-    let fetched = run(&place, &[&request[..], &["hello", "sudo"]].concat());
+    let fetched = run(
+        &place,
+        &[&request[..], &["cowsay", "hello", "sudo"]].concat(),
+    );
     assert_eq!(fetched.code, Some(0), "{}", fetched.seen());
     assert!(
         fetched
@@ -86,6 +89,17 @@ fn a_package_of_nixpkgs_is_made_of_debs() {
         fs::read_link(format!("{bash}/bin/sh")).unwrap(),
         Path::new("bash")
     );
+
+    // A script runs with the store's interpreter, its modules and a variable of the table.
+    let cowsay = build(&place, r#"{ pname = "cowsay"; version = "3"; }"#);
+    let program = format!("{cowsay}/bin/cowsay");
+    let said = Command::new(program)
+        .env_clear()
+        .arg("moo")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(text.contains("< moo >") && text.contains("(oo)"), "{text}");
 
     // No program of a store runs with another user's rights.
     let sudo = build(&place, r#"{ pname = "sudo"; version = "1"; }"#);
@@ -134,7 +148,7 @@ fn what_tests_need_is_built_and_nothing_runs() {
     let built = place.run(&["build", test, "--nixpkgs", "builtin", "-o", "link"]);
     assert_eq!(built.code, Some(0), "{}", built.seen());
     let link = fs::read_link(place.path().join("link")).unwrap();
-    assert_eq!(built.stdout, format!("{}\n", link.display()));
+    assert_eq!(built.stdout, "/nix/store/[HASH]-test-manifest-hello.json\n");
     assert!(
         link.to_str()
             .unwrap()
@@ -145,9 +159,10 @@ fn what_tests_need_is_built_and_nothing_runs() {
         "tool.nix",
         r#"{ tool = (import <nixpkgs> { }).writeShellScriptBin "tool" "echo works"; }"#,
     );
-    let built = place.run(&["build", "tool.nix", "--nixpkgs", "builtin", "-A", "tool"]);
+    let tool = ["build", "tool.nix", "--nixpkgs", "builtin", "-A", "tool"];
+    let built = place.run(&[&tool[..], &["--out-link", "tool"]].concat());
     assert_eq!(built.code, Some(0), "{}", built.seen());
-    let program = format!("{}/bin/tool", built.stdout.trim());
+    let program = place.path().join("tool/bin/tool");
     let said = Command::new(program).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&said.stdout), "works\n");
 

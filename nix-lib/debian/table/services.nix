@@ -13,6 +13,7 @@ let
   inherit (fixes)
     script
     unit
+    withVariable
     ;
 
   qemu = {
@@ -95,6 +96,10 @@ rec {
     "libavahi-common3"
     "libavahi-core7"
   ];
+  cowsay = {
+    debs = [ "cowsay" ];
+    fix = withVariable "cowsay" "COWPATH" "$out/share/cowsay/cows";
+  };
   cyrus-sasl = known [
     "sasl2-bin"
     "libsasl2-2"
@@ -109,13 +114,7 @@ rec {
   # It looks for its commands in /usr/lib/git-core.
   git = {
     debs = [ "git" ];
-    fix = ''
-      real=$(readlink -f $out/bin/git)
-      ${script "git" ''
-        export GIT_EXEC_PATH="\''${GIT_EXEC_PATH-$out/lib/git-core}"
-        exec $real "\$@"
-      ''}
-    '';
+    fix = withVariable "git" "GIT_EXEC_PATH" "$out/lib/git-core";
   };
   knot-dns = known [
     "knot"
@@ -156,13 +155,7 @@ rec {
       "libssl3t64"
     ];
     # It looks for its configuration in /usr/lib/ssl.
-    fix = ''
-      real=$(readlink -f $out/bin/openssl)
-      ${script "openssl" ''
-        export OPENSSL_CONF="\''${OPENSSL_CONF-$out/etc/ssl/openssl.cnf}"
-        exec $real "\$@"
-      ''}
-    '';
+    fix = withVariable "openssl" "OPENSSL_CONF" "$out/etc/ssl/openssl.cnf";
   };
   openssh = [
     "openssh-client"
