@@ -23,7 +23,8 @@ impl Machine {
     ) -> Result<(String, u32), MachineError> {
         let shown = setting.explain(command);
         self.step(format!("starting: {shown}"), async {
-            let work = self.dressed_line(command, setting).await?;
+            let dressed = self.dress_strictly(command, setting)?;
+            let work = self.strict_line(&dressed, Expect::Output, None).await?;
             let start = BACKGROUND.call("start_background", ["/run", &work]);
             let outcome = self
                 .execute_program(&start, Expect::OutputAndStatus, Some(START_LIMIT))

@@ -75,7 +75,7 @@ impl Machine {
 
     /// The line that runs a command strictly, for at most `limit`. A long
     /// command goes to the guest as a file.
-    async fn strict_line(
+    pub(super) async fn strict_line(
         self: &Arc<Self>,
         command: &str,
         expect: Expect,
@@ -112,12 +112,21 @@ impl Machine {
         self.strict_line(&dressed, Expect::Output, None).await
     }
 
-    /// A command with its setting around it.
+    /// A command of nixpkgs' test API with its setting around it.
     pub(super) fn dress(&self, command: &str, setting: &Setting) -> Result<String, MachineError> {
-        let dressed = match self.context.shell_options {
-            ShellOptions::Strict => setting.dress(command),
-            ShellOptions::None => setting.dress(&format!("set +eu +o pipefail; {command}")),
-        };
+        match self.context.shell_options {
+            ShellOptions::Strict => self.dress_strictly(command, setting),
+            ShellOptions::None => self.dress_strictly(&as_in_20_09(command), setting),
+        }
+    }
+
+    /// A command with its setting around it.
+    pub(super) fn dress_strictly(
+        &self,
+        command: &str,
+        setting: &Setting,
+    ) -> Result<String, MachineError> {
+        let dressed = setting.dress(command);
         if setting.user.is_some() && dressed.len() > LONGEST_ARGUMENT {
             return Err(self.unable(format!(
                 "cannot run a command of {} bytes as another user: it takes {LONGEST_ARGUMENT}; copy it there as a file",
@@ -327,6 +336,22 @@ fn strict(command: &str) -> String {
     format!("set -euo pipefail; {command}")
 }
 
+/// A script as nixpkgs 20.09's driver runs it: without options of bash, and what it leaves in the background may
+/// keep its output open.
+fn as_in_20_09(command: &str) -> String {
+    format!(
+        "set +eu +o pipefail
+snowglobe_output=$(mktemp -p /run 2> /dev/null || mktemp)
+(
+{command}
+) > \"$snowglobe_output\"
+snowglobe_status=$?
+cat \"$snowglobe_output\"
+rm -f \"$snowglobe_output\"
+exit $snowglobe_status"
+    )
+}
+
 fn with_limit(line: &str, limit: Option<Duration>) -> String {
     match limit {
         Some(limit) => format!("timeout {} {line}", limit.as_secs_f64()),
@@ -354,6 +379,20 @@ mod tests {
             in_bash("true", Some(Duration::from_millis(1500))),
             "timeout 1.5 bash -c 'set -euo pipefail; true'"
         );
+    }
+
+    #[test]
+    fn commands_of_20_09_may_leave_a_process() {
+        let command = "false | true; echo \"$unset\"; sleep 30 & echo $!; (exit 3)";
+        let output = std::process::Command::new("bash")
+            .args(["-c", &strict(&as_in_20_09(command))])
+            .stderr(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let pid = nix::unistd::Pid::from_raw(text.trim().parse().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     }
 
     #[test]

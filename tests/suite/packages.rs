@@ -98,8 +98,8 @@ fn a_package_of_nixpkgs_is_made_of_debs() {
         .arg("moo")
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&said.stdout);
-    assert!(text.contains("< moo >") && text.contains("(oo)"), "{text}");
+    let cow = String::from_utf8_lossy(&said.stdout);
+    assert!(cow.contains("< moo >") && cow.contains("(oo)"), "{cow}");
 
     // No program of a store runs with another user's rights.
     let sudo = build(&place, r#"{ pname = "sudo"; version = "1"; }"#);
