@@ -68,6 +68,18 @@ impl UnknownPackage {
         }
     }
 
+    /// Its name in the table: that in nixpkgs, without the version; `python3-NAME` for a module of Python.
+    fn table_name(&self) -> String {
+        let name = self.plain_name();
+        let module = name
+            .strip_prefix("python3.")
+            .and_then(|rest| rest.split_once('-'));
+        module.map_or_else(
+            || name.to_owned(),
+            |(_, module)| format!("python3-{module}"),
+        )
+    }
+
     /// Its name in nixpkgs, without the version.
     fn plain_name(&self) -> &str {
         let is_version = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
@@ -82,7 +94,9 @@ impl UnknownPackage {
 #[must_use]
 pub fn describe_unknown(packages: &[UnknownPackage]) -> String {
     let list: String = packages.iter().map(UnknownPackage::describe).collect();
-    let example = packages.first().map_or("NAME", UnknownPackage::plain_name);
+    let example = packages
+        .first()
+        .map_or("NAME".to_owned(), UnknownPackage::table_name);
     format!(
         "these packages have no entry in the table of Debian's packages, Debian has none of their names, and they would be built from their sources:{list}\n\
          Name a Debian package for each in a file, and give it with --packages-table FILE:\n  \
@@ -99,6 +113,16 @@ mod tests {
             inputs: inputs.iter().map(PathBuf::from).collect(),
             ..Derivation::default()
         }
+    }
+
+    #[test]
+    fn modules_of_python_have_names_of_their_own() {
+        let package = UnknownPackage {
+            name: "python3.13-junit-xml-1.9".to_owned(),
+            source: String::new(),
+            needed_by: Vec::new(),
+        };
+        assert_eq!(package.table_name(), "python3-junit-xml");
     }
 
     #[test]
@@ -119,7 +143,7 @@ mod tests {
             ("/s/d-source.drv".into(), derivation(&[])),
         ]);
         let package = unknown_package(Path::new("/s/d-source.drv"), &users_of(&below)).unwrap();
-        assert_eq!(package.plain_name(), "gitea-tool");
+        assert_eq!(package.table_name(), "gitea-tool");
         assert_eq!(
             package.describe(),
             "\n  gitea-tool-1.2 (from source), needed by system-path < test"

@@ -202,12 +202,6 @@ rec {
     fix = editProgram "incrond" "/bin/bash" "/bin/sh";
   };
   inetutils = [ "hostname" ];
-  # It calls `ifconfig` and `route`.
-  iodine = {
-    debs = [ "iodine" ];
-    fix =
-      withPath "iodine" [ (debs.package "net-tools") ] + withPath "iodined" [ (debs.package "net-tools") ];
-  };
   iproute2 = [ "iproute2" ];
   iptables = {
     debs = known [
