@@ -54,6 +54,8 @@ impl Place {
             .env_remove("QEMU_OPTS")
             .env("TMPDIR", self.path().join("tmp"))
             .env("NO_COLOR", "1")
+            // On a dumb one, the editor of lines shows its prompt in a pipe, too.
+            .env("TERM", "xterm")
             // Always cold: tests of checkpoints take it away.
             .env("CI", "1")
             .stdin(Stdio::null())
