@@ -43,11 +43,11 @@ def compare(snowglobe, name, options):
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)
         driver = build_driver(snowglobe, name, options, folder)
-        ours = [snowglobe, "run", TESTS, "-A", name, *options, "--cold", "-o", "result"]
+        run = [snowglobe, "run", TESTS, "-A", name, *options, "--cold", "-o", "result"]
         # Builds what only a run needs: the manifest.
         subprocess.run([snowglobe, "build", TESTS, "-A", name, *options], check=True, capture_output=True)
         their_code, theirs = measure_any([driver], folder, {**ENVIRONMENT, "out": str(folder / "out")})
-        our_code, ours = measure_any(ours, folder)
+        our_code, ours = measure_any(run, folder)
     for who, code, figures in (("driver", their_code, theirs), ("snowglobe", our_code, ours)):
         wall, processor, memory = figures
         print(f"{name}: {who}: {verdict(code)}, {wall:.0f} s, {processor:.0f} s of processor, {memory:.0f} MiB")

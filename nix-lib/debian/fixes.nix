@@ -32,17 +32,19 @@ let
       mv $rules.new $rules
     done
   '';
+  # For a fix: changes a program by arguments for sed.
+  edit = program: command: ''
+    sed ${command} $(readlink -f $out/bin/${program}) > $NIX_BUILD_TOP/${program}
+    rm $out/bin/${program}
+    install -m 555 $NIX_BUILD_TOP/${program} $out/bin/
+  '';
   # For a fix: changes a text that is compiled into a program to one that is not longer.
   editProgram =
     program: from: to:
     let
       zeros = concatStringsSep "" (genList (_: "\\x00") (stringLength from - stringLength to));
     in
-    ''
-      sed 's,${from},${to}${zeros},' $(readlink -f $out/bin/${program}) > $NIX_BUILD_TOP/${program}
-      rm $out/bin/${program}
-      install -m 555 $NIX_BUILD_TOP/${program} $out/bin/
-    '';
+    edit program "'s,${from},${to}${zeros},'";
   # For a fix: lines of a shell before the start of a program, which has another place then.
   before = program: lines: ''
     real=$(readlink -f $out/bin/${program})
@@ -73,6 +75,8 @@ let
 in
 {
   inherit
+    before
+    edit
     editProgram
     editRules
     empty

@@ -1,12 +1,12 @@
 //! `snowglobe build`: builds what tests need, and runs nothing.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::error::{Failed, code};
+use super::frontend::is_on_terminal;
 use super::run_options::block_on;
 use super::source::Source;
 use super::write_stdout;
@@ -50,7 +50,7 @@ impl BuildCommand {
         } else {
             Detail::Normal
         };
-        if std::io::stdout().is_terminal() && std::io::stderr().is_terminal() {
+        if is_on_terminal() {
             Box::new(TerminalDisplay::new(detail, Above::default()))
         } else {
             Box::new(PlainDisplay::on_stderr(detail))

@@ -27,6 +27,11 @@ pub enum DisplayFormat {
     BuildLog,
 }
 
+/// Whether live progress can be shown.
+pub fn is_on_terminal() -> bool {
+    std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
+}
+
 /// Shows runs on standard output and standard error.
 #[derive(Debug)]
 pub struct CommandFrontend {
@@ -38,11 +43,10 @@ pub struct CommandFrontend {
 
 impl Frontend for CommandFrontend {
     fn display(&self) -> Box<dyn Report> {
-        let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         let detail = self.detail;
         match self.format {
             DisplayFormat::Json => Box::new(JsonDisplay::exclusive()),
-            DisplayFormat::Human if terminal => {
+            DisplayFormat::Human if is_on_terminal() => {
                 Box::new(TerminalDisplay::new(detail, self.above.clone()))
             }
             DisplayFormat::Human | DisplayFormat::Plain => {

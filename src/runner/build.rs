@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use super::error::RunnerError;
 use super::interrupts::Interrupts;
 use super::plan;
-use super::reporting::wait_until_shown;
+use super::reporting::{start, stdout_lost, wait_until_shown};
 use super::request::TestSelection;
 use crate::folders::private_temporary_folder;
 use crate::nix_cli::{self, NamedDerivation, Nix};
-use crate::report::{Report, Reports};
+use crate::report::Report;
 
 /// Builds what the selection names; returns the store paths, or None if the user interrupts. `link` becomes a link to
 /// the first of them, and `link-2` to the second, which Nix' garbage collector then spares.
@@ -47,16 +47,13 @@ async fn build_one(
     display: &dyn Fn() -> Box<dyn Report>,
     interrupts: &mut Interrupts,
 ) -> Result<Option<PathBuf>, RunnerError> {
-    let reports = Reports::start(display(), None)
-        .map_err(RunnerError::host("cannot start the threads of the reports"))?;
+    let reports = start(display(), None)?;
     let emit = |event| reports.events.emit(event);
     let built = tokio::select! {
         built = nix_cli::realise(nix, &derivation.derivation, root, &emit) => Some(built),
         _ = interrupts.recv() => None,
     };
-    let (_, showing) = reports
-        .end()
-        .map_err(RunnerError::host("cannot write to standard output"))?;
+    let (_, showing) = reports.end().map_err(stdout_lost)?;
     wait_until_shown(showing, interrupts).await?;
     let Some(result) = built else {
         return Ok(None);

@@ -51,7 +51,7 @@ pub async fn run_built(
         settings,
         output.folder().to_owned(),
     );
-    let reports = start(frontend, Some(output))?;
+    let reports = start(frontend.display(), Some(output))?;
     for warning in warnings {
         reports.events.note(Level::Warning, warning);
     }

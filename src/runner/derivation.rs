@@ -84,7 +84,7 @@ async fn run_one(
     let output = Output::create(folder, &check.name)?;
     let folder = output.folder().to_owned();
     let root = folder.join("result");
-    let reports = start(frontend, Some(output))?;
+    let reports = start(frontend.display(), Some(output))?;
     let tell = |event| reports.events.emit(event);
     let built = tokio::select! {
         built = nix_cli::realise(nix, &check.derivation, &root, &tell) => Some(built),

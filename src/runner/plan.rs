@@ -9,7 +9,7 @@ use super::request::{ScriptCheck, TestSelection};
 use crate::guest;
 use crate::language::check::{self, Parts, Severity, TestContext};
 use crate::model::manifest::Manifest;
-use crate::nix_cli::{self, NamedDerivation, PackageSource, Test};
+use crate::nix_cli::{self, EvalError, NamedDerivation, PackageSource, Test};
 use crate::source_map::SourceMap;
 
 /// Evaluates the tests; None if the user interrupts.
@@ -18,15 +18,7 @@ pub(super) async fn evaluate(
     interrupts: &mut Interrupts,
 ) -> Result<Option<Vec<Test>>, RunnerError> {
     let work = nix_cli::evaluate(&selection.nix, &selection.library, &selection.evaluation);
-    let tests = tokio::select! {
-        tests = work => tests?,
-        _ = interrupts.recv() => return Ok(None),
-    };
-    if selection.evaluation.packages != PackageSource::Nixpkgs {
-        let derivations = tests.iter().map(|test| test.derivation.clone());
-        check_packages(&derivations.collect::<Vec<_>>())?;
-    }
-    Ok(Some(tests))
+    with_packages(selection, work, |test| &test.derivation, interrupts).await
 }
 
 /// Evaluates what builds the tests, or a derivation; None if the user interrupts.
@@ -35,13 +27,23 @@ pub(super) async fn buildable(
     interrupts: &mut Interrupts,
 ) -> Result<Option<Vec<NamedDerivation>>, RunnerError> {
     let work = nix_cli::buildable(&selection.nix, &selection.library, &selection.evaluation);
+    with_packages(selection, work, |found| &found.derivation, interrupts).await
+}
+
+/// What an evaluation gives, whose packages are there.
+async fn with_packages<T>(
+    selection: &TestSelection,
+    work: impl Future<Output = Result<Vec<T>, EvalError>>,
+    derivation: impl Fn(&T) -> &PathBuf,
+    interrupts: &mut Interrupts,
+) -> Result<Option<Vec<T>>, RunnerError> {
     let found = tokio::select! {
         found = work => found?,
         _ = interrupts.recv() => return Ok(None),
     };
     if selection.evaluation.packages != PackageSource::Nixpkgs {
-        let derivations = found.iter().map(|found| found.derivation.clone());
-        check_packages(&derivations.collect::<Vec<_>>())?;
+        let derivations: Vec<PathBuf> = found.iter().map(derivation).cloned().collect();
+        check_packages(&derivations)?;
     }
     Ok(Some(found))
 }

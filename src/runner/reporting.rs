@@ -6,7 +6,7 @@ use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use crate::model::event::Event;
-use crate::report::{Output, Reports, Showing};
+use crate::report::{Output, Report, Reports, Showing};
 use crate::session::RunOutcome;
 
 /// How often to look whether a display is done.
@@ -14,16 +14,16 @@ const DISPLAY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Starts to report on a run.
 pub(super) fn start(
-    frontend: &dyn Frontend,
+    display: Box<dyn Report>,
     output: Option<Output>,
 ) -> Result<Reports, RunnerError> {
-    Reports::start(frontend.display(), output)
+    Reports::start(display, output)
         .map_err(RunnerError::host("cannot start the threads of the reports"))
 }
 
 /// Shows an event outside a run.
 pub(super) fn announce(frontend: &dyn Frontend, event: Event) -> Result<(), RunnerError> {
-    let reports = start(frontend, None)?;
+    let reports = start(frontend.display(), None)?;
     reports.events.emit(event);
     let (_, showing) = reports.end().map_err(stdout_lost)?;
     showing.finish().map_err(stdout_lost)
@@ -69,6 +69,6 @@ pub async fn wait_until_shown(
     showing.finish().map_err(stdout_lost)
 }
 
-fn stdout_lost(source: std::io::Error) -> RunnerError {
+pub(super) fn stdout_lost(source: std::io::Error) -> RunnerError {
     RunnerError::host("cannot write to standard output")(source)
 }

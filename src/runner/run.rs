@@ -126,7 +126,7 @@ pub(super) async fn build_and_run(
     } = job;
     let output = Output::create(folder, &test.name)?;
     let (root, output_folder) = (output.root(), output.folder().to_owned());
-    let reports = start(frontend, Some(output))?;
+    let reports = start(frontend.display(), Some(output))?;
     let events = &reports.events;
     let tell = |event| events.emit(event);
     let built = tokio::select! {

@@ -24,19 +24,14 @@ fn options(test: &str) -> Vec<String> {
     .into()
 }
 
-/// A command for a test, whose packages are fetched and machines are built.
-fn on_nixos(place: &Place, name: &str, test: &str, more: &[&str]) -> Command {
+/// A command for a test, whose packages are fetched. `selection` is for both, `more` for the command alone.
+fn on_nixos(place: &Place, name: &str, test: &str, selection: &[&str], more: &[&str]) -> Command {
     let options = options(test);
-    let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    // What only some commands take.
-    let selection: Vec<&str> = more
-        .iter()
-        .copied()
-        .filter(|option| *option == "--snapshot-safe")
-        .collect();
-    let fetched = place.run(&[&["guest", "fetch", "--for"], &options[..], &selection].concat());
+    let mut selected: Vec<&str> = options.iter().map(String::as_str).collect();
+    selected.extend(selection);
+    let fetched = place.run(&[&["guest", "fetch", "--for"], &selected[..]].concat());
     assert_eq!(fetched.code, Some(0), "{}", fetched.seen());
-    place.command(&[&[name], &options[..], more].concat())
+    place.command(&[&[name], &selected[..], more].concat())
 }
 
 fn run(place: &Place, mut command: Command) -> Ended {
@@ -51,6 +46,7 @@ fn a_shell() {
         &place,
         "shell",
         "nixos/plain.nix",
+        &[],
         &["machine"],
     ));
     user.wait_for("terminal attached");
@@ -67,7 +63,7 @@ fn a_shell() {
 fn a_prompt_after_a_failure() {
     let place = Place::new();
     let more = ["--cold", "--on-failure", "repl"];
-    let mut user = Pty::spawn(&mut on_nixos(&place, "run", "nixos/plain.nix", &more));
+    let mut user = Pty::spawn(&mut on_nixos(&place, "run", "nixos/plain.nix", &[], &more));
     user.wait_for("failed here");
     user.wait_for(">>> ");
     user.type_in("machine.succeed('echo still-$((20 + 3))')\n");
@@ -89,7 +85,10 @@ fn a_prompt_after_a_failure() {
 fn a_build_of_nix_in_its_sandbox() {
     let place = Place::new();
     let more = ["--as-derivation", "--allow-emulation", "-o", "out"];
-    let ended = run(&place, on_nixos(&place, "run", "nixos/plain.nix", &more));
+    let ended = run(
+        &place,
+        on_nixos(&place, "run", "nixos/plain.nix", &[], &more),
+    );
     assert_eq!(ended.code, Some(1), "{}", ended.seen());
     let log = fs::read_to_string(place.path().join("out/build.log")).unwrap();
     assert!(log.contains("test -e /tmp/there"), "{log}");
@@ -101,7 +100,7 @@ fn a_build_of_nix_in_its_sandbox() {
 fn a_checkpoint() {
     let place = Place::new();
     let command = |place: &Place| {
-        let mut command = on_nixos(place, "run", "nixos/plain.nix", &["--snapshot-safe"]);
+        let mut command = on_nixos(place, "run", "nixos/plain.nix", &["--snapshot-safe"], &[]);
         command
             .env_remove("CI")
             .env("XDG_CACHE_HOME", place.path().join("cache"));
@@ -121,7 +120,7 @@ fn what_tests_of_nixpkgs_may_ask_for() {
     let place = Place::new();
     let ended = run(
         &place,
-        on_nixos(&place, "run", "nixos/features.nix", &["--cold"]),
+        on_nixos(&place, "run", "nixos/features.nix", &[], &["--cold"]),
     );
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
 }
@@ -130,13 +129,12 @@ fn what_tests_of_nixpkgs_may_ask_for() {
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn the_command_line_of_nixpkgs_own_driver() {
     let place = Place::new();
-    let test = ["-A", "env.driver", "-o", "link"];
-    let fetch = ["-A", "env.driver"];
-    let options = options("nixpkgs/all-tests.nix");
-    let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    let fetched = place.run(&[&["guest", "fetch", "--for"], &options[..], &fetch].concat());
-    assert_eq!(fetched.code, Some(0), "{}", fetched.seen());
-    let built = place.run(&[&["build"], &options[..], &test].concat());
+    let test = "nixpkgs/all-tests.nix";
+    let driver = ["-A", "env.driver"];
+    let built = run(
+        &place,
+        on_nixos(&place, "build", test, &driver, &["-o", "link"]),
+    );
     assert_eq!(built.code, Some(0), "{}", built.seen());
 
     // The wrapper's own arguments and variables, for another program.

@@ -14,6 +14,7 @@ let
     ;
   inherit (debs) known;
   inherit (fixes)
+    before
     idle
     script
     unit
@@ -123,23 +124,18 @@ rec {
   ## Linters and formatters, which builds call to check sources
 
   # Each release formats in its own way, which fails builds that check it.
-  python3-black = {
+  python3-black = idle "black" // {
     debs = [ "black" ];
-    fix = script "black" "exit 0";
   };
   # Each release has other warnings, which are not to fail builds.
   ty = {
     debs = [ "ty" ];
-    fix = ''
-      real=$(readlink -f $out/bin/ty)
-      ${script "ty" ''
-        for argument; do
-          shift
-          [ "\$argument" = --error-on-warning ] || set -- "\$@" "\$argument"
-        done
-        [ "\$1" != check ] || set -- "\$@" --exit-zero-on-warning
-        exec $real "\$@"
-      ''}
+    fix = before "ty" ''
+      for argument; do
+        shift
+        [ "\$argument" = --error-on-warning ] || set -- "\$@" "\$argument"
+      done
+      [ "\$1" != check ] || set -- "\$@" --exit-zero-on-warning
     '';
   };
   python3-ty = ty;

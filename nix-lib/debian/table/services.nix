@@ -11,6 +11,7 @@ let
     ;
   inherit (debs) known;
   inherit (fixes)
+    edit
     script
     unit
     withVariable
@@ -140,12 +141,7 @@ rec {
       "nginx-common"
     ];
     # It has folders of its own below /tmp, as in nixpkgs.
-    fix = ''
-      ln -sfn etc/nginx $out/conf
-      sed 's,/var/lib/nginx/,/tmp/////nginx-,g' $(readlink -f $out/bin/nginx) > $NIX_BUILD_TOP/nginx
-      rm $out/bin/nginx
-      install -m 555 $NIX_BUILD_TOP/nginx $out/bin/
-    '';
+    fix = edit "nginx" "'s,/var/lib/nginx/,/tmp/////nginx-,g'" + "ln -sfn etc/nginx $out/conf";
   };
   openssl = {
     debs = known [

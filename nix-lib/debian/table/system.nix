@@ -11,6 +11,7 @@ let
   inherit (builtins) match;
   inherit (debs) known;
   inherit (fixes)
+    edit
     editProgram
     editRules
     idle
@@ -312,12 +313,7 @@ rec {
   };
   openresolv = {
     debs = [ "openresolv" ];
-    fix = ''
-      real=$(readlink -f $out/bin/resolvconf)
-      rm $out/bin/resolvconf
-      sed "s,^LIBEXECDIR=.*,LIBEXECDIR=$out/lib/resolvconf," $real > $out/bin/resolvconf
-      chmod +x $out/bin/resolvconf
-    '';
+    fix = edit "resolvconf" ''"s,^LIBEXECDIR=.*,LIBEXECDIR=$out/lib/resolvconf,"'';
   };
   polkit = known [
     "polkitd"
