@@ -81,7 +81,7 @@ let
         scopedImport path;
   };
 
-  # A flake whose inputs that are nixpkgs give Debian's packages.
+  # A flake whose inputs that are nixpkgs give Debian's packages, and those of its inputs.
   flakeWithDebian =
     flake:
     let
@@ -94,6 +94,8 @@ let
               system: _: debian.nixpkgs (debian.folderOf input) { inherit system; }
             ) input.legacyPackages;
           }
+        else if input._type or null == "flake" then
+          flakeWithDebian input
         else
           input;
       file = importDebian (flake.outPath + "/flake.nix");

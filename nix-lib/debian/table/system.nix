@@ -123,8 +123,8 @@ rec {
   ];
   bcache-tools = {
     debs = [ "bcache-tools" ];
-    # They name programs of Debian's initrd.
-    fix = "for rules in $out/lib/udev/rules.d/*; do rm $rules; touch $rules; done";
+    # They name programs of Debian's initrd. An empty file would make udev read all rules again every few seconds.
+    fix = "for rules in $out/lib/udev/rules.d/*; do rm $rules; echo '# None' > $rules; done";
   };
   bind = known [
     "bind9"
