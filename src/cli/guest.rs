@@ -124,6 +124,13 @@ fn fetch_for_tests(
         "guest: {} Debian packages for NixOS machines are in the store",
         fetched.packages
     );
+    if !fetched.older.is_empty() {
+        let older: Vec<String> = fetched.older.iter().map(ToString::to_string).collect();
+        eprintln!(
+            "guest: Debian has older versions of these packages than nixpkgs, whose modules may want the newer: {}",
+            older.join(", ")
+        );
+    }
     if fetched.unknown.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }

@@ -10,6 +10,7 @@ use super::debian_index::{
 };
 use super::fetch::FetchRequest;
 use super::index::units;
+use super::older::{OlderPackage, older_packages};
 use super::store::NixStore;
 use super::suite::Apt;
 use super::tool::Error;
@@ -28,6 +29,8 @@ pub struct FetchedForTests {
     pub packages: usize,
     /// What Debian does not have.
     pub unknown: Vec<UnknownPackage>,
+    /// What Debian has in an older version than nixpkgs.
+    pub older: BTreeSet<OlderPackage>,
 }
 
 /// Fetches the packages of the request, and Debian's packages until no test needs any other.
@@ -60,6 +63,7 @@ pub fn fetch_for<E: From<Error>>(
             return Ok(FetchedForTests {
                 packages: index.debs.len(),
                 unknown: unknown_packages(&derivations)?,
+                older: older_in_debian(&derivations, &index)?,
             });
         }
         if missing.is_subset(&wanted) {
@@ -111,6 +115,17 @@ fn unknown_packages(derivations: &[PathBuf]) -> Result<Vec<UnknownPackage>, Erro
     unknown.sort();
     unknown.dedup_by(|one, other| one.name == other.name);
     Ok(unknown)
+}
+
+fn older_in_debian(
+    derivations: &[PathBuf],
+    index: &DebianIndex,
+) -> Result<BTreeSet<OlderPackage>, Error> {
+    let mut older = BTreeSet::new();
+    for root in derivations {
+        older.extend(older_packages(&read_below(root)?, &index.debs));
+    }
+    Ok(older)
 }
 
 fn read_below(root: &Path) -> Result<BTreeMap<PathBuf, Derivation>, Error> {

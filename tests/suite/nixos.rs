@@ -1,11 +1,11 @@
 //! What Snowglobe does besides running tests, on real NixOS machines with Debian's packages:
 //! `make nixos-machines NIXPKGS=PATH SUITE=SUITE`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Ended, Place, Pty, fixture_path, nixpkgs_tree};
+use crate::harness::{Ended, Place, Pty, fixture_path, nixpkgs_tree, signal};
 
 /// The options for a test on the machines of the tree.
 fn options(test: &str) -> Vec<String> {
@@ -122,6 +122,93 @@ fn what_tests_of_nixpkgs_may_ask_for() {
         &place,
         on_nixos(&place, "run", "nixos/features.nix", &[], &["--cold"]),
     );
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
+
+/// Commands that follow come to the new kernel's system.
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn a_kernel_that_starts_another() {
+    let place = Place::new();
+    let ended = run(
+        &place,
+        on_nixos(&place, "run", "nixos/kexec.nix", &[], &["--cold"]),
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
+
+/// Each run restores the machine (nixpkgs 23.05 or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn a_watch() {
+    let place = Place::new();
+    let text = fs::read_to_string(fixture_path("nixos/plain.nix")).unwrap();
+    let file = place.write("plain.nix", &text);
+    let more = ["--snapshot-safe"];
+    let mut command = on_nixos(&place, "watch", file.to_str().unwrap(), &more, &[]);
+    command
+        .env_remove("CI")
+        .env("XDG_CACHE_HOME", place.path().join("cache"))
+        .stdout(File::create(place.path().join("shown")).unwrap());
+    let child = command.spawn().unwrap();
+    let pid = child.id();
+    place.wait_for_text("shown", "failed: plain");
+    place.write("plain.nix", &text.replace("test -e /tmp/there", "true"));
+    place.wait_for_text("shown", "from checkpoint");
+    place.wait_for_text("shown", "passed: plain");
+    signal(pid, "INT");
+    assert_eq!(place.finish(child).code, Some(130));
+    place.assert_tidy();
+}
+
+/// What is for runs by hand is in the machines of the prompt (nixpkgs 23.05 or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn a_prompt() {
+    let place = Place::new();
+    let test = "nixos/features.nix";
+    let mut user = Pty::spawn(&mut on_nixos(&place, "repl", test, &[], &[]));
+    user.wait_for(">>> ");
+    user.type_in("machine.succeed('cat /etc/by-hand')\n");
+    user.wait_for("'yes'");
+    user.wait_for(">>> ");
+    user.type_in("\x04");
+    assert_eq!(user.end(), Some(0));
+    place.assert_tidy();
+}
+
+/// The flake's own package, made of sources with Debian's Rust (nixpkgs 26.05 or newer, Rust of Cargo.toml).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn the_package_of_our_flake() {
+    let place = Place::new();
+    let flake = format!(
+        r#"{{
+          inputs.nixpkgs.url = "path:{}";
+          inputs.snowglobe.url = "git+file://{}";
+          inputs.snowglobe.inputs.nixpkgs.follows = "nixpkgs";
+          outputs = {{ snowglobe, ... }}: {{ inherit (snowglobe) packages; }};
+        }}"#,
+        nixpkgs_tree(),
+        env!("CARGO_MANIFEST_DIR"),
+    );
+    let flake = place.write("flake.nix", &flake);
+    let package = format!("{}#snowglobe", flake.parent().unwrap().display());
+    let built = run(
+        &place,
+        on_nixos(&place, "build", &package, &[], &["-o", "link"]),
+    );
+    assert_eq!(built.code, Some(0), "{}", built.seen());
+
+    let mut command = Command::new(place.path().join("link/bin/snowglobe"));
+    command
+        .args(["run", "--nixpkgs", "builtin", "--cold"])
+        .arg(fixture_path("hello.nix"))
+        .current_dir(place.path())
+        .env("TMPDIR", place.path().join("tmp"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = run(&place, command);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
 }
 
