@@ -66,15 +66,46 @@ pub(super) fn output(command: &mut Command) -> Result<String, Error> {
         source,
     })?;
     if !result.status.success() {
-        let first = command
+        // A subcommand is a plain word; options and what they take are not.
+        let subcommand = command
             .get_args()
-            .find(|argument| !argument.to_string_lossy().starts_with('-'))
-            .map(|argument| format!(" {}", argument.to_string_lossy()))
+            .map(|argument| argument.to_string_lossy())
+            .find(|argument| argument.chars().all(|c| c.is_ascii_lowercase()))
+            .map(|argument| format!(" {argument}"))
             .unwrap_or_default();
         return Err(Error::Failed {
-            command: format!("{program}{first}"),
-            message: String::from_utf8_lossy(&result.stderr).trim().to_owned(),
+            command: format!("{program}{subcommand}"),
+            message: first_lines(String::from_utf8_lossy(&result.stderr).trim()),
         });
     }
     Ok(String::from_utf8_lossy(&result.stdout).into_owned())
+}
+
+/// apt has a line for each of hundreds of packages.
+fn first_lines(text: &str) -> String {
+    const MOST: usize = 5;
+    let mut lines = text.lines();
+    let shown: Vec<&str> = lines.by_ref().take(MOST).collect();
+    let more = lines.count();
+    let end = if more > 0 {
+        format!("\n… and {more} more lines")
+    } else {
+        String::new()
+    };
+    shown.join("\n") + &end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_program_is_named_with_its_subcommand_and_first_lines() {
+        let script = "seq 7 >&2; exit 3";
+        let error = output(Command::new("sh").args(["-c", script, "-o", "A=b", "download", "x"]));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "`sh download` failed:\n1\n2\n3\n4\n5\n… and 2 more lines"
+        );
+    }
 }
