@@ -340,6 +340,7 @@ rec {
     ];
     fix = "for name in newgrp sg; do [ -e $out/bin/$name ] || ln -s ${unit "util-linux-extra"}/bin/$name $out/bin/; done";
   };
+  squashfs = [ "squashfs-tools" ];
   tpm2-tss = {
     debs = known [
       "libtss2-esys-3.0.2-0"
