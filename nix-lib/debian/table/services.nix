@@ -117,6 +117,19 @@ rec {
     debs = [ "git" ];
     fix = withVariable "git" "GIT_EXEC_PATH" "$out/lib/git-core";
   };
+  lighttpd = {
+    debs = [ "lighttpd" ];
+    # It looks for its modules in /usr/lib/lighttpd, and Debian makes the list of types as it starts.
+    fix = ''
+      real=$(readlink -f $out/bin/lighttpd)
+      ${script "lighttpd" ''exec $real -m $out/lib/lighttpd "\$@"''}
+      types=$out/share/lighttpd/doc/config/conf.d
+      mkdir -p $types
+      awk 'BEGIN { print "mimetype.assign = (" }
+        !/^#/ { for (n = 2; n <= NF; n++) if (!seen[tolower($n)]++) printf "  \".%s\" => \"%s\",\n", $n, $1 }
+        END { print "  \"\" => \"application/octet-stream\"\n)" }' ${unit "media-types"}/etc/mime.types > $types/mime.conf
+    '';
+  };
   knot-dns = known [
     "knot"
     "knot-dnssecutils"
