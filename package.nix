@@ -3,6 +3,7 @@
   lib,
   rustPlatform,
   installShellFiles,
+  libffi,
 }:
 rustPlatform.buildRustPackage {
   pname = "snowglobe";
@@ -25,6 +26,8 @@ rustPlatform.buildRustPackage {
   doCheck = false;
 
   nativeBuildInputs = [ installShellFiles ];
+  # Of the interpreter's ctypes.
+  buildInputs = [ libffi ];
   postInstall = ''
     installShellCompletion --cmd snowglobe \
       --bash <($out/bin/snowglobe completions bash) \

@@ -47,6 +47,10 @@ rec {
   gnused = [ "sed" ];
   gnutar = [ "tar" ];
   clippy = [ "rust-clippy" ];
+  libffi = debs.known [
+    "libffi-dev"
+    "libffi8"
+  ];
   lndir.fix = "cp -L ${unit "xutils-dev"}/bin/lndir $out/bin/";
   pkg-config = [
     "pkgconf"
