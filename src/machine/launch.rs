@@ -215,6 +215,18 @@ impl Machine {
         (epilogue, console_end)
     }
 
+    /// The user's, after those that have a slow guest's systemd wait as much longer as the script does.
+    fn kernel_parameters(&self) -> Option<String> {
+        let waits_longer = self.node.guest == Guest::Nixos && self.context.timeout_factor > 1.0;
+        waits_longer.then(|| {
+            let ours = systemd_timeouts(self.context.timeout_factor);
+            match std::env::var("QEMU_KERNEL_PARAMS") {
+                Ok(given) => format!("{ours} {given}"),
+                Err(_) => ours,
+            }
+        })
+    }
+
     /// What run scripts read, as the contract in the manual tells.
     fn environment(
         &self,
@@ -251,6 +263,9 @@ impl Machine {
         let given = std::env::var("QEMU_OPTS").ok();
         options.extend(given.as_deref());
         let mut environment = here.environment.for_run_script();
+        if let Some(parameters) = self.kernel_parameters() {
+            environment.push(("QEMU_KERNEL_PARAMS".into(), parameters.into()));
+        }
         environment.extend([
             ("TMPDIR".into(), here.state_folder.clone().into()),
             ("USE_TMPDIR".into(), "1".into()),
@@ -260,5 +275,28 @@ impl Machine {
         let networks = here.network_environment.iter().cloned();
         environment.extend(networks.map(|(name, value)| (name.into(), value)));
         environment
+    }
+}
+
+/// Parameters of the kernel for systemd, which waits 90 s for a unit or a device that does not say how long. Older
+/// systemds know the first alone, and take it for devices, too.
+fn systemd_timeouts(factor: f64) -> String {
+    let seconds = (90.0 * factor).ceil();
+    format!(
+        "systemd.default_timeout_start_sec={seconds} systemd.default_device_timeout_sec={seconds}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemd_waits_as_much_longer_as_the_script() {
+        assert_eq!(
+            systemd_timeouts(10.0),
+            "systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900"
+        );
+        assert!(systemd_timeouts(1.01).contains("start_sec=91 "));
     }
 }

@@ -169,6 +169,7 @@ mod tests {
             faults: FaultReporter(faults),
             script: "".into(),
             accelerator: Accelerator::Tcg,
+            timeout_factor: 1.0,
             shell_options: ShellOptions::default(),
             state_folder: folder.to_owned(),
             state_retention: StateRetention::ThisRun,

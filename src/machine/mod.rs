@@ -182,6 +182,8 @@ pub struct MachineContext {
     pub faults: FaultReporter,
     pub script: Arc<str>,
     pub accelerator: Accelerator,
+    /// The factor for default timeouts.
+    pub timeout_factor: f64,
     pub shell_options: ShellOptions,
     /// Private folder for the machine's sockets and disks.
     pub state_folder: PathBuf,

@@ -18,7 +18,7 @@ struct KnownCrash {
 }
 
 /// What the kernel, systemd and NixOS' first stage print.
-const KNOWN_CRASHES: [KnownCrash; 7] = [
+const KNOWN_CRASHES: [KnownCrash; 8] = [
     KnownCrash {
         name: "kernel panic",
         pattern: r"Kernel panic - not syncing",
@@ -54,6 +54,12 @@ const KNOWN_CRASHES: [KnownCrash; 7] = [
         name: "failed first stage",
         pattern: r"An error occurred in stage 1 of the boot process",
         mention: r"stage 1",
+    },
+    // Nothing else tells of it: the guest finishes to boot, and a test would wait for its shell to the end.
+    KnownCrash {
+        name: "no shell for tests",
+        pattern: r"Dependency failed for backdoor\.service|backdoor\.service/start failed",
+        mention: r"backdoor",
     },
 ];
 
@@ -361,6 +367,10 @@ mod tests {
             (
                 "An error occurred in stage 1 of the boot process, which must mount",
                 "failed first stage",
+            ),
+            (
+                "[  549.29] systemd[1]: Dependency failed for backdoor.service.",
+                "no shell for tests",
             ),
         ];
         for (line, name) in lines {

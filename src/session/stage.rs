@@ -200,6 +200,7 @@ fn context(
         faults,
         script: options.source_map.script().into(),
         accelerator: options.accelerator.accelerator,
+        timeout_factor: options.timeout_factor,
         shell_options: manifest.shell_options,
         state_folder: PathBuf::new(),
         state_retention: options.states,
