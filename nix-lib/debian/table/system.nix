@@ -20,6 +20,7 @@ let
     text
     unit
     withPath
+    withVariable
     ;
 
   systemdTable = import ../systemd.nix {
@@ -340,7 +341,11 @@ rec {
     ];
     fix = "for name in newgrp sg; do [ -e $out/bin/$name ] || ln -s ${unit "util-linux-extra"}/bin/$name $out/bin/; done";
   };
-  squashfs = [ "squashfs-tools" ];
+  # Ends its threads, for which Debian's C library looks for this one in /usr/lib.
+  squashfs = {
+    debs = [ "squashfs-tools" ];
+    fix = withVariable "mksquashfs" "LD_PRELOAD" "${unit "libgcc-s1"}/lib/x86_64-linux-gnu/libgcc_s.so.1";
+  };
   tpm2-tss = {
     debs = known [
       "libtss2-esys-3.0.2-0"
