@@ -21,11 +21,12 @@ in
   linux = {
     debs = parts;
     program = ./kernel.py;
-    # QEMU boots the kernel unpacked (PVH), so that no guest has to. The list of
-    # modules is what an installation makes in Debian.
+    # QEMU boots the kernel unpacked (see the table's qemu), so that no guest has
+    # to. The list of modules is what an installation makes in Debian.
     fix = ''
       for image in $out/lib/modules/*/vmlinuz $out/boot/vmlinuz-*; do [ ! -e $image ] || break; done
-      ${debs.python.command} ${debs.scripts}/vmlinux.py $image $out/bzImage ${debs.package "zstd"}/bin/zstd
+      cp -L $image $out/bzImage
+      ${debs.python.command} ${debs.scripts}/vmlinux.py $image $out/vmlinux ${debs.package "zstd"}/bin/zstd
       for release in $out/lib/modules/*; do
         ${debs.package "kmod"}/bin/depmod -b $out -a ''${release##*/}
       done

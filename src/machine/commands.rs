@@ -228,7 +228,7 @@ impl Machine {
             let work = async {
                 let _turn = self.demanding.lock().await;
                 let outcome = self
-                    .run_keeping_stderr(&self.dress(command, setting)?, limit)
+                    .run_keeping_stderr(&self.dress(command, setting)?, &shown, limit)
                     .await?;
                 let stdout = String::from_utf8_lossy(&outcome.output).into_owned();
                 let status = outcome.status.unwrap_or_default();
@@ -254,19 +254,20 @@ impl Machine {
         Ok(all)
     }
 
-    /// As [`Machine::execute`]; the command's error output goes to the console
+    /// As [`Machine::execute_as`]; the command's error output goes to the console
     /// as ever, and to a file of the guest besides.
     async fn run_keeping_stderr(
         self: &Arc<Self>,
-        command: &str,
+        script: &str,
+        shown: &str,
         limit: Option<Duration>,
     ) -> Result<CommandOutcome, MachineError> {
         // `exec`, so that no shell stays behind that holds the command's output open.
         let keep = format!("2> >(exec tee {STDERR_FILE} >&2)");
         let expect = Expect::OutputAndStatus;
-        let line = self.strict_line(command, expect, limit).await?;
+        let line = self.strict_line(script, expect, limit).await?;
         let line = format!("{line} {keep}");
-        self.run_line(&line, command, expect, limit).await
+        self.run_line(&line, shown, expect, limit).await
     }
 
     /// What the last demanded command said on its error output, as far as the

@@ -28,7 +28,8 @@ let
       "qemu-guest-agent"
     ];
     # Debian's QEMU looks for its parts where Debian has them. A /dev/kvm that
-    # opens says little: without vmx or svm it hangs guests.
+    # opens says little: without vmx or svm it hangs guests. Debian's kernel has
+    # itself unpacked beside it (PVH).
     fix = ''
       real=$(readlink -f $out/bin/qemu-system-x86_64)
       ${script "qemu-system-x86_64" ''
@@ -36,6 +37,16 @@ let
         if ! ${unit "grep"}/bin/grep -qwE 'vmx|svm' /proc/cpuinfo; then
           set -- "\$@" -machine accel=tcg -cpu qemu64
         fi
+        previous=
+        for argument; do
+          shift
+          if [ "\$previous" = -kernel ]; then
+            kernel=\$(${unit "coreutils"}/bin/readlink -f "\$argument")
+            [ ! -e "\''${kernel%/*}/vmlinux" ] || argument="\''${kernel%/*}/vmlinux"
+          fi
+          set -- "\$@" "\$argument"
+          previous="\$argument"
+        done
         exec $real -L $out/share/qemu -L $out/share/seabios -L $out/lib/ipxe/qemu "\$@"
       ''}
       ln -sfn qemu-system-x86_64 $out/bin/qemu-kvm
@@ -148,6 +159,10 @@ rec {
       } > $out/etc/nginx/mime.types
     '';
   };
+  mosquitto = [
+    "mosquitto"
+    "mosquitto-clients"
+  ];
   nginx = {
     debs = [
       "nginx"
@@ -198,5 +213,11 @@ rec {
   redis = [
     "redis-server"
     "redis-tools"
+  ];
+  samba = known [
+    "samba"
+    "samba-common-bin"
+    "smbclient"
+    "winbind"
   ];
 }

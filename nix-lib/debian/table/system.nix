@@ -232,7 +232,10 @@ rec {
     # nixpkgs calls the maps otherwise.
     fix = "find -L $out/share/keymaps -name '*.kmap.gz' 2> /dev/null | while read -r map; do ln -s $map \${map%.kmap.gz}.map.gz || true; done";
   };
-  kmod = inInitrd [ "kmod" ];
+  kmod = inInitrd [
+    "kmod"
+    "libkmod2"
+  ];
   kmod-blacklist.fix = "touch $out/modprobe.conf";
   "kmod-debian-aliases.conf" = text "";
   kmod-debian-aliases = text "";
