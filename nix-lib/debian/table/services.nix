@@ -181,8 +181,9 @@ rec {
     # It looks for its configuration in /usr/lib/ssl.
     fix = withVariable "openssl" "OPENSSL_CONF" "$out/etc/ssl/openssl.cnf";
   };
-  openssh = [
+  openssh = known [
     "openssh-client"
+    "openssh-common"
     "openssh-server"
     "openssh-sftp-server"
   ];
