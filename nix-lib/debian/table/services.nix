@@ -11,6 +11,7 @@ let
     ;
   inherit (debs) known;
   inherit (fixes)
+    before
     edit
     script
     unit
@@ -181,12 +182,16 @@ rec {
     # It looks for its configuration in /usr/lib/ssl.
     fix = withVariable "openssl" "OPENSSL_CONF" "$out/etc/ssl/openssl.cnf";
   };
-  openssh = known [
-    "openssh-client"
-    "openssh-common"
-    "openssh-server"
-    "openssh-sftp-server"
-  ];
+  openssh = {
+    debs = known [
+      "openssh-client"
+      "openssh-common"
+      "openssh-server"
+      "openssh-sftp-server"
+    ];
+    # Debian's unit makes this folder.
+    fix = before "sshd" "${unit "coreutils"}/bin/mkdir -p /run/sshd";
+  };
   postgresql =
     args:
     let
