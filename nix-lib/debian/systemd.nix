@@ -93,6 +93,8 @@ let
     "/usr/lib/openssh=?${debs.package "openssh-server"}/lib/openssh"
     "/usr/bin/dbus-broker=?${debs.package "dbus-broker"}/bin/dbus-broker"
     "/usr/libexec/dhcpcd-run-hooks=?${debs.package "dhcpcd-base"}/libexec/dhcpcd-run-hooks"
+    # Where mount looks for mount.cifs and its like.
+    "/sbin/fs=!/run/current-system/sw/bin"
     "/usr/libexec/sudo=?${debs.package "sudo"}/libexec/sudo"
     "/usr/lib/sudo=?${debs.package "sudo"}/lib/sudo"
   ]
