@@ -55,7 +55,7 @@ const KNOWN_CRASHES: [KnownCrash; 8] = [
         pattern: r"An error occurred in stage 1 of the boot process",
         mention: r"stage 1",
     },
-    // Nothing else tells of it: the guest finishes to boot, and a test would wait for its shell to the end.
+    // No other sign: the guest finishes to boot, and a test would wait for its shell to the end.
     KnownCrash {
         name: "no shell for tests",
         pattern: r"Dependency failed for backdoor\.service|backdoor\.service/start failed",
