@@ -142,13 +142,17 @@ rec {
         END { print "  \"\" => \"application/octet-stream\"\n)" }' ${unit "media-types"}/etc/mime.types > $types/mime.conf
     '';
   };
-  knot-dns = known [
-    "knot"
-    "knot-dnssecutils"
-    "knot-dnsutils"
-    "knot-host"
-    "knot-keymgr"
-  ];
+  knot-dns = {
+    debs = known [
+      "knot"
+      "knot-dnssecutils"
+      "knot-dnsutils"
+      "knot-host"
+      "knot-keymgr"
+    ];
+    # A wrapper of the module links to the folder.
+    fix = "mkdir -p $out/share/man";
+  };
   mailcap = {
     debs = [ "media-types" ];
     fix = ''
