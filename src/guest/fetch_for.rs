@@ -58,13 +58,22 @@ pub fn fetch_for<E: From<Error>>(
             names: fetch.files.names(),
             table: table.map(Path::to_owned),
         })?;
-        let missing = missing_packages(&derivations)?;
+        let mut found = FetchedForTests {
+            packages: index.debs.len(),
+            ..FetchedForTests::default()
+        };
+        let mut missing = BTreeSet::new();
+        // One test after another: together they may be a whole nixpkgs.
+        for root in &derivations {
+            let below = read_below(root)?;
+            missing.extend(missing_below(&below));
+            found.unknown.extend(unknown_below(&below));
+            found.older.extend(older_packages(&below, &index.debs));
+        }
         if missing.is_empty() {
-            return Ok(FetchedForTests {
-                packages: index.debs.len(),
-                unknown: unknown_packages(&derivations)?,
-                older: older_in_debian(&derivations, &index)?,
-            });
+            found.unknown.sort();
+            found.unknown.dedup_by(|one, other| one.name == other.name);
+            return Ok(found);
         }
         if missing.is_subset(&wanted) {
             let names = missing.into_iter().collect::<Vec<_>>().join(", ");
@@ -82,15 +91,16 @@ pub fn fetch_for<E: From<Error>>(
 pub fn missing_packages(derivations: &[PathBuf]) -> Result<BTreeSet<String>, Error> {
     let mut missing = BTreeSet::new();
     for root in derivations {
-        let below = read_below(root)?;
-        missing.extend(
-            below
-                .keys()
-                .filter_map(|path| missing_package(path))
-                .map(str::to_owned),
-        );
+        missing.extend(missing_below(&read_below(root)?));
     }
     Ok(missing)
+}
+
+fn missing_below(below: &BTreeMap<PathBuf, Derivation>) -> impl Iterator<Item = String> {
+    below
+        .keys()
+        .filter_map(|path| missing_package(path))
+        .map(str::to_owned)
 }
 
 /// The package that a derivation stands for, if it is not fetched.
@@ -100,32 +110,14 @@ fn missing_package(derivation: &Path) -> Option<&str> {
 }
 
 /// The packages whose sources are not there.
-fn unknown_packages(derivations: &[PathBuf]) -> Result<Vec<UnknownPackage>, Error> {
-    let mut unknown = Vec::new();
-    for root in derivations {
-        let below = read_below(root)?;
-        let users = users_of(&below);
-        let is_there =
-            |derivation: &Derivation| derivation.outputs.iter().all(|path| path.exists());
-        let sources = below
-            .iter()
-            .filter(|(_, derivation)| derivation.is_fetched && !is_there(derivation));
-        unknown.extend(sources.filter_map(|(path, _)| unknown_package(path, &users)));
-    }
-    unknown.sort();
-    unknown.dedup_by(|one, other| one.name == other.name);
-    Ok(unknown)
-}
-
-fn older_in_debian(
-    derivations: &[PathBuf],
-    index: &DebianIndex,
-) -> Result<BTreeSet<OlderPackage>, Error> {
-    let mut older = BTreeSet::new();
-    for root in derivations {
-        older.extend(older_packages(&read_below(root)?, &index.debs));
-    }
-    Ok(older)
+fn unknown_below(below: &BTreeMap<PathBuf, Derivation>) -> Vec<UnknownPackage> {
+    let users = users_of(below);
+    let is_there = |derivation: &Derivation| derivation.outputs.iter().all(|path| path.exists());
+    below
+        .iter()
+        .filter(|(_, derivation)| derivation.is_fetched && !is_there(derivation))
+        .filter_map(|(path, _)| unknown_package(path, &users))
+        .collect()
 }
 
 fn read_below(root: &Path) -> Result<BTreeMap<PathBuf, Derivation>, Error> {

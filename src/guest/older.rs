@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use debversion::Version;
 
 use super::index::Stored;
+use super::unknown::name_and_version;
 use crate::nix_cli::{Derivation, name_of};
 
 /// A package of both, under one name.
@@ -36,7 +37,8 @@ pub(super) fn older_packages(
     derivations
         .iter()
         .filter_map(|(path, derivation)| {
-            let (name, version) = name_and_version(name_of(path))?;
+            let (name, version) = name_and_version(name_of(path));
+            let version = version.filter(|version| is_of_numbers(version))?;
             let unit = format!("debian-{name}");
             let is_made_of_it = derivation.inputs.iter().any(|input| name_of(input) == unit);
             let in_debian = &debs.get(name)?.version;
@@ -49,12 +51,8 @@ pub(super) fn older_packages(
         .collect()
 }
 
-/// `nginx` and `1.28.0`; None without a version of numbers.
-fn name_and_version(name: &str) -> Option<(&str, &str)> {
-    let (name, version) = name.rsplit_once('-')?;
-    let is_version = version.starts_with(|c: char| c.is_ascii_digit())
-        && version.chars().all(|c| c.is_ascii_digit() || c == '.');
-    is_version.then_some((name, version))
+fn is_of_numbers(version: &str) -> bool {
+    version.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
 /// Whether what Debian has is older, whatever Debian itself has changed in it.

@@ -70,7 +70,7 @@ impl UnknownPackage {
 
     /// Its name in the table: that in nixpkgs, without the version; `python3-NAME` for a module of Python.
     fn table_name(&self) -> String {
-        let name = self.plain_name();
+        let (name, _) = name_and_version(&self.name);
         let module = name
             .strip_prefix("python3.")
             .and_then(|rest| rest.split_once('-'));
@@ -79,15 +79,15 @@ impl UnknownPackage {
             |(_, module)| format!("python3-{module}"),
         )
     }
+}
 
-    /// Its name in nixpkgs, without the version.
-    fn plain_name(&self) -> &str {
-        let is_version = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
-        self.name
-            .match_indices('-')
-            .find(|(index, _)| is_version(&self.name[index + 1..]))
-            .map_or(&self.name, |(index, _)| &self.name[..index])
-    }
+/// `nginx` and `1.28.0`, if the name of a package has a version.
+pub(super) fn name_and_version(name: &str) -> (&str, Option<&str>) {
+    let is_version = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+    name.match_indices('-')
+        .map(|(index, _)| (&name[..index], &name[index + 1..]))
+        .find(|(_, rest)| is_version(rest))
+        .map_or((name, None), |(name, version)| (name, Some(version)))
 }
 
 /// Names each package, and the line that a table lacks.

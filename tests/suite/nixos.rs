@@ -34,6 +34,13 @@ fn on_nixos(place: &Place, name: &str, test: &str, selection: &[&str], more: &[&
     place.command(&[&[name], &selected[..], more].concat())
 }
 
+/// A test that passes, with machines that boot.
+fn passes(test: &str) {
+    let place = Place::new();
+    let ended = run(&place, on_nixos(&place, "run", test, &[], &["--cold"]));
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
+
 fn run(place: &Place, mut command: Command) -> Ended {
     place.finish(command.spawn().unwrap())
 }
@@ -117,24 +124,14 @@ fn a_checkpoint() {
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn what_tests_of_nixpkgs_may_ask_for() {
-    let place = Place::new();
-    let ended = run(
-        &place,
-        on_nixos(&place, "run", "nixos/features.nix", &[], &["--cold"]),
-    );
-    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    passes("nixos/features.nix");
 }
 
 /// Commands that follow come to the new kernel's system.
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn a_kernel_that_starts_another() {
-    let place = Place::new();
-    let ended = run(
-        &place,
-        on_nixos(&place, "run", "nixos/kexec.nix", &[], &["--cold"]),
-    );
-    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    passes("nixos/kexec.nix");
 }
 
 /// Each run restores the machine (nixpkgs 23.05 or newer).

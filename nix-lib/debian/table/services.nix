@@ -133,8 +133,7 @@ rec {
     debs = [ "lighttpd" ];
     # It looks for its modules in /usr/lib/lighttpd, and Debian makes the list of types as it starts.
     fix = ''
-      real=$(readlink -f $out/bin/lighttpd)
-      ${script "lighttpd" ''exec $real -m $out/lib/lighttpd "\$@"''}
+      ${before "lighttpd" ''set -- -m $out/lib/lighttpd "\$@"''}
       types=$out/share/lighttpd/doc/config/conf.d
       mkdir -p $types
       awk 'BEGIN { print "mimetype.assign = (" }
