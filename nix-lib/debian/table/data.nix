@@ -7,6 +7,7 @@
 let
   inherit (debs) known;
   inherit (fixes)
+    before
     editRules
     empty
     idle
@@ -39,6 +40,16 @@ rec {
       done
     '';
   };
+  man-db = {
+    debs = [ "man-db" ];
+    # NixOS names its configuration otherwise; groff and its files are in places of the store.
+    fix = before "man" ''
+      export PATH=\$PATH:${unit "groff-base"}/bin
+      export GROFF_FONT_PATH=${unit "groff-base"}/share/groff/current/font
+      export GROFF_TMAC_PATH=${unit "groff-base"}/share/groff/current/tmac
+      [ ! -e /etc/man_db.conf ] || set -- -C /etc/man_db.conf "\$@"
+    '';
+  };
   texinfo = known [
     "texinfo"
     "info"
@@ -69,6 +80,5 @@ rec {
   nginx-config-formatter.fix = script "nginxfmt" "exec ${unit "coreutils"}/bin/cat";
   nix-bash-completions = empty;
   nixos-option = empty;
-  nixos-rebuild-ng = idle "nixos-rebuild";
   simple-dark-gray-bootloader.fix = "mkdir -p $out/grub";
 }

@@ -163,6 +163,8 @@ rec {
       "dbus-daemon"
       "dbus-bin"
       "dbus-session-bus-common"
+      # The units of a user's bus.
+      "dbus-user-session"
       "dbus-system-bus-common"
       "libdbus-1-3"
       "libdbus-1-dev"
