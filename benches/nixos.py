@@ -54,6 +54,8 @@ def compare(snowglobe, name, options):
         subprocess.run([snowglobe, "build", TESTS, "-A", name, *options], check=True, capture_output=True)
         their_code, theirs = measure_any([*WITH_BASH, driver], folder, {**ENVIRONMENT, "out": str(folder / "out")})
         our_code, ours = measure_any(run, folder)
+        if verdict(our_code) != verdict(their_code):
+            print((folder / "log").read_text()[-3000:])
     for who, code, figures in (("driver", their_code, theirs), ("snowglobe", our_code, ours)):
         wall, processor, memory = figures
         print(f"{name}: {who}: {verdict(code)}, {wall:.0f} s, {processor:.0f} s of processor, {memory:.0f} MiB")

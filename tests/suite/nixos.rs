@@ -26,12 +26,18 @@ fn options(test: &str) -> Vec<String> {
 
 /// A command for a test, whose packages are fetched. `selection` is for both, `more` for the command alone.
 fn on_nixos(place: &Place, name: &str, test: &str, selection: &[&str], more: &[&str]) -> Command {
-    let options = options(test);
-    let mut selected: Vec<&str> = options.iter().map(String::as_str).collect();
-    selected.extend(selection);
+    let mut selected = options(test);
+    selected.extend(selection.iter().map(|&word| word.to_owned()));
+    fetch(place, &selected);
+    let selected: Vec<&str> = selected.iter().map(String::as_str).collect();
+    place.command(&[&[name], &selected[..], more].concat())
+}
+
+/// Fetches the packages of a selection of tests.
+fn fetch(place: &Place, selected: &[String]) {
+    let selected: Vec<&str> = selected.iter().map(String::as_str).collect();
     let fetched = place.run(&[&["guest", "fetch", "--for"], &selected[..]].concat());
     assert_eq!(fetched.code, Some(0), "{}", fetched.seen());
-    place.command(&[&[name], &selected[..], more].concat())
 }
 
 /// A test that passes, with machines that boot.
@@ -207,6 +213,69 @@ fn the_package_of_our_flake() {
         .stderr(Stdio::piped());
     let ended = run(&place, command);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
+
+/// Machines with Debian's packages in a check of a flake, run in Nix' sandbox (nixpkgs 26.05 or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn a_flake_check() {
+    let place = Place::new();
+    let pinned = place.write("program.json", "");
+    let ended = place.run(&["guest", "pin", pinned.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let flake = format!(
+        r#"{{
+          inputs.nixpkgs.url = "path:{tree}";
+          inputs.snowglobe.url = "git+file://{project}";
+          inputs.snowglobe.inputs.nixpkgs.follows = "nixpkgs";
+          outputs =
+            {{ nixpkgs, snowglobe, ... }}:
+            let
+              builtin = import "${{snowglobe}}/nix-lib/builtin" {{
+                index = builtins.fromJSON (builtins.readFile ./program.json);
+              }};
+              pkgs = (import "${{snowglobe}}/nix-lib/debian").nixpkgs nixpkgs.outPath {{
+                system = "x86_64-linux";
+                overlays = [ (_: _: {{ inherit (builtin) snowglobe; }}) ];
+              }};
+            in
+            {{
+              checks.x86_64-linux.plain = snowglobe.lib.mkCheck {{
+                inherit pkgs;
+                allowEmulation = true;
+                test = pkgs.testers.runNixOSTest {{
+                  name = "plain";
+                  nodes.machine = {{ }};
+                  testScript = "machine.succeed('test -e /run/current-system')";
+                }};
+              }};
+            }};
+        }}"#,
+        tree = nixpkgs_tree(),
+        project = env!("CARGO_MANIFEST_DIR"),
+    );
+    place.write("flake.nix", &flake);
+    // The machine of this test is made of the same packages.
+    fetch(&place, &options("nixos/plain.nix"));
+
+    let suite = std::env::var("SNOWGLOBE_SUITE").unwrap_or("own".to_owned());
+    let data = std::env::var("XDG_DATA_HOME")
+        .unwrap_or_else(|_| std::env::var("HOME").unwrap() + "/.local/share");
+    let index = format!("{data}/snowglobe/debian-{suite}");
+    let mut command = Command::new("nix");
+    command
+        .args(["--extra-experimental-features", "nix-command flakes"])
+        .args(["flake", "check", "path:.", "--impure", "--print-build-logs"])
+        .args(["--option", "substituters", ""])
+        .args(["-I", &format!("snowglobe-debian-index={index}.json")])
+        .args(["-I", &format!("snowglobe-debian-names={index}-names.json")])
+        .current_dir(place.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = run(&place, command);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(ended.stderr.contains("passed: plain"), "{}", ended.seen());
 }
 
 #[test]
