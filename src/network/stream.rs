@@ -41,7 +41,7 @@ async fn attach(connection: UnixStream, switch: Switch, network: u32, faults: Fa
             if reader.read_exact(frame).await.is_err() {
                 return;
             }
-            port.receive(frame);
+            port.receive(frame).await;
         }
     };
     // Either side's end is the end of the connection.

@@ -2,13 +2,19 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lru::LruCache;
 use tokio::sync::mpsc;
 
-/// Frames that wait for a port. A switch drops what a port cannot take.
+/// Frames that wait for a port.
 const QUEUE_FRAMES: usize = 1024;
+
+/// How long a frame waits for room in a queue, and with it all that comes after it: TCP sends at the pace of the
+/// receiver, instead of losing what it sends too fast. What a port does not take in that time is dropped.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// The longest frame QEMU sends: 64 KiB with segmentation offload, and headers.
 pub const MAX_FRAME_BYTES: usize = 65536 + 4096;
@@ -30,9 +36,35 @@ pub struct Switch {
 
 #[derive(Debug)]
 struct SwitchTable {
-    ports: HashMap<u64, mpsc::Sender<EthernetFrame>>,
+    ports: HashMap<u64, Queue>,
     addresses: LruCache<Address, u64>,
     next_port: u64,
+}
+
+/// The frames that are to leave through a port.
+#[derive(Debug, Clone)]
+struct Queue {
+    frames: mpsc::Sender<EthernetFrame>,
+    /// Whether it has been full for too long: it is not waited for until it has room again.
+    is_stalled: Arc<AtomicBool>,
+}
+
+impl Queue {
+    /// Adds a frame if there is room.
+    fn offer(&self, frame: EthernetFrame) {
+        if self.frames.try_send(frame).is_ok() {
+            self.is_stalled.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds a frame; waits for room if it is not stalled.
+    async fn push(&self, frame: EthernetFrame) {
+        if self.is_stalled.load(Ordering::Relaxed) {
+            return self.offer(frame);
+        }
+        let sent = self.frames.send_timeout(frame, PATIENCE).await;
+        self.is_stalled.store(sent.is_err(), Ordering::Relaxed);
+    }
 }
 
 impl Default for SwitchTable {
@@ -56,11 +88,15 @@ impl Switch {
     /// A new port, and the frames that leave the switch through it.
     #[must_use]
     pub fn plug_in(&self) -> (Port, mpsc::Receiver<EthernetFrame>) {
-        let (sender, receiver) = mpsc::channel(QUEUE_FRAMES);
+        let (frames, receiver) = mpsc::channel(QUEUE_FRAMES);
+        let queue = Queue {
+            frames,
+            is_stalled: Arc::default(),
+        };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let number = state.next_port;
         state.next_port += 1;
-        state.ports.insert(number, sender);
+        state.ports.insert(number, queue);
         let port = Port {
             number,
             switch: self.clone(),
@@ -71,11 +107,17 @@ impl Switch {
 
 impl Port {
     /// Takes a frame that came in through this port. One that is too short to
-    /// hold two addresses is dropped.
-    pub fn receive(&self, frame: &[u8]) {
-        let (Some(destination), Some(source)) = (address(frame, 0), address(frame, 6)) else {
-            return;
-        };
+    /// hold two addresses is dropped. May wait for the port that it leaves through.
+    pub async fn receive(&self, frame: &[u8]) {
+        if let Some((queue, frame)) = self.forward(frame) {
+            queue.push(frame).await;
+        }
+    }
+
+    /// Sends a frame on, to the ports of a group or of an unknown address as far as they have room; returns the one
+    /// port of a known address.
+    fn forward(&self, frame: &[u8]) -> Option<(Queue, EthernetFrame)> {
+        let (destination, source) = (address(frame, 0)?, address(frame, 6)?);
         let mut state = self
             .switch
             .state
@@ -90,20 +132,15 @@ impl Port {
             .peek(&destination)
             .filter(|_| !is_group(destination))
             .and_then(|number| state.ports.get_key_value(number));
-        match known {
-            Some((number, port)) => {
-                if *number != self.number {
-                    let _ = port.try_send(frame);
-                }
-            }
-            None => {
-                for (number, port) in &state.ports {
-                    if *number != self.number {
-                        let _ = port.try_send(frame.clone());
-                    }
-                }
+        if let Some((number, queue)) = known {
+            return (*number != self.number).then(|| (queue.clone(), frame));
+        }
+        for (number, queue) in &state.ports {
+            if *number != self.number {
+                queue.offer(frame.clone());
             }
         }
+        None
     }
 }
 
@@ -147,57 +184,57 @@ mod tests {
         frame
     }
 
-    #[test]
-    fn unknown_destinations_are_flooded_and_known_ones_are_not() {
+    #[tokio::test]
+    async fn unknown_destinations_are_flooded_and_known_ones_are_not() {
         let switch = Switch::default();
         let (a, mut from_a) = switch.plug_in();
         let (b, mut from_b) = switch.plug_in();
         let (_c, mut from_c) = switch.plug_in();
-        a.receive(&frame(2, 1));
+        a.receive(&frame(2, 1)).await;
         assert!(from_b.try_recv().is_ok() && from_c.try_recv().is_ok());
         assert!(from_a.try_recv().is_err(), "a frame does not come back");
-        b.receive(&frame(1, 2));
+        b.receive(&frame(1, 2)).await;
         assert!(from_a.try_recv().is_ok());
         assert!(from_c.try_recv().is_err(), "the switch knows where 1 is");
     }
 
-    #[test]
-    fn broadcasts_reach_everybody_else() {
+    #[tokio::test]
+    async fn broadcasts_reach_everybody_else() {
         let switch = Switch::default();
         let (a, _from_a) = switch.plug_in();
         let (_b, mut from_b) = switch.plug_in();
         let mut broadcast = frame(0, 1);
         broadcast[..6].fill(0xff);
-        a.receive(&broadcast);
+        a.receive(&broadcast).await;
         assert_eq!(&from_b.try_recv().unwrap()[..], &broadcast[..]);
     }
 
-    #[test]
-    fn what_is_unplugged_is_forgotten() {
+    #[tokio::test]
+    async fn what_is_unplugged_is_forgotten() {
         let switch = Switch::default();
         let (a, _from_a) = switch.plug_in();
         let (b, from_b) = switch.plug_in();
         let (_c, mut from_c) = switch.plug_in();
-        b.receive(&frame(9, 2));
+        b.receive(&frame(9, 2)).await;
         let _ = from_c.try_recv();
         drop((b, from_b));
-        a.receive(&frame(2, 1));
+        a.receive(&frame(2, 1)).await;
         assert!(from_c.try_recv().is_ok(), "2 may be anywhere again");
     }
 
-    #[test]
-    fn the_oldest_addresses_are_forgotten() {
+    #[tokio::test]
+    async fn the_oldest_addresses_are_forgotten() {
         let switch = Switch::default();
         let (a, _from_a) = switch.plug_in();
         let (b, mut from_b) = switch.plug_in();
         let (_c, mut from_c) = switch.plug_in();
-        b.receive(&frame(9, 2));
+        b.receive(&frame(9, 2)).await;
         // A guest that invents addresses.
         for number in 0..100_000_u32 {
             let mut frame = frame(0xff, 0);
             frame[6..10].copy_from_slice(&(number << 1).to_be_bytes());
             frame[6] &= 0xfe;
-            a.receive(&frame);
+            a.receive(&frame).await;
             while from_b.try_recv().is_ok() {}
             while from_c.try_recv().is_ok() {}
         }
@@ -205,17 +242,55 @@ mod tests {
             switch.state.lock().unwrap().addresses.len(),
             MOST_ADDRESSES.get()
         );
-        a.receive(&frame(2, 1));
+        a.receive(&frame(2, 1)).await;
         assert!(from_b.try_recv().is_ok());
         assert!(from_c.try_recv().is_ok(), "2 may be anywhere again");
     }
 
-    #[test]
-    fn runts_are_dropped() {
+    #[tokio::test]
+    async fn runts_are_dropped() {
         let switch = Switch::default();
         let (a, _from_a) = switch.plug_in();
         let (_b, mut from_b) = switch.plug_in();
-        a.receive(&[0; 11]);
+        a.receive(&[0; 11]).await;
         assert!(from_b.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_slow_port_loses_nothing() {
+        let switch = Switch::default();
+        let (a, _from_a) = switch.plug_in();
+        let (b, mut from_b) = switch.plug_in();
+        b.receive(&frame(9, 2)).await;
+        let frames = 4 * QUEUE_FRAMES;
+        let reader = tokio::spawn(async move {
+            for _ in 0..frames {
+                from_b.recv().await.unwrap();
+            }
+        });
+        for _ in 0..frames {
+            a.receive(&frame(2, 1)).await;
+        }
+        reader.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_port_that_takes_nothing_is_waited_for_once() {
+        let switch = Switch::default();
+        let (a, _from_a) = switch.plug_in();
+        let (b, mut from_b) = switch.plug_in();
+        b.receive(&frame(9, 2)).await;
+        let is_stalled = || {
+            let state = switch.state.lock().unwrap();
+            state.ports[&b.number].is_stalled.load(Ordering::Relaxed)
+        };
+        for _ in 0..10 * QUEUE_FRAMES {
+            a.receive(&frame(2, 1)).await;
+        }
+        assert!(is_stalled() && from_b.len() == QUEUE_FRAMES);
+        // It is waited for again when it has taken something.
+        from_b.recv().await.unwrap();
+        a.receive(&frame(2, 1)).await;
+        assert!(!is_stalled());
     }
 }

@@ -69,7 +69,7 @@ async fn attach(control: &mut UnixStream, socket: PathBuf, switch: Switch) -> st
     let receiving = async move {
         let mut frame = vec![0; MAX_FRAME_BYTES];
         while let Ok(length) = data.recv(&mut frame).await {
-            port.receive(&frame[..length]);
+            port.receive(&frame[..length]).await;
         }
     };
     let closed = async move {
