@@ -21,6 +21,8 @@
   snapshotSafe ? false,
   # Whether the packages of machines are Debian's.
   debianPackages ? false,
+  # What machines are: "vm", "container", "auto", or null for what their nodes say.
+  backend ? null,
   # For checks: the program's store path, where the index of the guests has
   # none, and whether builders without KVM will do.
   program ? null,
@@ -28,7 +30,14 @@
 }:
 let
   load = import ./load.nix { inherit nixpkgs debianPackages; };
-  adapters = import ./adapters { inherit nixpkgs snapshotSafe debianPackages; };
+  adapters = import ./adapters {
+    inherit
+      nixpkgs
+      snapshotSafe
+      debianPackages
+      backend
+      ;
+  };
   manifest = import ./manifest.nix;
 
   # As Nix does, a flake's attribute is looked for among its checks and

@@ -1,7 +1,7 @@
 # The manifest of a test: plain data for the Rust side (src/model/manifest.rs), and
 # the one derivation that builds everything it names.
 let
-  version = 3;
+  version = 4;
 
   # A file written by nothing but the shell's own commands.
   write =
@@ -33,6 +33,12 @@ let
     builtins.concatStringsSep "-" (
       builtins.filter builtins.isString (builtins.split "[^-A-Za-z0-9+._?=]+" name)
     );
+  # What nodes are whose adapter knows of no containers.
+  onlyVirtualMachine = {
+    backend = "vm";
+    container = null;
+    container_obstacles = null;
+  };
 in
 {
   inherit storeName;
@@ -52,7 +58,8 @@ in
       };
       manifest = {
         inherit version;
-        inherit (test) name nodes containers;
+        inherit (test) name containers;
+        nodes = builtins.mapAttrs (_: node: onlyVirtualMachine // node) test.nodes;
         vlans = builtins.sort builtins.lessThan (
           unique (builtins.concatLists (map (node: node.vlans) (builtins.attrValues test.nodes)))
         );

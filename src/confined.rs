@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 const READ_FOLDER: OFlags = OFlags::RDONLY
@@ -26,6 +26,13 @@ pub struct OpenFolder {
     fd: OwnedFd,
     /// For messages.
     path: PathBuf,
+}
+
+/// A user and a group, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    pub user: u32,
+    pub group: u32,
 }
 
 /// What a copy has changed or left out, by the paths in the copied tree.
@@ -110,6 +117,23 @@ impl OpenFolder {
             }
         }
         Ok(folder)
+    }
+
+    /// Makes the folder, and all that is in it, another user's.
+    ///
+    /// # Errors
+    /// When this user may not do that.
+    pub fn give_to(&self, owner: Owner) -> io::Result<()> {
+        let user = Some(Uid::from_raw(owner.user));
+        let group = Some(Gid::from_raw(owner.group));
+        rustix::fs::fchown(&self.fd, user, group)?;
+        for name in self.names()? {
+            rustix::fs::chownat(&self.fd, &*name, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
+            if self.kind(&name)? == Some(FileType::Directory) {
+                self.subfolder(&name)?.give_to(owner)?;
+            }
+        }
+        Ok(())
     }
 
     /// Opens a regular file for reading.

@@ -3,11 +3,14 @@
 //! them. See `docs/src/architecture.md` for the way data flows.
 
 pub mod agent;
+mod async_file;
+pub mod backend;
 pub mod checkpoint;
 mod child;
 pub mod cli;
 pub mod compat;
 mod confined;
+pub mod container;
 mod digest;
 pub mod engine;
 pub mod event_bus;

@@ -1,7 +1,26 @@
 # Tests made by the built-in package set.
+{
+  # What machines are whose nodes do not say: `vm`, `container`, or `auto`.
+  backend,
+  # Whether it is meant for those that say, too.
+  forAll,
+}:
 value:
 let
   pkgs = value.pkgs;
+  # What one is, with its files for that.
+  wanted =
+    node:
+    let
+      own = node.virtualisation.backend;
+    in
+    if forAll || own == null then backend else own;
+  isContainer =
+    node:
+    let
+      obstacles = node.virtualisation.containerObstacles;
+    in
+    wanted node == "container" || wanted node == "auto" && obstacles == [ ];
 in
 {
   inherit (value)
@@ -17,8 +36,15 @@ in
   inherit (pkgs) system;
   needsNodes = true;
   shell = "${pkgs.bash}/bin/bash";
-  nodes = builtins.mapAttrs (_: node: {
-    start_script = "${node.system.build.vm}/bin/run-${node.networking.hostName}-vm";
+  nodes = builtins.mapAttrs (name: node: {
+    start_script =
+      if wanted node == "container" then
+        null
+      else
+        "${node.system.build.vm}/bin/run-${node.networking.hostName}-vm";
+    backend = wanted node;
+    container = if isContainer node then value.containerNodes.${name}.system.build.container else null;
+    container_obstacles = node.virtualisation.containerObstacles;
     inherit (pkgs) system;
     vlans = map (card: card.vlan) node.networking.cards;
     interfaces = map (card: card.name) node.networking.cards;

@@ -9,6 +9,8 @@
   snapshotSafe ? false,
   # Whether their packages are to be Debian's.
   debianPackages ? false,
+  # What machines are: `vm`, `container`, `auto`; null for VMs unless a node says otherwise.
+  backend ? null,
 }@given:
 let
   inherit (builtins)
@@ -23,7 +25,10 @@ let
   fail = message: throw "snowglobe: ${message}";
 
   load = import ../load.nix { inherit nixpkgs debianPackages; };
-  builtinTest = import ./builtin.nix;
+  builtinTest = import ./builtin.nix {
+    backend = if backend == null then "vm" else backend;
+    forAll = backend == "vm" || backend == "container";
+  };
   runTest = import ./runtest.nix;
   nixos2020 = import ./nixos-2020.nix;
 

@@ -68,14 +68,19 @@ let
       definitions = test.nodes // lib.optionalAttrs (test.machine != null) { inherit (test) machine; };
       names = lib.attrNames definitions;
       nodesWith =
-        references:
+        backend: references:
         let
           evaluated = lib.listToAttrs (
             lib.imap1 (
               number: name:
               lib.nameValuePair name (
                 guests.evalNode {
-                  inherit name number references;
+                  inherit
+                    name
+                    number
+                    references
+                    backend
+                    ;
                   definitions = [
                     test.defaults
                     definitions.${name}
@@ -92,7 +97,7 @@ let
       script =
         if lib.isFunction test.testScript then
           test.testScript {
-            nodes = nodesWith [ ];
+            nodes = nodesWith "vm" [ ];
             inherit pkgs lib;
           }
         else
@@ -111,7 +116,9 @@ let
       inherit pkgs;
       pythonPackages = map (package: "${package}") (test.extraPythonPackages pkgs.python3Packages);
       config = test;
-      nodes = nodesWith (pathsIn script);
+      nodes = nodesWith "vm" (pathsIn script);
+      # The same machines as containers.
+      containerNodes = nodesWith "container" (pathsIn script);
       testScript = script;
     };
   withPackages = test: if lib.isFunction test then test { inherit pkgs lib; } else test;

@@ -4,7 +4,8 @@
 # REPLIES, or an empty line. Runs in the guest's own shell, whose terminal is
 # TERMINAL and whose errors go to ERRORS.
 find_ports() {
-  local port name guard='' replies=''
+  local port name guard=/dev/virtio-ports/$2 replies=/dev/virtio-ports/$1
+  # Containers have them there, as udev has; no guest needs udev for them.
   for port in /sys/class/virtio-ports/*; do
     name=
     read -r name < "$port/name"

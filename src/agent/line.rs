@@ -28,8 +28,8 @@ const RESTARTED: &str = "restarted";
 const STOPPING: &str = "stopping";
 
 /// Names of the ports in the guest (/sys/class/virtio-ports/…/name).
-pub(super) const REPLIES_PORT: &str = "snowglobe.replies";
-pub(super) const GUARD_PORT: &str = "snowglobe.guard";
+pub const REPLIES_PORT: &str = "snowglobe.replies";
+pub const GUARD_PORT: &str = "snowglobe.guard";
 
 /// QEMU connects all of its sockets before the guest runs: one that is not
 /// there when the shell's is will not come.

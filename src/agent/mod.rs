@@ -14,7 +14,7 @@ mod stream;
 mod talk;
 
 pub use error::ShellError;
-pub use line::{ShellSockets, TERMINAL_DEVICE, TERMINAL_SOCKET};
+pub use line::{GUARD_PORT, REPLIES_PORT, ShellSockets, TERMINAL_DEVICE, TERMINAL_SOCKET};
 pub use program::{
     ATTEMPTS, BACKGROUND, CAPTURE, CLOCK, GuestProgram, PAUSE, POLL, SHARED_FOLDERS, ShellFile,
     TERMINAL, UNIT_SIGNALS, UNITS, quote,

@@ -13,6 +13,7 @@ use crate::model::event::Verdict;
 use crate::nix_cli::{BuildError, EvalError, LibraryError};
 use crate::report::{Colours, sanitise};
 use crate::runner::RunnerError;
+use crate::session::SessionError;
 
 /// The exit codes, as documented in the manual.
 pub mod code {
@@ -83,14 +84,15 @@ fn code_of_run(error: &RunnerError) -> u8 {
         | RunnerError::Build(BuildError::NoNix(_))
         | RunnerError::Guest(_)
         | RunnerError::Host { .. }
-        | RunnerError::OutputLost { .. }
-        | RunnerError::Session(_) => code::HOST_FAILED,
+        | RunnerError::OutputLost { .. } => code::HOST_FAILED,
         RunnerError::Output(error) if error.is_of_the_host() => code::HOST_FAILED,
         RunnerError::Findings { .. }
+        | RunnerError::Session(SessionError::NoContainer { .. })
         | RunnerError::SeveralTests { .. }
         | RunnerError::Node { .. }
         | RunnerError::Eval(_)
         | RunnerError::Output(_) => code::WRONG_USAGE,
+        RunnerError::Session(_) => code::HOST_FAILED,
         RunnerError::Build(_) => code::BUILD_FAILED,
     }
 }

@@ -100,10 +100,12 @@ fn describe(manifest: &Manifest) -> String {
         } else {
             networks.join(", ")
         };
-        format!(
-            "  {name}: networks {networks}, {}\n",
-            node.start_script.display()
-        )
+        let starts = match (&node.start_script, &node.container) {
+            (Some(script), _) => script.display().to_string(),
+            (None, Some(container)) => format!("container of {}", container.tree.display()),
+            (None, None) => "not built".to_owned(),
+        };
+        format!("  {name}: networks {networks}, {starts}\n")
     });
     let containers = manifest
         .containers

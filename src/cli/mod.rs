@@ -26,7 +26,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use self::error::{Failed, report};
+use self::error::{Failed, code, report};
+use crate::container::{self, BootEnd};
 use crate::session;
 
 /// Runs NixOS integration tests on virtual machines.
@@ -75,6 +76,18 @@ enum Command {
         /// The shell to complete for.
         shell: clap_complete::Shell,
     },
+    /// Hold the user namespace of a run's containers.
+    #[command(hide = true, name = container::KEEPER)]
+    ContainerKeeper { folder: PathBuf },
+    /// Be a machine that is a container.
+    #[command(hide = true, name = container::MACHINE)]
+    ContainerMachine { plan: PathBuf },
+    /// Boot a machine that is a container, once.
+    #[command(hide = true, name = container::BOOT)]
+    ContainerBoot,
+    /// Become the first process of a container.
+    #[command(hide = true, name = container::INIT)]
+    ContainerInit,
     /// Remove the folder of a run whose process is gone.
     #[command(hide = true, name = session::CLEANER)]
     TidyUp { folder: PathBuf },
@@ -124,12 +137,36 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
             clap_complete::generate(shell, &mut command, "snowglobe", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
+        Command::ContainerKeeper { folder } => {
+            let kept = container::keep_namespace(&folder);
+            Ok(in_container(kept, |()| code::PASSED))
+        }
+        Command::ContainerMachine { plan } => {
+            let run = container::run_machine(&plan);
+            Ok(in_container(run, |()| code::PASSED))
+        }
+        Command::ContainerBoot => Ok(in_container(container::boot_machine(), BootEnd::code)),
+        Command::ContainerInit => Ok(in_container(container::become_init(), |()| code::PASSED)),
         Command::TidyUp { folder } => {
             session::tidy_up_after_parent(&folder)
                 .map_err(Failed::host_at("cannot remove", &folder))?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The end of a process of a container: its message is for the driver that has started it.
+fn in_container<T>(
+    result: Result<T, container::ContainerError>,
+    code: impl Fn(T) -> u8,
+) -> ExitCode {
+    ExitCode::from(match result {
+        Ok(end) => code(end),
+        Err(error) => {
+            eprintln!("{error}");
+            1
+        }
+    })
 }
 
 /// Prints a command's result.

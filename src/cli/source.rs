@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::error::Failed;
 use crate::guest;
+use crate::model::manifest::BackendKind;
 use crate::nix_cli::{
     Arguments, EvalError, Evaluation, Form, Library, MachineVariant, Nix, Nixpkgs, PackageSource,
     TestSource,
@@ -50,12 +51,33 @@ pub struct SourceOptions {
     /// Build NixOS machines with a store image and without shared folders, so that checkpoints can save them (nixpkgs 23.05 or newer).
     #[arg(long)]
     snapshot_safe: bool,
+    /// Run machines as virtual machines, as containers, or as containers if nothing speaks against it [default: what a node's `virtualisation.backend` says, or `vm`].
+    #[arg(long, value_enum, value_name = "vm|container|auto")]
+    backend: Option<MachineKind>,
     /// Take the packages of NixOS machines from Debian instead of a binary cache: `debian`, or `debian:SUITE` [default suite: that of the last `guest fetch --for`].
     #[arg(long, value_name = "debian[:SUITE]", value_parser = suite_of)]
     packages: Option<DebianSuite>,
     /// Add the entries of this Nix file to the table of Debian's packages.
     #[arg(long, value_name = "FILE")]
     packages_table: Option<PathBuf>,
+}
+
+/// What machines are run as.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum MachineKind {
+    Vm,
+    Container,
+    Auto,
+}
+
+impl From<MachineKind> for BackendKind {
+    fn from(kind: MachineKind) -> Self {
+        match kind {
+            MachineKind::Vm => Self::Vm,
+            MachineKind::Container => Self::Container,
+            MachineKind::Auto => Self::Auto,
+        }
+    }
 }
 
 /// `debian`, and the suite after it.
@@ -164,6 +186,7 @@ impl SourceOptions {
                 } else {
                     MachineVariant::AsTheyAre
                 },
+                backend: self.backend.map(BackendKind::from),
                 nixpkgs,
                 packages: PackageSource::Nixpkgs,
                 guest_index: index.filter(|index| index.exists()),

@@ -103,7 +103,7 @@ impl DriverArguments {
         let nodes = machines.into_iter().map(|(name, node)| {
             let name = name
                 .or_else(|| node.machine_name().map(str::to_owned))
-                .unwrap_or_else(|| node.start_script.display().to_string());
+                .unwrap_or_else(|| format!("{:?}", node.start_script));
             (name, node)
         });
         let mut manifest = Manifest::of_script(&path, nodes.collect());

@@ -8,7 +8,7 @@ use super::call_error::CallError;
 use super::driver_operation::DriverOperation;
 use super::subtests::SubtestEnd;
 use super::{Host, lock};
-use crate::machine::OnReboot;
+use crate::backend::OnReboot;
 use crate::model::event::{Event, Failure};
 
 impl Host {

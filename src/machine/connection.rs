@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::launch::{OnReboot, Running};
+use super::launch::Running;
 use super::{Machine, MachineError};
 use crate::agent::{Shell, ShellError};
+use crate::backend::{Ability, MachineFailure, OnReboot, PATIENCE};
 use crate::model::event::{Event, round};
-use crate::qemu::{MachineFailure, PATIENCE, Qmp};
+use crate::qemu::Qmp;
 
 impl Machine {
     /// Waits until the guest's shell answers; starts the machine if it is off.
@@ -70,6 +71,7 @@ impl Machine {
     }
 
     pub(super) async fn monitor<'a>(&self, running: &'a Running) -> Result<&'a Qmp, MachineError> {
+        self.require(Ability::Monitor)?;
         self.guard(running, async {
             running
                 .monitor

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Machine, MachineContext, MachineError, StateRetention};
+use crate::backend::MachineFolders;
 use crate::model::manifest::Node;
+use crate::qemu::QemuBackend;
 
 impl Machine {
     /// A machine that `command`, shell text such as a run script's path or
@@ -28,13 +30,18 @@ impl Machine {
                 source,
             }
         })?;
-        let node = Node::of_script(start_script);
+        let node = Node::of_script(start_script.clone());
+        let folders = MachineFolders {
+            state: state_folder.clone(),
+            shared: context.shared_folder.clone(),
+        };
+        let backend = QemuBackend::new(start_script, &node, folders, context.qemu.clone());
         let context = MachineContext {
             state_folder,
             state_retention: StateRetention::ThisRun,
             ..context
         };
-        Ok(Arc::new(Self::new(name, &node, context)))
+        Ok(Arc::new(Self::new(name, &node, Box::new(backend), context)))
     }
 }
 

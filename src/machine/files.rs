@@ -15,7 +15,8 @@ use walkdir::WalkDir;
 
 use super::{Machine, MachineError};
 use crate::agent::{Expect, GuestProgram, SHARED_FOLDERS, quote};
-use crate::confined::{CopyNotes, ModeBits, OpenFolder};
+use crate::backend::EXCHANGE_FOLDER;
+use crate::confined::{CopyNotes, ModeBits, OpenFolder, Owner};
 use crate::digest::{self, Digest};
 use crate::folders::create_private;
 use crate::model::event::{Event, Level};
@@ -31,9 +32,6 @@ pub(super) const EXCHANGE: HostFolder = HostFolder {
     tag: "xchg",
     mount_point: "/tmp/xchg",
 };
-
-/// Where the run script looks for the folder of [`EXCHANGE`]: in the machine's own.
-pub(super) const EXCHANGE_ON_HOST: &str = "xchg";
 
 /// A folder of the host that a guest can mount over 9p.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +53,8 @@ struct Exchange {
     all: OpenFolder,
     folder: OpenFolder,
     name: OsString,
+    /// Whom its files must belong to for the guest, if not this user.
+    owner: Option<Owner>,
     is_kept: bool,
 }
 
@@ -62,23 +62,33 @@ static NEXT_EXCHANGE: AtomicU64 = AtomicU64::new(1);
 
 impl Exchange {
     /// Makes one. The guest may have taken names already.
-    fn create(machine_folder: &Path) -> io::Result<Self> {
-        let all = OpenFolder::open(&machine_folder.join(EXCHANGE_ON_HOST))?;
+    fn create(machine_folder: &Path, owner: Option<Owner>) -> io::Result<Self> {
+        let all = OpenFolder::open(&machine_folder.join(EXCHANGE_FOLDER))?;
         loop {
             let number = NEXT_EXCHANGE.fetch_add(1, Ordering::Relaxed);
             let name = OsString::from(format!("copy-{number}"));
             match all.create_subfolder(&name) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 other => {
-                    let folder = other?;
-                    return Ok(Self {
+                    let made = Self {
                         all,
-                        folder,
+                        folder: other?,
                         name,
+                        owner,
                         is_kept: false,
-                    });
+                    };
+                    made.give_away()?;
+                    return Ok(made);
                 }
             }
+        }
+    }
+
+    /// Makes all that is in it the guest's.
+    fn give_away(&self) -> io::Result<()> {
+        match self.owner {
+            Some(owner) => self.folder.give_to(owner),
+            None => Ok(()),
         }
     }
 
@@ -126,6 +136,7 @@ impl Machine {
             let staged = name.clone();
             let (exchange, notes) = blocking(move || {
                 let notes = staging.copy_to(&staged, &exchange.folder, &staged, ModeBits::All)?;
+                exchange.give_away()?;
                 Ok((exchange, notes))
             })
             .await
@@ -207,10 +218,12 @@ impl Machine {
 
     fn exchange(&self) -> Result<Exchange, MachineError> {
         let folder = &self.context.state_folder;
-        let shared = folder.join(EXCHANGE_ON_HOST);
+        let shared = folder.join(EXCHANGE_FOLDER);
         // The machine may not have been started yet.
+        let owner = self.backend.guest_root();
+        let owner = owner.map_err(|error| self.unable(error.to_string()))?;
         create_private(&shared)
-            .and_then(|()| Exchange::create(folder))
+            .and_then(|()| Exchange::create(folder, owner))
             .map_err(|error| at(&shared, error))
     }
 
@@ -224,7 +237,9 @@ impl Machine {
         let mut exchange = self.exchange()?;
         let name = OsStr::new("command");
         let written = exchange.folder.write(name, script.as_bytes());
-        written.map_err(|error| at(exchange.folder.path(), error))?;
+        written
+            .and_then(|()| exchange.give_away())
+            .map_err(|error| at(exchange.folder.path(), error))?;
         // A command in the background reads it for as long as it runs.
         exchange.is_kept = true;
         Ok((exchange.found(), exchange.in_guest(name)))

@@ -1,6 +1,5 @@
-//! Starts a machine's QEMU.
+//! Starts a machine.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,26 +9,16 @@ use tokio::process::ChildStdout;
 use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::task::JoinHandle;
 
-use super::files::EXCHANGE_ON_HOST;
 use super::{Machine, MachineError};
 use crate::agent::{GuestSide, Shell, ShellSockets};
+use crate::backend::{Ability, Boot, BootFrom, EXCHANGE_FOLDER, MachineFault, OnReboot, Process};
 use crate::folders::create_private;
 use crate::model::event::Event;
-use crate::model::manifest::Guest;
 use crate::output_folder::console_log;
-use crate::qemu::{Accelerator, Launch, MachineFault, Process, Protocol, Qmp, QmpError};
+use crate::qemu::{Protocol, Qmp, QmpError, SCRIPTS_MONITOR};
 
-/// How long the console is read on after QEMU has ended.
+/// How long the console is read on after the machine has ended.
 const CONSOLE_GRACE: Duration = Duration::from_secs(2);
-
-/// What QEMU does when the guest reboots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnReboot {
-    /// It ends, as where a reboot is a failure.
-    End,
-    Continue,
-}
 
 /// How a machine is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +37,7 @@ pub(super) enum InitialState {
     Saved(GuestSide),
 }
 
-/// One run of QEMU.
+/// One boot of a machine.
 #[derive(Debug)]
 pub(super) struct Running {
     pub process: Arc<Process>,
@@ -91,15 +80,12 @@ impl Running {
     }
 }
 
-/// The socket of the monitor that scripts speak with.
-const SCRIPTS_MONITOR: &str = "qmp-script";
-
 impl Machine {
-    /// Starts QEMU, unless it runs already. Does not wait for the guest. The
+    /// Starts the machine, unless it runs already. Does not wait for the guest. The
     /// crashes that are `allowed` do not end the test.
     ///
     /// # Errors
-    /// When the run script cannot be started.
+    /// When it cannot be started.
     pub async fn start(
         self: &Arc<Self>,
         on_reboot: OnReboot,
@@ -112,7 +98,7 @@ impl Machine {
         self.begin(start, InitialState::Boot).await
     }
 
-    /// Starts QEMU, unless it runs already.
+    /// Starts the machine, unless it runs already.
     pub(super) async fn begin(
         self: &Arc<Self>,
         start: Start,
@@ -126,9 +112,9 @@ impl Machine {
             .begin(&start.allowed)
             .map_err(|error| self.unable(format!("cannot watch for that: {error}")))?;
         let machine = self.clone();
-        // QEMU dies with the thread that starts it: one of the runtime's own,
+        // The machine dies with the thread that starts it: one of the runtime's own,
         // never a thread of the script.
-        tokio::spawn(async move { machine.launch(start, initial) })
+        tokio::spawn(async move { machine.launch(start, initial).await })
             .await
             .map_err(|error| self.unable(format!("could not be started: {error}")))?
     }
@@ -137,20 +123,24 @@ impl Machine {
         console_log(&self.context.output_folder, &self.name)
     }
 
-    fn launch(&self, start: Start, initial: InitialState) -> Result<(), MachineError> {
+    async fn launch(&self, start: Start, initial: InitialState) -> Result<(), MachineError> {
         let folder = &self.context.state_folder;
         let file_error = |source| MachineError::File {
             path: folder.clone(),
             source,
         };
-        create_private(&folder.join(EXCHANGE_ON_HOST)).map_err(file_error)?;
+        create_private(&folder.join(EXCHANGE_FOLDER)).map_err(file_error)?;
         let shell_sockets = ShellSockets::listen(folder).map_err(file_error)?;
         let monitor_socket = folder.join("qmp");
-        let launch = Launch {
-            script: self.node.start_script.clone(),
-            folder: folder.clone(),
-            environment: self.environment(start.on_reboot, &initial),
+        let boot = Boot {
+            on_reboot: start.on_reboot,
+            from: match initial {
+                InitialState::Boot => BootFrom::Start,
+                InitialState::Saved(_) => BootFrom::Saved,
+            },
         };
+        let launch = self.backend.prepare(boot).await;
+        let launch = launch.map_err(|error| self.unable(format!("cannot be started: {error}")))?;
         let (process, output) = Process::start(&launch)?;
         self.context.events.emit(Event::MachineStarted {
             machine: self.name.clone(),
@@ -176,13 +166,15 @@ impl Machine {
         };
         let running = Arc::new(running);
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
-        // From the start, so that scripts miss no event.
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = running.protocol() => {}
-                _ = running.process.ended() => {}
-            }
-        });
+        if self.backend.require(Ability::Monitor).is_ok() {
+            // From the start, so that scripts miss no event.
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = running.protocol() => {}
+                    _ = running.process.ended() => {}
+                }
+            });
+        }
         Ok(())
     }
 
@@ -213,90 +205,5 @@ impl Machine {
             });
         });
         (epilogue, console_end)
-    }
-
-    /// The user's, after those that have a slow guest's systemd wait as much longer as the script does.
-    fn kernel_parameters(&self) -> Option<String> {
-        let waits_longer = self.node.guest == Guest::Nixos && self.context.timeout_factor > 1.0;
-        waits_longer.then(|| {
-            let ours = systemd_timeouts(self.context.timeout_factor);
-            match std::env::var("QEMU_KERNEL_PARAMS") {
-                Ok(given) => format!("{ours} {given}"),
-                Err(_) => ours,
-            }
-        })
-    }
-
-    /// What run scripts read, as the contract in the manual tells.
-    fn environment(
-        &self,
-        on_reboot: OnReboot,
-        initial: &InitialState,
-    ) -> Vec<(OsString, OsString)> {
-        let here = &self.context;
-        let mut options = vec![
-            "-qmp unix:qmp,server=on,wait=off",
-            "-qmp unix:qmp-script,server=on,wait=off",
-            "-device virtio-rng-pci",
-            "-serial stdio",
-        ];
-        let shell = ShellSockets::arguments();
-        options.extend(shell.iter().map(String::as_str));
-        if on_reboot == OnReboot::End {
-            options.push("-no-reboot");
-        }
-        if self.node.snapshot_safe {
-            // Notifies the kernel that it was restored: its random numbers are
-            // to be others than those of the last time.
-            options.push("-device vmgenid,guid=auto");
-        }
-        if matches!(initial, InitialState::Saved(_)) {
-            options.push("-incoming defer");
-        }
-        if here.accelerator == Accelerator::Tcg {
-            // A run script of NixOS would take the first that opens.
-            options.push("-machine accel=tcg");
-        }
-        if self.node.guest == Guest::Nixos {
-            options.push("-nographic");
-        }
-        let given = std::env::var("QEMU_OPTS").ok();
-        options.extend(given.as_deref());
-        let mut environment = here.environment.for_run_script();
-        if let Some(parameters) = self.kernel_parameters() {
-            environment.push(("QEMU_KERNEL_PARAMS".into(), parameters.into()));
-        }
-        environment.extend([
-            ("TMPDIR".into(), here.state_folder.clone().into()),
-            ("USE_TMPDIR".into(), "1".into()),
-            ("SHARED_DIR".into(), here.shared_folder.clone().into()),
-            ("QEMU_OPTS".into(), options.join(" ").into()),
-        ]);
-        let networks = here.network_environment.iter().cloned();
-        environment.extend(networks.map(|(name, value)| (name.into(), value)));
-        environment
-    }
-}
-
-/// Parameters of the kernel for systemd, which waits 90 s for a unit or a device that does not say how long. Older
-/// systemds know the first alone, and take it for devices, too.
-fn systemd_timeouts(factor: f64) -> String {
-    let seconds = (90.0 * factor).ceil();
-    format!(
-        "systemd.default_timeout_start_sec={seconds} systemd.default_device_timeout_sec={seconds}"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn systemd_waits_as_much_longer_as_the_script() {
-        assert_eq!(
-            systemd_timeouts(10.0),
-            "systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900"
-        );
-        assert!(systemd_timeouts(1.01).contains("start_sec=91 "));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Machine, MachineError, StateRetention};
 use crate::agent::Expect;
-use crate::qemu::{Exit, Link};
+use crate::backend::{Ability, Exit, Link, NetworkControl};
 
 impl Machine {
     /// Whether QEMU runs.
@@ -54,15 +54,20 @@ impl Machine {
         .await
     }
 
-    /// Presses Ctrl-Alt-Delete. The machine must have been started with
-    /// [`OnReboot::Continue`](super::OnReboot::Continue), or it ends instead.
+    /// Presses Ctrl-Alt-Delete; has the guest of a container, which has no keyboard, reboot. The machine must
+    /// have been started with [`OnReboot::Continue`](crate::backend::OnReboot::Continue), or it ends instead.
     ///
     /// # Errors
     /// When the machine is off.
-    pub async fn reboot(&self) -> Result<(), MachineError> {
+    pub async fn reboot(self: &Arc<Self>) -> Result<(), MachineError> {
         self.step("rebooting".to_owned(), async {
             let running = self.running()?;
-            self.human("sendkey ctrl-alt-delete").await?;
+            if self.backend.require(Ability::Keyboard).is_ok() {
+                self.human("sendkey ctrl-alt-delete").await?;
+            } else {
+                let shell = self.shell(&running).await?;
+                let _ = shell.run("reboot", Expect::Nothing, None).await;
+            }
             *running.connected.lock().await = false;
             Ok(())
         })
@@ -95,6 +100,7 @@ impl Machine {
         if let Some(epilogue) = running.epilogue.lock().await.take() {
             let _ = epilogue.await;
         }
+        self.backend.clean_up();
         Some(exit)
     }
 
@@ -119,6 +125,10 @@ impl Machine {
             return Err(self.unable("is on no virtual network"));
         }
         let running = self.running()?;
+        if let NetworkControl::Switch(links) = self.backend.network_control() {
+            links.set(&self.name, link);
+            return Ok(());
+        }
         let monitor = self.monitor(&running).await?;
         self.guard(&running, async {
             for number in 1..=count {
@@ -151,10 +161,11 @@ mod tests {
 
     use tokio::sync::mpsc;
 
-    use super::super::{EnvironmentAtStart, MachineContext, OnReboot};
+    use super::super::MachineContext;
     use super::*;
+    use crate::backend::{EnvironmentAtStart, FaultReporter, MachineFault, OnReboot};
     use crate::event_bus::Events;
-    use crate::qemu::{Accelerator, FaultReporter, MachineFault};
+    use crate::qemu::{Accelerator, QemuSettings};
 
     type FaultReceiver = mpsc::UnboundedReceiver<(String, MachineFault)>;
 
@@ -168,15 +179,17 @@ mod tests {
             events: Events::new(events),
             faults: FaultReporter(faults),
             script: "".into(),
-            accelerator: Accelerator::Tcg,
-            timeout_factor: 1.0,
             shell_options: ShellOptions::default(),
             state_folder: folder.to_owned(),
             state_retention: StateRetention::ThisRun,
             shared_folder: folder.to_owned(),
             output_folder,
-            environment: Arc::new(EnvironmentAtStart::now()),
-            network_environment: Vec::new(),
+            qemu: QemuSettings {
+                accelerator: Accelerator::Tcg,
+                timeout_factor: 1.0,
+                environment: Arc::new(EnvironmentAtStart::now()),
+                network_environment: Vec::new(),
+            },
         };
         let command = format!("sh -c '{program}' qemu");
         let machine = Machine::from_command(&command, "server", folder, context).unwrap();

@@ -8,7 +8,6 @@ mod conditions;
 mod connection;
 mod created;
 mod display;
-mod environment;
 mod expected_failures;
 mod files;
 mod keyboard;
@@ -22,7 +21,6 @@ mod terminal;
 mod units;
 mod waits;
 
-use std::ffi::OsString;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,16 +32,16 @@ use thiserror::Error;
 use crate::event_bus::Events;
 
 use crate::agent::ShellError;
+use crate::backend::{
+    Ability, Backend, Console, Exit, FailureWatch, FaultReporter, MachineFailure, ProcessError,
+};
 use crate::model::event::{Details, Event, round};
 use crate::model::manifest::{Node, ShellOptions};
-use crate::qemu::{
-    Accelerator, Console, Exit, FailureWatch, FaultReporter, MachineFailure, ProcessError, QmpError,
-};
+use crate::qemu::{QemuSettings, QmpError};
 
 pub use commands::Setting;
-pub use environment::EnvironmentAtStart;
 use launch::Running;
-pub use launch::{OnReboot, Start};
+pub use launch::Start;
 pub use operation::{Operation, RecordPolicy};
 pub use seconds::Seconds;
 pub use snapshot::{Clock, Resting, Saved};
@@ -181,9 +179,6 @@ pub struct MachineContext {
     /// Where faults are reported, and the script, which may expect them.
     pub faults: FaultReporter,
     pub script: Arc<str>,
-    pub accelerator: Accelerator,
-    /// The factor for default timeouts.
-    pub timeout_factor: f64,
     pub shell_options: ShellOptions,
     /// Private folder for the machine's sockets and disks.
     pub state_folder: PathBuf,
@@ -191,10 +186,8 @@ pub struct MachineContext {
     /// Mounted in all guests.
     pub shared_folder: PathBuf,
     pub output_folder: PathBuf,
-    /// The driver's environment before the script ran.
-    pub environment: Arc<EnvironmentAtStart>,
-    /// Where the networks are.
-    pub network_environment: Vec<(String, OsString)>,
+    /// For virtual machines.
+    pub qemu: QemuSettings,
 }
 
 /// A machine, running or not.
@@ -202,11 +195,12 @@ pub struct MachineContext {
 pub struct Machine {
     name: String,
     node: Node,
+    backend: Box<dyn Backend>,
     context: MachineContext,
     console: Console,
     failure_watch: FailureWatch,
     running: Mutex<Option<Arc<Running>>>,
-    /// Held while QEMU is started: several may want that at once.
+    /// Held while it is started: several may want that at once.
     starting: tokio::sync::Mutex<()>,
     /// Held by a command whose error output is kept until it is known how it ended.
     demanding: tokio::sync::Mutex<()>,
@@ -216,11 +210,17 @@ static NEXT_STEP: AtomicU64 = AtomicU64::new(1);
 
 impl Machine {
     #[must_use]
-    pub fn new(name: &str, node: &Node, context: MachineContext) -> Self {
+    pub fn new(
+        name: &str,
+        node: &Node,
+        backend: Box<dyn Backend>,
+        context: MachineContext,
+    ) -> Self {
         let failure_watch = FailureWatch::new(&context.script, context.faults.clone());
         Self {
             name: name.to_owned(),
             node: node.clone(),
+            backend,
             console: Console::new(name, context.events.clone(), failure_watch.clone()),
             failure_watch,
             context,
@@ -285,6 +285,13 @@ impl Machine {
             limit,
             ..Overdue::default()
         }
+    }
+
+    /// Whether the machine can do something.
+    fn require(&self, ability: Ability) -> Result<(), MachineError> {
+        self.backend
+            .require(ability)
+            .map_err(|inability| self.unable(inability.to_string()))
     }
 
     fn unable(&self, reason: impl Into<String>) -> MachineError {

@@ -9,9 +9,9 @@ use super::commands::Setting;
 use super::operation::Operation;
 use super::seconds::Seconds;
 use super::waits::SocketKind;
-use super::{Machine, MachineError, OnReboot};
+use super::{Machine, MachineError};
 use crate::agent::Expect;
-use crate::qemu::Link;
+use crate::backend::{Link, OnReboot};
 
 impl Machine {
     /// Does it; returns what the script is to have back.

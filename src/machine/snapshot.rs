@@ -13,10 +13,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use super::files::{EXCHANGE, EXCHANGE_ON_HOST, SHARED, at};
+use super::files::{EXCHANGE, SHARED, at};
 use super::launch::{InitialState, Start};
 use super::{Machine, MachineError};
 use crate::agent::{CLOCK, Expect, GuestProgram, GuestSide, SHARED_FOLDERS};
+use crate::backend::EXCHANGE_FOLDER;
 use crate::folders::create_private;
 use crate::model::event::{Event, round};
 
@@ -306,7 +307,7 @@ fn set_clock() -> GuestProgram {
 /// its sockets, and nothing that the guest can change.
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     create_private(to)?;
-    let exchange = from.join(EXCHANGE_ON_HOST);
+    let exchange = from.join(EXCHANGE_FOLDER);
     let entries = WalkDir::new(from).into_iter();
     for entry in entries.filter_entry(|entry| entry.path() != exchange) {
         let entry = entry.map_err(io::Error::from)?;
@@ -334,11 +335,11 @@ mod tests {
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         fs::create_dir_all(from.join("below")).unwrap();
         fs::write(from.join("below/disk"), "bytes").unwrap();
-        fs::create_dir(from.join(EXCHANGE_ON_HOST)).unwrap();
-        fs::write(from.join(EXCHANGE_ON_HOST).join("guest"), "bytes").unwrap();
+        fs::create_dir(from.join(EXCHANGE_FOLDER)).unwrap();
+        fs::write(from.join(EXCHANGE_FOLDER).join("guest"), "bytes").unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(from.join("qmp")).unwrap();
         copy_files(&from, &to).unwrap();
         assert_eq!(fs::read(to.join("below/disk")).unwrap(), b"bytes");
-        assert!(!to.join("qmp").exists() && !to.join(EXCHANGE_ON_HOST).exists());
+        assert!(!to.join("qmp").exists() && !to.join(EXCHANGE_FOLDER).exists());
     }
 }

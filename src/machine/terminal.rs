@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Machine, MachineError};
 use crate::agent::{Expect, GuestProgram, TERMINAL, TERMINAL_DEVICE, TERMINAL_SOCKET};
+use crate::async_file::register;
 use crate::model::event::Event;
 
 /// The key that leaves, as in telnet: Ctrl-].
@@ -286,12 +287,6 @@ impl RawTerminal {
         }
         Ok(())
     }
-}
-
-#[allow(unsafe_code)]
-fn register(file: File) -> io::Result<AsyncFd<File>> {
-    // SAFETY: a file has one descriptor, the same as long as it lives.
-    unsafe { AsyncFd::register(file) }.map_err(|error| error.into_parts().1)
 }
 
 impl Drop for RawTerminal {

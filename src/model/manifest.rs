@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The version of the manifest that this program reads.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What nixpkgs' driver grants a test that says nothing, in seconds.
 const DEFAULT_TIMEOUT_S: u64 = 3600;
@@ -63,8 +63,13 @@ pub struct ScriptSource {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Node {
-    /// The script `run-NAME-vm`.
-    pub start_script: PathBuf,
+    /// The script `run-NAME-vm`; None for a machine that is only ever a container.
+    pub start_script: Option<PathBuf>,
+    pub backend: BackendKind,
+    /// What it is made of as a container, if it is wanted as one.
+    pub container: Option<ContainerNode>,
+    /// The options that a container cannot do; None if that is not known.
+    pub container_obstacles: Option<Vec<String>>,
     pub system: String,
     /// The virtual networks of its cards, in order.
     pub vlans: Vec<u32>,
@@ -73,6 +78,62 @@ pub struct Node {
     pub memory_mib: Option<u64>,
     pub guest: Guest,
     pub snapshot_safe: bool,
+}
+
+/// What a machine is wanted as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendKind {
+    /// A virtual machine, run by QEMU.
+    #[default]
+    Vm,
+    /// Namespaces of the host's kernel.
+    Container,
+    /// A container if nothing speaks against it.
+    Auto,
+}
+
+impl BackendKind {
+    /// As in manifests.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vm => "vm",
+            Self::Container => "container",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// What a machine is made of as a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ContainerNode {
+    pub host_name: String,
+    /// The tree of its root.
+    pub tree: PathBuf,
+    /// Prepares the root, whose path is its argument.
+    pub activation: Option<PathBuf>,
+    /// The guest's first program, and its arguments.
+    pub init: Vec<String>,
+    /// How much the guest can write, in MiB.
+    pub size_mib: u64,
+    /// Network cards, in order.
+    pub cards: Vec<ContainerCard>,
+}
+
+/// A network card of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ContainerCard {
+    /// In the guest.
+    pub name: String,
+    pub mac: String,
+    /// Its virtual network; None leads nowhere.
+    pub vlan: Option<u32>,
 }
 
 /// What kind of guest a machine runs.
@@ -98,7 +159,10 @@ impl Node {
     #[must_use]
     pub fn of_script(start_script: PathBuf) -> Self {
         Self {
-            start_script,
+            start_script: Some(start_script),
+            backend: BackendKind::Vm,
+            container: None,
+            container_obstacles: None,
             system: std::env::consts::ARCH.to_owned() + "-linux",
             vlans: Vec::new(),
             interfaces: Vec::new(),
@@ -108,10 +172,13 @@ impl Node {
         }
     }
 
-    /// The NAME of `run-NAME-vm`, which is the machine's name.
+    /// The NAME of `run-NAME-vm`, which is the machine's name; that of a container is its host name.
     #[must_use]
     pub fn machine_name(&self) -> Option<&str> {
-        self.start_script
+        let Some(start_script) = &self.start_script else {
+            return Some(&self.container.as_ref()?.host_name);
+        };
+        start_script
             .file_name()?
             .to_str()?
             .strip_prefix("run-")?
@@ -195,7 +262,7 @@ mod tests {
 
     #[test]
     fn fields_of_another_version_are_errors() {
-        let text = r#"{"start_script":"/a","system":"x","vlans":[],"interfaces":[],
+        let text = r#"{"start_script":"/a","backend":"vm","container":null,"container_obstacles":null,"system":"x","vlans":[],"interfaces":[],
             "memory_mib":null,"guest":"tiny","snapshot_safe":true,"surplus":1}"#;
         let error = serde_json::from_str::<Node>(text).unwrap_err().to_string();
         assert!(error.contains("unknown field `surplus`"), "{error}");

@@ -2,8 +2,10 @@
 //!
 //! May import `model` and `event_bus`.
 
+mod links;
 mod stream;
 mod switch;
+mod tap;
 mod vde;
 
 use std::io;
@@ -13,6 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub use links::{Link, Links};
 pub use switch::Switch;
 
 use crate::folders::create_private;
@@ -49,18 +52,26 @@ pub struct Network {
 }
 
 impl Network {
-    /// Opens network `number`, with its sockets below `folder`. What cannot be
-    /// attached is reported to `faults`.
+    /// Opens network `number`, with its sockets below `folder`. Cards of containers
+    /// follow `links`. What cannot be attached is reported to `faults`.
     ///
     /// # Errors
     /// When a socket cannot be made, for instance where its path is too long.
-    pub fn open(folder: &Path, number: u32, faults: Faults) -> io::Result<Self> {
+    pub fn open(folder: &Path, number: u32, links: Links, faults: Faults) -> io::Result<Self> {
         let folder = folder.join(format!("vde{number}.ctl"));
         create_private(&folder)?;
         let switch = Switch::default();
         let stream = UnixListener::bind(folder.join("stream"))?;
         let control = UnixListener::bind(folder.join("ctl"))?;
+        let taps = UnixListener::bind(folder.join("tap"))?;
         let tasks = vec![
+            tokio::spawn(tap::serve(
+                taps,
+                switch.clone(),
+                links,
+                number,
+                faults.clone(),
+            )),
             tokio::spawn(stream::serve(
                 stream,
                 switch.clone(),
@@ -85,6 +96,12 @@ impl Network {
     #[must_use]
     pub fn vde_folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// What containers pass their taps to.
+    #[must_use]
+    pub fn tap_socket(&self) -> PathBuf {
+        self.folder.join("tap")
     }
 
     /// What our own run scripts take as `SNOWGLOBE_STREAM_SOCKET_<number>`.

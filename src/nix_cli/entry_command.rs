@@ -34,6 +34,9 @@ pub(super) fn entry_command(
     if evaluation.machines == MachineVariant::SnapshotSafe {
         command.args(["--arg", "snapshotSafe", "true"]);
     }
+    if let Some(backend) = evaluation.backend {
+        command.args(["--argstr", "backend", backend.name()]);
+    }
     if let Want::Check(options) = want {
         let allow = if options.allow_emulation {
             "true"

@@ -29,6 +29,9 @@ pub struct Test {
     pub script: String,
     /// The derivation that builds all of it.
     pub derivation: PathBuf,
+    /// What the user should know of how it is run.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 impl Test {

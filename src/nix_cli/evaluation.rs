@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::CheckOptions;
-use crate::model::manifest;
+use crate::model::manifest::{self, BackendKind};
 
 /// What replaces nixpkgs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +85,8 @@ pub struct Evaluation {
     pub arguments: Arguments,
     pub form: Form,
     pub machines: MachineVariant,
+    /// What machines are; None for what their nodes say.
+    pub backend: Option<BackendKind>,
     pub nixpkgs: Nixpkgs,
     pub packages: PackageSource,
     /// The index of the built-in guests, if they are set up.

@@ -80,6 +80,7 @@ mod tests {
             machines: MachineVariant::default(),
             nixpkgs: Nixpkgs::Builtin,
             packages: PackageSource::Nixpkgs,
+            backend: None,
             guest_index: None,
         };
         let names = [

@@ -1,17 +1,13 @@
-//! One running QEMU: its process, console, monitor and shell.
+//! QEMU: how a machine is started, and its monitor.
 //!
-//! May import `agent` and what is below it.
+//! May import `backend` and what is below it.
 
 mod accelerator;
-mod console;
-mod failure_watch;
-mod process;
+mod launch;
 mod protocol;
 mod qmp;
 
 pub use accelerator::{Accelerator, AcceleratorChoice};
-pub use console::Console;
-pub use failure_watch::{FailureWatch, FaultReporter, MachineFailure, MachineFault};
-pub use process::{Exit, Launch, PATIENCE, Process, ProcessError};
+pub use launch::{QemuBackend, QemuSettings, SCRIPTS_MONITOR};
 pub use protocol::Protocol;
-pub use qmp::{Key, Link, Qmp, QmpError};
+pub use qmp::{Key, Qmp, QmpError};

@@ -13,6 +13,8 @@ use tokio::io::WriteHalf;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
+use crate::backend::Link;
+
 /// How often to look whether QEMU has made the socket.
 const SOCKET_PAUSE: Duration = Duration::from_millis(10);
 
@@ -36,13 +38,6 @@ pub enum QmpError {
     Answer { command: String, reason: String },
     #[error("QEMU's monitor is gone")]
     Gone,
-}
-
-/// Whether a network card is plugged in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
-    Up,
-    Down,
 }
 
 /// A key of QEMU's keyboard.

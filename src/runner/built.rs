@@ -37,10 +37,11 @@ pub async fn run_built(
     interrupts: &mut Interrupts,
 ) -> Result<Verdict, RunnerError> {
     let BuiltTest {
-        manifest,
+        mut manifest,
         script,
         warnings,
     } = test;
+    let choices = session::decide_backends(&mut manifest, script.script());
     let script_check = settings.script_check;
     plan::check(&manifest.name, &script, &manifest, script_check, frontend)?;
     session::preflight(&manifest)?;
@@ -52,6 +53,9 @@ pub async fn run_built(
         output.folder().to_owned(),
     );
     let reports = start(frontend.display(), Some(output))?;
+    for choice in choices {
+        reports.events.note(Level::Info, choice);
+    }
     for warning in warnings {
         reports.events.note(Level::Warning, warning);
     }

@@ -10,6 +10,7 @@ use crate::guest;
 use crate::language::check::{self, Parts, Severity, TestContext};
 use crate::model::manifest::Manifest;
 use crate::nix_cli::{self, EvalError, NamedDerivation, PackageSource, Test};
+use crate::session::decide_backends;
 use crate::source_map::SourceMap;
 
 /// Evaluates the tests; None if the user interrupts.
@@ -18,7 +19,14 @@ pub(super) async fn evaluate(
     interrupts: &mut Interrupts,
 ) -> Result<Option<Vec<Test>>, RunnerError> {
     let work = nix_cli::evaluate(&selection.nix, &selection.library, &selection.evaluation);
-    with_packages(selection, work, |test| &test.derivation, interrupts).await
+    let found = with_packages(selection, work, |test| &test.derivation, interrupts).await?;
+    Ok(found.map(|tests| tests.into_iter().map(decided).collect()))
+}
+
+/// The test with what its machines are.
+fn decided(mut test: Test) -> Test {
+    test.notes = decide_backends(&mut test.manifest, &test.script);
+    test
 }
 
 /// Evaluates what builds the tests, or a derivation; None if the user interrupts.

@@ -7,7 +7,6 @@ use crate::engine::RunMode;
 use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::nix_cli::{Evaluation, Library, Nix};
-use crate::qemu::Accelerator;
 use crate::session::ReplayMode;
 
 /// Tests to run, and how.
@@ -74,9 +73,10 @@ pub enum TimeoutFactor {
 }
 
 impl TimeoutFactor {
-    pub(super) fn with(self, accelerator: Accelerator) -> f64 {
+    /// The factor for machines that are slower than usual by `slowness`.
+    pub(super) fn with(self, slowness: f64) -> f64 {
         match self {
-            Self::Auto => accelerator.slowness(),
+            Self::Auto => slowness,
             Self::By(factor) => factor,
         }
     }

@@ -144,6 +144,9 @@ pub(super) async fn build_and_run(
         Some(Err(error)) => Err(error.into()),
         Some(Ok(())) => {
             let manifest = &test.manifest;
+            for note in &test.notes {
+                events.note(Level::Info, note.clone());
+            }
             let settings = run_settings(manifest, script, settings, output_folder);
             session::run(manifest, &settings, events, interrupts)
                 .await
@@ -166,6 +169,11 @@ pub(super) fn run_settings(
     output_folder: PathBuf,
 ) -> RunSettings {
     let accelerator = AcceleratorChoice::detect();
+    let slowness = if session::are_all_containers(manifest) {
+        1.0
+    } else {
+        accelerator.accelerator.slowness()
+    };
     let of_test = Duration::from_secs(manifest.global_timeout_s);
     RunSettings {
         source_map: script,
@@ -173,7 +181,7 @@ pub(super) fn run_settings(
         subtests: settings.subtests.clone(),
         output_folder,
         global_timeout: settings.global_timeout.unwrap_or(of_test),
-        timeout_factor: settings.timeout_factor.with(accelerator.accelerator),
+        timeout_factor: settings.timeout_factor.with(slowness),
         accelerator,
         past: settings.replay,
         states: settings.states,

@@ -2,6 +2,7 @@
 //!
 //! May import `repl`, `engine`, `replay`, `host` and what is below them.
 
+mod backends;
 mod mock;
 mod persistent_state;
 mod replay_plan;
@@ -18,17 +19,19 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::child::on_path;
+use crate::container::{self, Requirement};
 use crate::engine::{RunMode, Script, python_packages, restore_terminal};
 use crate::event_bus::Events;
 use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::model::event::{Event, Failure, Level, Verdict, round};
-use crate::model::manifest::Manifest;
+use crate::model::manifest::{BackendKind, Manifest, Node};
 use crate::output_folder::console_log;
 use crate::qemu::AcceleratorChoice;
 use crate::replay::{Replay, Restart};
 use crate::source_map::SourceMap;
 
+pub use backends::{are_all_containers, could_be_containers, decide_backends};
 use replay_plan::{ReplayPlan, tell_late};
 use stage::{Stage, StageNetworks};
 use supervision::{EarlyEnd, judge};
@@ -55,10 +58,25 @@ pub enum SessionError {
         "the test's container `{0}` cannot be run: containers (systemd-nspawn) are not supported yet"
     )]
     Container(String),
+    #[error(
+        "the machine `{machine}` cannot be a container: {reason}; run it as a virtual machine (`--backend vm`)"
+    )]
+    NoContainer { machine: String, reason: String },
+    #[error(
+        "machines cannot be containers on this host: it lacks {} ({}): {}, or run virtual machines (`--backend vm`)",
+        .0.name,
+        .0.found,
+        .0.remedy
+    )]
+    HostLacks(Requirement),
     #[error("the persistent state of a machine, {folder}, cannot be used: {source}")]
     PersistentState { folder: PathBuf, source: io::Error },
-    #[error("the run script {0} is not named run-NAME-vm")]
-    StartScript(PathBuf),
+    #[error("the run script of the machine `{0}` is not named run-NAME-vm")]
+    StartScript(String),
+    #[error(
+        "the machine `{0}` was not built for what it is to be: a virtual machine, or a container"
+    )]
+    NotBuilt(String),
 }
 
 /// How a run is done.
@@ -104,14 +122,39 @@ pub fn preflight(manifest: &Manifest) -> Result<(), SessionError> {
     if let Some(name) = manifest.containers.keys().next() {
         return Err(SessionError::Container(name.clone()));
     }
+    for (name, node) in &manifest.nodes {
+        if node.backend == BackendKind::Container {
+            check_container(name, node)?;
+        }
+    }
     let needed = manifest
         .nodes
         .values()
-        .any(|node| node.guest.needs_host_qemu());
+        .any(|node| node.guest.needs_host_qemu() && node.backend != BackendKind::Container);
     if needed && on_path(QEMU).is_none() {
         return Err(SessionError::NoQemu);
     }
     Ok(())
+}
+
+/// Whether a machine that is to be a container can be one, here.
+fn check_container(name: &str, node: &Node) -> Result<(), SessionError> {
+    let refuse = |reason: &str| SessionError::NoContainer {
+        machine: name.to_owned(),
+        reason: reason.to_owned(),
+    };
+    if node.container.is_none() {
+        return Err(refuse(
+            "only machines of the built-in guests can be containers yet",
+        ));
+    }
+    if let Some(option) = node.container_obstacles.iter().flatten().next() {
+        return Err(refuse(&format!("a container cannot do `{option}`")));
+    }
+    match container::missing().into_iter().next() {
+        None => Ok(()),
+        Some(lack) => Err(SessionError::HostLacks(lack)),
+    }
 }
 
 /// Runs a built test to its end and emits its events. Each message on `interrupts`
@@ -173,7 +216,7 @@ async fn attempt(
     events.emit(Event::TestStarted {
         test: manifest.name.clone(),
         nodes: manifest.nodes.keys().cloned().collect(),
-        accelerator: describe(&options.accelerator),
+        accelerator: describe(manifest, options),
         timeout_factor: options.timeout_factor,
     });
     let replay = Arc::new(plan.replay(stage.host.clone(), stage.restarts()));
@@ -243,9 +286,18 @@ fn script(manifest: &Manifest, options: &RunSettings) -> Script {
     }
 }
 
-fn describe(choice: &AcceleratorChoice) -> String {
-    match choice.reason {
-        None => choice.accelerator.to_string(),
-        Some(reason) => format!("{} emulation: {reason}", choice.accelerator),
+/// How the machines run, for people.
+fn describe(manifest: &Manifest, options: &RunSettings) -> String {
+    if are_all_containers(manifest) {
+        return "containers".to_owned();
     }
+    let choice = &options.accelerator;
+    let Some(reason) = choice.reason else {
+        return choice.accelerator.to_string();
+    };
+    let emulation = format!("{} emulation: {reason}", choice.accelerator);
+    if could_be_containers(manifest, options.source_map.script()) {
+        return format!("{emulation}; `--backend auto` runs containers instead");
+    }
+    emulation
 }

@@ -12,7 +12,7 @@ use crate::checkpoint::{CheckpointStore, RunScripts, Slot, SlotKey};
 use crate::event_bus::Events;
 use crate::host::Host;
 use crate::model::event::Event;
-use crate::model::manifest::{Guest, Manifest};
+use crate::model::manifest::{BackendKind, Guest, Manifest, Node};
 use crate::qemu::AcceleratorChoice;
 use crate::replay::{Recording, Replay, Restart};
 
@@ -49,17 +49,8 @@ impl ReplayPlan {
             ReplayMode::Disabled => return Self::Cold(None),
             ReplayMode::Enabled => {}
         }
-        let unsafe_nodes: Vec<&str> = manifest
-            .nodes
-            .iter()
-            .filter(|(_, node)| !node.snapshot_safe)
-            .map(|(name, _)| name.as_str())
-            .collect();
-        if !unsafe_nodes.is_empty() {
-            return Self::Cold(Some(format!(
-                "{} cannot be saved: folders of the host are mounted over 9p",
-                unsafe_nodes.join(", ")
-            )));
+        if let Some(reason) = not_saved(manifest) {
+            return Self::Cold(Some(reason));
         }
         let Some(store) = CheckpointStore::own() else {
             return Self::Cold(Some("there is no home folder for checkpoints".to_owned()));
@@ -119,10 +110,33 @@ pub(super) fn tell_late(events: &Events) {
     });
 }
 
+/// Why the machines of a test cannot be saved, if they cannot.
+fn not_saved(manifest: &Manifest) -> Option<String> {
+    let names = |is_unsafe: fn(&Node) -> bool| -> String {
+        let nodes = manifest.nodes.iter();
+        let names = nodes.filter(|(_, node)| is_unsafe(node));
+        names
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let containers = names(|node| node.backend == BackendKind::Container);
+    if !containers.is_empty() {
+        return Some(format!("{containers} cannot be saved: containers"));
+    }
+    let mounting = names(|node| !node.snapshot_safe);
+    if mounting.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "{mounting} cannot be saved: folders of the host are mounted over 9p"
+    ))
+}
+
 fn machines(manifest: &Manifest) -> RunScripts {
     let nodes = manifest.nodes.iter();
     nodes
-        .map(|(name, node)| (name.clone(), node.start_script.clone()))
+        .filter_map(|(name, node)| Some((name.clone(), node.start_script.clone()?)))
         .collect()
 }
 

@@ -12,14 +12,16 @@ use super::persistent_state::PersistentState;
 use super::scratch::{Scratch, base};
 use super::supervision::{EarlyEnd, FaultChannels, Interrupt, supervise};
 use super::{RunSettings, SessionError};
+use crate::backend::{Backend, EnvironmentAtStart, FaultReporter, MachineFolders};
+use crate::container::{ContainerBackend, ContainerSettings};
 use crate::engine::{Ended, Engine, Script};
 use crate::event_bus::Events;
 use crate::host::{Folders, Host, MachineFactory};
-use crate::machine::{EnvironmentAtStart, Machine, MachineContext, StateRetention};
+use crate::machine::{Machine, MachineContext, StateRetention};
 use crate::model::event::Level;
-use crate::model::manifest::Manifest;
-use crate::network::{Faults, Network};
-use crate::qemu::FaultReporter;
+use crate::model::manifest::{BackendKind, Manifest, Node};
+use crate::network::{Faults, Links, Network};
+use crate::qemu::{QemuBackend, QemuSettings};
 use crate::replay::{Replay, Restart};
 
 /// Taken down when it is dropped; [`Stage::stop_machines`] ends the machines before.
@@ -29,6 +31,8 @@ pub(super) struct Stage {
     restart: mpsc::UnboundedSender<Restart>,
     channels: FaultChannels,
     _networks: Vec<Network>,
+    /// The namespace of the run's containers.
+    _containers: ContainerSettings,
     _scratch: Scratch,
     _persistent: PersistentState,
 }
@@ -54,8 +58,9 @@ impl Stage {
     ) -> Result<Self, SessionError> {
         let scratch = Scratch::create().map_err(SessionError::Scratch)?;
         let (faults, networks_faults) = mpsc::unbounded_channel();
+        let links = Links::default();
         let networks = match networks {
-            StageNetworks::Open => open_networks(manifest, scratch.path(), &faults)?,
+            StageNetworks::Open => open_networks(manifest, scratch.path(), &links, &faults)?,
             StageNetworks::InNameOnly => Vec::new(),
         };
         let (faults, machine_faults) = mpsc::unbounded_channel();
@@ -68,10 +73,21 @@ impl Stage {
             &scratch,
             &networks,
         );
+        let containers = ContainerSettings {
+            trees: scratch.path().join("containers"),
+            networks: networks
+                .iter()
+                .map(|network| (network.number(), network.tap_socket()))
+                .collect(),
+            links,
+            namespace: Arc::default(),
+        };
         let mut persistent = PersistentState::default();
-        let machines = make_machines(manifest, &context, |name| match options.states {
-            StateRetention::ThisRun => scratch.machine(name).map_err(SessionError::Scratch),
-            StateRetention::Persistent => persistent.machine(&base(), name),
+        let machines = make_machines(manifest, &context, &containers, |name| {
+            match options.states {
+                StateRetention::ThisRun => scratch.machine(name).map_err(SessionError::Scratch),
+                StateRetention::Persistent => persistent.machine(&base(), name),
+            }
         })?;
         let host = Host::new(
             machines,
@@ -94,6 +110,7 @@ impl Stage {
                 networks: networks_faults,
             },
             _networks: networks,
+            _containers: containers,
             _scratch: scratch,
             _persistent: persistent,
         })
@@ -150,15 +167,18 @@ impl Stage {
 fn open_networks(
     manifest: &Manifest,
     folder: &Path,
+    links: &Links,
     faults: &Faults,
 ) -> Result<Vec<Network>, SessionError> {
     manifest
         .vlans
         .iter()
         .map(|number| {
-            Network::open(folder, *number, faults.clone()).map_err(|source| SessionError::Network {
-                number: *number,
-                source,
+            Network::open(folder, *number, links.clone(), faults.clone()).map_err(|source| {
+                SessionError::Network {
+                    number: *number,
+                    source,
+                }
             })
         })
         .collect()
@@ -167,6 +187,7 @@ fn open_networks(
 fn make_machines(
     manifest: &Manifest,
     shared: &MachineContext,
+    containers: &ContainerSettings,
     mut state_folder: impl FnMut(&str) -> Result<PathBuf, SessionError>,
 ) -> Result<BTreeMap<String, Arc<Machine>>, SessionError> {
     manifest
@@ -175,15 +196,42 @@ fn make_machines(
         .map(|(node_name, node)| {
             let name = manifest
                 .machine_name(node_name)
-                .ok_or_else(|| SessionError::StartScript(node.start_script.clone()))?;
+                .ok_or_else(|| SessionError::StartScript(node_name.clone()))?;
             let context = MachineContext {
                 state_folder: state_folder(name)?,
                 ..shared.clone()
             };
-            let machine = Machine::new(name, node, context);
+            let backend = backend_of(name, node, &context, containers)
+                .ok_or_else(|| SessionError::NotBuilt(node_name.clone()))?;
+            let machine = Machine::new(name, node, backend, context);
             Ok((node_name.clone(), Arc::new(machine)))
         })
         .collect()
+}
+
+/// What runs a node; None if it was not built for that.
+fn backend_of(
+    name: &str,
+    node: &Node,
+    context: &MachineContext,
+    containers: &ContainerSettings,
+) -> Option<Box<dyn Backend>> {
+    let folders = MachineFolders {
+        state: context.state_folder.clone(),
+        shared: context.shared_folder.clone(),
+    };
+    Some(match node.backend {
+        BackendKind::Container => {
+            let container = node.container.clone()?;
+            let settings = containers.clone();
+            Box::new(ContainerBackend::new(name, container, folders, settings))
+        }
+        BackendKind::Vm | BackendKind::Auto => {
+            let start_script = node.start_script.clone()?;
+            let settings = context.qemu.clone();
+            Box::new(QemuBackend::new(start_script, node, folders, settings))
+        }
+    })
 }
 
 /// What all machines of a test share.
@@ -199,15 +247,17 @@ fn context(
         events: events.clone(),
         faults,
         script: options.source_map.script().into(),
-        accelerator: options.accelerator.accelerator,
-        timeout_factor: options.timeout_factor,
         shell_options: manifest.shell_options,
         state_folder: PathBuf::new(),
         state_retention: options.states,
         shared_folder: scratch.shared(),
         output_folder: options.output_folder.clone(),
-        environment: Arc::new(EnvironmentAtStart::now()),
-        network_environment: network_environment(networks),
+        qemu: QemuSettings {
+            accelerator: options.accelerator.accelerator,
+            timeout_factor: options.timeout_factor,
+            environment: Arc::new(EnvironmentAtStart::now()),
+            network_environment: network_environment(networks),
+        },
     }
 }
 

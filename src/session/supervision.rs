@@ -6,10 +6,10 @@ use tokio::sync::mpsc;
 
 use crate::event_bus::Events;
 
+use crate::backend::MachineFault;
 use crate::engine::{Ended, Engine};
 use crate::model::event::{Details, Failure, Level, Verdict};
 use crate::network::NetworkFault;
-use crate::qemu::MachineFault;
 use crate::replay::Restart;
 
 /// How long a script that was interrupted may take to clean up after itself.
@@ -293,10 +293,10 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
+    use crate::backend::Exit;
     use crate::engine::{PythonPackages, RunMode, Script};
     use crate::host::{Folders, Host, MachineFactory, Subtests};
     use crate::machine::MachineError;
-    use crate::qemu::Exit;
     use crate::replay::Replay;
     use crate::source_map::SourceMap;
 

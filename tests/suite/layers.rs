@@ -9,14 +9,15 @@ use petgraph::graphmap::DiGraphMap;
 use syn::visit::Visit;
 
 /// From the lowest to the highest: docs/src/architecture.md says what each one does.
-const LAYERS: [&[&str]; 19] = [
-    &["model", "child"],
+const LAYERS: [&[&str]; 20] = [
+    &["model", "child", "async_file"],
     &["event_bus", "digest", "folders"],
     &["confined"],
     &["output_folder"],
     &["source_map", "language"],
     &["input_file", "nix_cli", "network", "agent", "ocr"],
-    &["guest", "qemu"],
+    &["guest", "backend"],
+    &["qemu", "container"],
     &["machine"],
     &["checkpoint"],
     &["host"],

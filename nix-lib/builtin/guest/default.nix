@@ -19,7 +19,8 @@ in
 {
   # Evaluates the node `name`, the `number`th of its test, counted from 1.
   # `addresses` are those of all nodes; `references` are store paths that the
-  # test script names, which the guest's store must hold.
+  # test script names, which the guest's store must hold. `backend` is `vm` or
+  # `container`.
   evalNode =
     {
       name,
@@ -27,6 +28,7 @@ in
       definitions,
       nodes,
       references,
+      backend ? "vm",
       specialArgs ? { },
     }:
     lib.evalModules {
@@ -37,7 +39,12 @@ in
           {
             _file = "<the test's node ${name}>";
             _module.args = {
-              inherit pkgs nodes name;
+              inherit
+                pkgs
+                nodes
+                name
+                backend
+                ;
               guestBoot = boot;
               nodeNumber = number;
               scriptReferences = references;

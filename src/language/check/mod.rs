@@ -3,6 +3,7 @@
 //! May import the vocabulary and `model`.
 
 mod calls;
+mod containers;
 mod finding;
 mod flow;
 mod names;
@@ -15,9 +16,10 @@ mod unknown;
 use rustpython_vm::compiler::{self, CompileError, CompileOpts, Mode, parser};
 
 use super::Vocabulary;
-use crate::model::manifest::{Manifest, Node, python_name};
+use crate::model::manifest::{BackendKind, Manifest, Node, python_name};
 use names::ScriptNames;
 
+pub use containers::{ContainerObstacle, ObstacleKind, container_obstacles};
 pub use finding::{Finding, Severity, count, stops};
 
 /// Python's own recursion is the stack's here: room for deep scripts.
@@ -36,6 +38,8 @@ pub struct TestContext {
     pub further_names: Vec<String>,
     /// The virtual networks; if they are not known, any `vlanN` is one.
     pub vlans: Option<Vec<u32>>,
+    /// Those of the machines that are containers.
+    pub containers: Vec<String>,
 }
 
 /// Which parts of the check are wanted. Syntax always is.
@@ -90,6 +94,12 @@ impl TestContext {
             machines: Some(nodes.map(|node| python_name(node)).collect()),
             further_names: machine_names.map(python_name).collect(),
             vlans: Some(manifest.vlans.clone()),
+            containers: manifest
+                .nodes
+                .iter()
+                .filter(|(_, node)| node.backend == BackendKind::Container)
+                .map(|(name, _)| python_name(name))
+                .collect(),
         }
     }
 }
@@ -141,6 +151,7 @@ fn check_here(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding>
     }
     if parts.types == Toggle::On {
         findings.extend(calls::check(&scene));
+        findings.extend(containers::check(source, context, &names));
     }
     findings.sort_by_key(|finding| {
         finding

@@ -98,7 +98,7 @@ let
         systemd-journal-catalog-update.service systemd-update-done.service ldconfig.service \
         systemd-sysusers.service systemd-boot-update.service fstrim.timer apt-daily.timer \
         dpkg-db-backup.timer systemd-pstore.service getty-static.service getty@tty1.service \
-        serial-getty@ttyS0.service serial-getty@hvc0.service systemd-random-seed.service \
+        serial-getty@ttyS0.service serial-getty@hvc0.service console-getty.service systemd-random-seed.service \
         systemd-journal-flush.service systemd-pcrphase.service systemd-pcrphase-sysinit.service \
         systemd-machine-id-commit.service systemd-update-utmp.service \
         systemd-update-utmp-runlevel.service systemd-binfmt.service \
@@ -142,6 +142,7 @@ let
   '';
 in
 {
+  inherit tree;
   image = image.ofTree "debian-root" tree;
   accounts = run "debian-accounts" { } ''
     mkdir $out

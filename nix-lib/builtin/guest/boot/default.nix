@@ -47,6 +47,14 @@ let
 in
 {
   inherit guests;
+  container = import ./container.nix {
+    inherit
+      lib
+      build
+      pkgs
+      guests
+      ;
+  };
   # Modules for one node, beside those that every guest loads.
   modules =
     name: names:

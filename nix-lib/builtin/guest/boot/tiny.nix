@@ -43,18 +43,21 @@ let
   '';
 in
 {
-  inherit accounts;
+  inherit accounts tree;
   image = image.ofTree "tiny-root" tree;
   init = write "tiny-init" {
     executable = true;
     text = ''
       #!/bin/bash
       export PATH=/run/current-system/sw/bin:/bin
-      mkdir -p /dev/pts /dev/shm
-      # What bash's process substitution opens.
-      ln -s /proc/self/fd /dev/fd
-      mount -t devpts devpts /dev/pts
-      mount -t tmpfs -o mode=1777 shm /dev/shm
+      # A container has them.
+      if [ ! -e /dev/fd ]; then
+        mkdir -p /dev/pts /dev/shm
+        # What bash's process substitution opens.
+        ln -s /proc/self/fd /dev/fd
+        mount -t devpts devpts /dev/pts
+        mount -t tmpfs -o mode=1777 shm /dev/shm
+      fi
       # Orphans are reaped, and a halted or rebooted machine really is.
       trap 'poweroff -f' USR2
       trap 'reboot -f' TERM

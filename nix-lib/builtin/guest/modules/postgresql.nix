@@ -1,11 +1,13 @@
 # services.postgresql.*: the real server, from Debian's package. Its cluster is
 # made when the machine is built, initialScript included, and laid under an
 # overlay at the first start: on an emulated processor, initdb takes long, and
-# copying a thousand files takes seconds.
+# copying a thousand files takes seconds. A container, which has no disk images,
+# copies them.
 {
   lib,
   config,
   pkgs,
+  backend,
   ...
 }:
 let
@@ -47,11 +49,10 @@ let
   );
 
   cluster =
-    pkgs.runCommand "postgresql-cluster-${cfg.package.psqlSchema}.erofs"
+    pkgs.runCommand "postgresql-cluster-${cfg.package.psqlSchema}"
       {
         nativeBuildInputs = [
           cfg.package
-          pkgs.erofs-utils
           pkgs.util-linux
         ];
         # The package's C library looks for locales where the guest has them.
@@ -84,22 +85,42 @@ let
           mount --rbind /nix/store r/nix/store
           exec unshare --user --map-user=65534 --map-group=65534 --root=$PWD/r --wd=/build /bin/sh /steps
         '
-        # As in boot/image.nix.
+        cp -r r/build/cluster $out
+      '';
+
+  # As in boot/image.nix. Nix' store keeps no modes.
+  image =
+    pkgs.runCommand "postgresql-cluster-${cfg.package.psqlSchema}.erofs"
+      { nativeBuildInputs = [ pkgs.erofs-utils ]; }
+      ''
+        cp -r ${cluster} cluster
+        chmod -R u=rwX,go= cluster
         LD_LIBRARY_PATH=${pkgs.libgcc-s1}/lib/x86_64-linux-gnu mkfs.erofs --quiet -T0 -U 00000000-0000-0000-0000-000000000000 \
-          --force-uid=${toString postgresId} --force-gid=${toString postgresId} $out r/build/cluster
+          --force-uid=${toString postgresId} --force-gid=${toString postgresId} $out cluster
       '';
 
   layCluster = pkgs.writeShellScript "lay-postgresql-cluster" ''
     set -eu
     [ ! -e ${cfg.dataDir}/PG_VERSION ] || exit 0
-    layers=/run/postgresql-cluster
-    mkdir -p $layers/image $layers/upper $layers/work ${cfg.dataDir}
-    chown postgres:postgres $layers/upper
-    chmod 700 $layers/upper
-    mount -t erofs -o loop,ro ${cluster} $layers/image
-    mount -t overlay -o lowerdir=$layers/image,upperdir=$layers/upper,workdir=$layers/work \
-      postgresql-cluster ${cfg.dataDir}
+    mkdir -p ${cfg.dataDir}
+    ${lay.${backend}}
   '';
+  lay = {
+    vm = ''
+      layers=/run/postgresql-cluster
+      mkdir -p $layers/image $layers/upper $layers/work
+      chown postgres:postgres $layers/upper
+      chmod 700 $layers/upper
+      mount -t erofs -o loop,ro ${image} $layers/image
+      mount -t overlay -o lowerdir=$layers/image,upperdir=$layers/upper,workdir=$layers/work \
+        postgresql-cluster ${cfg.dataDir}
+    '';
+    container = ''
+      cp -r ${cluster}/. ${cfg.dataDir}
+      chmod -R u=rwX,go= ${cfg.dataDir}
+      chown -R postgres:postgres ${cfg.dataDir}
+    '';
+  };
 in
 {
   options.services.postgresql = {
@@ -203,7 +224,7 @@ in
       '';
     };
 
-    boot.kernelModules = [ "loop" ];
+    boot.kernelModules = lib.optional (backend == "vm") "loop";
     environment.systemPackages = [ cfg.package ];
     users.users.postgres = {
       uid = postgresId;

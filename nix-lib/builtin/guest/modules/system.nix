@@ -99,7 +99,7 @@ let
             chroot $root /bin/chown $owner /etc/$path
             chmod $mode $root/etc/$path
           done < $system/etc-owners
-          echo ${lib.escapeShellArg config.networking.hostName} > /proc/sys/kernel/hostname
+          hostname ${lib.escapeShellArg config.networking.hostName}
           ip link set lo up
           ${lib.optionalString (guest == "tiny") (
             lib.concatStrings (
@@ -156,7 +156,7 @@ in
     system.build = mkOption {
       type = types.lazyAttrsOf types.raw;
       default = { };
-      description = "Derivations: toplevel, vm.";
+      description = "Derivations: toplevel, vm; and container, what the machine is made of as one.";
     };
     system.path = internal types.package;
     system.tinyStartup = mkOption {
@@ -205,6 +205,10 @@ in
     in
     {
       toplevel = checked;
+      container = guestBoot.container {
+        inherit name config;
+        toplevel = checked;
+      };
       vm = guestBoot.vm {
         inherit name config;
         toplevel = checked;

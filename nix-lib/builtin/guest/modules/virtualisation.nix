@@ -1,7 +1,33 @@
-# virtualisation.*: the machine that QEMU shows to the guest.
-{ lib, config, ... }:
+# virtualisation.*: the machine that QEMU, or a container, shows to the guest.
+{
+  lib,
+  config,
+  options,
+  ...
+}:
 let
   inherit (lib) mkOption types;
+  cfg = config.virtualisation;
+  own = definition: lib.hasPrefix (toString ./.) definition.file;
+  # Settings of the kernel that each container has for itself.
+  isOwnSetting = name: lib.any (prefix: lib.hasPrefix prefix name) [
+    "net."
+    "kernel.msg"
+    "kernel.sem"
+    "kernel.shm"
+    "fs.mqueue."
+  ];
+  obstacles = {
+    "boot.kernelModules" = lib.any (definition: !own definition) options.boot.kernelModules.definitions;
+    "boot.kernelParams" = config.boot.kernelParams != [ ];
+    "boot.kernel.sysctl" = lib.any (name: !isOwnSetting name) (lib.attrNames config.boot.kernel.sysctl);
+    "virtualisation.emptyDiskImages" = cfg.emptyDiskImages != [ ];
+    "virtualisation.forwardPorts" = cfg.forwardPorts != [ ];
+    "virtualisation.qemu.options" = cfg.qemu.options != [ ];
+    "virtualisation.qemu.networkingOptions" = cfg.qemu.networkingOptions != [ ];
+    "virtualisation.restrictNetwork" = !cfg.restrictNetwork;
+    "virtualisation.useEFIBoot" = cfg.useEFIBoot;
+  };
   option =
     type: default: description:
     mkOption { inherit type default description; };
@@ -12,6 +38,21 @@ in
       "debian"
       "tiny"
     ]) "debian" "The built-in guest: `debian` (systemd) or `tiny` (busybox and bash).";
+    backend =
+      option
+        (types.nullOr (
+          types.enum [
+            "vm"
+            "container"
+            "auto"
+          ]
+        ))
+        null
+        "What the machine is: `vm`, `container`, or `auto` for a container if it can be one; null for what the command line says.";
+    containerObstacles = mkOption {
+      type = types.listOf types.str;
+      description = "The options that a container cannot do (internal).";
+    };
     memorySize = mkOption {
       type = types.ints.positive;
       default = if config.virtualisation.guest == "tiny" then 192 else 1024;
@@ -80,4 +121,7 @@ in
         "Whether the guest is kept from the host's network; what `forwardPorts` says works all the same.";
     writableStore = option types.bool false "Not used: the guest's store is read-only.";
   };
+  config.virtualisation.containerObstacles = lib.filter (name: obstacles.${name}) (
+    lib.attrNames obstacles
+  );
 }

@@ -220,10 +220,10 @@ async fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::FaultReporter;
     use super::*;
     use crate::event_bus::Message;
     use crate::model::event::Record;
-    use crate::qemu::FaultReporter;
 
     fn console() -> (Console, std::sync::mpsc::Receiver<Message>) {
         let (sender, receiver) = std::sync::mpsc::channel();

@@ -1,4 +1,4 @@
-//! The process of a machine: its run script, which becomes QEMU.
+//! The process of a machine: QEMU, or what stands for a container.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -18,13 +18,14 @@ use tokio::sync::{Mutex, watch};
 
 use crate::child;
 
-/// How much of QEMU's own messages is kept.
+/// How much of the process' own messages is kept.
 const MAX_WORDS_BYTES: usize = 4096;
 
 /// What is started, and with what.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    pub script: PathBuf,
+    pub program: PathBuf,
+    pub arguments: Vec<OsString>,
     pub folder: PathBuf,
     /// All of it: nothing of this process' own is added.
     pub environment: Vec<(OsString, OsString)>,
@@ -33,11 +34,11 @@ pub struct Launch {
 /// Why a machine cannot be started.
 #[derive(Debug, Error)]
 pub enum ProcessError {
-    #[error("{script} cannot be started: {source}")]
-    Start { script: PathBuf, source: io::Error },
+    #[error("{program} cannot be started: {source}")]
+    Start { program: PathBuf, source: io::Error },
 }
 
-/// How QEMU ended.
+/// How a machine's process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
     /// As in `exit status: 0` or `signal: 9 (SIGKILL)`.
@@ -77,16 +78,17 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the run script; returns the process and its serial console.
+    /// Starts the program; returns the process and its serial console.
     ///
     /// Must run on a thread of the runtime: the kernel ends the machine when
     /// the thread that started it ends.
     ///
     /// # Errors
-    /// When the script cannot be started.
+    /// When the program cannot be started.
     pub fn start(launch: &Launch) -> Result<(Arc<Self>, ChildStdout), ProcessError> {
-        let mut command = std::process::Command::new(&launch.script);
+        let mut command = std::process::Command::new(&launch.program);
         command
+            .args(&launch.arguments)
             .current_dir(&launch.folder)
             .env_clear()
             .envs(launch.environment.iter().map(|(name, value)| (name, value)))
@@ -99,7 +101,7 @@ impl Process {
             .process_group(0)
             .spawn()
             .map_err(|source| ProcessError::Start {
-                script: launch.script.clone(),
+                program: launch.program.clone(),
                 source,
             })?;
         let stdin = child.stdin.take().expect("the pipe was asked for");

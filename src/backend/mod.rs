@@ -1,0 +1,147 @@
+//! What runs a machine, whatever it is: the interface, the process, its console and its crashes.
+//!
+//! May import `agent` and what is below it.
+
+mod console;
+mod environment;
+mod failure_watch;
+mod process;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use thiserror::Error;
+
+pub use console::Console;
+pub use environment::EnvironmentAtStart;
+pub use failure_watch::{FailureWatch, FaultReporter, MachineFailure, MachineFault};
+pub use process::{Exit, Launch, PATIENCE, Process, ProcessError};
+
+use crate::confined::Owner;
+use crate::network::Links;
+
+/// One way to run a machine: by QEMU, or as a container.
+///
+/// What it starts is one process, which is the machine as long as it runs: its standard input and output are the
+/// serial console, it connects the shell's sockets in the machine's folder, and it ends with the machine. So all
+/// else is the same for all of them: console, shell, end, and being killed.
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// What to start for the next boot.
+    ///
+    /// Must be called on a thread of the runtime: what it starts beside may end with its thread.
+    fn prepare(&self, boot: Boot) -> Prepared<'_>;
+
+    /// Whether it can do something, or why not and what to do.
+    ///
+    /// # Errors
+    /// When it cannot.
+    fn require(&self, ability: Ability) -> Result<(), Inability>;
+
+    /// How its networks are plugged in and out.
+    fn network_control(&self) -> NetworkControl;
+
+    /// Whom files for the guest must belong to, if that is not this process' user.
+    ///
+    /// # Errors
+    /// When the host has no such user.
+    fn guest_root(&self) -> Result<Option<Owner>, BackendError>;
+
+    /// Removes what it has made for a boot that has ended.
+    fn clean_up(&self);
+}
+
+/// What [`Backend::prepare`] gives.
+pub type Prepared<'a> = Pin<Box<dyn Future<Output = Result<Launch, BackendError>> + Send + 'a>>;
+
+/// How a machine is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Boot {
+    pub on_reboot: OnReboot,
+    pub from: BootFrom,
+}
+
+/// What the machine does when the guest reboots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnReboot {
+    /// It ends, as where a reboot is a failure.
+    End,
+    Continue,
+}
+
+/// What a guest begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootFrom {
+    Start,
+    /// A state that is restored.
+    Saved,
+}
+
+/// Something that not every backend can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ability {
+    /// QEMU's monitor.
+    Monitor,
+    /// A display to look at.
+    Display,
+    /// A keyboard to type on.
+    Keyboard,
+    /// Saving and restoring.
+    Checkpoint,
+}
+
+/// Why a machine cannot do something.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{reason}: {remedy}")]
+pub struct Inability {
+    pub reason: &'static str,
+    pub remedy: &'static str,
+}
+
+/// How networks are plugged in and out.
+#[derive(Debug)]
+pub enum NetworkControl {
+    /// By QEMU's monitor.
+    Monitor,
+    /// At the switch.
+    Switch(Links),
+}
+
+/// Whether a network cable is plugged in.
+pub use crate::network::Link;
+
+/// Why a machine cannot be started.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct BackendError {
+    pub message: String,
+}
+
+impl BackendError {
+    /// One for what went wrong.
+    pub fn new(error: impl fmt::Display) -> Self {
+        Self {
+            message: error.to_string(),
+        }
+    }
+}
+
+/// The folder that only this guest has, in the machine's own.
+pub const EXCHANGE_FOLDER: &str = "xchg";
+
+/// Where a machine's files are.
+#[derive(Debug, Clone)]
+pub struct MachineFolders {
+    /// Private: sockets, disks.
+    pub state: PathBuf,
+    /// Mounted in all guests.
+    pub shared: PathBuf,
+}
+
+impl MachineFolders {
+    #[must_use]
+    pub fn exchange(&self) -> PathBuf {
+        self.state.join(EXCHANGE_FOLDER)
+    }
+}

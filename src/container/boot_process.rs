@@ -1,0 +1,198 @@
+//! The process of one boot of a container: makes its namespaces, starts its init and waits for its end.
+
+use std::fs::{self, File};
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use nix::mount::MsFlags;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
+use nix::unistd::{getppid, sethostname};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+use super::boot::{BootPlan, EXCHANGE, PTS, SHARED};
+use super::driver_side::DriverSide;
+use super::error::{AtStep, ContainerError};
+use super::mounts::{attach, become_root, detached, die_with_parent, fresh, make_private};
+use super::plan::{Card, Plan};
+use super::terminals::{Device, Terminals};
+use super::{INIT, tap};
+use crate::child;
+
+/// How the guest has ended a boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootEnd {
+    PoweredOff,
+    Restarted,
+}
+
+impl BootEnd {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::PoweredOff => 0,
+            Self::Restarted => 75,
+        }
+    }
+}
+
+/// What is of the host, and has to be opened before this process is a container's.
+struct HostParts {
+    /// For each card.
+    taps: Vec<File>,
+    /// The sockets of their networks.
+    networks: Vec<Option<UnixStream>>,
+    shared: OwnedFd,
+    exchange: OwnedFd,
+}
+
+/// Boots the machine once. The standard input is the socket of the process that stands for it, which passes what
+/// leads to the driver, and the plan.
+///
+/// # Errors
+/// When the container cannot be made, or its init ends otherwise than by powering off or restarting.
+pub fn boot_machine() -> Result<BootEnd, ContainerError> {
+    let driver = DriverSide::receive(io::stdin()).at_step("receiving the driver's sockets")?;
+    let mut text = Vec::new();
+    io::stdin()
+        .read_to_end(&mut text)
+        .at_step("reading the plan")?;
+    let plan: Plan = serde_json::from_slice(&text).at_step("reading the plan")?;
+    let parent = getppid();
+    let parts = enter_namespace(&plan)?;
+    die_with_parent(parent)?;
+
+    let kinds = CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWCGROUP
+        | CloneFlags::CLONE_NEWNS;
+    unshare(kinds).at_step("making namespaces")?;
+    make_private()?;
+    sethostname(&plan.host_name).at_step("setting the host name")?;
+    plug_in(&plan, &parts)?;
+    lay_out_folder(&plan, &parts)?;
+    let terminals = Terminals::open(Path::new(PTS))?;
+    let devices = terminals.devices.clone();
+    let console = terminals.serve(driver)?;
+    let status = run_init(&plan, &devices);
+    console.finish();
+    let status = status?;
+    // How the kernel says what reboot(2) was called for in a container.
+    match status.signal().map(Signal::try_from) {
+        Some(Ok(Signal::SIGINT)) => Ok(BootEnd::PoweredOff),
+        Some(Ok(Signal::SIGHUP)) => Ok(BootEnd::Restarted),
+        _ => {
+            let error = io::Error::other(status.to_string());
+            Err(error).at_step(format!("{}: its init has ended", plan.name))
+        }
+    }
+}
+
+/// Opens what is the host's, and enters the namespace of the run.
+fn enter_namespace(plan: &Plan) -> Result<HostParts, ContainerError> {
+    let keeper = PathBuf::from(format!("/proc/{}/ns", plan.keeper));
+    let open = |name| File::open(keeper.join(name)).at_step("opening the run's namespace");
+    let (users, mounts) = (open("user")?, open("mnt")?);
+    let networks = plan.cards.iter().map(connect).collect::<Result<_, _>>()?;
+    if let Some(cgroup) = &plan.cgroup {
+        let own = std::process::id().to_string();
+        fs::write(cgroup.join("cgroup.procs"), own).at_step("entering the control group")?;
+    }
+    let what = "entering the run's namespace";
+    setns(users, CloneFlags::CLONE_NEWUSER).at_step(what)?;
+    setns(mounts, CloneFlags::CLONE_NEWNS).at_step(what)?;
+    // A tap is of the network that its device was opened in.
+    unshare(CloneFlags::CLONE_NEWNET).at_step("making a network namespace")?;
+    let taps = plan.cards.iter().map(|_| open_tap());
+    let taps = taps.collect::<Result<_, _>>()?;
+    let (shared, exchange) = (detached(&plan.shared)?, detached(&plan.exchange)?);
+    std::env::set_current_dir(&plan.trees).at_step("entering the folder of trees")?;
+    become_root()?;
+    Ok(HostParts {
+        taps,
+        networks,
+        shared,
+        exchange,
+    })
+}
+
+fn connect(card: &Card) -> Result<Option<UnixStream>, ContainerError> {
+    let connect = |socket: &PathBuf| {
+        UnixStream::connect(socket).at_step(format!("connecting {}", socket.display()))
+    };
+    card.network.as_ref().map(connect).transpose()
+}
+
+fn open_tap() -> Result<File, ContainerError> {
+    tap::open_device().at_step("opening /dev/net/tun, for network cards")
+}
+
+/// Makes the network cards and passes them to their networks: they are plugged in as long as both are open here.
+fn plug_in(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> {
+    let cards = plan.cards.iter().zip(&parts.taps).zip(&parts.networks);
+    for ((card, device), network) in cards {
+        tap::create(device, &card.name, &card.mac)
+            .at_step(format!("making the network card {}", card.name))?;
+        if let Some(network) = network {
+            pass(device, &plan.name, network).at_step(format!("plugging in {}", card.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Sends an open tap to its network, with the name of the machine.
+fn pass(file: &File, machine: &str, socket: &UnixStream) -> io::Result<()> {
+    let files = [file.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&files));
+    let text = IoSlice::new(machine.as_bytes());
+    sendmsg(socket, &[text], &mut control, SendFlags::empty())?;
+    Ok(())
+}
+
+/// Mounts the machine's folder, which is then the working one, and in it what init shows to the guest.
+fn lay_out_folder(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> {
+    let place = PathBuf::from("machines").join(&plan.name);
+    let options = format!("mode=755,size={}m", plan.size_mib);
+    fresh("tmpfs", &place, MsFlags::empty(), &options)?;
+    std::env::set_current_dir(&place).at_step("entering the machine's folder")?;
+    attach(&parts.shared, Path::new(SHARED))?;
+    attach(&parts.exchange, Path::new(EXCHANGE))?;
+    let options = "newinstance,ptmxmode=0666,mode=620,gid=5";
+    fresh("devpts", Path::new(PTS), MsFlags::MS_NOSUID, options)
+}
+
+/// Starts the guest's init as the first process of its namespace, and waits for its end.
+fn run_init(plan: &Plan, devices: &[Device]) -> Result<ExitStatus, ContainerError> {
+    let boot = BootPlan {
+        tree: Path::new("../..").join(&plan.tree),
+        init: plan.init.clone(),
+        activation: plan.activation.clone(),
+        devices: devices
+            .iter()
+            .map(|device| (device.number.clone(), device.name.clone()))
+            .collect(),
+        has_cgroup: plan.cgroup.is_some(),
+    };
+    // From here on this thread can start no others.
+    unshare(CloneFlags::CLONE_NEWPID).at_step("making a namespace of processes")?;
+    // This program's own file may be in a folder that the guests' root cannot enter.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(INIT).stdin(Stdio::piped());
+    child::die_with_parent(&mut command, Signal::SIGKILL);
+    let mut init = command.spawn().at_step("starting init")?;
+    let text = serde_json::to_vec(&boot).at_step("starting init")?;
+    let mut stdin = init.stdin.take();
+    if let Some(stdin) = &mut stdin {
+        stdin.write_all(&text).at_step("starting init")?;
+    }
+    drop(stdin);
+    init.wait().at_step("waiting for init")
+}

@@ -1,0 +1,106 @@
+//! The process that keeps what all containers of a run share: their user namespace, and one copy of each tree.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::mount::MsFlags;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::getppid;
+use serde::{Deserialize, Serialize};
+use walkdir::WalkDir;
+
+use super::error::{AtStep, ContainerError};
+use super::mounts::{become_root, die_with_parent, fresh, make_private};
+
+/// What the driver asks for, a line each.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// The namespace has its IDs.
+    Mapped,
+    /// A copy of a tree, under a name.
+    Copy { tree: PathBuf, name: String },
+}
+
+/// What the keeper replies, a line each.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// The namespace is there, and wants its IDs.
+    Unmapped,
+    Done,
+    Failed(String),
+}
+
+/// Keeps a user namespace, and in `folder` what the driver asks for, as long as the driver's socket, which is the
+/// standard input, is open.
+///
+/// # Errors
+/// When the namespace cannot be made.
+pub fn keep_namespace(folder: &Path) -> Result<(), ContainerError> {
+    let socket = rustix::io::dup(std::io::stdin()).at_step("opening the driver's socket")?;
+    let mut driver = UnixStream::from(socket);
+    let requests = driver.try_clone().at_step("opening the driver's socket")?;
+
+    let parent = getppid();
+    let unshared = unshare(CloneFlags::CLONE_NEWUSER).at_step("making a user namespace");
+    if let Err(error) = unshared.and_then(|()| die_with_parent(parent)) {
+        return reply(&mut driver, &Reply::Failed(error.to_string()));
+    }
+    reply(&mut driver, &Reply::Unmapped)?;
+    for line in BufReader::new(requests).lines() {
+        let line = line.at_step("reading from the driver")?;
+        let request: Request = serde_json::from_str(&line).at_step("reading from the driver")?;
+        let done = match request {
+            Request::Mapped => prepare(folder).and_then(|()| die_with_parent(parent)),
+            Request::Copy { tree, name } => copy(&tree, Path::new(&name)),
+        };
+        let line = match done {
+            Ok(()) => Reply::Done,
+            Err(error) => Reply::Failed(error.to_string()),
+        };
+        reply(&mut driver, &line)?;
+    }
+    Ok(())
+}
+
+fn reply(driver: &mut UnixStream, reply: &Reply) -> Result<(), ContainerError> {
+    let line = serde_json::to_string(reply).at_step("replying to the driver")?;
+    writeln!(driver, "{line}").at_step("replying to the driver")
+}
+
+/// Makes the folder for the trees, and this process the guests' root, whom only the working folder leads there.
+fn prepare(folder: &Path) -> Result<(), ContainerError> {
+    unshare(CloneFlags::CLONE_NEWNS).at_step("making a mount namespace")?;
+    make_private()?;
+    fresh("tmpfs", folder, MsFlags::empty(), "mode=755,uid=0,gid=0")?;
+    std::env::set_current_dir(folder).at_step("entering the folder of trees")?;
+    become_root()
+}
+
+/// Copies a tree of the store, so that its files are the guests' root's, who can change them.
+fn copy(tree: &Path, target: &Path) -> Result<(), ContainerError> {
+    let what = || format!("copying {}", tree.display());
+    for entry in WalkDir::new(tree) {
+        let entry = entry.at_step(what())?;
+        let relative = entry.path().strip_prefix(tree).unwrap_or(Path::new(""));
+        let place = target.join(relative);
+        let kind = entry.file_type();
+        if kind.is_symlink() {
+            let leads_to = fs::read_link(entry.path()).at_step(what())?;
+            symlink(leads_to, &place).at_step(what())?;
+            continue;
+        }
+        if kind.is_dir() {
+            fs::create_dir(&place).at_step(what())?;
+        } else {
+            fs::copy(entry.path(), &place).at_step(what())?;
+        }
+        let mode = entry.metadata().at_step(what())?.permissions().mode();
+        // Files of the store are read-only.
+        let writable = fs::Permissions::from_mode(mode & 0o777 | 0o200);
+        fs::set_permissions(&place, writable).at_step(what())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! The process that stands for one container: starts a process for each boot, and ends with the last one.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use nix::sys::signal::Signal;
+
+use super::driver_side::DriverSide;
+use super::error::{AtStep, ContainerError};
+use super::plan::{OnRestart, Plan};
+use super::{BOOT, BootEnd};
+use crate::child;
+
+/// Runs the machine of a plan, which is in a file, to its end. The standard input and output are its serial console.
+/// The process then ends as QEMU would: well if the guest has powered off.
+///
+/// # Errors
+/// When the container cannot be made.
+pub fn run_machine(file: &Path) -> Result<(), ContainerError> {
+    let text = fs::read(file).map_err(|source| ContainerError::File {
+        path: file.to_owned(),
+        source,
+    })?;
+    let plan: Plan = serde_json::from_slice(&text).at_step("reading the plan")?;
+    let driver = DriverSide::connect(&plan.folder)?;
+    loop {
+        let status = boot(&text, &driver)?;
+        let is = |end: BootEnd| status.code() == Some(end.code().into());
+        if is(BootEnd::PoweredOff) || is(BootEnd::Restarted) && plan.on_restart == OnRestart::End {
+            return Ok(());
+        }
+        if !is(BootEnd::Restarted) {
+            let error = io::Error::other(status.to_string());
+            return Err(error).at_step("the boot has failed");
+        }
+    }
+}
+
+/// Runs a process for one boot to its end.
+fn boot(plan: &[u8], driver: &DriverSide) -> Result<ExitStatus, ContainerError> {
+    let what = "starting this program again";
+    let (mut ours, theirs) = UnixStream::pair().at_step(what)?;
+    let mut command = Command::new(std::env::current_exe().at_step(what)?);
+    command.arg(BOOT).stdin(Stdio::from(OwnedFd::from(theirs)));
+    child::die_with_parent(&mut command, Signal::SIGKILL);
+    let mut child = command.spawn().at_step(what)?;
+    drop(command);
+    let sent = driver.pass(&ours).and_then(|()| ours.write_all(plan));
+    sent.at_step(what)?;
+    drop(ours);
+    child.wait().at_step("waiting for the guest")
+}

@@ -1,0 +1,42 @@
+//! Machines as containers: plain namespaces of the kernel, always in a user namespace of their own.
+//!
+//! This program starts the *keeper* of a run, which holds its user namespace and one copy of each tree, and for each
+//! machine a process that stands where QEMU stands for a virtual machine. That starts a process for each boot, which
+//! makes the namespaces, and whose child is the guest's init. Each is killed with the one that has started it.
+//!
+//! May import `backend` and what is below it.
+
+mod boot;
+mod boot_process;
+mod cgroup;
+mod driver_side;
+mod error;
+mod identity;
+mod keeper;
+mod machine;
+mod machine_backend;
+mod mounts;
+mod plan;
+mod requirements;
+mod run_namespace;
+mod tap;
+mod terminals;
+
+pub use cgroup::Cgroup;
+pub use error::ContainerError;
+pub use identity::Identity;
+pub use machine_backend::{ContainerBackend, ContainerSettings};
+pub use plan::{Card, OnRestart, Plan};
+pub use requirements::{Requirement, missing};
+pub use run_namespace::RunNamespace;
+
+/// The hidden subcommands that the processes of containers are.
+pub const KEEPER: &str = "container-keeper";
+pub const MACHINE: &str = "container-machine";
+pub const BOOT: &str = "container-boot";
+pub const INIT: &str = "container-init";
+
+pub use boot::become_init;
+pub use boot_process::{BootEnd, boot_machine};
+pub use keeper::keep_namespace;
+pub use machine::run_machine;

@@ -1,0 +1,73 @@
+//! What containers need of the host.
+
+use std::fs;
+use std::path::Path;
+
+use super::cgroup::Cgroup;
+use super::identity::Identity;
+use super::tap;
+
+/// Something that the host lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    /// Such as `user namespaces`.
+    pub name: &'static str,
+    /// What was found instead.
+    pub found: String,
+    /// How to have it.
+    pub remedy: &'static str,
+}
+
+/// A limit that is 0 where an administrator allows no user namespaces.
+const LIMIT: &str = "/proc/sys/user/max_user_namespaces";
+
+/// Lists what the host lacks.
+#[must_use]
+pub fn missing() -> Vec<Requirement> {
+    [user_namespaces(), range(), cgroup(), cards()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn user_namespaces() -> Option<Requirement> {
+    let found = if !Path::new("/proc/self/ns/user").exists() {
+        "the kernel has none".to_owned()
+    } else if fs::read_to_string(LIMIT).is_ok_and(|text| text.trim() == "0") {
+        format!("{LIMIT} is 0")
+    } else {
+        return None;
+    };
+    Some(Requirement {
+        name: "user namespaces",
+        found,
+        remedy: "`sysctl user.max_user_namespaces=10000`",
+    })
+}
+
+fn range() -> Option<Requirement> {
+    let found = Identity::find().err()?.to_string();
+    Some(Requirement {
+        name: "a range of user IDs",
+        found,
+        remedy: "`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`, and on Debian `apt install uidmap`",
+    })
+}
+
+fn cgroup() -> Option<Requirement> {
+    let found = Cgroup::probe().err()?.to_string();
+    Some(Requirement {
+        name: "a control group that this user can write",
+        found,
+        remedy: "`systemd-run --user --scope -p Delegate=yes snowglobe …`",
+    })
+}
+
+fn cards() -> Option<Requirement> {
+    let found = tap::open_device().err()?.to_string();
+    Some(Requirement {
+        name: "/dev/net/tun",
+        found,
+        remedy: "`modprobe tun`, and `chmod 666 /dev/net/tun`",
+    })
+}

@@ -1,0 +1,128 @@
+//! The driver's side of the keeper: started for the first container of a run, and ended with the run.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+use super::KEEPER;
+use super::error::{AtStep, ContainerError};
+use super::identity::Identity;
+use super::keeper::{Reply, Request};
+use crate::child::die_with_parent;
+
+/// The namespace of a run. Ends when it is dropped.
+#[derive(Debug)]
+pub struct RunNamespace {
+    keeper: Child,
+    socket: BufReader<UnixStream>,
+    folder: PathBuf,
+    identity: Identity,
+    /// The names of the copies of trees.
+    trees: BTreeMap<PathBuf, String>,
+}
+
+impl RunNamespace {
+    /// Starts the keeper, with a folder for its trees.
+    ///
+    /// Must be called on a thread of the runtime: the kernel ends the keeper when the thread that started it ends.
+    ///
+    /// # Errors
+    /// When the host has no user namespaces, or no IDs for them.
+    pub async fn start(folder: &Path) -> Result<Self, ContainerError> {
+        let identity = Identity::find()?;
+        fs::create_dir_all(folder).at_step(format!("making {}", folder.display()))?;
+        let (ours, theirs) = StdStream::pair().at_step("making a socket")?;
+        ours.set_nonblocking(true).at_step("making a socket")?;
+        let program = std::env::current_exe().at_step("finding this program")?;
+        let mut command = Command::new(program);
+        command
+            .arg(KEEPER)
+            .arg(folder)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null());
+        die_with_parent(&mut command, Signal::SIGKILL);
+        let keeper = command.spawn().at_step("starting this program again")?;
+        let mut namespace = Self {
+            keeper,
+            socket: BufReader::new(UnixStream::from_std(ours).at_step("making a socket")?),
+            folder: folder.to_owned(),
+            identity,
+            trees: BTreeMap::new(),
+        };
+        namespace.expect(&Reply::Unmapped).await?;
+        namespace.identity.map(namespace.keeper.id())?;
+        namespace.ask(&Request::Mapped).await?;
+        Ok(namespace)
+    }
+
+    /// The process that keeps it.
+    #[must_use]
+    pub fn keeper(&self) -> u32 {
+        self.keeper.id()
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The name of the copy of a tree, which is made the first time.
+    ///
+    /// # Errors
+    /// When it cannot be read, or there is no memory for it.
+    pub async fn tree(&mut self, tree: &Path) -> Result<String, ContainerError> {
+        if let Some(name) = self.trees.get(tree) {
+            return Ok(name.clone());
+        }
+        let name = format!("tree{}", self.trees.len());
+        self.ask(&Request::Copy {
+            tree: tree.to_owned(),
+            name: name.clone(),
+        })
+        .await?;
+        self.trees.insert(tree.to_owned(), name.clone());
+        Ok(name)
+    }
+
+    async fn ask(&mut self, request: &Request) -> Result<(), ContainerError> {
+        let line = serde_json::to_string(request).at_step("asking the keeper")? + "\n";
+        let sent = self.socket.get_mut().write_all(line.as_bytes()).await;
+        sent.at_step("asking the keeper")?;
+        self.expect(&Reply::Done).await
+    }
+
+    async fn expect(&mut self, expected: &Reply) -> Result<(), ContainerError> {
+        let mut line = String::new();
+        let read = self.socket.read_line(&mut line).await;
+        read.at_step("waiting for the keeper")?;
+        if line.is_empty() {
+            let ended = io::Error::from(io::ErrorKind::UnexpectedEof);
+            return Err(ended).at_step("waiting for the keeper");
+        }
+        match serde_json::from_str(&line).at_step("waiting for the keeper")? {
+            reply if reply == *expected => Ok(()),
+            Reply::Failed(message) => Err(ContainerError::Keeper(message)),
+            reply => Err(ContainerError::Keeper(format!("{reply:?}"))),
+        }
+    }
+}
+
+impl Drop for RunNamespace {
+    fn drop(&mut self) {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}

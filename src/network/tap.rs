@@ -1,0 +1,178 @@
+//! Taps of containers: a connection passes the open tap, and the network card is there as long as it is open.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::libc;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+
+use super::links::{Link, Links};
+use super::switch::{EthernetFrame, MAX_FRAME_BYTES, Port, Switch};
+use super::{Faults, report};
+use crate::async_file::register;
+
+/// The longest name of a machine.
+const MAX_NAME_BYTES: usize = 255;
+
+/// How long to wait for a card that the guest has taken down.
+const DOWN: Duration = Duration::from_millis(50);
+
+nix::ioctl_write_ptr_bad!(
+    set_carrier,
+    nix::request_code_write!(b'T', 226, size_of::<libc::c_int>()),
+    libc::c_int
+);
+
+pub(super) async fn serve(
+    listener: UnixListener,
+    switch: Switch,
+    links: Links,
+    network: u32,
+    faults: Faults,
+) {
+    while let Ok((mut connection, _)) = listener.accept().await {
+        let (switch, links, faults) = (switch.clone(), links.clone(), faults.clone());
+        tokio::spawn(async move {
+            let attached = attach(&mut connection, &switch, &links).await;
+            if let Err(error) = attached
+                && error.kind() != io::ErrorKind::UnexpectedEof
+            {
+                report(&faults, network, &connection, &error);
+            }
+        });
+    }
+}
+
+async fn attach(connection: &mut UnixStream, switch: &Switch, links: &Links) -> io::Result<()> {
+    let (machine, tap) = receive(connection).await?;
+    let tap = register(File::from(tap))?;
+    let (port, outgoing) = switch.plug_in();
+    let link = links.follow(&machine);
+    let closed = async move {
+        let mut rest = [0; 64];
+        while matches!(connection.read(&mut rest).await, Ok(1..)) {}
+    };
+    tokio::select! {
+        () = send(&tap, outgoing, link.clone()) => {}
+        () = receive_frames(&tap, &port, link.clone()) => {}
+        () = follow(&tap, link) => {}
+        () = closed => {}
+    }
+    Ok(())
+}
+
+async fn send(
+    tap: &AsyncFd<File>,
+    mut outgoing: mpsc::Receiver<EthernetFrame>,
+    link: watch::Receiver<Link>,
+) {
+    while let Some(frame) = outgoing.recv().await {
+        if *link.borrow() == Link::Down {
+            continue;
+        }
+        let written = tap.async_io(Interest::WRITABLE, |mut tap| tap.write(&frame));
+        // The guest may have taken the card down: what is sent to it is lost.
+        let _ = written.await;
+    }
+}
+
+async fn receive_frames(tap: &AsyncFd<File>, port: &Port, link: watch::Receiver<Link>) {
+    let mut frame = vec![0; MAX_FRAME_BYTES];
+    loop {
+        let read = tap.async_io(Interest::READABLE, |mut tap| tap.read(&mut frame));
+        match read.await {
+            Ok(length) if *link.borrow() == Link::Up => port.receive(&frame[..length]).await,
+            Ok(_) => {}
+            // The card is down, or gone: its end comes with the connection's.
+            Err(_) => tokio::time::sleep(DOWN).await,
+        }
+    }
+}
+
+/// Shows the guest whether a cable is plugged in.
+async fn follow(tap: &AsyncFd<File>, mut link: watch::Receiver<Link>) {
+    while link.changed().await.is_ok() {
+        let carrier = libc::c_int::from(*link.borrow_and_update() == Link::Up);
+        // Since Linux 5.0; without it the guest only misses the sign.
+        let _ = show_carrier(tap.get_ref(), carrier);
+    }
+    std::future::pending::<()>().await;
+}
+
+#[allow(unsafe_code)]
+fn show_carrier(tap: &File, carrier: libc::c_int) -> nix::Result<libc::c_int> {
+    // SAFETY: the kernel reads one number, which lives until it returns.
+    unsafe { set_carrier(tap.as_raw_fd(), &raw const carrier) }
+}
+
+/// Receives an open file, and with it the name of its machine.
+async fn receive(connection: &UnixStream) -> io::Result<(String, OwnedFd)> {
+    loop {
+        connection.readable().await?;
+        match connection.try_io(Interest::READABLE, || receive_now(connection)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+    }
+}
+
+fn receive_now(connection: &UnixStream) -> io::Result<(String, OwnedFd)> {
+    let mut name = [0; MAX_NAME_BYTES];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let parts = &mut [IoSliceMut::new(&mut name)];
+    let received = recvmsg(connection, parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let file = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        _ => None,
+    });
+    let file = file.ok_or_else(|| io::Error::other("it passed no tap"))?;
+    let name = String::from_utf8_lossy(&name[..received.bytes]).into_owned();
+    Ok((name, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_passes_no_tap_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("tap");
+        let (faults, mut reported) = mpsc::unbounded_channel();
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(serve(
+            listener,
+            Switch::default(),
+            Links::default(),
+            7,
+            faults,
+        ));
+        // One that leaves at once is no fault.
+        drop(UnixStream::connect(&socket).await.unwrap());
+        let mut stranger = UnixStream::connect(&socket).await.unwrap();
+        stranger.write_all(b"server").await.unwrap();
+        let fault = reported.recv().await.unwrap();
+        assert_eq!((fault.network, &*fault.reason), (7, "it passed no tap"));
+    }
+
+    #[tokio::test]
+    async fn cards_of_later_boots_are_as_those_before() {
+        let links = Links::default();
+        links.set("server", Link::Down);
+        assert_eq!(*links.follow("server").borrow(), Link::Down);
+        assert_eq!(*links.follow("client").borrow(), Link::Up);
+    }
+}

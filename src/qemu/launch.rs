@@ -1,0 +1,166 @@
+//! What QEMU is started with: the environment of a machine's run script.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Accelerator;
+use crate::agent::ShellSockets;
+use crate::backend::{
+    Ability, Backend, BackendError, Boot, BootFrom, EnvironmentAtStart, Inability, Launch,
+    MachineFolders, NetworkControl, OnReboot, Prepared,
+};
+use crate::confined::Owner;
+use crate::model::manifest::{Guest, Node};
+
+/// The socket of the monitor that scripts speak with.
+pub const SCRIPTS_MONITOR: &str = "qmp-script";
+
+/// What all virtual machines of a run are started with.
+#[derive(Debug, Clone)]
+pub struct QemuSettings {
+    pub accelerator: Accelerator,
+    /// The factor for default timeouts.
+    pub timeout_factor: f64,
+    /// The driver's environment before the script ran.
+    pub environment: Arc<EnvironmentAtStart>,
+    /// Where the networks are.
+    pub network_environment: Vec<(String, OsString)>,
+}
+
+/// A virtual machine.
+#[derive(Debug)]
+pub struct QemuBackend {
+    start_script: PathBuf,
+    guest: Guest,
+    snapshot_safe: bool,
+    folders: MachineFolders,
+    settings: QemuSettings,
+}
+
+impl Backend for QemuBackend {
+    fn prepare(&self, boot: Boot) -> Prepared<'_> {
+        let launch = Launch {
+            program: self.start_script.clone(),
+            arguments: Vec::new(),
+            folder: self.folders.state.clone(),
+            environment: self.environment(boot),
+        };
+        Box::pin(std::future::ready(Ok::<_, BackendError>(launch)))
+    }
+
+    fn require(&self, _: Ability) -> Result<(), Inability> {
+        Ok(())
+    }
+
+    fn network_control(&self) -> NetworkControl {
+        NetworkControl::Monitor
+    }
+
+    /// QEMU is this user's.
+    fn guest_root(&self) -> Result<Option<Owner>, BackendError> {
+        Ok(None)
+    }
+
+    fn clean_up(&self) {}
+}
+
+impl QemuBackend {
+    /// The machine of a node, by its run script.
+    #[must_use]
+    pub fn new(
+        start_script: PathBuf,
+        node: &Node,
+        folders: MachineFolders,
+        settings: QemuSettings,
+    ) -> Self {
+        Self {
+            start_script,
+            guest: node.guest,
+            snapshot_safe: node.snapshot_safe,
+            folders,
+            settings,
+        }
+    }
+
+    /// The user's, after those that have a slow guest's systemd wait as much longer as the script does.
+    fn kernel_parameters(&self) -> Option<String> {
+        let waits_longer = self.guest == Guest::Nixos && self.settings.timeout_factor > 1.0;
+        waits_longer.then(|| {
+            let ours = systemd_timeouts(self.settings.timeout_factor);
+            match std::env::var("QEMU_KERNEL_PARAMS") {
+                Ok(given) => format!("{ours} {given}"),
+                Err(_) => ours,
+            }
+        })
+    }
+
+    /// What run scripts read, as the contract in the manual tells.
+    fn environment(&self, boot: Boot) -> Vec<(OsString, OsString)> {
+        let here = &self.settings;
+        let mut options = vec![
+            "-qmp unix:qmp,server=on,wait=off",
+            "-qmp unix:qmp-script,server=on,wait=off",
+            "-device virtio-rng-pci",
+            "-serial stdio",
+        ];
+        let shell = ShellSockets::arguments();
+        options.extend(shell.iter().map(String::as_str));
+        if boot.on_reboot == OnReboot::End {
+            options.push("-no-reboot");
+        }
+        if self.snapshot_safe {
+            // Notifies the kernel that it was restored: its random numbers are
+            // to be others than those of the last time.
+            options.push("-device vmgenid,guid=auto");
+        }
+        if boot.from == BootFrom::Saved {
+            options.push("-incoming defer");
+        }
+        if here.accelerator == Accelerator::Tcg {
+            // A run script of NixOS would take the first that opens.
+            options.push("-machine accel=tcg");
+        }
+        if self.guest == Guest::Nixos {
+            options.push("-nographic");
+        }
+        let given = std::env::var("QEMU_OPTS").ok();
+        options.extend(given.as_deref());
+        let mut environment = here.environment.for_run_script();
+        if let Some(parameters) = self.kernel_parameters() {
+            environment.push(("QEMU_KERNEL_PARAMS".into(), parameters.into()));
+        }
+        environment.extend([
+            ("TMPDIR".into(), self.folders.state.clone().into()),
+            ("USE_TMPDIR".into(), "1".into()),
+            ("SHARED_DIR".into(), self.folders.shared.clone().into()),
+            ("QEMU_OPTS".into(), options.join(" ").into()),
+        ]);
+        let networks = here.network_environment.iter().cloned();
+        environment.extend(networks.map(|(name, value)| (name.into(), value)));
+        environment
+    }
+}
+
+/// Parameters of the kernel for systemd, which waits 90 s for a unit or a device that does not say how long. Older
+/// systemds know the first alone, and take it for devices, too.
+fn systemd_timeouts(factor: f64) -> String {
+    let seconds = (90.0 * factor).ceil();
+    format!(
+        "systemd.default_timeout_start_sec={seconds} systemd.default_device_timeout_sec={seconds}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemd_waits_as_much_longer_as_the_script() {
+        assert_eq!(
+            systemd_timeouts(10.0),
+            "systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900"
+        );
+        assert!(systemd_timeouts(1.01).contains("start_sec=91 "));
+    }
+}

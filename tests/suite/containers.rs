@@ -1,0 +1,185 @@
+//! Machines as containers: the same tests, beside virtual machines, and what they cannot do.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+
+use crate::harness::{Place, Pty, fixture_path, signal};
+
+/// The folders of control groups that a driver has made.
+fn control_groups(driver: u32) -> Vec<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let unified = mounts.lines().find_map(|line| {
+        line.split_once(" cgroup2 ")?
+            .0
+            .split_once(' ')
+            .map(|(_, place)| place)
+    });
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .unwrap();
+    let folder = Path::new(unified.expect("a unified hierarchy")).join(own);
+    let names = fs::read_dir(folder).unwrap().flatten();
+    let prefix = format!("snowglobe-{driver}-");
+    names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(&prefix))
+        .collect()
+}
+
+fn as_containers(place: &Place, fixture: &str) {
+    let ended = place.run_fixture(fixture, &["--backend", "container"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    place.assert_tidy();
+}
+
+#[test]
+fn the_tutorial() {
+    let place = Place::new();
+    let arguments = ["--backend", "container", "-o", "out"];
+    assert_snapshot!(place.run_fixture("postgrest.nix", &arguments).seen());
+    let console = fs::read_to_string(place.path().join("out/console/server.log")).unwrap();
+    assert!(console.contains("postgresql.service"), "{console}");
+    place.assert_tidy();
+}
+
+#[test]
+fn ping() {
+    as_containers(&Place::new(), "ping.nix");
+}
+
+#[test]
+fn reboot() {
+    as_containers(&Place::new(), "reboot.nix");
+}
+
+#[test]
+fn copies() {
+    as_containers(&Place::new(), "copies.nix");
+}
+
+#[test]
+fn waits() {
+    as_containers(&Place::new(), "waits.nix");
+}
+
+#[test]
+fn packages() {
+    as_containers(&Place::new(), "packages.nix");
+}
+
+#[test]
+fn a_shell_takes_what_commands_do_to_it() {
+    as_containers(&Place::new(), "shell.nix");
+}
+
+#[test]
+fn commands_of_20_09() {
+    as_containers(&Place::new(), "legacy.nix");
+}
+
+/// By node, and as `auto` decides.
+#[test]
+fn beside_virtual_machines() {
+    let place = Place::new();
+    let ended = place.run_fixture("containers.nix", &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    for line in [
+        "bob: a container\n",
+        "disk: a virtual machine, as a container cannot do `virtualisation.emptyDiskImages`\n",
+        "machine alice is a container, which has no QEMU monitor: run it as a virtual machine (`--backend vm`)\n",
+    ] {
+        assert!(ended.stdout.contains(line), "{line}\n{}", ended.seen());
+    }
+    place.assert_tidy();
+}
+
+#[test]
+fn a_run_with_containers_is_cold() {
+    let place = Place::new();
+    let file = fixture_path("hello.nix");
+    let mut command = place.command(&["run", "--nixpkgs", "builtin", "--backend", "auto"]);
+    command
+        .arg(file)
+        .env_remove("CI")
+        .env("XDG_CACHE_HOME", place.path().join("cache"));
+    let ended = place.finish(command.spawn().unwrap());
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let lines = "machine: a container\ncold: machine cannot be saved: containers\nrunning hello on machine (containers)\n";
+    assert!(ended.stdout.starts_with(lines), "{}", ended.seen());
+}
+
+#[test]
+fn the_check_knows_what_containers_lack() {
+    let place = Place::new();
+    assert_snapshot!(
+        place
+            .run_fixture("slow-stop.nix", &["--backend", "container"])
+            .seen()
+    );
+    let ended = place.run_fixture("efi.nix", &["--backend", "container"]);
+    assert_eq!((ended.code, &*ended.stdout), (Some(2), ""));
+    assert_eq!(
+        ended.stderr,
+        "error: the machine `machine` cannot be a container: a container cannot do `boot.kernelModules`; run it as a virtual machine (`--backend vm`)\n"
+    );
+}
+
+#[test]
+fn a_shell_for_people() {
+    let place = Place::new();
+    let file = fixture_path("hello.nix");
+    let arguments = [
+        "shell",
+        "--nixpkgs",
+        "builtin",
+        "--backend",
+        "container",
+        file.to_str().unwrap(),
+        "machine",
+    ];
+    let mut user = Pty::spawn(&mut place.command(&arguments));
+    user.wait_for("terminal attached");
+    user.type_in("hostname; echo $((40 + 2)); tty\n");
+    user.wait_for("machine\r\n42\r\n/dev/");
+    user.type_in("exit\n");
+    user.wait_for("session closed:");
+    assert_eq!(user.end(), Some(0));
+    place.assert_tidy();
+}
+
+/// The kernel ends all processes of the driver; the next run removes the empty control groups.
+#[test]
+fn nothing_outlives_a_killed_driver() {
+    let place = Place::new();
+    let script = "machine.succeed('sleep 1000')";
+    let test = format!(
+        "{{ name = \"killed\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = \"{script}\"; }}"
+    );
+    let file = place.write("killed.nix", &test);
+    let arguments = [
+        "run",
+        "--nixpkgs",
+        "builtin",
+        "--backend",
+        "container",
+        file.to_str().unwrap(),
+    ];
+    let mut driver = place.command(&arguments);
+    driver.stdout(fs::File::create(place.path().join("shown")).unwrap());
+    let mut driver = driver.spawn().unwrap();
+    place.wait_for_text("shown", "must succeed: sleep 1000\n");
+    assert_eq!(control_groups(driver.id()).len(), 1);
+    signal(driver.id(), "KILL");
+    driver.wait().unwrap();
+    place.assert_tidy();
+
+    as_containers(&place, "hello.nix");
+    // Another test's driver may sweep as well.
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(control_groups(driver.id()), Vec::<String>::new());
+}
