@@ -5,6 +5,7 @@
 mod build;
 mod cache;
 mod check;
+mod doctor;
 mod driver;
 mod error;
 mod eval;
@@ -60,6 +61,8 @@ enum Command {
     List(eval::ListCommand),
     /// List or remove the checkpoints of earlier runs.
     Cache(cache::CacheCommand),
+    /// Show what this host has for tests, and what it lacks.
+    Doctor(doctor::DoctorCommand),
     /// Set up the built-in guests.
     #[command(subcommand)]
     Guest(guest::GuestCommand),
@@ -131,6 +134,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Eval(command) => command.run(),
         Command::List(command) => command.run(),
         Command::Cache(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Guest(command) => command.run(),
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -6,6 +6,7 @@
 mod build;
 mod built;
 mod derivation;
+mod doctor;
 mod error;
 mod files;
 mod frontend;
@@ -20,6 +21,7 @@ mod watch;
 
 pub use build::build;
 pub use built::{BuiltTest, run_built};
+pub use doctor::{HostPart, Need, PartState, examine_host, is_unfit};
 pub use error::RunnerError;
 pub use frontend::Frontend;
 pub use interactive::{InteractiveSession, OtherMachines, run_session};

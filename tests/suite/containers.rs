@@ -130,6 +130,26 @@ fn the_check_knows_what_containers_lack() {
 }
 
 #[test]
+fn the_doctor_says_what_the_host_has() {
+    let place = Place::new();
+    let ended = place.run(&["doctor"]);
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    for line in [
+        "ok       Nix: nix-instantiate (Nix) 2.",
+        "ok       QEMU: QEMU emulator version ",
+        "ok       containers: user namespaces, user IDs, control groups and /dev/net/tun are there\n",
+    ] {
+        assert!(ended.stdout.contains(line), "{line}\n{}", ended.seen());
+    }
+    let mut command = place.command(&["doctor"]);
+    command.env("PATH", place.path());
+    let ended = place.finish(command.spawn().unwrap());
+    assert_eq!(ended.code, Some(4), "{}", ended.seen());
+    let lines = "missing  Nix: `nix-instantiate` is not on PATH\n         for all tests: https://nixos.org/download (on Debian: `apt install nix-bin`)\n";
+    assert!(ended.stdout.starts_with(lines), "{}", ended.seen());
+}
+
+#[test]
 fn a_shell_for_people() {
     let place = Place::new();
     let file = fixture_path("hello.nix");

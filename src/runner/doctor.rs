@@ -1,0 +1,171 @@
+//! What this host has for tests, what it lacks, and how to get that.
+
+use std::process::Command;
+
+use crate::child::on_path;
+use crate::container;
+use crate::qemu::AcceleratorChoice;
+
+/// Something that tests may need of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPart {
+    /// Such as `QEMU`.
+    pub name: &'static str,
+    pub state: PartState,
+}
+
+/// Whether it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartState {
+    /// What was found.
+    Present(String),
+    Missing {
+        found: String,
+        /// How to have it.
+        remedy: String,
+        need: Need,
+    },
+}
+
+/// What is missing without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// No test runs.
+    Every,
+    /// Tests are slower, or some do not run.
+    Some(&'static str),
+}
+
+/// Looks at the host.
+#[must_use]
+pub fn examine_host() -> Vec<HostPart> {
+    let programs = [
+        Program {
+            name: "Nix",
+            command: "nix-instantiate",
+            remedy: "https://nixos.org/download (on Debian: `apt install nix-bin`)",
+            need: Need::Every,
+        },
+        Program {
+            name: "QEMU",
+            command: "qemu-system-x86_64",
+            remedy: "on Debian: `apt install qemu-system-x86`",
+            need: Need::Some("virtual machines of the built-in guests"),
+        },
+        Program {
+            name: "apt",
+            command: "apt-get",
+            remedy: "a Debian or a derivative of it",
+            need: Need::Some("the built-in guests, and `--packages debian`"),
+        },
+    ];
+    let mut parts: Vec<HostPart> = programs.iter().map(Program::examine).collect();
+    parts.insert(2, kvm());
+    parts.extend(containers());
+    parts
+}
+
+/// Whether no test can run.
+#[must_use]
+pub fn is_unfit(parts: &[HostPart]) -> bool {
+    parts.iter().any(|part| {
+        matches!(
+            part.state,
+            PartState::Missing {
+                need: Need::Every,
+                ..
+            }
+        )
+    })
+}
+
+/// A program that prints its version.
+struct Program {
+    name: &'static str,
+    command: &'static str,
+    remedy: &'static str,
+    need: Need,
+}
+
+impl Program {
+    fn examine(&self) -> HostPart {
+        let version = on_path(self.command).map(|path| {
+            let output = Command::new(&path).arg("--version").output();
+            let output = output.map(|output| output.stdout).unwrap_or_default();
+            let text = String::from_utf8_lossy(&output);
+            let line = text.lines().next().unwrap_or_default().trim();
+            format!("{line} ({})", path.display())
+        });
+        HostPart {
+            name: self.name,
+            state: version.map_or_else(
+                || PartState::Missing {
+                    found: format!("`{}` is not on PATH", self.command),
+                    remedy: self.remedy.to_owned(),
+                    need: self.need,
+                },
+                PartState::Present,
+            ),
+        }
+    }
+}
+
+fn kvm() -> HostPart {
+    let state = match AcceleratorChoice::detect().reason {
+        None => PartState::Present("virtual machines run on the processor".to_owned()),
+        Some(reason) => PartState::Missing {
+            found: reason.to_owned(),
+            remedy: "a host with virtualisation, or nested virtualisation; without both, containers (`--backend auto`)".to_owned(),
+            need: Need::Some("virtual machines that are not emulated"),
+        },
+    };
+    HostPart { name: "KVM", state }
+}
+
+fn containers() -> Vec<HostPart> {
+    let missing = container::missing();
+    if missing.is_empty() {
+        let text = "user namespaces, user IDs, control groups and /dev/net/tun are there";
+        return vec![HostPart {
+            name: "containers",
+            state: PartState::Present(text.to_owned()),
+        }];
+    }
+    let parts = missing.into_iter();
+    parts
+        .map(|lack| HostPart {
+            name: lack.name,
+            state: PartState::Missing {
+                found: lack.found,
+                remedy: lack.remedy.to_owned(),
+                need: Need::Some("machines as containers"),
+            },
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_nix_is_needed_by_every_test() {
+        let part = |need| HostPart {
+            name: "x",
+            state: PartState::Missing {
+                found: String::new(),
+                remedy: String::new(),
+                need,
+            },
+        };
+        assert!(is_unfit(&[part(Need::Every)]));
+        assert!(!is_unfit(&[part(Need::Some("y"))]));
+        let absent = Program {
+            name: "Absent",
+            command: "no-such-program",
+            remedy: "none",
+            need: Need::Every,
+        };
+        assert!(is_unfit(&[absent.examine()]));
+    }
+}
