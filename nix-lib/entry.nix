@@ -96,7 +96,7 @@ let
         { derivation = (checkOf test).drvPath; }
       else
         let
-          made = manifest.make { inherit file test; };
+          made = manifest.make { inherit file test backend; };
         in
         {
           inherit (made) manifest script;

@@ -33,9 +33,9 @@ let
     builtins.concatStringsSep "-" (
       builtins.filter builtins.isString (builtins.split "[^-A-Za-z0-9+._?=]+" name)
     );
-  # What nodes are whose adapter knows of no containers.
-  onlyVirtualMachine = {
-    backend = "vm";
+  # What nodes are whose adapter knows of no containers: if they are wanted, the run says that there are none.
+  onlyVirtualMachine = backend: {
+    backend = if backend == "container" then "container" else "vm";
     container = null;
     container_obstacles = null;
   };
@@ -48,6 +48,8 @@ in
       test,
       # Where its script is written, as far as that is known.
       file ? "",
+      # What machines are wanted as, if the caller says.
+      backend ? null,
     }:
     let
       inherit (test) shell system;
@@ -59,7 +61,7 @@ in
       manifest = {
         inherit version;
         inherit (test) name containers;
-        nodes = builtins.mapAttrs (_: node: onlyVirtualMachine // node) test.nodes;
+        nodes = builtins.mapAttrs (_: node: onlyVirtualMachine backend // node) test.nodes;
         vlans = builtins.sort builtins.lessThan (
           unique (builtins.concatLists (map (node: node.vlans) (builtins.attrValues test.nodes)))
         );

@@ -29,7 +29,7 @@ let
     backend = if backend == null then "vm" else backend;
     forAll = backend == "vm" || backend == "container";
   };
-  runTest = import ./runtest.nix;
+  runTest = import ./runtest.nix { inherit backend; };
   nixos2020 = import ./nixos-2020.nix;
 
   # The package set for tests that do not bring one.
@@ -104,11 +104,19 @@ let
     else
       null;
 
-  # Tests of nixpkgs since 2023 can be extended; others stay as they are.
+  # Tests of nixpkgs since 2023 can be extended, as derivations or as the
+  # configuration of the test's module system; others stay as they are.
   asked =
-    value: if extensions != [ ] && value ? extend then value.extend { modules = extensions; } else value;
+    value:
+    let
+      extend = value.extend or value.passthru.extend or null;
+    in
+    if extensions != [ ] && extend != null then extend { modules = extensions; } else value;
   extensions =
     (if snapshotSafe then [ { defaults = ./snapshot-safe.nix; } ] else [ ])
+    ++ (
+      if backend == "container" || backend == "auto" then [ { defaults = ./container.nix; } ] else [ ]
+    )
     ++ (if debianPackages then [ ../debian/test-module.nix ] else [ ]);
 
   # Tests are side by side in sets, not deep in them: what is deeper is a

@@ -1,6 +1,7 @@
 # Tests of nixpkgs since 2022 (`runTest`, `testers.runNixOSTest`,
 # `testers.nixosTest`, `makeTest`): the configuration of the test's own module
 # system is at hand, beside the derivation or as the value itself.
+{ backend }:
 value:
 let
   # Cards by name, in the order in which QEMU gets them. Before 2023 a node
@@ -14,6 +15,22 @@ let
         name = "eth${toString (n + 1)}";
         vlan = builtins.elemAt virtualisation.vlans n;
       }) (builtins.length virtualisation.vlans);
+
+  # What it is instead, or perhaps, with the module container.nix.
+  asContainer =
+    build:
+    if !(build ? snowglobeContainer) then
+      { }
+    else
+      let
+        inherit (build.snowglobeContainer) obstacles plan;
+      in
+      {
+        inherit backend;
+        container = if backend == "container" || obstacles == [ ] then plan else null;
+        container_obstacles = obstacles;
+      }
+      // (if backend == "container" then { start_script = null; } else { });
 
   # Its state can be saved where it mounts nothing of the host.
   isSnapshotSafe =
@@ -58,6 +75,7 @@ let
         guest = "nixos";
         snapshot_safe = isSnapshotSafe node;
       }
+      // asContainer node.system.build
     ) config.nodes;
     # With what the test sets for runs by hand.
     interactive = adapt config.interactive;

@@ -23,6 +23,7 @@ use super::plan::{Card, Plan};
 use super::terminals::{Device, Terminals};
 use super::{INIT, tap};
 use crate::child;
+use crate::model::manifest::RootLife;
 
 /// How the guest has ended a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,8 +161,14 @@ fn pass(file: &File, machine: &str, socket: &UnixStream) -> io::Result<()> {
 /// Mounts the machine's folder, which is then the working one, and in it what init shows to the guest.
 fn lay_out_folder(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> {
     let place = PathBuf::from("machines").join(&plan.name);
-    let options = format!("mode=755,size={}m", plan.size_mib);
-    fresh("tmpfs", &place, MsFlags::empty(), &options)?;
+    match plan.root_life {
+        RootLife::Boot => {
+            let options = format!("mode=755,size={}m", plan.size_mib);
+            fresh("tmpfs", &place, MsFlags::empty(), &options)?;
+        }
+        // The keeper's own file system is there for the whole run.
+        RootLife::Run => fs::create_dir_all(&place).at_step("making the machine's folder")?,
+    }
     std::env::set_current_dir(&place).at_step("entering the machine's folder")?;
     attach(&parts.shared, Path::new(SHARED))?;
     attach(&parts.exchange, Path::new(EXCHANGE))?;

@@ -117,6 +117,7 @@ impl ContainerBackend {
             tree,
             init: self.node.init.clone(),
             activation: self.node.activation.clone(),
+            root_life: self.node.root_life,
             size_mib: self.node.size_mib,
             cards: self.cards(),
             folder: self.folders.state.clone(),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::manifest::RootLife;
+
 /// One machine. Paths are the host's, except for those that say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,7 +22,8 @@ pub struct Plan {
     pub init: Vec<String>,
     /// A program of the store that prepares the root, which it gets as `root`, before `init` runs.
     pub activation: Option<PathBuf>,
-    /// How much the guest can write, in MiB.
+    pub root_life: RootLife,
+    /// How much the guest can write in a boot whose root ends with it, in MiB.
     pub size_mib: u64,
     pub cards: Vec<Card>,
     /// Where the driver listens for the guest's lines.

@@ -118,10 +118,22 @@ pub struct ContainerNode {
     pub activation: Option<PathBuf>,
     /// The guest's first program, and its arguments.
     pub init: Vec<String>,
+    pub root_life: RootLife,
     /// How much the guest can write, in MiB.
     pub size_mib: u64,
     /// Network cards, in order.
     pub cards: Vec<ContainerCard>,
+}
+
+/// How long what a container has written is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum RootLife {
+    /// Until the guest powers off or restarts, as on the built-in guests' virtual machines.
+    Boot,
+    /// Until the run ends, as on a disk.
+    Run,
 }
 
 /// A network card of a container.

@@ -67,7 +67,7 @@ fn objection(
     missing: &[Requirement],
 ) -> Option<String> {
     let Some(options) = &node.container_obstacles else {
-        return Some("machines of this nixpkgs cannot be containers yet".to_owned());
+        return Some("machines of this nixpkgs cannot be containers".to_owned());
     };
     if let Some(option) = options.first() {
         return Some(format!("a container cannot do `{option}`"));

@@ -145,7 +145,7 @@ fn check_container(name: &str, node: &Node) -> Result<(), SessionError> {
     };
     if node.container.is_none() {
         return Err(refuse(
-            "only machines of the built-in guests can be containers yet",
+            "only machines of the built-in guests, and of nixpkgs 23.05 or newer, can be containers",
         ));
     }
     if let Some(option) = node.container_obstacles.iter().flatten().next() {

@@ -77,11 +77,6 @@ fn a_shell_takes_what_commands_do_to_it() {
     as_containers(&Place::new(), "shell.nix");
 }
 
-#[test]
-fn commands_of_20_09() {
-    as_containers(&Place::new(), "legacy.nix");
-}
-
 /// By node, and as `auto` decides.
 #[test]
 fn beside_virtual_machines() {

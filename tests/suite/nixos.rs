@@ -215,6 +215,18 @@ fn the_package_of_our_flake() {
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
 }
 
+/// Three machines and their network, without a virtual machine (nixpkgs 23.05 or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn containers() {
+    let place = Place::new();
+    let selection = ["-A", "nsd", "--backend", "container"];
+    let test = "nixpkgs/all-tests.nix";
+    let ended = run(&place, on_nixos(&place, "run", test, &selection, &[]));
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    place.assert_tidy();
+}
+
 /// Machines with Debian's packages in a check of a flake, run in Nix' sandbox (nixpkgs 26.05 or newer).
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]

@@ -33,6 +33,7 @@ in
   tree = "${guests.${cfg.guest}.tree}";
   activation = "${activation}";
   init = [ "${toplevel}/init" ];
+  root_life = "boot";
   size_mib = if cfg.diskSize == "auto" then 1024 else cfg.diskSize;
   cards = [
     # QEMU's user-mode network, which leads nowhere here.
