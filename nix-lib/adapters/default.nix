@@ -110,8 +110,11 @@ let
     value:
     let
       extend = value.extend or value.passthru.extend or null;
+      containers = value.config.containers or value.containers or { };
+      modules =
+        extensions ++ (if containers != { } then [ { containerDefaults = ./nspawn-guest.nix; } ] else [ ]);
     in
-    if extensions != [ ] && extend != null then extend { modules = extensions; } else value;
+    if modules != [ ] && extend != null then extend { inherit modules; } else value;
   extensions =
     (if snapshotSafe then [ { defaults = ./snapshot-safe.nix; } ] else [ ])
     ++ (

@@ -37,6 +37,44 @@ let
     { virtualisation, ... }:
     (virtualisation.useNixStoreImage or false) && (virtualisation.sharedDirectories or { }) == { };
 
+  # A node, and what it is as a container.
+  virtualMachine =
+    node:
+    let
+      inherit (node.system.build) vm;
+      cards = cardsOf node;
+    in
+    {
+      start_script = "${vm}/bin/run-${node.system.name}-vm";
+      inherit (vm) system;
+      vlans = map (card: card.vlan) cards;
+      interfaces = map (card: card.name) cards;
+      memory_mib = node.virtualisation.memorySize;
+      guest = "nixos";
+      snapshot_safe = isSnapshotSafe node;
+    }
+    // asContainer node.system.build;
+
+  # A container of nixpkgs, with the module nspawn-guest.nix.
+  nspawnContainer =
+    hostPkgs: node:
+    let
+      cards = cardsOf node;
+      inherit (node.system.build.snowglobeContainer) obstacles plan;
+    in
+    {
+      start_script = null;
+      backend = "container";
+      container = plan;
+      container_obstacles = obstacles;
+      system = hostPkgs.stdenv.hostPlatform.system;
+      vlans = map (card: card.vlan) cards;
+      interfaces = map (card: card.name) cards;
+      memory_mib = null;
+      guest = "nixos";
+      snapshot_safe = false;
+    };
+
   adapt = config: {
     inherit (config)
       name
@@ -54,29 +92,13 @@ let
       config.hostPkgs.coreutils
     ]
     ++ (if config.enableOCR then [ config.hostPkgs.tesseract4 ] else [ ]);
-    # They are listed, and cannot be run.
-    containers = builtins.mapAttrs (_: container: {
-      vlans = map (card: card.vlan) (cardsOf container);
-    }) (config.containers or { });
+    # They are nodes that are always containers.
+    containers = { };
     system = config.hostPkgs.stdenv.hostPlatform.system;
     shell = config.hostPkgs.stdenv.shell;
-    nodes = builtins.mapAttrs (
-      _: node:
-      let
-        inherit (node.system.build) vm;
-        cards = cardsOf node;
-      in
-      {
-        start_script = "${vm}/bin/run-${node.system.name}-vm";
-        inherit (vm) system;
-        vlans = map (card: card.vlan) cards;
-        interfaces = map (card: card.name) cards;
-        memory_mib = node.virtualisation.memorySize;
-        guest = "nixos";
-        snapshot_safe = isSnapshotSafe node;
-      }
-      // asContainer node.system.build
-    ) config.nodes;
+    nodes =
+      builtins.mapAttrs (_: virtualMachine) config.nodes
+      // builtins.mapAttrs (_: nspawnContainer config.hostPkgs) (config.containers or { });
     # With what the test sets for runs by hand.
     interactive = adapt config.interactive;
   };

@@ -110,7 +110,7 @@ fn describe(manifest: &Manifest) -> String {
     let containers = manifest
         .containers
         .keys()
-        .map(|name| format!("  {name}: a container, which cannot be run yet\n"));
+        .map(|name| format!("  {name}: a container of the driver, which cannot be run\n"));
     let head = format!(
         "{}: {} machine(s), at most {} s\n",
         manifest.name,

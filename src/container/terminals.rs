@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rustix::pty::{ptsname, unlockpt};
@@ -154,30 +155,31 @@ fn join(pair: Pair, socket: UnixStream) -> io::Result<()> {
     Ok(())
 }
 
+/// Passes on both ways between a terminal and the person who has connected last. What the guest writes while no one
+/// is there is lost, as with QEMU.
 fn serve_people(pair: &Pair, listener: &UnixListener) {
-    // What the guest writes while no one is there is lost, as with QEMU.
-    let mut current: Option<UnixStream> = None;
-    let Ok(reader) = pair.ours.try_clone() else {
+    let person: Arc<Mutex<Option<UnixStream>>> = Arc::default();
+    let Ok(mut reader) = pair.ours.try_clone() else {
         return;
     };
-    let (sender, receiver) = std::sync::mpsc::channel::<UnixStream>();
+    let reads = person.clone();
     thread::spawn(move || {
-        let mut reader = reader;
         let mut bytes = [0; 4096];
         while let Ok(length @ 1..) = reader.read(&mut bytes) {
-            current = receiver.try_iter().last().or(current);
-            if let Some(socket) = &mut current
-                && socket.write_all(&bytes[..length]).is_err()
-            {
-                current = None;
+            let mut person = reads.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = person
+                .as_mut()
+                .map(|socket| socket.write_all(&bytes[..length]));
+            if written.is_some_and(|written| written.is_err()) {
+                *person = None;
             }
         }
     });
     for socket in listener.incoming().flatten() {
-        let (Ok(ours), Ok(to_guest)) = (socket.try_clone(), pair.ours.try_clone()) else {
+        let (Ok(reads), Ok(to_guest)) = (socket.try_clone(), pair.ours.try_clone()) else {
             return;
         };
-        let _ = sender.send(ours);
+        *person.lock().unwrap_or_else(PoisonError::into_inner) = Some(reads);
         pass_on(socket, to_guest);
     }
 }

@@ -178,6 +178,7 @@ fn describe_session(script: &Script, replay: &Replay) -> Value {
                 "name": machine.name(),
                 "python_names": names,
                 "state_dir": machine.state_folder(),
+                "backend": machine.backend_kind().name(),
             })
         })
         .collect();

@@ -36,7 +36,7 @@ use crate::backend::{
     Ability, Backend, Console, Exit, FailureWatch, FaultReporter, MachineFailure, ProcessError,
 };
 use crate::model::event::{Details, Event, round};
-use crate::model::manifest::{Node, ShellOptions};
+use crate::model::manifest::{BackendKind, Node, ShellOptions};
 use crate::qemu::{QemuSettings, QmpError};
 
 pub use commands::Setting;
@@ -233,6 +233,12 @@ impl Machine {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What the machine is.
+    #[must_use]
+    pub fn backend_kind(&self) -> BackendKind {
+        self.node.backend
     }
 
     /// The private folder of the machine.

@@ -55,7 +55,7 @@ pub enum SessionError {
     #[error("the script engine cannot be started: {0}")]
     Engine(io::Error),
     #[error(
-        "the test's container `{0}` cannot be run: containers (systemd-nspawn) are not supported yet"
+        "the container `{0}` cannot be run: of the command line of nixpkgs' driver, only virtual machines are supported"
     )]
     Container(String),
     #[error(

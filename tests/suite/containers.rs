@@ -108,6 +108,25 @@ fn a_run_with_containers_is_cold() {
     assert!(ended.stdout.starts_with(lines), "{}", ended.seen());
 }
 
+/// Where machines are emulated, a run says that it need not be so.
+#[test]
+fn the_first_line_says_what_could_be_a_container() {
+    let place = Place::new();
+    let accelerator = |fixture| {
+        let ended = place.run_fixture(fixture, &["--format", "json"]);
+        let started = ended
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .find(|event| event["event"] == "test_started");
+        started.unwrap()["accelerator"].as_str().unwrap().to_owned()
+    };
+    let (hello, typing) = (accelerator("hello.nix"), accelerator("slow-stop.nix"));
+    let hint = "; `--backend auto` runs containers instead";
+    assert_eq!(hello.ends_with(hint), hello.starts_with("TCG"), "{hello}");
+    assert!(!typing.contains("--backend"), "{typing}");
+}
+
 #[test]
 fn the_check_knows_what_containers_lack() {
     let place = Place::new();

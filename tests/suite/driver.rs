@@ -218,7 +218,7 @@ fn what_a_driver_cannot_do() {
     let file = place.write("driver.json", &configuration.to_string());
     assert_eq!(
         seen(&["--config", file.to_str().unwrap()]),
-        "exit code: 4\n--- stdout\n--- stderr\nerror: the test's container `box` cannot be run: \
-         containers (systemd-nspawn) are not supported yet\n"
+        "exit code: 4\n--- stdout\n--- stderr\nerror: the container `box` cannot be run: of the \
+         command line of nixpkgs' driver, only virtual machines are supported\n"
     );
 }

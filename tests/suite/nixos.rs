@@ -227,6 +227,18 @@ fn containers() {
     place.assert_tidy();
 }
 
+/// `containers.NAME` (nixpkgs 26.05 or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn containers_of_nixpkgs() {
+    let place = Place::new();
+    let test = "nixpkgs/all-tests.nix";
+    let selection = ["-A", "simple-container"];
+    let ended = run(&place, on_nixos(&place, "run", test, &selection, &[]));
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    place.assert_tidy();
+}
+
 /// Machines with Debian's packages in a check of a flake, run in Nix' sandbox (nixpkgs 26.05 or newer).
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]

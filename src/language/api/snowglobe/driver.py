@@ -47,11 +47,11 @@ class Driver:
     vhost_vsock: Any
     """The SSH backdoor of nixpkgs' driver, which does not exist here: None."""
 
-    def __init__(self, machines, vlans):
+    def __init__(self, machines, machines_qemu, machines_nspawn, vlans):
         self.vhost_vsock = None
         self.machines = machines
-        self.machines_qemu = machines
-        self.machines_nspawn = []
+        self.machines_qemu = machines_qemu
+        self.machines_nspawn = machines_nspawn
         self.vlans = vlans
         self.out_dir = pathlib.Path(_snowglobe.session["out_dir"])
         self.logger = log
@@ -115,6 +115,7 @@ def create_machine(
     entry = drive("create_machine", command=str(start_command), name=name)
     made = Machine(entry["node"], entry["name"], entry["state_dir"])
     machines.append(made)
+    machines_qemu.append(made)
     return made
 
 
@@ -172,11 +173,12 @@ def exit(code: object = None) -> None:
 # The machines by the names that scripts have for them.
 machines_by_name: dict[str, Machine] = {}
 machines: list[Machine] = []
+machines_qemu: list[Machine] = []
+machines_nspawn: list[Machine] = []
 for _entry in _snowglobe.session["machines"]:
     _machine = Machine(_entry["node"], _entry["name"], _entry["state_dir"])
     machines.append(_machine)
+    (machines_nspawn if _entry["backend"] == "container" else machines_qemu).append(_machine)
     machines_by_name.update({_name: _machine for _name in _entry["python_names"]})
-machines_qemu: list[Machine] = machines
-machines_nspawn: list[Machine] = []
 vlans: list[VLan] = [VLan(nr) for nr in _snowglobe.session["vlans"]]
-driver: Driver = Driver(machines, vlans)
+driver: Driver = Driver(machines, machines_qemu, machines_nspawn, vlans)
