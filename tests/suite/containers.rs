@@ -206,7 +206,7 @@ fn nothing_outlives_a_killed_driver() {
     let mut driver = place.command(&arguments);
     driver.stdout(fs::File::create(place.path().join("shown")).unwrap());
     let mut driver = driver.spawn().unwrap();
-    place.wait_for_text("shown", "must succeed: sleep 1000\n");
+    place.wait_for_text("shown", "machine: ready after ");
     assert_eq!(control_groups(driver.id()).len(), 1);
     signal(driver.id(), "KILL");
     driver.wait().unwrap();
