@@ -62,6 +62,8 @@ fn the_prompt_on_a_terminal() {
     user.wait_for("must succeed: sleep 1000");
     user.type_in("\x03");
     user.wait_for("interrupted");
+    // The prompt is drawn again below this line: what is typed before that one is for the next prompt.
+    user.wait_for("ended a command that no caller waits for");
     user.wait_for(">>> ");
     // A console is shown if the user asks for it.
     user.type_in("log.follow('machine')\n");
