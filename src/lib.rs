@@ -25,6 +25,7 @@ pub mod network;
 pub mod nix_cli;
 pub mod ocr;
 mod output_folder;
+mod passed_files;
 pub mod qemu;
 pub mod repl;
 pub mod replay;

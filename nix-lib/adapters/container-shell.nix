@@ -10,18 +10,12 @@
     wantedBy = [ "multi-user.target" ];
     # A virtual machine is slow enough to have it by then.
     after = [ "nss-user-lookup.target" ];
-    script = ''
-      export USER=root HOME=/root PAGER=
-      set +u
-      [ ! -e /etc/profile ] || . /etc/profile
-      cd /tmp
-      exec < /dev/hvc0 > /dev/hvc0
-      while ! exec 2> /dev/ttyS0; do sleep 0.1; done
-      echo "connecting to host..." >&2
-      stty -F /dev/hvc0 raw -echo
-      echo "Spawning backdoor root shell..."
-      PS1= exec ${pkgs.bash}/bin/bash --norc /dev/hvc0
-    '';
+    script =
+      "set +u\n"
+      + import ../driver-shell.nix {
+        bash = "${pkgs.bash}/bin/bash";
+        profile = "/etc/profile";
+      };
     serviceConfig.KillSignal = "SIGHUP";
   };
 }

@@ -13,6 +13,7 @@ use std::pin::Pin;
 
 use thiserror::Error;
 
+pub use crate::network::Link;
 pub use console::Console;
 pub use environment::EnvironmentAtStart;
 pub use failure_watch::{FailureWatch, FaultReporter, MachineFailure, MachineFault};
@@ -41,11 +42,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// How its networks are plugged in and out.
     fn network_control(&self) -> NetworkControl;
 
-    /// Whom files for the guest must belong to, if that is not this process' user.
-    ///
-    /// # Errors
-    /// When the host has no such user.
-    fn guest_root(&self) -> Result<Option<Owner>, BackendError>;
+    /// Whom files for the guest must belong to; None if whose they are makes no difference to it.
+    fn guest_root(&self) -> Option<Owner>;
 
     /// Removes what it has made for a boot that has ended.
     fn clean_up(&self);
@@ -83,12 +81,8 @@ pub enum BootFrom {
 pub enum Ability {
     /// QEMU's monitor.
     Monitor,
-    /// A display to look at.
-    Display,
     /// A keyboard to type on.
     Keyboard,
-    /// Saving and restoring.
-    Checkpoint,
 }
 
 /// Why a machine cannot do something.
@@ -107,9 +101,6 @@ pub enum NetworkControl {
     /// At the switch.
     Switch(Links),
 }
-
-/// Whether a network cable is plugged in.
-pub use crate::network::Link;
 
 /// Why a machine cannot be started.
 #[derive(Debug, Error)]

@@ -103,7 +103,8 @@ impl DriverArguments {
         let nodes = machines.into_iter().map(|(name, node)| {
             let name = name
                 .or_else(|| node.machine_name().map(str::to_owned))
-                .unwrap_or_else(|| format!("{:?}", node.start_script));
+                .or_else(|| Some(node.start_script.as_ref()?.display().to_string()))
+                .unwrap_or_default();
             (name, node)
         });
         let mut manifest = Manifest::of_script(&path, nodes.collect());

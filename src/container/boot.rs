@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::mount::MsFlags;
@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{AtStep, ContainerError};
 use super::mounts::{bind, bind_read_only, enter_root, fresh, make_private};
+use super::plan::Plan;
+use super::terminals::Device;
 
 /// Below the machine's folder, which is the working one.
 pub(super) const SHARED: &str = "shared";
@@ -45,12 +47,8 @@ const LINKS: [(&str, &str); 5] = [
 /// What init is started with, on its standard input.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct BootPlan {
-    pub tree: PathBuf,
-    pub init: Vec<String>,
-    pub activation: Option<PathBuf>,
-    /// Numbers in devpts, and names below /dev.
-    pub devices: Vec<(String, String)>,
-    pub has_cgroup: bool,
+    pub machine: Plan,
+    pub devices: Vec<Device>,
 }
 
 /// Becomes the guest's init. Returns only if that fails.
@@ -80,6 +78,8 @@ pub fn become_init() -> Result<(), ContainerError> {
     };
     let console = || console().at_step("opening the console");
     let (program, arguments) = plan
+        .machine
+        .node
         .init
         .split_first()
         .ok_or_else(|| io::Error::other("it has no name"))
@@ -106,7 +106,7 @@ fn lay_out(plan: &BootPlan, root: &Path) -> Result<(), ContainerError> {
     let none = MsFlags::empty();
     let options = format!(
         "lowerdir={},upperdir={LAYERS}/upper,workdir={LAYERS}/work",
-        plan.tree.display()
+        Path::new("../..").join(&plan.machine.tree).display()
     );
     fresh("overlay", root, none, &options)?;
     bind_read_only(Path::new("/nix/store"), &root.join("nix/store"))?;
@@ -119,15 +119,13 @@ fn lay_out(plan: &BootPlan, root: &Path) -> Result<(), ContainerError> {
     )?;
     fresh("proc", &root.join("proc"), secure, "")?;
     fresh("sysfs", &root.join("sys"), secure | MsFlags::MS_RDONLY, "")?;
-    if plan.has_cgroup {
-        fresh("cgroup2", &root.join("sys/fs/cgroup"), secure, "")?;
-    }
-    lay_out_devices(plan, &root.join("dev"))?;
+    fresh("cgroup2", &root.join("sys/fs/cgroup"), secure, "")?;
+    lay_out_devices(&plan.devices, &root.join("dev"))?;
     bind(Path::new(SHARED), &root.join("tmp/shared"))?;
     bind(Path::new(EXCHANGE), &root.join("tmp/xchg"))
 }
 
-fn lay_out_devices(plan: &BootPlan, devices: &Path) -> Result<(), ContainerError> {
+fn lay_out_devices(terminals: &[Device], devices: &Path) -> Result<(), ContainerError> {
     fresh("tmpfs", devices, MsFlags::MS_NOSUID, "mode=755")?;
     fresh(
         "tmpfs",
@@ -142,7 +140,7 @@ fn lay_out_devices(plan: &BootPlan, devices: &Path) -> Result<(), ContainerError
         symlink(leads_to, devices.join(name)).at_step(format!("making /dev/{name}"))?;
     }
     bind(Path::new(PTS), &devices.join("pts"))?;
-    for (number, name) in &plan.devices {
+    for Device { number, name } in terminals {
         let device = devices.join(name);
         let folder = device.parent().unwrap_or(devices);
         fs::create_dir_all(folder).at_step(format!("making /dev/{name}"))?;
@@ -153,7 +151,7 @@ fn lay_out_devices(plan: &BootPlan, devices: &Path) -> Result<(), ContainerError
 
 /// Runs what prepares the root, in the guest's namespaces.
 fn activate(plan: &BootPlan, root: &Path) -> Result<(), ContainerError> {
-    let Some(program) = &plan.activation else {
+    let Some(program) = &plan.machine.node.activation else {
         return Ok(());
     };
     let what = "preparing the root";

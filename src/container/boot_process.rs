@@ -1,8 +1,7 @@
 //! The process of one boot of a container: makes its namespaces, starts its init and waits for its end.
 
 use std::fs::{self, File};
-use std::io::{self, IoSlice, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -13,17 +12,17 @@ use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{getppid, sethostname};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::boot::{BootPlan, EXCHANGE, PTS, SHARED};
 use super::driver_side::DriverSide;
 use super::error::{AtStep, ContainerError};
 use super::mounts::{attach, become_root, detached, die_with_parent, fresh, make_private};
-use super::plan::{Card, Plan};
+use super::plan::Plan;
 use super::terminals::{Device, Terminals};
 use super::{INIT, tap};
 use crate::child;
 use crate::model::manifest::RootLife;
+use crate::passed_files::send_files;
 
 /// How the guest has ended a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,13 +74,14 @@ pub fn boot_machine() -> Result<BootEnd, ContainerError> {
         | CloneFlags::CLONE_NEWNS;
     unshare(kinds).at_step("making namespaces")?;
     make_private()?;
-    sethostname(&plan.host_name).at_step("setting the host name")?;
+    sethostname(&plan.node.host_name).at_step("setting the host name")?;
     plug_in(&plan, &parts)?;
     lay_out_folder(&plan, &parts)?;
     let terminals = Terminals::open(Path::new(PTS))?;
     let devices = terminals.devices.clone();
     let console = terminals.serve(driver)?;
-    let status = run_init(&plan, &devices);
+    let name = plan.name.clone();
+    let status = run_init(plan, devices);
     console.finish();
     let status = status?;
     // How the kernel says what reboot(2) was called for in a container.
@@ -90,7 +90,7 @@ pub fn boot_machine() -> Result<BootEnd, ContainerError> {
         Some(Ok(Signal::SIGHUP)) => Ok(BootEnd::Restarted),
         _ => {
             let error = io::Error::other(status.to_string());
-            Err(error).at_step(format!("{}: its init has ended", plan.name))
+            Err(error).at_step(format!("{name}: its init has ended"))
         }
     }
 }
@@ -100,17 +100,17 @@ fn enter_namespace(plan: &Plan) -> Result<HostParts, ContainerError> {
     let keeper = PathBuf::from(format!("/proc/{}/ns", plan.keeper));
     let open = |name| File::open(keeper.join(name)).at_step("opening the run's namespace");
     let (users, mounts) = (open("user")?, open("mnt")?);
-    let networks = plan.cards.iter().map(connect).collect::<Result<_, _>>()?;
-    if let Some(cgroup) = &plan.cgroup {
-        let own = std::process::id().to_string();
-        fs::write(cgroup.join("cgroup.procs"), own).at_step("entering the control group")?;
-    }
+    let networks = plan.networks.iter();
+    let networks = networks.map(|socket| socket.as_ref().map(connect).transpose());
+    let networks = networks.collect::<Result<_, _>>()?;
+    let own = std::process::id().to_string();
+    fs::write(plan.cgroup.join("cgroup.procs"), own).at_step("entering the control group")?;
     let what = "entering the run's namespace";
     setns(users, CloneFlags::CLONE_NEWUSER).at_step(what)?;
     setns(mounts, CloneFlags::CLONE_NEWNS).at_step(what)?;
     // A tap is of the network that its device was opened in.
     unshare(CloneFlags::CLONE_NEWNET).at_step("making a network namespace")?;
-    let taps = plan.cards.iter().map(|_| open_tap());
+    let taps = plan.node.cards.iter().map(|_| open_tap());
     let taps = taps.collect::<Result<_, _>>()?;
     let (shared, exchange) = (detached(&plan.shared)?, detached(&plan.exchange)?);
     std::env::set_current_dir(&plan.trees).at_step("entering the folder of trees")?;
@@ -123,11 +123,8 @@ fn enter_namespace(plan: &Plan) -> Result<HostParts, ContainerError> {
     })
 }
 
-fn connect(card: &Card) -> Result<Option<UnixStream>, ContainerError> {
-    let connect = |socket: &PathBuf| {
-        UnixStream::connect(socket).at_step(format!("connecting {}", socket.display()))
-    };
-    card.network.as_ref().map(connect).transpose()
+fn connect(socket: &PathBuf) -> Result<UnixStream, ContainerError> {
+    UnixStream::connect(socket).at_step(format!("connecting {}", socket.display()))
 }
 
 fn open_tap() -> Result<File, ContainerError> {
@@ -136,34 +133,24 @@ fn open_tap() -> Result<File, ContainerError> {
 
 /// Makes the network cards and passes them to their networks: they are plugged in as long as both are open here.
 fn plug_in(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> {
-    let cards = plan.cards.iter().zip(&parts.taps).zip(&parts.networks);
+    let cards = plan.node.cards.iter().zip(&parts.taps).zip(&parts.networks);
     for ((card, device), network) in cards {
         tap::create(device, &card.name, &card.mac)
             .at_step(format!("making the network card {}", card.name))?;
         if let Some(network) = network {
-            pass(device, &plan.name, network).at_step(format!("plugging in {}", card.name))?;
+            send_files(network, &plan.name, &[device.as_fd()])
+                .at_step(format!("plugging in {}", card.name))?;
         }
     }
-    Ok(())
-}
-
-/// Sends an open tap to its network, with the name of the machine.
-fn pass(file: &File, machine: &str, socket: &UnixStream) -> io::Result<()> {
-    let files = [file.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&files));
-    let text = IoSlice::new(machine.as_bytes());
-    sendmsg(socket, &[text], &mut control, SendFlags::empty())?;
     Ok(())
 }
 
 /// Mounts the machine's folder, which is then the working one, and in it what init shows to the guest.
 fn lay_out_folder(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> {
     let place = PathBuf::from("machines").join(&plan.name);
-    match plan.root_life {
+    match plan.node.root_life {
         RootLife::Boot => {
-            let options = format!("mode=755,size={}m", plan.size_mib);
+            let options = format!("mode=755,size={}m", plan.node.size_mib);
             fresh("tmpfs", &place, MsFlags::empty(), &options)?;
         }
         // The keeper's own file system is there for the whole run.
@@ -177,17 +164,8 @@ fn lay_out_folder(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> 
 }
 
 /// Starts the guest's init as the first process of its namespace, and waits for its end.
-fn run_init(plan: &Plan, devices: &[Device]) -> Result<ExitStatus, ContainerError> {
-    let boot = BootPlan {
-        tree: Path::new("../..").join(&plan.tree),
-        init: plan.init.clone(),
-        activation: plan.activation.clone(),
-        devices: devices
-            .iter()
-            .map(|device| (device.number.clone(), device.name.clone()))
-            .collect(),
-        has_cgroup: plan.cgroup.is_some(),
-    };
+fn run_init(machine: Plan, devices: Vec<Device>) -> Result<ExitStatus, ContainerError> {
+    let boot = BootPlan { machine, devices };
     // From here on this thread can start no others.
     unshare(CloneFlags::CLONE_NEWPID).at_step("making a namespace of processes")?;
     // This program's own file may be in a folder that the guests' root cannot enter.

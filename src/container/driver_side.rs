@@ -1,19 +1,14 @@
 //! What leads from a container to the driver: made once for a machine, and passed to the process of each boot.
 
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
-
 use super::error::{AtStep, ContainerError};
 use crate::agent::TERMINAL_SOCKET;
+use crate::passed_files::{receive_files, send_files};
 
 /// How many files it has.
 const FILES: usize = 5;
@@ -65,16 +60,7 @@ impl DriverSide {
             self.terminal.as_fd(),
             self.typed.as_fd(),
         ];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&files));
-        sendmsg(
-            socket,
-            &[IoSlice::new(b"d")],
-            &mut control,
-            SendFlags::empty(),
-        )?;
-        Ok(())
+        send_files(socket, "d", &files)
     }
 
     /// Receives it from a socket.
@@ -82,19 +68,7 @@ impl DriverSide {
     /// # Errors
     /// When something else comes.
     pub fn receive(socket: impl AsFd) -> io::Result<Self> {
-        let mut byte = [0];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let parts = &mut [IoSliceMut::new(&mut byte)];
-        recvmsg(socket, parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-        let files: Vec<OwnedFd> = control
-            .drain()
-            .filter_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(files) => Some(files),
-                _ => None,
-            })
-            .flatten()
-            .collect();
+        let (_, files) = receive_files(socket)?;
         let Ok([shell, replies, guard, terminal, typed]) = <[OwnedFd; FILES]>::try_from(files)
         else {
             return Err(io::Error::other("it has passed something else"));

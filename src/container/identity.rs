@@ -18,14 +18,10 @@ const RANGE_OF_ROOT: u32 = 0x7000_0000;
 /// Which IDs of the host are those of the guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// The guests' root and all others are in a range of their own.
-    Range { first: u32 },
+    /// The guests' root and all others are in root's range.
+    Root,
     /// The guests' root is this user, others are in the user's ranges of `/etc/subuid` and `/etc/subgid`.
-    User {
-        name: String,
-        first_user: u32,
-        first_group: u32,
-    },
+    User { first_user: u32, first_group: u32 },
 }
 
 impl Identity {
@@ -35,9 +31,7 @@ impl Identity {
     /// When the user has no range.
     pub fn find() -> Result<Self, ContainerError> {
         if getuid().is_root() {
-            return Ok(Self::Range {
-                first: RANGE_OF_ROOT,
-            });
+            return Ok(Self::Root);
         }
         let name = user_name();
         let first = |file: &str| {
@@ -50,18 +44,7 @@ impl Identity {
         Ok(Self::User {
             first_user: first("/etc/subuid")?,
             first_group: first("/etc/subgid")?,
-            name,
         })
-    }
-
-    /// The guests' root, as the host sees it.
-    #[must_use]
-    pub fn root(&self) -> Owner {
-        let (user, group) = match self {
-            Self::Range { first } => (*first, *first),
-            Self::User { .. } => (getuid().as_raw(), getgid().as_raw()),
-        };
-        Owner { user, group }
     }
 
     /// Gives the user namespace of a process its IDs.
@@ -71,8 +54,8 @@ impl Identity {
     pub(super) fn map(&self, process: u32) -> Result<(), ContainerError> {
         let folder = Path::new("/proc").join(process.to_string());
         match self {
-            Self::Range { first } => {
-                let line = format!("0 {first} {COUNT}");
+            Self::Root => {
+                let line = format!("0 {RANGE_OF_ROOT} {COUNT}");
                 for name in ["uid_map", "gid_map"] {
                     fs::write(folder.join(name), &line).at_step(format!("writing {name}"))?;
                 }
@@ -81,14 +64,23 @@ impl Identity {
             Self::User {
                 first_user,
                 first_group,
-                ..
             } => {
-                let (user, group) = (getuid().as_raw(), getgid().as_raw());
+                let Owner { user, group } = guest_root();
                 map_by("newuidmap", process, user, *first_user)?;
                 map_by("newgidmap", process, group, *first_group)
             }
         }
     }
+}
+
+/// The guests' root, as the host sees it: the first of root's range, or this user.
+pub(super) fn guest_root() -> Owner {
+    let (user, group) = if getuid().is_root() {
+        (RANGE_OF_ROOT, RANGE_OF_ROOT)
+    } else {
+        (getuid().as_raw(), getgid().as_raw())
+    };
+    Owner { user, group }
 }
 
 /// The guests' root is `own`; what follows are those of the range.

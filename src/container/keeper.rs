@@ -1,8 +1,7 @@
 //! The process that keeps what all containers of a run share: their user namespace, and one copy of each tree.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +9,10 @@ use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::getppid;
 use serde::{Deserialize, Serialize};
-use walkdir::WalkDir;
 
 use super::error::{AtStep, ContainerError};
 use super::mounts::{become_root, die_with_parent, fresh, make_private};
+use crate::confined::{ModeBits, OpenFolder};
 
 /// What the driver asks for, a line each.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,7 +53,7 @@ pub fn keep_namespace(folder: &Path) -> Result<(), ContainerError> {
         let request: Request = serde_json::from_str(&line).at_step("reading from the driver")?;
         let done = match request {
             Request::Mapped => prepare(folder).and_then(|()| die_with_parent(parent)),
-            Request::Copy { tree, name } => copy(&tree, Path::new(&name)),
+            Request::Copy { tree, name } => copy(&tree, &name),
         };
         let line = match done {
             Ok(()) => Reply::Done,
@@ -80,27 +79,16 @@ fn prepare(folder: &Path) -> Result<(), ContainerError> {
 }
 
 /// Copies a tree of the store, so that its files are the guests' root's, who can change them.
-fn copy(tree: &Path, target: &Path) -> Result<(), ContainerError> {
-    let what = || format!("copying {}", tree.display());
-    for entry in WalkDir::new(tree) {
-        let entry = entry.at_step(what())?;
-        let relative = entry.path().strip_prefix(tree).unwrap_or(Path::new(""));
-        let place = target.join(relative);
-        let kind = entry.file_type();
-        if kind.is_symlink() {
-            let leads_to = fs::read_link(entry.path()).at_step(what())?;
-            symlink(leads_to, &place).at_step(what())?;
-            continue;
-        }
-        if kind.is_dir() {
-            fs::create_dir(&place).at_step(what())?;
-        } else {
-            fs::copy(entry.path(), &place).at_step(what())?;
-        }
-        let mode = entry.metadata().at_step(what())?.permissions().mode();
-        // Files of the store are read-only.
-        let writable = fs::Permissions::from_mode(mode & 0o777 | 0o200);
-        fs::set_permissions(&place, writable).at_step(what())?;
-    }
+fn copy(tree: &Path, name: &str) -> Result<(), ContainerError> {
+    let copied = copy_here(tree, OsStr::new(name));
+    copied.at_step(format!("copying {}", tree.display()))
+}
+
+fn copy_here(tree: &Path, name: &OsStr) -> io::Result<()> {
+    let (Some(folder), Some(own_name)) = (tree.parent(), tree.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let here = OpenFolder::open(Path::new("."))?;
+    OpenFolder::open(folder)?.copy_to(own_name, &here, name, ModeBits::Writable)?;
     Ok(())
 }

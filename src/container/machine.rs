@@ -11,8 +11,9 @@ use nix::sys::signal::Signal;
 
 use super::driver_side::DriverSide;
 use super::error::{AtStep, ContainerError};
-use super::plan::{OnRestart, Plan};
+use super::plan::Plan;
 use super::{BOOT, BootEnd};
+use crate::backend::OnReboot;
 use crate::child;
 
 /// Runs the machine of a plan, which is in a file, to its end. The standard input and output are its serial console.
@@ -30,7 +31,7 @@ pub fn run_machine(file: &Path) -> Result<(), ContainerError> {
     loop {
         let status = boot(&text, &driver)?;
         let is = |end: BootEnd| status.code() == Some(end.code().into());
-        if is(BootEnd::PoweredOff) || is(BootEnd::Restarted) && plan.on_restart == OnRestart::End {
+        if is(BootEnd::PoweredOff) || is(BootEnd::Restarted) && plan.on_reboot == OnReboot::End {
             return Ok(());
         }
         if !is(BootEnd::Restarted) {

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use tokio::sync::Mutex;
 
 use super::error::AtStep;
-use super::plan::{Card, OnRestart, Plan};
-use super::{Cgroup, ContainerError, Identity, MACHINE, RunNamespace};
+use super::identity::guest_root;
+use super::plan::Plan;
+use super::{Cgroup, ContainerError, MACHINE, RunNamespace};
 use crate::backend::{
     Ability, Backend, BackendError, Boot, Inability, Launch, MachineFolders, NetworkControl,
-    OnReboot, Prepared,
+    Prepared,
 };
 use crate::confined::{OpenFolder, Owner};
 use crate::model::manifest::ContainerNode;
@@ -51,9 +52,7 @@ impl Backend for ContainerBackend {
     fn require(&self, ability: Ability) -> Result<(), Inability> {
         let reason = match ability {
             Ability::Monitor => "is a container, which has no QEMU monitor",
-            Ability::Display => "is a container, which has no display",
             Ability::Keyboard => "is a container, which has no keyboard",
-            Ability::Checkpoint => "is a container, which cannot be saved",
         };
         Err(Inability {
             reason,
@@ -65,9 +64,8 @@ impl Backend for ContainerBackend {
         NetworkControl::Switch(self.settings.links.clone())
     }
 
-    fn guest_root(&self) -> Result<Option<Owner>, BackendError> {
-        let identity = Identity::find().map_err(BackendError::new)?;
-        Ok(Some(identity.root()))
+    fn guest_root(&self) -> Option<Owner> {
+        Some(guest_root())
     }
 
     fn clean_up(&self) {
@@ -99,35 +97,30 @@ impl ContainerBackend {
     /// Writes the plan of a boot, with what it needs of the run.
     async fn plan(&self, boot: Boot) -> Result<Launch, ContainerError> {
         let mut namespace = self.settings.namespace.lock().await;
-        if namespace.is_none() {
-            Cgroup::sweep();
-            *namespace = Some(RunNamespace::start(&self.settings.trees).await?);
-        }
-        let namespace = namespace.as_mut().expect("it was just started");
+        let namespace = match &mut *namespace {
+            Some(namespace) => namespace,
+            none => {
+                Cgroup::sweep();
+                none.insert(RunNamespace::start(&self.settings.trees).await?)
+            }
+        };
         let tree = namespace.tree(&self.node.tree).await?;
-        let root = namespace.identity().root();
+        let root = guest_root();
         // What is of the last boot goes first.
         drop(self.cgroup().take());
         let cgroup = Cgroup::create(&self.name, root).at_step("making a control group")?;
         let plan = Plan {
             name: self.name.clone(),
-            host_name: self.node.host_name.clone(),
+            node: self.node.clone(),
+            networks: self.networks(),
             keeper: namespace.keeper(),
             trees: namespace.folder().to_owned(),
             tree,
-            init: self.node.init.clone(),
-            activation: self.node.activation.clone(),
-            root_life: self.node.root_life,
-            size_mib: self.node.size_mib,
-            cards: self.cards(),
             folder: self.folders.state.clone(),
             shared: self.folders.shared.clone(),
             exchange: self.folders.exchange(),
-            cgroup: Some(cgroup.path().to_owned()),
-            on_restart: match boot.on_reboot {
-                OnReboot::End => OnRestart::End,
-                OnReboot::Continue => OnRestart::BootAgain,
-            },
+            cgroup: cgroup.path().to_owned(),
+            on_reboot: boot.on_reboot,
         };
         *self.cgroup() = Some(cgroup);
         for folder in [&plan.shared, &plan.exchange] {
@@ -149,16 +142,11 @@ impl ContainerBackend {
         })
     }
 
-    fn cards(&self) -> Vec<Card> {
+    /// For each card, the socket of its network.
+    fn networks(&self) -> Vec<Option<PathBuf>> {
         let cards = self.node.cards.iter();
         cards
-            .map(|card| Card {
-                name: card.name.clone(),
-                mac: card.mac.clone(),
-                network: card
-                    .vlan
-                    .and_then(|number| self.settings.networks.get(&number).cloned()),
-            })
+            .map(|card| self.settings.networks.get(&card.vlan?).cloned())
             .collect()
     }
 }

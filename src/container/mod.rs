@@ -24,9 +24,7 @@ mod terminals;
 
 pub use cgroup::Cgroup;
 pub use error::ContainerError;
-pub use identity::Identity;
 pub use machine_backend::{ContainerBackend, ContainerSettings};
-pub use plan::{Card, OnRestart, Plan};
 pub use requirements::{Requirement, missing};
 pub use run_namespace::RunNamespace;
 

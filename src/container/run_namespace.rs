@@ -24,7 +24,6 @@ pub struct RunNamespace {
     keeper: Child,
     socket: BufReader<UnixStream>,
     folder: PathBuf,
-    identity: Identity,
     /// The names of the copies of trees.
     trees: BTreeMap<PathBuf, String>,
 }
@@ -54,11 +53,10 @@ impl RunNamespace {
             keeper,
             socket: BufReader::new(UnixStream::from_std(ours).at_step("making a socket")?),
             folder: folder.to_owned(),
-            identity,
             trees: BTreeMap::new(),
         };
         namespace.expect(&Reply::Unmapped).await?;
-        namespace.identity.map(namespace.keeper.id())?;
+        identity.map(namespace.keeper.id())?;
         namespace.ask(&Request::Mapped).await?;
         Ok(namespace)
     }
@@ -72,11 +70,6 @@ impl RunNamespace {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
-    }
-
-    #[must_use]
-    pub fn identity(&self) -> &Identity {
-        &self.identity
     }
 
     /// The name of the copy of a tree, which is made the first time.

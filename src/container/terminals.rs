@@ -12,13 +12,14 @@ use std::thread::{self, JoinHandle};
 
 use rustix::pty::{ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use serde::{Deserialize, Serialize};
 
 use super::driver_side::DriverSide;
 use super::error::{AtStep, ContainerError};
 use crate::agent::{GUARD_PORT, REPLIES_PORT, TERMINAL_DEVICE};
 
 /// Where a terminal is in the guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Device {
     /// In the guest's devpts.
     pub number: String,

@@ -221,7 +221,6 @@ impl Machine {
         let shared = folder.join(EXCHANGE_FOLDER);
         // The machine may not have been started yet.
         let owner = self.backend.guest_root();
-        let owner = owner.map_err(|error| self.unable(error.to_string()))?;
         create_private(&shared)
             .and_then(|()| Exchange::create(folder, owner))
             .map_err(|error| at(&shared, error))

@@ -1,13 +1,11 @@
 //! Taps of containers: a connection passes the open tap, and the network card is there as long as it is open.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::libc;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
@@ -17,9 +15,7 @@ use super::links::{Link, Links};
 use super::switch::{EthernetFrame, MAX_FRAME_BYTES, Port, Switch};
 use super::{Faults, report};
 use crate::async_file::register;
-
-/// The longest name of a machine.
-const MAX_NAME_BYTES: usize = 255;
+use crate::passed_files::receive_files;
 
 /// How long to wait for a card that the guest has taken down.
 const DOWN: Duration = Duration::from_millis(50);
@@ -124,21 +120,10 @@ async fn receive(connection: &UnixStream) -> io::Result<(String, OwnedFd)> {
 }
 
 fn receive_now(connection: &UnixStream) -> io::Result<(String, OwnedFd)> {
-    let mut name = [0; MAX_NAME_BYTES];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let parts = &mut [IoSliceMut::new(&mut name)];
-    let received = recvmsg(connection, parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    if received.bytes == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    let file = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-        _ => None,
-    });
-    let file = file.ok_or_else(|| io::Error::other("it passed no tap"))?;
-    let name = String::from_utf8_lossy(&name[..received.bytes]).into_owned();
-    Ok((name, file))
+    let (machine, files) = receive_files(connection)?;
+    let tap = files.into_iter().next();
+    let tap = tap.ok_or_else(|| io::Error::other("it passed no tap"))?;
+    Ok((machine, tap))
 }
 
 #[cfg(test)]

@@ -39,30 +39,26 @@ pub enum Need {
 /// Looks at the host.
 #[must_use]
 pub fn examine_host() -> Vec<HostPart> {
-    let programs = [
-        Program {
-            name: "Nix",
-            command: "nix-instantiate",
-            remedy: "https://nixos.org/download (on Debian: `apt install nix-bin`)",
-            need: Need::Every,
-        },
-        Program {
-            name: "QEMU",
-            command: "qemu-system-x86_64",
-            remedy: "on Debian: `apt install qemu-system-x86`",
-            need: Need::Some("virtual machines of the built-in guests"),
-        },
-        Program {
-            name: "apt",
-            command: "apt-get",
-            remedy: "a Debian or a derivative of it",
-            need: Need::Some("the built-in guests, and `--packages debian`"),
-        },
-    ];
-    let mut parts: Vec<HostPart> = programs.iter().map(Program::examine).collect();
-    parts.insert(2, kvm());
-    parts.extend(containers());
-    parts
+    let nix = Program {
+        name: "Nix",
+        command: "nix-instantiate",
+        remedy: "https://nixos.org/download (on Debian: `apt install nix-bin`)",
+        need: Need::Every,
+    };
+    let qemu = Program {
+        name: "QEMU",
+        command: "qemu-system-x86_64",
+        remedy: "on Debian: `apt install qemu-system-x86`",
+        need: Need::Some("virtual machines of the built-in guests"),
+    };
+    let apt = Program {
+        name: "apt",
+        command: "apt-get",
+        remedy: "a Debian or a derivative of it",
+        need: Need::Some("the built-in guests, and `--packages debian`"),
+    };
+    let parts = [nix.examine(), qemu.examine(), kvm(), apt.examine()];
+    parts.into_iter().chain(containers()).collect()
 }
 
 /// Whether no test can run.

@@ -122,22 +122,26 @@ pub fn preflight(manifest: &Manifest) -> Result<(), SessionError> {
     if let Some(name) = manifest.containers.keys().next() {
         return Err(SessionError::Container(name.clone()));
     }
-    for (name, node) in &manifest.nodes {
-        if node.backend == BackendKind::Container {
-            check_container(name, node)?;
-        }
+    let is_container = |node: &Node| node.backend == BackendKind::Container;
+    for (name, node) in manifest.nodes.iter().filter(|(_, node)| is_container(node)) {
+        check_container(name, node)?;
+    }
+    if manifest.nodes.values().any(is_container)
+        && let Some(lack) = container::missing().into_iter().next()
+    {
+        return Err(SessionError::HostLacks(lack));
     }
     let needed = manifest
         .nodes
         .values()
-        .any(|node| node.guest.needs_host_qemu() && node.backend != BackendKind::Container);
+        .any(|node| node.guest.needs_host_qemu() && !is_container(node));
     if needed && on_path(QEMU).is_none() {
         return Err(SessionError::NoQemu);
     }
     Ok(())
 }
 
-/// Whether a machine that is to be a container can be one, here.
+/// Whether a machine that is to be a container can be one.
 fn check_container(name: &str, node: &Node) -> Result<(), SessionError> {
     let refuse = |reason: &str| SessionError::NoContainer {
         machine: name.to_owned(),
@@ -151,10 +155,7 @@ fn check_container(name: &str, node: &Node) -> Result<(), SessionError> {
     if let Some(option) = node.container_obstacles.iter().flatten().next() {
         return Err(refuse(&format!("a container cannot do `{option}`")));
     }
-    match container::missing().into_iter().next() {
-        None => Ok(()),
-        Some(lack) => Err(SessionError::HostLacks(lack)),
-    }
+    Ok(())
 }
 
 /// Runs a built test to its end and emits its events. Each message on `interrupts`

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 
-use crate::harness::{Place, Pty, fixture_path, signal};
+use crate::harness::{Place, fixture_path, signal, use_shell};
 
 /// The folders of control groups that a driver has made.
 fn control_groups(driver: u32) -> Vec<String> {
@@ -176,13 +176,7 @@ fn a_shell_for_people() {
         file.to_str().unwrap(),
         "machine",
     ];
-    let mut user = Pty::spawn(&mut place.command(&arguments));
-    user.wait_for("terminal attached");
-    user.type_in("hostname; echo $((40 + 2)); tty\n");
-    user.wait_for("machine\r\n42\r\n/dev/");
-    user.type_in("exit\n");
-    user.wait_for("session closed:");
-    assert_eq!(user.end(), Some(0));
+    use_shell(&mut place.command(&arguments));
     place.assert_tidy();
 }
 

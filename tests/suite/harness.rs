@@ -280,6 +280,17 @@ impl Pty {
     }
 }
 
+/// Uses the shell that a command opens on `machine`, and leaves it.
+pub fn use_shell(command: &mut Command) {
+    let mut user = Pty::spawn(command);
+    user.wait_for("terminal attached");
+    user.type_in("hostname; echo $((40 + 2)); tty\n");
+    user.wait_for("machine\r\n42\r\n/dev/");
+    user.type_in("exit\n");
+    user.wait_for("session closed:");
+    assert_eq!(user.end(), Some(0));
+}
+
 /// Starts a command in a session of its own, which has no terminal.
 pub fn without_terminal(command: &mut Command) -> Child {
     let mut setsid = where_it_runs("setsid", command);

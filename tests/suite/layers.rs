@@ -10,7 +10,7 @@ use syn::visit::Visit;
 
 /// From the lowest to the highest: docs/src/architecture.md says what each one does.
 const LAYERS: [&[&str]; 20] = [
-    &["model", "child", "async_file"],
+    &["model", "child", "async_file", "passed_files"],
     &["event_bus", "digest", "folders"],
     &["confined"],
     &["output_folder"],

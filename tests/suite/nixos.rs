@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Ended, Place, Pty, fixture_path, nixpkgs_tree, signal};
+use crate::harness::{Ended, Place, Pty, fixture_path, nixpkgs_tree, signal, use_shell};
 
 /// The options for a test on the machines of the tree.
 fn options(test: &str) -> Vec<String> {
@@ -41,10 +41,14 @@ fn fetch(place: &Place, selected: &[String]) {
 }
 
 /// A test that passes, with machines that boot.
-fn passes(test: &str) {
+fn passes(test: &str, selection: &[&str]) {
     let place = Place::new();
-    let ended = run(&place, on_nixos(&place, "run", test, &[], &["--cold"]));
+    let ended = run(
+        &place,
+        on_nixos(&place, "run", test, selection, &["--cold"]),
+    );
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    place.assert_tidy();
 }
 
 fn run(place: &Place, mut command: Command) -> Ended {
@@ -55,19 +59,8 @@ fn run(place: &Place, mut command: Command) -> Ended {
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn a_shell() {
     let place = Place::new();
-    let mut user = Pty::spawn(&mut on_nixos(
-        &place,
-        "shell",
-        "nixos/plain.nix",
-        &[],
-        &["machine"],
-    ));
-    user.wait_for("terminal attached");
-    user.type_in("hostname; echo $((40 + 2)); tty\n");
-    user.wait_for("machine\r\n42\r\n/dev/");
-    user.type_in("exit\n");
-    user.wait_for("session closed:");
-    assert_eq!(user.end(), Some(0));
+    let test = "nixos/plain.nix";
+    use_shell(&mut on_nixos(&place, "shell", test, &[], &["machine"]));
     place.assert_tidy();
 }
 
@@ -130,14 +123,14 @@ fn a_checkpoint() {
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn what_tests_of_nixpkgs_may_ask_for() {
-    passes("nixos/features.nix");
+    passes("nixos/features.nix", &[]);
 }
 
 /// Commands that follow come to the new kernel's system.
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn a_kernel_that_starts_another() {
-    passes("nixos/kexec.nix");
+    passes("nixos/kexec.nix", &[]);
 }
 
 /// Each run restores the machine (nixpkgs 23.05 or newer).
@@ -219,24 +212,15 @@ fn the_package_of_our_flake() {
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn containers() {
-    let place = Place::new();
     let selection = ["-A", "nsd", "--backend", "container"];
-    let test = "nixpkgs/all-tests.nix";
-    let ended = run(&place, on_nixos(&place, "run", test, &selection, &[]));
-    assert_eq!(ended.code, Some(0), "{}", ended.seen());
-    place.assert_tidy();
+    passes("nixpkgs/all-tests.nix", &selection);
 }
 
 /// `containers.NAME` (nixpkgs 26.05 or newer).
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn containers_of_nixpkgs() {
-    let place = Place::new();
-    let test = "nixpkgs/all-tests.nix";
-    let selection = ["-A", "simple-container"];
-    let ended = run(&place, on_nixos(&place, "run", test, &selection, &[]));
-    assert_eq!(ended.code, Some(0), "{}", ended.seen());
-    place.assert_tidy();
+    passes("nixpkgs/all-tests.nix", &["-A", "simple-container"]);
 }
 
 /// Machines with Debian's packages in a check of a flake, run in Nix' sandbox (nixpkgs 26.05 or newer).

@@ -1,18 +1,11 @@
-# The shell that the driver talks to, on the guest's first virtio console: the
-# protocol of NixOS' test instrumentation.
+# The driver's shell, as a program.
 { build, bash }:
 build.write "backdoor" {
   executable = true;
-  text = ''
-    #!${bash}
-    export USER=root HOME=/root PAGER=
-    [ ! -r /etc/profile.d/test-environment.sh ] || . /etc/profile.d/test-environment.sh
-    cd /tmp
-    exec < /dev/hvc0 > /dev/hvc0
-    while ! exec 2> /dev/ttyS0; do sleep 0.1; done
-    echo "connecting to host..." >&2
-    stty -F /dev/hvc0 raw -echo
-    echo "Spawning backdoor root shell..."
-    PS1= exec ${bash} --norc /dev/hvc0
-  '';
+  text =
+    "#!${bash}\n"
+    + import ../../../driver-shell.nix {
+      inherit bash;
+      profile = "/etc/profile.d/test-environment.sh";
+    };
 }
