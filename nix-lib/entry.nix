@@ -17,8 +17,9 @@
   want ? "manifest",
   # Whether tests are taken as they are for runs by hand.
   interactive ? false,
-  # Whether machines are to be such that their state can be saved.
-  snapshotSafe ? false,
+  # For machines whose state can be saved, what their store is: "image",
+  # "virtiofs"; null for machines as they are.
+  snapshotStore ? null,
   # Whether the packages of machines are Debian's.
   debianPackages ? false,
   # What machines are: "vm", "container", "auto", or null for what their nodes say.
@@ -33,7 +34,7 @@ let
   adapters = import ./adapters {
     inherit
       nixpkgs
-      snapshotSafe
+      snapshotStore
       debianPackages
       backend
       ;

@@ -5,8 +5,9 @@
   nixpkgs,
   # The package set, if there is one.
   pkgs ? null,
-  # Whether machines are to be such that their state can be saved.
-  snapshotSafe ? false,
+  # For machines whose state can be saved, what their store is: "image",
+  # "virtiofs"; null for machines as they are.
+  snapshotStore ? null,
   # Whether their packages are to be Debian's.
   debianPackages ? false,
   # What machines are: `vm`, `container`, `auto`; null for VMs unless a node says otherwise.
@@ -116,7 +117,7 @@ let
     in
     if modules != [ ] && extend != null then extend { inherit modules; } else value;
   extensions =
-    (if snapshotSafe then [ { defaults = ./snapshot-safe.nix; } ] else [ ])
+    (if snapshotStore != null then [ { defaults = ./. + "/store-${snapshotStore}.nix"; } ] else [ ])
     ++ (
       if backend == "container" || backend == "auto" then [ { defaults = ./container.nix; } ] else [ ]
     )

@@ -35,7 +35,11 @@ let
   # Its state can be saved where it mounts nothing of the host.
   isSnapshotSafe =
     { virtualisation, ... }:
-    (virtualisation.useNixStoreImage or false) && (virtualisation.sharedDirectories or { }) == { };
+    let
+      store = virtualisation.fileSystems."/nix/.ro-store" or { };
+    in
+    (virtualisation.sharedDirectories or { }) == { }
+    && (virtualisation.useNixStoreImage or false || store.fsType or null == "virtiofs");
 
   # A node, and what it is as a container.
   virtualMachine =

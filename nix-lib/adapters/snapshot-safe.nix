@@ -1,11 +1,10 @@
-# A NixOS machine whose state QEMU can save: with a store of its own instead of
-# the host's, and no folder of the host mounted when it boots. The shared one and
-# the machine's own are there to be mounted for a while, as copies between host
-# and guest do.
+# A NixOS machine whose state QEMU can save: no folder of the host is mounted over
+# 9p when it boots. The shared one and the machine's own are there to be mounted for
+# a while, as copies between host and guest do. Where its store comes from is said
+# by store-image.nix or store-virtiofs.nix.
 { lib, ... }:
 {
   virtualisation = {
-    useNixStoreImage = lib.mkForce true;
     useHostCerts = lib.mkForce false;
     sharedDirectories = lib.mkForce { };
     qemu.options = [

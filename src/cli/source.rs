@@ -9,7 +9,7 @@ use crate::guest;
 use crate::model::manifest::BackendKind;
 use crate::nix_cli::{
     Arguments, EvalError, Evaluation, Form, Library, MachineVariant, Nix, Nixpkgs, PackageSource,
-    TestSource,
+    SnapshotStore, TestSource,
 };
 use crate::runner::TestSelection;
 
@@ -48,9 +48,9 @@ pub struct SourceOptions {
     /// Use this nixpkgs: a path, or `builtin` for the built-in guests.
     #[arg(long, value_name = "PATH|builtin")]
     nixpkgs: Option<PathBuf>,
-    /// Build NixOS machines with a store image and without shared folders, so that checkpoints can save them (nixpkgs 23.05 or newer).
-    #[arg(long)]
-    snapshot_safe: bool,
+    /// Build NixOS machines without shared folders, so that checkpoints can save them: with a store image, or with the host's store over virtiofs, which needs QEMU 8.2 (nixpkgs 23.05 or newer).
+    #[arg(long, value_enum, value_name = "image|virtiofs", num_args = 0..=1, require_equals = true, default_missing_value = "image")]
+    snapshot_safe: Option<StoreKind>,
     /// Run machines as virtual machines, as containers, or as containers if nothing speaks against it [default: what a node's `virtualisation.backend` says, or `vm`].
     #[arg(long, value_enum, value_name = "vm|container|auto")]
     backend: Option<MachineKind>,
@@ -60,6 +60,22 @@ pub struct SourceOptions {
     /// Add the entries of this Nix file to the table of Debian's packages.
     #[arg(long, value_name = "FILE")]
     packages_table: Option<PathBuf>,
+}
+
+/// Where the store of a machine comes from that a checkpoint can save.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum StoreKind {
+    Image,
+    Virtiofs,
+}
+
+impl From<StoreKind> for SnapshotStore {
+    fn from(kind: StoreKind) -> Self {
+        match kind {
+            StoreKind::Image => Self::Image,
+            StoreKind::Virtiofs => Self::Virtiofs,
+        }
+    }
 }
 
 /// What machines are run as.
@@ -181,11 +197,11 @@ impl SourceOptions {
                     show_trace: self.show_trace,
                 },
                 form: Form::default(),
-                machines: if self.snapshot_safe {
-                    MachineVariant::SnapshotSafe
-                } else {
-                    MachineVariant::AsTheyAre
-                },
+                machines: self
+                    .snapshot_safe
+                    .map_or(MachineVariant::AsTheyAre, |store| {
+                        MachineVariant::SnapshotSafe(store.into())
+                    }),
                 backend: self.backend.map(BackendKind::from),
                 nixpkgs,
                 packages: PackageSource::Nixpkgs,

@@ -31,8 +31,8 @@ pub(super) fn entry_command(
     if evaluation.form == Form::ByHand {
         command.args(["--arg", "interactive", "true"]);
     }
-    if evaluation.machines == MachineVariant::SnapshotSafe {
-        command.args(["--arg", "snapshotSafe", "true"]);
+    if let MachineVariant::SnapshotSafe(store) = evaluation.machines {
+        command.args(["--argstr", "snapshotStore", store.name()]);
     }
     if let Some(backend) = evaluation.backend {
         command.args(["--argstr", "backend", backend.name()]);

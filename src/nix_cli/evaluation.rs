@@ -73,7 +73,26 @@ pub enum MachineVariant {
     #[default]
     AsTheyAre,
     /// Such that their state can be saved, where the test can be extended.
-    SnapshotSafe,
+    SnapshotSafe(SnapshotStore),
+}
+
+/// Where the Nix store of a machine comes from that mounts nothing over 9p.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotStore {
+    /// A file system image, made at each start.
+    Image,
+    /// The host's store, served by virtiofsd.
+    Virtiofs,
+}
+
+impl SnapshotStore {
+    /// As `snapshotStore` of the library's entry has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Virtiofs => "virtiofs",
+        }
+    }
 }
 
 /// One evaluation.

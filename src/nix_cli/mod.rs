@@ -23,7 +23,7 @@ pub use derivations::{CheckOptions, NamedDerivation, build_log, buildable, check
 pub use eval::{Test, TestNames, evaluate, list};
 pub use evaluation::{
     Arguments, DebianPackages, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
-    TestSource,
+    SnapshotStore, TestSource,
 };
 pub use imports::imports;
 pub use library::{Library, LibraryError};

@@ -418,7 +418,11 @@ const FORM_OF_RUN_TEST: &str = r#"
 fn machines_of_nixos_can_be_made_safe() {
     let again = Again::new();
     again.place.write("test.nix", FORM_OF_RUN_TEST);
-    for (options, safe) in [(&[][..], "false"), (&["--snapshot-safe"][..], "true")] {
+    for (options, safe) in [
+        (&[][..], "false"),
+        (&["--snapshot-safe"][..], "true"),
+        (&["--snapshot-safe=virtiofs"][..], "true"),
+    ] {
         let ended = again.finish(&[&["eval", "test.nix", "--format", "json"], options].concat());
         let shown = format!("\"snapshot_safe\": {safe}");
         assert!(ended.stdout.contains(&shown), "{}", ended.seen());

@@ -104,9 +104,21 @@ fn a_build_of_nix_in_its_sandbox() {
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn a_checkpoint() {
+    is_restored("--snapshot-safe");
+}
+
+/// The machine has the host's store, mounted over virtiofs while it is saved (nixpkgs 26.05 or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn a_checkpoint_with_the_store_of_the_host() {
+    is_restored("--snapshot-safe=virtiofs");
+}
+
+/// Runs a test twice, of which the second run begins with a checkpoint of the first.
+fn is_restored(option: &str) {
     let place = Place::new();
     let command = |place: &Place| {
-        let mut command = on_nixos(place, "run", "nixos/plain.nix", &["--snapshot-safe"], &[]);
+        let mut command = on_nixos(place, "run", "nixos/plain.nix", &[option], &[]);
         command
             .env_remove("CI")
             .env("XDG_CACHE_HOME", place.path().join("cache"));

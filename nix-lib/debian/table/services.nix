@@ -63,6 +63,11 @@ rec {
   qemu-host-cpu-only-for-vm-tests = qemu;
   qemu-utils = qemu;
 
+  virtiofsd = {
+    debs = [ "virtiofsd" ];
+    fix = "ln -s ../libexec/virtiofsd $out/bin/";
+  };
+
   vde2 = known [
     "vde2"
     "vde-switch"
@@ -219,6 +224,11 @@ rec {
     "libldap-2.5-0"
     "libldap2"
   ];
+  # Its confdir is $out/etc, as nixpkgs installs it.
+  privoxy = {
+    debs = [ "privoxy" ];
+    fix = "ln -s privoxy/* $out/etc/";
+  };
   redis = [
     "redis-server"
     "redis-tools"
