@@ -13,13 +13,14 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{getppid, sethostname};
 
+use super::INIT;
 use super::boot::{BootPlan, EXCHANGE, PTS, SHARED};
+use super::cards::create_cards;
 use super::driver_side::DriverSide;
 use super::error::{AtStep, ContainerError};
 use super::mounts::{attach, become_root, detached, die_with_parent, fresh, make_private};
 use super::plan::Plan;
 use super::terminals::{Device, Terminals};
-use super::{INIT, tap};
 use crate::child;
 use crate::model::manifest::RootLife;
 use crate::passed_files::send_files;
@@ -44,8 +45,8 @@ impl BootEnd {
 
 /// What is of the host, and has to be opened before this process is a container's.
 struct HostParts {
-    /// For each card.
-    taps: Vec<File>,
+    /// For each card, what its network serves.
+    cards: Vec<OwnedFd>,
     /// The sockets of their networks.
     networks: Vec<Option<UnixStream>>,
     shared: OwnedFd,
@@ -108,15 +109,12 @@ fn enter_namespace(plan: &Plan) -> Result<HostParts, ContainerError> {
     let what = "entering the run's namespace";
     setns(users, CloneFlags::CLONE_NEWUSER).at_step(what)?;
     setns(mounts, CloneFlags::CLONE_NEWNS).at_step(what)?;
-    // A tap is of the network that its device was opened in.
-    unshare(CloneFlags::CLONE_NEWNET).at_step("making a network namespace")?;
-    let taps = plan.node.cards.iter().map(|_| open_tap());
-    let taps = taps.collect::<Result<_, _>>()?;
+    let cards = create_cards(&plan.node.cards)?;
     let (shared, exchange) = (detached(&plan.shared)?, detached(&plan.exchange)?);
     std::env::set_current_dir(&plan.trees).at_step("entering the folder of trees")?;
     become_root()?;
     Ok(HostParts {
-        taps,
+        cards,
         networks,
         shared,
         exchange,
@@ -127,18 +125,12 @@ fn connect(socket: &PathBuf) -> Result<UnixStream, ContainerError> {
     UnixStream::connect(socket).at_step(format!("connecting {}", socket.display()))
 }
 
-fn open_tap() -> Result<File, ContainerError> {
-    tap::open_device().at_step("opening /dev/net/tun, for network cards")
-}
-
-/// Makes the network cards and passes them to their networks: they are plugged in as long as both are open here.
+/// Passes the cards to their networks: they are plugged in as long as both are open here.
 fn plug_in(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> {
-    let cards = plan.node.cards.iter().zip(&parts.taps).zip(&parts.networks);
-    for ((card, device), network) in cards {
-        tap::create(device, &card.name, &card.mac)
-            .at_step(format!("making the network card {}", card.name))?;
+    let cards = plan.node.cards.iter().zip(&parts.cards);
+    for ((card, end), network) in cards.zip(&parts.networks) {
         if let Some(network) = network {
-            send_files(network, &plan.name, &[device.as_fd()])
+            send_files(network, &plan.name, &[end.as_fd()])
                 .at_step(format!("plugging in {}", card.name))?;
         }
     }

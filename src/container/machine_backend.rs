@@ -26,7 +26,7 @@ const PLAN_FILE: &str = "container.json";
 pub struct ContainerSettings {
     /// For the keeper's trees.
     pub trees: PathBuf,
-    /// The sockets of the networks that take taps.
+    /// The sockets of the networks that take cards.
     pub networks: BTreeMap<u32, PathBuf>,
     pub links: Links,
     /// Started with the first container.

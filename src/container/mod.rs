@@ -8,6 +8,7 @@
 
 mod boot;
 mod boot_process;
+mod cards;
 mod cgroup;
 mod driver_side;
 mod error;
@@ -21,11 +22,12 @@ mod requirements;
 mod run_namespace;
 mod tap;
 mod terminals;
+mod veth;
 
 pub use cgroup::Cgroup;
 pub use error::ContainerError;
 pub use machine_backend::{ContainerBackend, ContainerSettings};
-pub use requirements::{Requirement, missing};
+pub use requirements::{Requirement, missing, missing_taps};
 pub use run_namespace::RunNamespace;
 
 /// The hidden subcommands that the processes of containers are.

@@ -13,7 +13,7 @@ use crate::model::manifest::ContainerNode;
 pub struct Plan {
     pub name: String,
     pub node: ContainerNode,
-    /// For each card of the node, the socket of its network, which takes the tap; None leads nowhere.
+    /// For each card of the node, the socket of its network; None leads nowhere.
     pub networks: Vec<Option<PathBuf>>,
     /// The process that keeps the run's namespace.
     pub keeper: u32,

@@ -21,13 +21,24 @@ pub struct Requirement {
 /// A limit that is 0 where an administrator allows no user namespaces.
 const LIMIT: &str = "/proc/sys/user/max_user_namespaces";
 
-/// Lists what the host lacks.
+/// Lists what the host lacks, without which there are no containers.
 #[must_use]
 pub fn missing() -> Vec<Requirement> {
-    [user_namespaces(), range(), cgroup(), cards()]
+    [user_namespaces(), range(), cgroup()]
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// The device for network cards, if it is missing: cards are pairs of virtual ones then.
+#[must_use]
+pub fn missing_taps() -> Option<Requirement> {
+    let found = tap::open_device().err()?.to_string();
+    Some(Requirement {
+        name: tap::DEVICE,
+        found,
+        remedy: "`modprobe tun`, and `chmod 666 /dev/net/tun`",
+    })
 }
 
 fn user_namespaces() -> Option<Requirement> {
@@ -60,14 +71,5 @@ fn cgroup() -> Option<Requirement> {
         name: "a control group that this user can write",
         found,
         remedy: "`systemd-run --user --scope -p Delegate=yes snowglobe …`",
-    })
-}
-
-fn cards() -> Option<Requirement> {
-    let found = tap::open_device().err()?.to_string();
-    Some(Requirement {
-        name: "/dev/net/tun",
-        found,
-        remedy: "`modprobe tun`, and `chmod 666 /dev/net/tun`",
     })
 }

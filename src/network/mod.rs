@@ -2,10 +2,11 @@
 //!
 //! May import `model` and `event_bus`.
 
+mod cards;
+mod interface;
 mod links;
 mod stream;
 mod switch;
-mod tap;
 mod vde;
 
 use std::io;
@@ -15,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub use interface::{SWITCH_END, interface_request};
 pub use links::{Link, Links};
 pub use switch::Switch;
 
@@ -63,10 +65,10 @@ impl Network {
         let switch = Switch::default();
         let stream = UnixListener::bind(folder.join("stream"))?;
         let control = UnixListener::bind(folder.join("ctl"))?;
-        let taps = UnixListener::bind(folder.join("tap"))?;
+        let cards = UnixListener::bind(folder.join("cards"))?;
         let tasks = vec![
-            tokio::spawn(tap::serve(
-                taps,
+            tokio::spawn(cards::serve(
+                cards,
                 switch.clone(),
                 links,
                 number,
@@ -98,10 +100,10 @@ impl Network {
         &self.folder
     }
 
-    /// What containers pass their taps to.
+    /// What containers pass the ends of their cards to.
     #[must_use]
-    pub fn tap_socket(&self) -> PathBuf {
-        self.folder.join("tap")
+    pub fn card_socket(&self) -> PathBuf {
+        self.folder.join("cards")
     }
 
     /// What our own run scripts take as `SNOWGLOBE_STREAM_SOCKET_<number>`.

@@ -120,24 +120,29 @@ fn kvm() -> HostPart {
 
 fn containers() -> Vec<HostPart> {
     let missing = container::missing();
-    if missing.is_empty() {
-        let text = "user namespaces, user IDs, control groups and /dev/net/tun are there";
-        return vec![HostPart {
-            name: "containers",
-            state: PartState::Present(text.to_owned()),
-        }];
+    let all = missing.is_empty().then(|| HostPart {
+        name: "containers",
+        state: PartState::Present(
+            "user namespaces, user IDs and control groups are there".to_owned(),
+        ),
+    });
+    let missing = missing
+        .into_iter()
+        .map(|lack| lacking(lack, "machines as containers"));
+    let taps = container::missing_taps()
+        .map(|lack| lacking(lack, "fast networks of containers, and VLAN tags on them"));
+    all.into_iter().chain(missing).chain(taps).collect()
+}
+
+fn lacking(lack: container::Requirement, need: &'static str) -> HostPart {
+    HostPart {
+        name: lack.name,
+        state: PartState::Missing {
+            found: lack.found,
+            remedy: lack.remedy.to_owned(),
+            need: Need::Some(need),
+        },
     }
-    let parts = missing.into_iter();
-    parts
-        .map(|lack| HostPart {
-            name: lack.name,
-            state: PartState::Missing {
-                found: lack.found,
-                remedy: lack.remedy.to_owned(),
-                need: Need::Some("machines as containers"),
-            },
-        })
-        .collect()
 }
 
 #[cfg(test)]

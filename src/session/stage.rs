@@ -77,7 +77,7 @@ impl Stage {
             trees: scratch.path().join("containers"),
             networks: networks
                 .iter()
-                .map(|network| (network.number(), network.tap_socket()))
+                .map(|network| (network.number(), network.card_socket()))
                 .collect(),
             links,
             namespace: Arc::default(),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use insta::assert_snapshot;
@@ -93,6 +94,35 @@ fn beside_virtual_machines() {
     place.assert_tidy();
 }
 
+/// In a mount namespace that hides the device, which only root may make.
+#[test]
+fn without_taps() {
+    let place = Place::new();
+    let command = |arguments: &[&str]| {
+        let inside = place.command(arguments);
+        let mut command = Command::new("unshare");
+        let hide = "mount -t tmpfs none /dev/net && exec \"$@\"";
+        command.args(["--mount", "sh", "-c", hide, "sh"]);
+        command.arg(inside.get_program()).args(inside.get_args());
+        for (name, value) in inside.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(place.path()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        place.finish(command.spawn().unwrap())
+    };
+    let doctor = command(&["doctor"]);
+    let lines = "missing  /dev/net/tun: No such file or directory (os error 2)\n         for fast networks of containers, and VLAN tags on them: `modprobe tun`, and `chmod 666 /dev/net/tun`\n";
+    assert!(doctor.stdout.ends_with(lines), "{}", doctor.seen());
+    let fixture = fixture_path("containers.nix");
+    let ended = command(&["run", "--nixpkgs", "builtin", fixture.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    place.assert_tidy();
+}
+
 #[test]
 fn a_run_with_containers_is_cold() {
     let place = Place::new();
@@ -151,7 +181,7 @@ fn the_doctor_says_what_the_host_has() {
     for line in [
         "ok       Nix: nix-instantiate (Nix) 2.",
         "ok       QEMU: QEMU emulator version ",
-        "ok       containers: user namespaces, user IDs, control groups and /dev/net/tun are there\n",
+        "ok       containers: user namespaces, user IDs and control groups are there\n",
     ] {
         assert!(ended.stdout.contains(line), "{line}\n{}", ended.seen());
     }

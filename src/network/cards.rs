@@ -1,8 +1,10 @@
-//! Taps of containers: a connection passes the open tap, and the network card is there as long as it is open.
+//! Network cards of containers: a connection passes the open end of one, and the card is plugged in as long as both are open.
+//! The end is a tap, or a packet socket on the other end of a pair of virtual cards.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
 use nix::libc;
@@ -11,6 +13,7 @@ use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
+use super::interface::{SWITCH_END, set_interface_flags};
 use super::links::{Link, Links};
 use super::switch::{EthernetFrame, MAX_FRAME_BYTES, Port, Switch};
 use super::{Faults, report};
@@ -47,8 +50,8 @@ pub(super) async fn serve(
 }
 
 async fn attach(connection: &mut UnixStream, switch: &Switch, links: &Links) -> io::Result<()> {
-    let (machine, tap) = receive(connection).await?;
-    let tap = register(File::from(tap))?;
+    let (machine, end) = receive(connection).await?;
+    let end = register(File::from(end))?;
     let (port, outgoing) = switch.plug_in();
     let link = links.follow(&machine);
     let closed = async move {
@@ -56,16 +59,16 @@ async fn attach(connection: &mut UnixStream, switch: &Switch, links: &Links) -> 
         while matches!(connection.read(&mut rest).await, Ok(1..)) {}
     };
     tokio::select! {
-        () = send(&tap, outgoing, link.clone()) => {}
-        () = receive_frames(&tap, &port, link.clone()) => {}
-        () = follow(&tap, link) => {}
+        () = send(&end, outgoing, link.clone()) => {}
+        () = receive_frames(&end, &port, link.clone()) => {}
+        () = follow(&end, link) => {}
         () = closed => {}
     }
     Ok(())
 }
 
 async fn send(
-    tap: &AsyncFd<File>,
+    end: &AsyncFd<File>,
     mut outgoing: mpsc::Receiver<EthernetFrame>,
     link: watch::Receiver<Link>,
 ) {
@@ -73,16 +76,16 @@ async fn send(
         if *link.borrow() == Link::Down {
             continue;
         }
-        let written = tap.async_io(Interest::WRITABLE, |mut tap| tap.write(&frame));
+        let written = end.async_io(Interest::WRITABLE, |mut end| end.write(&frame));
         // The guest may have taken the card down: what is sent to it is lost.
         let _ = written.await;
     }
 }
 
-async fn receive_frames(tap: &AsyncFd<File>, port: &Port, link: watch::Receiver<Link>) {
+async fn receive_frames(end: &AsyncFd<File>, port: &Port, link: watch::Receiver<Link>) {
     let mut frame = vec![0; MAX_FRAME_BYTES];
     loop {
-        let read = tap.async_io(Interest::READABLE, |mut tap| tap.read(&mut frame));
+        let read = end.async_io(Interest::READABLE, |mut end| end.read(&mut frame));
         match read.await {
             Ok(length) if *link.borrow() == Link::Up => port.receive(&frame[..length]).await,
             Ok(_) => {}
@@ -93,19 +96,26 @@ async fn receive_frames(tap: &AsyncFd<File>, port: &Port, link: watch::Receiver<
 }
 
 /// Shows the guest whether a cable is plugged in.
-async fn follow(tap: &AsyncFd<File>, mut link: watch::Receiver<Link>) {
+async fn follow(end: &AsyncFd<File>, mut link: watch::Receiver<Link>) {
     while link.changed().await.is_ok() {
-        let carrier = libc::c_int::from(*link.borrow_and_update() == Link::Up);
-        // Since Linux 5.0; without it the guest only misses the sign.
-        let _ = show_carrier(tap.get_ref(), carrier);
+        let link = *link.borrow_and_update();
+        // Taps since Linux 5.0; without it the guest only misses the sign.
+        let _ = show_carrier(end.get_ref(), link);
     }
     std::future::pending::<()>().await;
 }
 
 #[allow(unsafe_code)]
-fn show_carrier(tap: &File, carrier: libc::c_int) -> nix::Result<libc::c_int> {
+fn show_carrier(end: &File, link: Link) -> io::Result<()> {
+    if end.metadata()?.file_type().is_socket() {
+        // A card has a carrier if the other one of its pair is up.
+        let flags = if link == Link::Up { libc::IFF_UP } else { 0 };
+        return set_interface_flags(end, SWITCH_END, flags);
+    }
+    let carrier = libc::c_int::from(link == Link::Up);
     // SAFETY: the kernel reads one number, which lives until it returns.
-    unsafe { set_carrier(tap.as_raw_fd(), &raw const carrier) }
+    unsafe { set_carrier(end.as_raw_fd(), &raw const carrier) }?;
+    Ok(())
 }
 
 /// Receives an open file, and with it the name of its machine.
@@ -121,9 +131,9 @@ async fn receive(connection: &UnixStream) -> io::Result<(String, OwnedFd)> {
 
 fn receive_now(connection: &UnixStream) -> io::Result<(String, OwnedFd)> {
     let (machine, files) = receive_files(connection)?;
-    let tap = files.into_iter().next();
-    let tap = tap.ok_or_else(|| io::Error::other("it passed no tap"))?;
-    Ok((machine, tap))
+    let end = files.into_iter().next();
+    let end = end.ok_or_else(|| io::Error::other("it passed no network card"))?;
+    Ok((machine, end))
 }
 
 #[cfg(test)]
@@ -133,9 +143,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_passes_no_tap_is_reported() {
+    async fn what_passes_no_card_is_reported() {
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("tap");
+        let socket = folder.path().join("cards");
         let (faults, mut reported) = mpsc::unbounded_channel();
         let listener = UnixListener::bind(&socket).unwrap();
         tokio::spawn(serve(
@@ -150,7 +160,10 @@ mod tests {
         let mut stranger = UnixStream::connect(&socket).await.unwrap();
         stranger.write_all(b"server").await.unwrap();
         let fault = reported.recv().await.unwrap();
-        assert_eq!((fault.network, &*fault.reason), (7, "it passed no tap"));
+        assert_eq!(
+            (fault.network, &*fault.reason),
+            (7, "it passed no network card")
+        );
     }
 
     #[tokio::test]
