@@ -40,7 +40,7 @@
         };
 
       lib = {
-        # { pkgs, test, allowEmulation ? false }: a derivation that runs the test.
+        # { pkgs, test, allowEmulation ? false, backend ? null }: a derivation that runs the test.
         mkCheck = { pkgs, ... }@arguments: (libraryFor pkgs).mkCheck (removeAttrs arguments [ "pkgs" ]);
         # pkgs: test: the same, for any test value, module or file.
         runTest = pkgs: (libraryFor pkgs).runTest;

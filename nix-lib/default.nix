@@ -11,21 +11,22 @@
   qemu ? pkgs.qemu,
 }:
 let
-  adapters = import ./adapters {
-    inherit pkgs;
-    nixpkgs = null;
-  };
   manifest = import ./manifest.nix;
   inherit (builtins)
+    any
     attrValues
     concatStringsSep
     length
     ;
 
-  # The one test in a value.
+  # The one test in a value, whose machines are what `backend` says.
   theTest =
-    value:
+    backend: value:
     let
+      adapters = import ./adapters {
+        inherit pkgs backend;
+        nixpkgs = null;
+      };
       tests = adapters.testsIn {
         inherit value;
         path = [ ];
@@ -37,11 +38,13 @@ let
     else
       throw "snowglobe: a check is one test, and these are ${toString (length tests)}: ${concatStringsSep ", " names}";
 
+  isContainer = node: node.backend or "vm" == "container";
+
   # What runs a built test: everything it needs is on PATH.
   command =
     test: built:
     let
-      needsQemu = builtins.any (node: node.guest != "nixos") (attrValues test.nodes);
+      needsQemu = any (node: node.guest != "nixos" && !isContainer node) (attrValues test.nodes);
       programs = [
         snowglobe
       ]
@@ -68,12 +71,15 @@ let
     {
       # Any test value, or a module or function that makes one.
       test,
-      # Whether it may run without KVM. Then it requires no feature of
-      # the machine that builds it.
+      # Whether it may run without KVM. Then virtual machines require no feature
+      # of the machine that builds it.
       allowEmulation ? false,
+      # What machines are: "vm", "container", "auto", or null for what their nodes say.
+      backend ? null,
     }:
     let
-      adapted = theTest test;
+      adapted = theTest backend test;
+      nodes = attrValues adapted.nodes;
       builtFrom = test: (manifest.make { inherit test; }).package;
       built = builtFrom adapted;
       interactive = adapted.interactive or adapted;
@@ -81,13 +87,10 @@ let
         name = "vm-test-run-${manifest.storeName adapted.name}";
         inherit (built) system;
         requiredSystemFeatures =
-          if allowEmulation then
-            [ ]
-          else
-            [
-              "kvm"
-              "nixos-test"
-            ];
+          (if allowEmulation then [ ] else [ "nixos-test" ])
+          ++ (if !allowEmulation && !(builtins.all isContainer nodes) then [ "kvm" ] else [ ])
+          # The accounts of guests are users of the build's own.
+          ++ (if any isContainer nodes then [ "uid-range" ] else [ ]);
         builder = adapted.shell;
         args = [
           "-c"

@@ -16,12 +16,23 @@ self:
           default = false;
           description = "Whether the checks may run without KVM.";
         };
+        backend = lib.mkOption {
+          type = lib.types.nullOr (
+            lib.types.enum [
+              "vm"
+              "container"
+              "auto"
+            ]
+          );
+          default = null;
+          description = "What the machines of the checks are; null for what their nodes say.";
+        };
       };
       config.checks = lib.mapAttrs (
         _: test:
         self.lib.mkCheck {
           inherit pkgs test;
-          inherit (config.snowglobe) allowEmulation;
+          inherit (config.snowglobe) allowEmulation backend;
         }
       ) config.snowglobe.tests;
     }

@@ -7,7 +7,13 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
+
+use super::identity::is_root_of_build;
 use crate::confined::Owner;
+
+/// Where the hierarchy is usually mounted.
+const MOUNT_POINT: &str = "/sys/fs/cgroup";
 
 /// How long processes that are killed may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -106,9 +112,21 @@ fn own_group() -> io::Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let groups = fs::read_to_string("/proc/self/cgroup")?;
     let none = || io::Error::new(io::ErrorKind::NotFound, "no unified hierarchy is mounted");
-    let mount = mount_point(&mounts).ok_or_else(none)?;
+    let mount = match mount_point(&mounts) {
+        Some(mount) => mount,
+        None if is_root_of_build() => mount_hierarchy()?,
+        None => return Err(none()),
+    };
     let group = group_path(&groups).ok_or_else(none)?;
     Ok(mount.join(group.trim_start_matches('/')))
+}
+
+/// Nix gives a build a control group, and leaves it to the build to mount the hierarchy.
+fn mount_hierarchy() -> io::Result<PathBuf> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let kind = Some("cgroup2");
+    mount(kind, MOUNT_POINT, kind, flags, None::<&str>)?;
+    Ok(PathBuf::from(MOUNT_POINT))
 }
 
 fn mount_point(mounts: &str) -> Option<PathBuf> {

@@ -19,6 +19,10 @@ pub enum ContainerError {
         "no range of user IDs for containers: `{file}` has no line for {user} with 65536 IDs (as root: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`)"
     )]
     NoRange { file: PathBuf, user: String },
+    #[error(
+        "no range of user IDs for containers: this process has fewer than 65536 (a Nix build needs `requiredSystemFeatures = [ \"uid-range\" ]`, and of its host `auto-allocate-uids = true`)"
+    )]
+    FewIds,
 }
 
 /// Says at which step a call of the system has failed.

@@ -15,11 +15,14 @@ const COUNT: u32 = 65536;
 /// Root can take any range: the one after those that systemd-nspawn takes from.
 const RANGE_OF_ROOT: u32 = 0x7000_0000;
 
+/// The root of a Nix build has this one, which no account of the host has.
+const RANGE_OF_BUILD: u32 = 0;
+
 /// Which IDs of the host are those of the guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// The guests' root and all others are in root's range.
-    Root,
+    /// The guests' root is `first`, others follow.
+    Root { first: u32 },
     /// The guests' root is this user, others are in the user's ranges of `/etc/subuid` and `/etc/subgid`.
     User { first_user: u32, first_group: u32 },
 }
@@ -31,7 +34,8 @@ impl Identity {
     /// When the user has no range.
     pub fn find() -> Result<Self, ContainerError> {
         if getuid().is_root() {
-            return Ok(Self::Root);
+            let first = range_of_root().ok_or(ContainerError::FewIds)?;
+            return Ok(Self::Root { first });
         }
         let name = user_name();
         let first = |file: &str| {
@@ -54,8 +58,8 @@ impl Identity {
     pub(super) fn map(&self, process: u32) -> Result<(), ContainerError> {
         let folder = Path::new("/proc").join(process.to_string());
         match self {
-            Self::Root => {
-                let line = format!("0 {RANGE_OF_ROOT} {COUNT}");
+            Self::Root { first } => {
+                let line = format!("0 {first} {COUNT}");
                 for name in ["uid_map", "gid_map"] {
                     fs::write(folder.join(name), &line).at_step(format!("writing {name}"))?;
                 }
@@ -76,11 +80,40 @@ impl Identity {
 /// The guests' root, as the host sees it: the first of root's range, or this user.
 pub(super) fn guest_root() -> Owner {
     let (user, group) = if getuid().is_root() {
-        (RANGE_OF_ROOT, RANGE_OF_ROOT)
+        let first = range_of_root().unwrap_or(RANGE_OF_ROOT);
+        (first, first)
     } else {
         (getuid().as_raw(), getgid().as_raw())
     };
     Owner { user, group }
+}
+
+/// Whether this process is the root of a namespace that has one range and no more, as that of a Nix build.
+pub(super) fn is_root_of_build() -> bool {
+    getuid().is_root() && range_of_root() == Some(RANGE_OF_BUILD)
+}
+
+/// The first ID of the range that root takes, of those that this process' namespace has.
+fn range_of_root() -> Option<u32> {
+    let maps = ["/proc/self/uid_map", "/proc/self/gid_map"].map(fs::read_to_string);
+    let [Ok(users), Ok(groups)] = maps else {
+        return None;
+    };
+    [RANGE_OF_ROOT, RANGE_OF_BUILD]
+        .into_iter()
+        .find(|first| has_range(&users, *first) && has_range(&groups, *first))
+}
+
+/// Whether a namespace has a range, by its map: lines `FIRST FIRST-OUTSIDE COUNT`.
+fn has_range(map: &str, first: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        let (Some(Ok(from)), _, Some(Ok(count))) = (numbers.next(), numbers.next(), numbers.next())
+        else {
+            return false;
+        };
+        from <= first && first - from <= count && count - (first - from) >= COUNT
+    })
 }
 
 /// The guests' root is `own`; what follows are those of the range.
@@ -124,6 +157,16 @@ fn range_of(text: &str, name: &str, id: Uid) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_has_the_ranges_of_its_map() {
+        let host = "         0          0 4294967295\n";
+        assert!(has_range(host, RANGE_OF_ROOT) && has_range(host, RANGE_OF_BUILD));
+        let build = "         0  872415232      65536\n";
+        assert!(!has_range(build, RANGE_OF_ROOT) && has_range(build, RANGE_OF_BUILD));
+        let user = "0 1000 1\n";
+        assert!(!has_range(user, RANGE_OF_ROOT) && !has_range(user, RANGE_OF_BUILD));
+    }
 
     #[test]
     fn a_range_is_that_of_the_user_and_large_enough() {

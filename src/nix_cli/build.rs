@@ -22,6 +22,21 @@ pub enum BuildError {
     NoNix(io::Error),
     #[error("{0}")]
     Failed(String),
+    #[error(
+        "{0}; containers need it in a build: `snowglobe doctor` says which settings of Nix give it"
+    )]
+    NoUserIds(String),
+}
+
+impl BuildError {
+    /// That of a build which has failed for a reason.
+    fn from_reason(reason: String) -> Self {
+        if reason.contains("uid-range") {
+            Self::NoUserIds(reason)
+        } else {
+            Self::Failed(reason)
+        }
+    }
 }
 
 /// Asks Nix to stop, which ends its builders; killed, it could not.
@@ -77,7 +92,7 @@ pub async fn realise(
     let status = child.wait().await.map_err(BuildError::NoNix)?;
     std::mem::forget(stop);
     if !status.success() {
-        return Err(BuildError::Failed(log.failure()));
+        return Err(BuildError::from_reason(log.failure()));
     }
     Ok(())
 }

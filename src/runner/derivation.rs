@@ -100,9 +100,8 @@ async fn run_one(
         Some(Ok(())) => passed(frontend, &root, &folder),
         Some(Err(error)) => failed(nix, frontend, check, &folder, error),
     };
-    let verdict = result?;
     output.map_or(Ok(()), Output::finish)?;
-    Ok(verdict)
+    result
 }
 
 /// Brings the output folder of a build here, and shows how its test ended.
@@ -128,9 +127,12 @@ fn failed(
     error: BuildError,
 ) -> Result<Verdict, RunnerError> {
     let log = nix_cli::build_log(nix, &check.derivation)?;
-    let path = folder.join(LOG);
-    fs::write(&path, &log).map_err(RunnerError::host_at("cannot write", &path))?;
-    announce(frontend, Event::FileSaved { path })?;
+    // A build that Nix refuses has none.
+    if !log.is_empty() {
+        let path = folder.join(LOG);
+        fs::write(&path, &log).map_err(RunnerError::host_at("cannot write", &path))?;
+        announce(frontend, Event::FileSaved { path })?;
+    }
     match end_in_log(&log) {
         Some(end) => show_end(frontend, end, folder),
         None => Err(error.into()),

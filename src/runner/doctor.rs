@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use super::nix_settings::missing_settings;
 use crate::child::on_path;
 use crate::container;
 use crate::qemu::AcceleratorChoice;
@@ -57,8 +58,9 @@ pub fn examine_host() -> Vec<HostPart> {
         remedy: "a Debian or a derivative of it",
         need: Need::Some("the built-in guests, and `--packages debian`"),
     };
-    let parts = [nix.examine(), qemu.examine(), kvm(), apt.examine()];
-    parts.into_iter().chain(containers()).collect()
+    let programs = [qemu.examine(), kvm(), apt.examine()];
+    let parts = [nix.examine()].into_iter().chain(nix_settings());
+    parts.chain(programs).chain(containers()).collect()
 }
 
 /// Whether no test can run.
@@ -104,6 +106,28 @@ impl Program {
             ),
         }
     }
+}
+
+fn nix_settings() -> Vec<HostPart> {
+    let Some(missing) = missing_settings() else {
+        return Vec::new();
+    };
+    if missing.is_empty() {
+        let text = "flakes, tests as derivations, containers in them";
+        return vec![HostPart {
+            name: "Nix settings",
+            state: PartState::Present(text.to_owned()),
+        }];
+    }
+    let parts = missing.into_iter().map(|setting| HostPart {
+        name: "Nix settings",
+        state: PartState::Missing {
+            found: format!("`{}` is not in `{}`", setting.value, setting.name),
+            remedy: setting.remedy.to_owned(),
+            need: Need::Some(setting.need),
+        },
+    });
+    parts.collect()
 }
 
 fn kvm() -> HostPart {

@@ -12,6 +12,7 @@ mod files;
 mod frontend;
 mod interactive;
 mod interrupts;
+mod nix_settings;
 mod plan;
 mod reporting;
 mod request;

@@ -174,6 +174,35 @@ fn the_check_knows_what_containers_lack() {
 }
 
 #[test]
+fn a_build_without_user_ids_says_how_to_have_them() {
+    let place = Place::new();
+    let arguments = [
+        "--as-derivation",
+        "--backend",
+        "container",
+        "--option",
+        "system-features",
+        "nixos-test",
+    ];
+    // What the first one leaves does not stand in the way of the second.
+    for _ in 0..2 {
+        let ended = place.run_fixture("reboot.nix", &arguments);
+        assert_eq!(
+            (ended.code, &*ended.stdout),
+            (Some(3), ""),
+            "{}",
+            ended.seen()
+        );
+        let end = "; containers need it in a build: `snowglobe doctor` says which settings of Nix give it\n";
+        assert!(
+            ended.stderr.contains("uid-range") && ended.stderr.ends_with(end),
+            "{}",
+            ended.seen()
+        );
+    }
+}
+
+#[test]
 fn the_doctor_says_what_the_host_has() {
     let place = Place::new();
     let ended = place.run(&["doctor"]);

@@ -235,6 +235,35 @@ fn containers_of_nixpkgs() {
     passes("nixpkgs/all-tests.nix", &["-A", "simple-container"]);
 }
 
+/// In Nix' sandbox, which has no /dev/net and gives the build a range of user IDs (Nix 2.12, nixpkgs 26.05, or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn containers_in_a_build() {
+    for (test, more) in [
+        ("service-runner", &["--backend", "container"][..]),
+        ("simple-container", &[]),
+    ] {
+        let place = Place::new();
+        let mut selection = vec!["-A", test];
+        selection.extend(more);
+        let options = [
+            "--as-derivation",
+            "--option",
+            "extra-experimental-features",
+            "auto-allocate-uids cgroups",
+            "--option",
+            "auto-allocate-uids",
+            "true",
+            "--option",
+            "use-cgroups",
+            "true",
+        ];
+        let command = on_nixos(&place, "run", "nixpkgs/all-tests.nix", &selection, &options);
+        let ended = run(&place, command);
+        assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    }
+}
+
 /// Machines with Debian's packages in a check of a flake, run in Nix' sandbox (nixpkgs 26.05 or newer).
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
