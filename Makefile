@@ -58,6 +58,8 @@ bench: setup
 	benches/check.py target/release/snowglobe
 	benches/eval.py target/release/snowglobe
 	benches/ready.py target/release/snowglobe
+	target/release/snowglobe guest fetch iperf3
+	benches/containers.py target/release/snowglobe
 
 ## The tests of a nixpkgs with Debian's packages, on NixOS machines: NIXPKGS=PATH, and ONLY="NAME…" for some.
 ## It takes hours, and a new nixpkgs needs a new Nix (26.11pre: 2.18).

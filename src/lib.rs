@@ -27,6 +27,7 @@ pub mod ocr;
 mod output_folder;
 mod passed_files;
 pub mod qemu;
+mod raw_terminal;
 pub mod repl;
 pub mod replay;
 pub mod report;

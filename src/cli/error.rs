@@ -90,6 +90,7 @@ fn code_of_run(error: &RunnerError) -> u8 {
         | RunnerError::Session(SessionError::NoContainer { .. })
         | RunnerError::SeveralTests { .. }
         | RunnerError::Node { .. }
+        | RunnerError::Running(_)
         | RunnerError::Eval(_)
         | RunnerError::Output(_) => code::WRONG_USAGE,
         RunnerError::Session(_) => code::HOST_FAILED,

@@ -1,6 +1,6 @@
 //! `snowglobe repl` and `snowglobe shell`: interactive sessions with a test's machines.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,16 +8,19 @@ use clap::Args;
 
 use super::error::{Failed, exit_code};
 use super::run_options::{RunOptions, block_on};
-use super::source::Source;
+use super::source::SourceOptions;
 use crate::engine::RunMode;
 use crate::repl::{Above, Prompt};
-use crate::runner::{InteractiveSession, OtherMachines, OutputLocation, interrupts, run_session};
+use crate::runner::{
+    InteractiveSession, OtherMachines, OutputLocation, find_running, interrupts, run_session,
+    shell_in,
+};
 
 /// What both commands take.
 #[derive(Debug, Args)]
 struct SessionOptions {
     #[command(flatten)]
-    source: Source,
+    source: SourceOptions,
     /// Write consoles, events and saved files to this folder [default: ./result-NAME].
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -27,16 +30,24 @@ struct SessionOptions {
 
 #[derive(Debug, Args)]
 pub struct ReplCommand {
+    /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
+    file: PathBuf,
     #[command(flatten)]
     options: SessionOptions,
 }
 
 #[derive(Debug, Args)]
 pub struct ShellCommand {
-    #[command(flatten)]
-    options: SessionOptions,
+    /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
+    #[arg(required_unless_present = "running")]
+    file: Option<PathBuf>,
     /// The node to start [default: the only one].
     node: Option<String>,
+    /// Open the shell in a container of a test that runs already, in another process [default: the only one that runs].
+    #[arg(long, value_name = "NODE", num_args = 0..=1, default_missing_value = "", exclusive = true)]
+    running: Option<String>,
+    #[command(flatten)]
+    options: SessionOptions,
     /// Also start the other machines of the test.
     #[arg(long)]
     all: bool,
@@ -46,7 +57,8 @@ impl ReplCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
         let above = Above::default();
         let mode = RunMode::Prompt(Arc::new(Prompt(above.clone())));
-        self.options.run(mode, above, &InteractiveSession::Prompt)
+        let session = InteractiveSession::Prompt;
+        self.options.run(&self.file, mode, above, &session)
     }
 }
 
@@ -57,6 +69,10 @@ impl ShellCommand {
                 "a shell needs a terminal, and there is none ({error})"
             ))
         })?;
+        let Some(file) = &self.file else {
+            let node = self.running.as_deref().filter(|node| !node.is_empty());
+            return shell_on_running(node);
+        };
         let session = InteractiveSession::Shell {
             node: self.node.clone(),
             others: if self.all {
@@ -66,18 +82,27 @@ impl ShellCommand {
             },
         };
         self.options
-            .run(RunMode::OneShot, Above::default(), &session)
+            .run(file, RunMode::OneShot, Above::default(), &session)
     }
+}
+
+/// Opens a shell in a container of another process.
+fn shell_on_running(node: Option<&str>) -> Result<ExitCode, Failed> {
+    let container = find_running(node)?;
+    eprintln!("{}: terminal attached (Ctrl-] detaches)", container.name);
+    block_on(async { Ok(shell_in(&container).await?) })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl SessionOptions {
     fn run(
         &self,
+        file: &Path,
         mode: RunMode,
         above: Above,
         session: &InteractiveSession,
     ) -> Result<ExitCode, Failed> {
-        let selection = self.source.select()?;
+        let selection = self.source.select(file)?;
         let settings = self.run_options.settings(mode);
         let output = OutputLocation(self.output.clone());
         let frontend = self.run_options.frontend(above);

@@ -47,7 +47,7 @@ enum Command {
     Watch(watch::WatchCommand),
     /// Open a Python prompt with the machines of a test.
     Repl(interactive::ReplCommand),
-    /// Start a machine of a test and open a shell on it.
+    /// Open a shell on a machine of a test, which is started for it or runs already.
     Shell(interactive::ShellCommand),
     /// Run a built test, with the command line of nixpkgs' test driver.
     Driver(driver::DriverCommand),
@@ -91,6 +91,9 @@ enum Command {
     /// Become the first process of a container.
     #[command(hide = true, name = container::INIT)]
     ContainerInit,
+    /// Run a shell in a container.
+    #[command(hide = true, name = container::ENTER)]
+    ContainerEnter { boot: u32 },
     /// Remove the folder of a run whose process is gone.
     #[command(hide = true, name = session::CLEANER)]
     TidyUp { folder: PathBuf },
@@ -151,6 +154,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
         }
         Command::ContainerBoot => Ok(in_container(container::boot_machine(), BootEnd::code)),
         Command::ContainerInit => Ok(in_container(container::become_init(), |()| code::PASSED)),
+        Command::ContainerEnter { boot } => {
+            let entered = container::enter_container(boot);
+            Ok(in_container(entered, |()| code::PASSED))
+        }
         Command::TidyUp { folder } => {
             session::tidy_up_after_parent(&folder)
                 .map_err(Failed::host_at("cannot remove", &folder))?;

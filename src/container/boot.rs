@@ -67,9 +67,7 @@ pub fn become_init() -> Result<(), ContainerError> {
     activate(&plan, &root)?;
     std::env::set_current_dir(&root).at_step("entering the root")?;
     enter_root()?;
-    for capability in DROPPED {
-        remove_capability_from_bounding_set(capability).at_step("dropping a capability")?;
-    }
+    drop_capabilities()?;
     let console = || {
         fs::OpenOptions::new()
             .read(true)
@@ -95,6 +93,14 @@ pub fn become_init() -> Result<(), ContainerError> {
         .stderr(console()?)
         .exec();
     Err(failed).at_step(format!("starting {program}"))
+}
+
+/// Takes from this process, and all that it starts, what a guest must not do.
+pub(super) fn drop_capabilities() -> Result<(), ContainerError> {
+    for capability in DROPPED {
+        remove_capability_from_bounding_set(capability).at_step("dropping a capability")?;
+    }
+    Ok(())
 }
 
 /// Mounts what the guest sees.

@@ -86,7 +86,7 @@ impl Drop for Cgroup {
 }
 
 /// The driver in the name of a group.
-fn driver_of(name: &str) -> Option<u32> {
+pub(super) fn driver_of(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
 }
 

@@ -15,6 +15,10 @@ use super::plan::Plan;
 use super::{BOOT, BootEnd};
 use crate::backend::OnReboot;
 use crate::child;
+use crate::output_folder::write_whole;
+
+/// The file in the machine's folder that has the process ID of its present boot.
+pub(super) const BOOT_FILE: &str = "boot.pid";
 
 /// Runs the machine of a plan, which is in a file, to its end. The standard input and output are its serial console.
 /// The process then ends as QEMU would: well if the guest has powered off.
@@ -29,7 +33,7 @@ pub fn run_machine(file: &Path) -> Result<(), ContainerError> {
     let plan: Plan = serde_json::from_slice(&text).at_step("reading the plan")?;
     let driver = DriverSide::connect(&plan.folder)?;
     loop {
-        let status = boot(&text, &driver)?;
+        let status = boot(&text, &plan, &driver)?;
         let is = |end: BootEnd| status.code() == Some(end.code().into());
         if is(BootEnd::PoweredOff) || is(BootEnd::Restarted) && plan.on_reboot == OnReboot::End {
             return Ok(());
@@ -42,7 +46,7 @@ pub fn run_machine(file: &Path) -> Result<(), ContainerError> {
 }
 
 /// Runs a process for one boot to its end.
-fn boot(plan: &[u8], driver: &DriverSide) -> Result<ExitStatus, ContainerError> {
+fn boot(text: &[u8], plan: &Plan, driver: &DriverSide) -> Result<ExitStatus, ContainerError> {
     let what = "starting this program again";
     let (mut ours, theirs) = UnixStream::pair().at_step(what)?;
     let mut command = Command::new(std::env::current_exe().at_step(what)?);
@@ -50,8 +54,10 @@ fn boot(plan: &[u8], driver: &DriverSide) -> Result<ExitStatus, ContainerError> 
     child::die_with_parent(&mut command, Signal::SIGKILL);
     let mut child = command.spawn().at_step(what)?;
     drop(command);
-    let sent = driver.pass(&ours).and_then(|()| ours.write_all(plan));
+    let sent = driver.pass(&ours).and_then(|()| ours.write_all(text));
     sent.at_step(what)?;
     drop(ours);
+    write_whole(&plan.folder, BOOT_FILE, child.id().to_string().as_bytes())
+        .at_step(format!("writing {BOOT_FILE}"))?;
     child.wait().at_step("waiting for the guest")
 }

@@ -19,7 +19,7 @@ use crate::model::manifest::ContainerNode;
 use crate::network::Links;
 
 /// The file of the plan in the machine's folder.
-const PLAN_FILE: &str = "container.json";
+pub(super) const PLAN_FILE: &str = "container.json";
 
 /// What all containers of a run share. Clones are the same.
 #[derive(Debug, Clone)]

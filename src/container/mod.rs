@@ -11,6 +11,7 @@ mod boot_process;
 mod cards;
 mod cgroup;
 mod driver_side;
+mod enter;
 mod error;
 mod identity;
 mod keeper;
@@ -20,6 +21,7 @@ mod mounts;
 mod plan;
 mod requirements;
 mod run_namespace;
+mod running;
 mod tap;
 mod terminals;
 mod veth;
@@ -29,14 +31,17 @@ pub use error::ContainerError;
 pub use machine_backend::{ContainerBackend, ContainerSettings};
 pub use requirements::{Requirement, missing, missing_taps};
 pub use run_namespace::RunNamespace;
+pub use running::{RunningContainer, running_containers};
 
 /// The hidden subcommands that the processes of containers are.
 pub const KEEPER: &str = "container-keeper";
 pub const MACHINE: &str = "container-machine";
 pub const BOOT: &str = "container-boot";
 pub const INIT: &str = "container-init";
+pub const ENTER: &str = "container-enter";
 
 pub use boot::become_init;
 pub use boot_process::{BootEnd, boot_machine};
+pub use enter::enter_container;
 pub use keeper::keep_namespace;
 pub use machine::run_machine;

@@ -35,7 +35,7 @@ struct EthtoolValue {
 /// When the kernel refuses.
 pub(super) fn create(name: &str, address: [u8; 6], guest: &File) -> io::Result<OwnedFd> {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    // This end is nobody's address: the kernel says nothing on it by itself. Without IPv6 there is no such file.
+    // The kernel sends nothing on this end by itself, as it has no address. Without IPv6 there is no such file.
     for interfaces in ["all", "default"] {
         let file = format!("/proc/sys/net/ipv6/conf/{interfaces}/disable_ipv6");
         let _ = fs::write(file, "1");

@@ -1,31 +1,21 @@
 //! The user's terminal, attached to a shell in a guest or to its serial console.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::termios::{self, OptionalActions, Termios};
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Machine, MachineError};
 use crate::agent::{Expect, GuestProgram, TERMINAL, TERMINAL_DEVICE, TERMINAL_SOCKET};
-use crate::async_file::register;
 use crate::model::event::Event;
-
-/// The key that leaves, as in telnet: Ctrl-].
-const LEAVE: u8 = 0x1d;
+use crate::raw_terminal::{LEAVE, RawTerminal, USUAL_SIZE};
 
 /// Where the guest keeps the session that has the terminal.
 const SESSION_FILE: &str = "/run/snowglobe-terminal";
-
-/// Rows and columns if nothing is known.
-const USUAL_SIZE: (u16, u16) = (24, 80);
 
 static NEXT_END: AtomicU64 = AtomicU64::new(1);
 
@@ -236,61 +226,5 @@ impl User {
             Self::Tcp(stream) => stream.write_all(bytes).await,
             Self::Unix(stream) => stream.write_all(bytes).await,
         }
-    }
-}
-
-/// The user's terminal, passing on every key. As it was when this is dropped.
-struct RawTerminal {
-    file: AsyncFd<File>,
-    before: Termios,
-}
-
-impl RawTerminal {
-    fn open() -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
-            .open("/dev/tty")?;
-        let before = termios::tcgetattr(&file)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        termios::tcsetattr(&file, OptionalActions::Now, &raw)?;
-        Ok(Self {
-            file: register(file)?,
-            before,
-        })
-    }
-
-    fn size(&self) -> (u16, u16) {
-        match termios::tcgetwinsize(self.file.get_ref()) {
-            Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row, size.ws_col),
-            _ => USUAL_SIZE,
-        }
-    }
-
-    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let mut ready = self.file.readable().await?;
-            if let Ok(result) = ready.try_io(|file| file.get_ref().read(buffer)) {
-                return result;
-            }
-        }
-    }
-
-    async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let mut ready = self.file.writable().await?;
-            if let Ok(result) = ready.try_io(|file| file.get_ref().write(bytes)) {
-                bytes = &bytes[result?..];
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for RawTerminal {
-    fn drop(&mut self) {
-        let _ = termios::tcsetattr(self.file.get_ref(), OptionalActions::Now, &self.before);
     }
 }

@@ -28,6 +28,9 @@ pub enum RunnerError {
         test: String,
         names: String,
     },
+    /// There is not one machine of a test that runs which the user can mean.
+    #[error("{0}")]
+    Running(String),
     #[error(transparent)]
     Eval(#[from] EvalError),
     #[error(transparent)]

@@ -17,6 +17,7 @@ mod plan;
 mod reporting;
 mod request;
 mod run;
+mod running;
 mod type_check;
 mod watch;
 
@@ -33,5 +34,6 @@ pub use request::{
     TimeoutFactor, Verification,
 };
 pub use run::run;
+pub use running::{find_running, shell_in};
 pub use type_check::{MISSING_TYPE_CHECK, TypeCheck, check_script};
 pub use watch::watch;

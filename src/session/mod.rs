@@ -38,7 +38,7 @@ use supervision::{EarlyEnd, judge};
 
 pub use mock::{Mock, mock_run};
 pub use replay_plan::ReplayMode;
-pub use scratch::{CLEANER, Scratch, tidy_up_after_parent};
+pub use scratch::{CLEANER, Scratch, folders_of_runs, tidy_up_after_parent};
 pub use supervision::Interrupt;
 
 const QEMU: &str = "qemu-system-x86_64";

@@ -3,6 +3,7 @@
 //! A second process of this program waits for the first one's end and removes
 //! the folder where the first could not.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
@@ -13,6 +14,9 @@ use crate::folders::{create_private, private_folder_in};
 
 /// Socket paths have at most 107 bytes; this much is needed below the folder.
 const MAX_BASE_BYTES: usize = 40;
+
+/// What the names of the folders begin with.
+const PREFIX: &str = "snowglobe-";
 
 /// The hidden subcommand that [`tidy_up_after_parent`] serves.
 pub const CLEANER: &str = "tidy-up";
@@ -32,7 +36,7 @@ impl Scratch {
     /// # Errors
     /// When no folder can be written, or this program cannot be started again.
     pub fn create() -> io::Result<Self> {
-        let folder = private_folder_in(&base(), "snowglobe-")?;
+        let folder = private_folder_in(&base(), PREFIX)?;
         let mut cleaner = Command::new(std::env::current_exe()?)
             .arg(CLEANER)
             .arg(folder.path())
@@ -97,15 +101,24 @@ pub(super) fn base() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
+/// The folders of all runs that this user has here now.
+#[must_use]
+pub fn folders_of_runs() -> Vec<PathBuf> {
+    let entries = fs::read_dir(base()).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| is_of_run(&entry.file_name()));
+    ours.map(|entry| entry.path()).collect()
+}
+
+fn is_of_run(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+}
+
 /// Waits until the program that started this one is gone, and removes its folder.
 ///
 /// # Errors
 /// When the folder is not one of a run.
 pub fn tidy_up_after_parent(folder: &Path) -> io::Result<()> {
-    let ours = folder
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with("snowglobe-"));
-    if !ours {
+    if !folder.file_name().is_some_and(is_of_run) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "not the folder of a run",

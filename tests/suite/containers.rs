@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 
-use crate::harness::{Place, fixture_path, signal, use_shell};
+use crate::harness::{Place, Pty, fixture_path, signal, use_shell};
 
 /// The folders of control groups that a driver has made.
 fn control_groups(driver: u32) -> Vec<String> {
@@ -236,6 +236,100 @@ fn a_shell_for_people() {
         "machine",
     ];
     use_shell(&mut place.command(&arguments));
+    place.assert_tidy();
+}
+
+/// A script that is busy does not stand in the way.
+#[test]
+fn a_shell_in_a_container_of_another_run() {
+    let place = Place::new();
+    let test = "{ name = \"busy\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = \"machine.succeed('while ! [ -e /tmp/go ]; do sleep 0.1; done')\"; }";
+    let file = place.write("busy.nix", test);
+    let arguments = ["run", "--nixpkgs", "builtin", "--backend", "container"];
+    let mut driver = place.command(&arguments);
+    driver
+        .arg(file)
+        .stdout(fs::File::create(place.path().join("shown")).unwrap());
+    let driver = driver.spawn().unwrap();
+    place.wait_for_text("shown", "machine: ready after ");
+    let mut shell = place.command(&["shell", "--running", "machine"]);
+    let mut user = Pty::spawn(&mut shell);
+    user.wait_for("machine: terminal attached (Ctrl-] detaches)");
+    user.type_in("hostname; echo $((40 + 2)); tty; touch /tmp/go\n");
+    user.wait_for("machine\r\n42\r\n/dev/pts/");
+    user.type_in("exit\n");
+    assert_eq!(user.end(), Some(0));
+    assert_eq!(place.finish(driver).code, Some(0));
+    let mut user = Pty::spawn(&mut place.command(&["shell", "--running"]));
+    user.wait_for("error: no container of a test runs here");
+    assert_eq!(user.end(), Some(2));
+    place.assert_tidy();
+}
+
+/// Containers are started anew for each run of the test.
+#[test]
+fn a_watch() {
+    let place = Place::new();
+    let test = |script: &str| {
+        format!(
+            "{{ name = \"watched\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = \"{script}\"; }}"
+        )
+    };
+    let file = place.write("watched.nix", &test("machine.succeed('false')"));
+    let arguments = ["watch", "--nixpkgs", "builtin", "--backend", "container"];
+    let mut command = place.command(&arguments);
+    command
+        .arg(file)
+        .stdout(fs::File::create(place.path().join("shown")).unwrap());
+    let child = command.spawn().unwrap();
+    let driver = child.id();
+    place.wait_for_text("shown", "failed: watched");
+    place.write("watched.nix", &test("machine.succeed('true')"));
+    place.wait_for_text("shown", "passed: watched");
+    signal(driver, "INT");
+    assert_eq!(place.finish(child).code, Some(130));
+    place.assert_tidy();
+}
+
+/// At the prompt the machines are as the failure has left them.
+#[test]
+fn a_prompt_after_a_failure() {
+    let place = Place::new();
+    let file = fixture_path("failing.nix");
+    let arguments = [
+        "run",
+        "--nixpkgs",
+        "builtin",
+        "--backend",
+        "container",
+        "--on-failure",
+        "repl",
+        "-A",
+        "command",
+    ];
+    let mut command = place.command(&arguments);
+    let mut user = Pty::spawn(command.arg(file));
+    user.wait_for(">>> ");
+    user.type_in("machine.succeed('id -u')\n");
+    user.wait_for("'0\\n'");
+    user.wait_for(">>> ");
+    user.type_in("\x04");
+    assert_eq!(user.end(), Some(1));
+    place.assert_tidy();
+}
+
+#[test]
+fn a_prompt() {
+    let place = Place::new();
+    let file = fixture_path("hello.nix");
+    let arguments = ["repl", "--nixpkgs", "builtin", "--backend", "container"];
+    let mut user = Pty::spawn(place.command(&arguments).arg(file));
+    user.wait_for(">>> ");
+    user.type_in("machine.start(allow_reboot=True); machine.reboot(); machine.succeed('hostname')\n");
+    user.wait_for("'machine\\n'");
+    user.wait_for(">>> ");
+    user.type_in("\x04");
+    assert_eq!(user.end(), Some(0));
     place.assert_tidy();
 }
 

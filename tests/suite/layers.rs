@@ -9,8 +9,9 @@ use petgraph::graphmap::DiGraphMap;
 use syn::visit::Visit;
 
 /// From the lowest to the highest: docs/src/architecture.md says what each one does.
-const LAYERS: [&[&str]; 20] = [
+const LAYERS: [&[&str]; 21] = [
     &["model", "child", "async_file", "passed_files"],
+    &["raw_terminal"],
     &["event_bus", "digest", "folders"],
     &["confined"],
     &["output_folder"],

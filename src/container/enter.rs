@@ -1,0 +1,114 @@
+//! A shell in a container that runs, beside what its driver does there.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::libc;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::Signal;
+use nix::unistd::{getppid, setsid};
+use rustix::pty::{ptsname, unlockpt};
+
+use super::boot::drop_capabilities;
+use super::error::{AtStep, ContainerError};
+use super::mounts::{become_root, die_with_parent};
+use crate::child;
+use crate::passed_files::send_files;
+
+/// The namespaces of a container, in the order in which they can be entered.
+const NAMESPACES: [(&str, CloneFlags); 7] = [
+    ("user", CloneFlags::CLONE_NEWUSER),
+    ("mnt", CloneFlags::CLONE_NEWNS),
+    ("uts", CloneFlags::CLONE_NEWUTS),
+    ("ipc", CloneFlags::CLONE_NEWIPC),
+    ("net", CloneFlags::CLONE_NEWNET),
+    ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ("pid", CloneFlags::CLONE_NEWPID),
+];
+
+nix::ioctl_write_int_bad!(make_controlling, libc::TIOCSCTTY);
+
+/// Where the guests have their programs, for the shell that reads the guest's own settings.
+const PATH: &str = "/run/current-system/sw/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Runs a shell on a new terminal in the container whose present boot is the process `boot`, to its end. The
+/// other end of the terminal is passed over the socket that the standard input is.
+///
+/// # Errors
+/// When the container has ended, or has no shell.
+pub fn enter_container(boot: u32) -> Result<(), ContainerError> {
+    let parent = getppid();
+    let init = init_of(boot).at_step("looking for the container's init")?;
+    let open = |(name, kind)| {
+        let namespace = File::open(format!("/proc/{init}/ns/{name}"));
+        namespace
+            .map(|namespace| (namespace, kind))
+            .at_step("opening the container's namespaces")
+    };
+    let namespaces: Vec<_> = NAMESPACES.into_iter().map(open).collect::<Result<_, _>>()?;
+    for (namespace, kind) in namespaces {
+        setns(namespace, kind).at_step("entering the container's namespaces")?;
+    }
+    become_root()?;
+    die_with_parent(parent)?;
+    drop_capabilities()?;
+    let (ours, guests) = open_terminal().at_step("opening a terminal in the container")?;
+    send_files(io::stdin(), "terminal", &[ours.as_fd()]).at_step("passing the terminal")?;
+    drop(ours);
+    let shell = start_shell(&guests);
+    drop(guests);
+    shell
+        .and_then(|mut shell| shell.wait())
+        .at_step("starting a shell in the container")?;
+    Ok(())
+}
+
+/// The only child of a boot's process.
+fn init_of(boot: u32) -> io::Result<u32> {
+    let children = fs::read_to_string(format!("/proc/{boot}/task/{boot}/children"))?;
+    let first = children.split_whitespace().next();
+    first
+        .and_then(|id| id.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has ended"))
+}
+
+fn open_terminal() -> io::Result<(File, File)> {
+    let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
+    let ours = open(Path::new("/dev/ptmx"))?;
+    unlockpt(&ours)?;
+    let name = ptsname(&ours, Vec::new())?;
+    let guests = open(Path::new(&*name.to_string_lossy()))?;
+    Ok((ours, guests))
+}
+
+#[allow(unsafe_code)]
+fn start_shell(terminal: &File) -> io::Result<std::process::Child> {
+    let end = || terminal.try_clone().map(OwnedFd::from).map(Stdio::from);
+    let mut command = Command::new("bash");
+    command
+        .arg("--login")
+        .env_clear()
+        .env("PATH", PATH)
+        .env("HOME", "/root")
+        .env("USER", "root")
+        .env("PS1", r"\u@\h:\w\$ ")
+        .env("TERM", std::env::var_os("TERM").unwrap_or("linux".into()))
+        .current_dir("/")
+        .stdin(end()?)
+        .stdout(end()?)
+        .stderr(end()?);
+    child::die_with_parent(&mut command, Signal::SIGKILL);
+    // SAFETY: between fork and exec only setsid(2) and ioctl(2) are called, which allocate nothing and take no lock.
+    unsafe {
+        command.pre_exec(|| {
+            setsid()?;
+            make_controlling(libc::STDIN_FILENO, 0)?;
+            Ok(())
+        });
+    }
+    command.spawn()
+}

@@ -1,0 +1,76 @@
+//! The user's terminal, passing on every key as it is pressed.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::termios::{self, OptionalActions, Termios};
+use tokio::io::unix::AsyncFd;
+
+use crate::async_file::{read, register, write};
+
+/// The key that leaves, as in telnet: Ctrl-].
+pub const LEAVE: u8 = 0x1d;
+
+/// Rows and columns if nothing is known.
+pub const USUAL_SIZE: (u16, u16) = (24, 80);
+
+/// The terminal of this process. As it was when this is dropped.
+#[derive(Debug)]
+pub struct RawTerminal {
+    file: AsyncFd<File>,
+    before: Termios,
+}
+
+impl RawTerminal {
+    /// Takes the terminal.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn open() -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+            .open("/dev/tty")?;
+        let before = termios::tcgetattr(&file)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        termios::tcsetattr(&file, OptionalActions::Now, &raw)?;
+        Ok(Self {
+            file: register(file)?,
+            before,
+        })
+    }
+
+    /// Rows and columns.
+    #[must_use]
+    pub fn size(&self) -> (u16, u16) {
+        match termios::tcgetwinsize(self.file.get_ref()) {
+            Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row, size.ws_col),
+            _ => USUAL_SIZE,
+        }
+    }
+
+    /// Waits for keys.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        read(&self.file, buffer).await
+    }
+
+    /// Shows something.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub async fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        write(&self.file, bytes).await
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        let _ = termios::tcsetattr(self.file.get_ref(), OptionalActions::Now, &self.before);
+    }
+}
