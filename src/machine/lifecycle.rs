@@ -65,6 +65,8 @@ impl Machine {
             if self.backend.require(Ability::Keyboard).is_ok() {
                 self.human("sendkey ctrl-alt-delete").await?;
             } else {
+                // Its shell takes no command before the guest has booted.
+                self.connect().await?;
                 let shell = self.shell(&running).await?;
                 let _ = shell.run("reboot", Expect::Nothing, None).await;
             }
