@@ -12,6 +12,8 @@ in
   fileSystems = override { };
   swapDevices = override [ ];
   networking.useHostResolvConf = override false;
+  # The kernel's audit is the host's.
+  security.audit.enable = override false;
   # QEMU's user-mode network, whose lease the boot would wait for, is not there.
   networking.dhcpcd.wait = override "background";
   # The groups that a container has.

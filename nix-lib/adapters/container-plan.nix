@@ -1,18 +1,39 @@
-# What a NixOS machine is made of as a container: { config, pkgs, toplevel }, where
+# What a NixOS machine is made of as a container: { config, toplevel }, where
 # `config` has its options and `toplevel` is that of the container.
 {
   lib,
   config,
-  pkgs,
   toplevel,
 }:
 let
   inherit (config) virtualisation;
 
-  # NixOS makes the rest of its root itself.
-  tree = pkgs.runCommand "container-root" { } ''
-    mkdir -p $out/dev $out/etc $out/nix/store $out/proc $out/root $out/run $out/sys $out/tmp $out/var
-  '';
+  # `--bind=SOURCE[:PLACE[:OPTIONS]]` of systemd-nspawn, or `--bind-ro=…`. The first
+  # ones of every container are of nspawn's own way to run.
+  bind =
+    option:
+    let
+      parts = builtins.match "--bind(-ro)?=([^:]+)(:([^:]+))?(:.*)?" option;
+      source = lib.elemAt parts 1;
+      place = lib.elemAt parts 3;
+    in
+    if
+      parts == null
+      || lib.elem option [
+        "--bind-ro=/nix/store:/nix/store"
+        "--bind=/proc:/run/host/proc"
+        "--bind=/sys:/run/host/sys"
+      ]
+    then
+      [ ]
+    else
+      [
+        {
+          inherit source;
+          place = if place == null then source else place;
+          read_only = lib.head parts != null;
+        }
+      ];
 
   hex = number: lib.fixedWidthString 2 "0" (lib.toLower (lib.toHexString number));
   number = virtualisation.test.nodeNumber;
@@ -20,7 +41,8 @@ let
 in
 {
   host_name = config.networking.hostName;
-  tree = "${tree}";
+  # NixOS fills its root itself.
+  tree = null;
   activation = null;
   init = [ "${toplevel}/init" ] ++ virtualisation.cmdline or [ ];
   root_life = "run";
@@ -29,4 +51,9 @@ in
     inherit (card) name vlan;
     mac = "52:54:00:12:${hex card.vlan}:${hex number}";
   }) (lib.attrValues virtualisation.allInterfaces);
+  credentials = lib.mapAttrs (_: credential: "${credential.source}") (
+    virtualisation.credentials or { }
+  );
+  binds = lib.concatMap bind virtualisation.systemd-nspawn.options or [ ];
+  run_files = { };
 }

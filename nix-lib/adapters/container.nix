@@ -3,7 +3,6 @@
   config,
   extendModules,
   lib,
-  pkgs,
   ...
 }:
 let
@@ -11,12 +10,13 @@ let
   asContainer = (extendModules { modules = [ ./container-guest.nix ]; }).config;
 
   obstacles = {
+    "security.audit.enable" = config.security.audit.enable or false == true;
     "services.xserver.enable" = config.services.xserver.enable;
     "specialisation" = config.specialisation != { };
     "swapDevices" = config.swapDevices != [ ];
-    "virtualisation.emptyDiskImages" = virtualisation.emptyDiskImages != [ ];
+    "virtualisation.emptyDiskImages" = virtualisation.emptyDiskImages or [ ] != [ ];
     "virtualisation.forwardPorts" = virtualisation.forwardPorts or [ ] != [ ];
-    "virtualisation.useBootLoader" = virtualisation.useBootLoader;
+    "virtualisation.useBootLoader" = virtualisation.useBootLoader or false;
     "virtualisation.useEFIBoot" = virtualisation.useEFIBoot or false;
   };
 in
@@ -24,7 +24,7 @@ in
   system.build.snowglobeContainer = {
     obstacles = lib.filter (name: obstacles.${name}) (lib.attrNames obstacles);
     plan = import ./container-plan.nix {
-      inherit lib config pkgs;
+      inherit lib config;
       inherit (asContainer.system.build) toplevel;
     };
   };

@@ -2,7 +2,6 @@
 {
   config,
   lib,
-  pkgs,
   ...
 }:
 let
@@ -11,9 +10,8 @@ let
   isUsual =
     option:
     lib.any (prefix: lib.hasPrefix prefix option) [
-      "--bind-ro=/nix/store"
-      "--bind=/proc:"
-      "--bind=/sys:"
+      "--bind="
+      "--bind-ro="
       "--keep-unit"
       "--load-credential="
       "--machine="
@@ -23,7 +21,6 @@ let
       "--register="
     ];
   obstacles = {
-    "virtualisation.credentials" = virtualisation.credentials or { } != { };
     "virtualisation.systemd-nspawn.options" =
       !lib.all isUsual virtualisation.systemd-nspawn.options;
   };
@@ -35,7 +32,7 @@ in
   system.build.snowglobeContainer = {
     obstacles = lib.filter (name: obstacles.${name}) (lib.attrNames obstacles);
     plan = import ./container-plan.nix {
-      inherit lib config pkgs;
+      inherit lib config;
       inherit (config.system.build) toplevel;
     };
   };

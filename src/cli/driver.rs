@@ -34,10 +34,10 @@ pub struct DriverCommand {
     /// The same as --start-scripts [default: $vmStartScripts].
     #[arg(long, value_name = "FILE", num_args = 0.., conflicts_with = "start_scripts")]
     vm_start_scripts: Option<Vec<PathBuf>>,
-    /// Names of the containers, which cannot be run yet [default: $containerNames].
+    /// Names of the containers, in the order of their start scripts [default: $containerNames].
     #[arg(long, value_name = "NAME", num_args = 0..)]
     container_names: Option<Vec<String>>,
-    /// Accepted for compatibility; has no effect.
+    /// Start scripts of the containers [default: $containerStartScripts].
     #[arg(long, value_name = "FILE", num_args = 0..)]
     container_start_scripts: Option<Vec<PathBuf>>,
     /// Numbers of the virtual networks [default: $vlans or $VLANS].
@@ -131,6 +131,7 @@ impl DriverCommand {
                 .or_else(|| self.vm_start_scripts.clone()),
             machine_names: self.vm_names.clone(),
             container_names: self.container_names.clone(),
+            container_start_scripts: self.container_start_scripts.clone(),
             vlans: self.vlans.clone(),
             output: self.output.clone(),
             without_effect: without_effect.collect(),

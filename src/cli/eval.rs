@@ -102,7 +102,10 @@ fn describe(manifest: &Manifest) -> String {
         };
         let starts = match (&node.start_script, &node.container) {
             (Some(script), _) => script.display().to_string(),
-            (None, Some(container)) => format!("container of {}", container.tree.display()),
+            (None, Some(container)) => match container.init.first() {
+                Some(init) => format!("container of {init}"),
+                None => "container".to_owned(),
+            },
             (None, None) => "not built".to_owned(),
         };
         format!("  {name}: networks {networks}, {starts}\n")

@@ -7,6 +7,7 @@ use super::configuration::read_configuration;
 use super::environment::{items, number, vlans};
 use super::error::CompatError;
 use super::manifest_file::read_manifest;
+use super::nspawn_script::read_nspawn_script;
 use crate::input_file::read_script;
 use crate::model::manifest::{Manifest, Node};
 use crate::runner::BuiltTest;
@@ -26,6 +27,7 @@ pub struct DriverArguments {
     pub start_scripts: Option<Vec<PathBuf>>,
     pub machine_names: Option<Vec<String>>,
     pub container_names: Option<Vec<String>>,
+    pub container_start_scripts: Option<Vec<PathBuf>>,
     pub vlans: Option<Vec<u32>>,
     pub output: Option<PathBuf>,
     /// Arguments that are accepted and change nothing.
@@ -98,7 +100,8 @@ impl DriverArguments {
             .iter()
             .cloned()
             .partition(|file| is_start_script(file));
-        let machines = self.machines(start_scripts)?;
+        let mut machines = self.machines(start_scripts)?;
+        machines.extend(self.containers()?);
         let (path, script) = script_of(&scripts)?;
         let nodes = machines.into_iter().map(|(name, node)| {
             let name = name
@@ -115,12 +118,6 @@ impl DriverArguments {
         if let Ok(text) = env::var("globalTimeout") {
             manifest.global_timeout_s = number("globalTimeout", &text)?;
         }
-        let containers = self.container_names.clone();
-        let containers = containers.unwrap_or_else(|| items("containerNames"));
-        let containers = containers.into_iter();
-        manifest.containers = containers
-            .map(|name| (name, serde_json::Value::Null))
-            .collect();
         Ok(BuiltTest {
             manifest,
             script,
@@ -145,16 +142,34 @@ impl DriverArguments {
         };
         let names = self.machine_names.clone();
         let names = names.unwrap_or_else(|| items("vmNames"));
-        if !names.is_empty() && names.len() != scripts.len() {
-            return Err(CompatError::MachineNames {
-                names: names.len(),
-                scripts: scripts.len(),
-            });
-        }
-        let names = names.into_iter().map(Some).chain(std::iter::repeat(None));
-        let nodes = scripts.into_iter().map(Node::of_script);
-        Ok(names.zip(nodes).collect())
+        named(names, scripts.into_iter().map(Node::of_script).collect())
     }
+
+    /// The containers, as [`DriverArguments::machines`].
+    fn containers(&self) -> Result<Vec<(Option<String>, Node)>, CompatError> {
+        let scripts = self.container_start_scripts.clone();
+        let scripts = scripts.unwrap_or_else(|| {
+            let scripts = items("containerStartScripts").into_iter();
+            scripts.map(PathBuf::from).collect()
+        });
+        let names = self.container_names.clone();
+        let names = names.unwrap_or_else(|| items("containerNames"));
+        let nodes = (1..=u8::MAX).zip(&scripts);
+        let nodes = nodes.map(|(number, script)| read_nspawn_script(script, number));
+        named(names, nodes.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Gives each node its name, if there are names.
+fn named(names: Vec<String>, nodes: Vec<Node>) -> Result<Vec<(Option<String>, Node)>, CompatError> {
+    if !names.is_empty() && names.len() != nodes.len() {
+        return Err(CompatError::MachineNames {
+            names: names.len(),
+            scripts: nodes.len(),
+        });
+    }
+    let names = names.into_iter().map(Some).chain(std::iter::repeat(None));
+    Ok(names.zip(nodes).collect())
 }
 
 /// The script: a file, or what the variables of the old drivers hold.

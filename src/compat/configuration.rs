@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::error::CompatError;
+use super::nspawn_script::read_nspawn_script;
 use crate::input_file::{read_json, read_script};
 use crate::model::manifest::{Manifest, Node};
 use crate::runner::BuiltTest;
@@ -15,7 +16,7 @@ use crate::runner::BuiltTest;
 struct Configuration {
     vms: BTreeMap<String, Member>,
     #[serde(default)]
-    containers: BTreeMap<String, serde_json::Value>,
+    containers: BTreeMap<String, Member>,
     vlans: Vec<u32>,
     global_timeout: u64,
     test_script: PathBuf,
@@ -32,15 +33,17 @@ struct Member {
 pub(super) fn read_configuration(file: &Path) -> Result<BuiltTest, CompatError> {
     let configuration: Configuration = read_json(file)?;
     let script = read_script(&configuration.test_script)?;
-    let nodes = configuration
-        .vms
-        .into_iter()
-        .map(|(name, member)| (name, Node::of_script(member.start_script)));
+    let nodes = configuration.vms.into_iter();
+    let mut nodes: BTreeMap<String, Node> = nodes
+        .map(|(name, member)| (name, Node::of_script(member.start_script)))
+        .collect();
+    for (number, (name, member)) in (1..=u8::MAX).zip(configuration.containers) {
+        nodes.insert(name, read_nspawn_script(&member.start_script, number)?);
+    }
     let manifest = Manifest {
         vlans: configuration.vlans,
-        containers: configuration.containers,
         global_timeout_s: configuration.global_timeout,
-        ..Manifest::of_script(&configuration.test_script, nodes.collect())
+        ..Manifest::of_script(&configuration.test_script, nodes)
     };
     let warnings = if configuration.enable_ssh_backdoor {
         vec!["enable_ssh_backdoor has no effect on this driver".to_owned()]

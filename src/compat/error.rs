@@ -17,6 +17,8 @@ pub enum CompatError {
         manifest::VERSION
     )]
     ManifestVersion { path: PathBuf, found: u64 },
+    #[error("the container's start script {path} cannot be run: {reason}")]
+    NspawnScript { path: PathBuf, reason: String },
     #[error("there are {names} names of machines for {scripts} start scripts")]
     MachineNames { names: usize, scripts: usize },
     #[error("there can be one script only: {0} were given")]

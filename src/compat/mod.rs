@@ -9,6 +9,7 @@ mod configuration;
 mod environment;
 mod error;
 mod manifest_file;
+mod nspawn_script;
 
 pub use command_line::{DriverArguments, DriverRun};
 pub use error::CompatError;

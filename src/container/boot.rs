@@ -1,10 +1,12 @@
 //! The first process of a container, until it is the guest's init: lays out the root that the guest sees.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
-use std::os::unix::fs::symlink;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::mount::MsFlags;
@@ -13,15 +15,21 @@ use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde::{Deserialize, Serialize};
 
 use super::error::{AtStep, ContainerError};
-use super::mounts::{bind, bind_read_only, enter_root, fresh, make_private};
+use super::mounts::{
+    attach, bind, bind_read_only, detached, enter_root, fresh, make_private, make_read_only,
+};
 use super::plan::Plan;
 use super::terminals::Device;
+use crate::model::manifest::ContainerNode;
 
 /// Below the machine's folder, which is the working one.
 pub(super) const SHARED: &str = "shared";
 pub(super) const EXCHANGE: &str = "xchg";
 pub(super) const PTS: &str = "pts";
 pub(super) const LAYERS: &str = "layers";
+
+/// Where systemd-nspawn has the credentials of containers.
+const CREDENTIALS: &str = "/run/host/credentials";
 
 /// What a guest could do to the host, or to another guest, in spite of its namespaces.
 const DROPPED: [CapabilitySet; 5] = [
@@ -65,8 +73,11 @@ pub fn become_init() -> Result<(), ContainerError> {
     let root = Path::new(LAYERS).join("root");
     lay_out(&plan, &root)?;
     activate(&plan, &root)?;
+    let node = &plan.machine.node;
+    let foreign = Foreign::open(node)?;
     std::env::set_current_dir(&root).at_step("entering the root")?;
     enter_root()?;
+    foreign.show(&node.run_files)?;
     drop_capabilities()?;
     let console = || {
         fs::OpenOptions::new()
@@ -75,9 +86,7 @@ pub fn become_init() -> Result<(), ContainerError> {
             .open("/dev/console")
     };
     let console = || console().at_step("opening the console");
-    let (program, arguments) = plan
-        .machine
-        .node
+    let (program, arguments) = node
         .init
         .split_first()
         .ok_or_else(|| io::Error::other("it has no name"))
@@ -87,6 +96,7 @@ pub fn become_init() -> Result<(), ContainerError> {
         .env_clear()
         // How systemd and others find out.
         .env("container", "snowglobe")
+        .envs((!node.credentials.is_empty()).then_some(("CREDENTIALS_DIRECTORY", CREDENTIALS)))
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(console()?)
         .stdout(console()?)
@@ -126,9 +136,72 @@ fn lay_out(plan: &BootPlan, root: &Path) -> Result<(), ContainerError> {
     fresh("proc", &root.join("proc"), secure, "")?;
     fresh("sysfs", &root.join("sys"), secure | MsFlags::MS_RDONLY, "")?;
     fresh("cgroup2", &root.join("sys/fs/cgroup"), secure, "")?;
-    lay_out_devices(&plan.devices, &root.join("dev"))?;
-    bind(Path::new(SHARED), &root.join("tmp/shared"))?;
-    bind(Path::new(EXCHANGE), &root.join("tmp/xchg"))
+    lay_out_devices(&plan.devices, &root.join("dev"))
+}
+
+/// Where a part of the host is mounted, below the machine's folder.
+pub(super) fn bind_place(number: usize) -> PathBuf {
+    PathBuf::from(format!("binds/{number}"))
+}
+
+/// What a guest's root shows that is not its own. It is opened before this process enters the root and put there
+/// afterwards: no link that the guest has made leads out of it then.
+struct Foreign {
+    mounts: Vec<(OwnedFd, PathBuf)>,
+    read_only: Vec<PathBuf>,
+    credentials: BTreeMap<String, Vec<u8>>,
+}
+
+impl Foreign {
+    fn open(node: &ContainerNode) -> Result<Self, ContainerError> {
+        let mut mounts = vec![
+            (detached(Path::new(SHARED))?, PathBuf::from("/tmp/shared")),
+            (detached(Path::new(EXCHANGE))?, PathBuf::from("/tmp/xchg")),
+        ];
+        for (number, bind) in node.binds.iter().enumerate() {
+            mounts.push((detached(&bind_place(number))?, bind.place.clone()));
+        }
+        let read = |(name, source): (&String, &PathBuf)| {
+            let what = format!("reading the credential {name}, {}", source.display());
+            Ok((name.clone(), fs::read(source).at_step(what)?))
+        };
+        let read_only = node.binds.iter().filter(|bind| bind.read_only);
+        Ok(Self {
+            mounts,
+            read_only: read_only.map(|bind| bind.place.clone()).collect(),
+            credentials: node
+                .credentials
+                .iter()
+                .map(read)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn show(&self, run_files: &BTreeMap<String, String>) -> Result<(), ContainerError> {
+        for (mount, place) in &self.mounts {
+            attach(mount, place)?;
+        }
+        for place in &self.read_only {
+            make_read_only(place)?;
+        }
+        let run = Path::new("/run");
+        for (name, content) in run_files {
+            write_new(&run.join(name), content.as_bytes(), 0o644)?;
+        }
+        for (name, content) in &self.credentials {
+            write_new(&Path::new(CREDENTIALS).join(name), content, 0o400)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), ContainerError> {
+    let written = fs::create_dir_all(path.parent().unwrap_or(path)).and_then(|()| {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(content)
+    });
+    written.at_step(format!("writing {}", path.display()))
 }
 
 fn lay_out_devices(terminals: &[Device], devices: &Path) -> Result<(), ContainerError> {

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{getppid, sethostname};
 
 use super::INIT;
-use super::boot::{BootPlan, EXCHANGE, PTS, SHARED};
+use super::boot::{BootPlan, EXCHANGE, PTS, SHARED, bind_place};
 use super::cards::create_cards;
 use super::driver_side::DriverSide;
 use super::error::{AtStep, ContainerError};
@@ -51,6 +51,8 @@ struct HostParts {
     networks: Vec<Option<UnixStream>>,
     shared: OwnedFd,
     exchange: OwnedFd,
+    /// What the node shows of the host.
+    binds: Vec<OwnedFd>,
 }
 
 /// Boots the machine once. The standard input is the socket of the process that stands for it, which passes what
@@ -111,6 +113,8 @@ fn enter_namespace(plan: &Plan) -> Result<HostParts, ContainerError> {
     setns(mounts, CloneFlags::CLONE_NEWNS).at_step(what)?;
     let cards = create_cards(&plan.node.cards)?;
     let (shared, exchange) = (detached(&plan.shared)?, detached(&plan.exchange)?);
+    let binds = plan.node.binds.iter().map(|bind| detached(&bind.source));
+    let binds = binds.collect::<Result<_, _>>()?;
     std::env::set_current_dir(&plan.trees).at_step("entering the folder of trees")?;
     become_root()?;
     Ok(HostParts {
@@ -118,6 +122,7 @@ fn enter_namespace(plan: &Plan) -> Result<HostParts, ContainerError> {
         networks,
         shared,
         exchange,
+        binds,
     })
 }
 
@@ -151,6 +156,9 @@ fn lay_out_folder(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> 
     std::env::set_current_dir(&place).at_step("entering the machine's folder")?;
     attach(&parts.shared, Path::new(SHARED))?;
     attach(&parts.exchange, Path::new(EXCHANGE))?;
+    for (number, mount) in parts.binds.iter().enumerate() {
+        attach(mount, &bind_place(number))?;
+    }
     let options = "newinstance,ptmxmode=0666,mode=620,gid=5";
     fresh("devpts", Path::new(PTS), MsFlags::MS_NOSUID, options)
 }

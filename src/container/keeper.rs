@@ -1,6 +1,7 @@
 //! The process that keeps what all containers of a run share: their user namespace, and one copy of each tree.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -19,8 +20,8 @@ use crate::confined::{ModeBits, OpenFolder};
 pub(super) enum Request {
     /// The namespace has its IDs.
     Mapped,
-    /// A copy of a tree, under a name.
-    Copy { tree: PathBuf, name: String },
+    /// A copy of a tree, under a name; None is a root of empty folders.
+    Copy { tree: Option<PathBuf>, name: String },
 }
 
 /// What the keeper replies, a line each.
@@ -53,7 +54,11 @@ pub fn keep_namespace(folder: &Path) -> Result<(), ContainerError> {
         let request: Request = serde_json::from_str(&line).at_step("reading from the driver")?;
         let done = match request {
             Request::Mapped => prepare(folder).and_then(|()| die_with_parent(parent)),
-            Request::Copy { tree, name } => copy(&tree, &name),
+            Request::Copy {
+                tree: Some(tree),
+                name,
+            } => copy(&tree, &name),
+            Request::Copy { tree: None, name } => make_empty_root(&name),
         };
         let line = match done {
             Ok(()) => Reply::Done,
@@ -82,6 +87,26 @@ fn prepare(folder: &Path) -> Result<(), ContainerError> {
 fn copy(tree: &Path, name: &str) -> Result<(), ContainerError> {
     let copied = copy_here(tree, OsStr::new(name));
     copied.at_step(format!("copying {}", tree.display()))
+}
+
+/// What a system needs that fills its root itself.
+fn make_empty_root(name: &str) -> Result<(), ContainerError> {
+    let folders = [
+        "dev",
+        "etc",
+        "nix/store",
+        "proc",
+        "root",
+        "run",
+        "sys",
+        "tmp",
+        "var",
+    ];
+    for folder in folders {
+        let made = fs::create_dir_all(Path::new(name).join(folder));
+        made.at_step(format!("making /{folder}"))?;
+    }
+    Ok(())
 }
 
 fn copy_here(tree: &Path, name: &OsStr) -> io::Result<()> {

@@ -104,7 +104,7 @@ impl ContainerBackend {
                 none.insert(RunNamespace::start(&self.settings.trees).await?)
             }
         };
-        let tree = namespace.tree(&self.node.tree).await?;
+        let tree = namespace.tree(self.node.tree.as_deref()).await?;
         let root = guest_root();
         // What is of the last boot goes first.
         drop(self.cgroup().take());

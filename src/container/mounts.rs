@@ -9,7 +9,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid, getppid, setgroups, setresgid, setresuid};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, FileType};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use super::error::{AtStep, ContainerError};
@@ -43,6 +43,11 @@ pub(super) fn bind(source: &Path, place: &Path) -> Result<(), ContainerError> {
 /// Shows a folder at another place, to be read only.
 pub(super) fn bind_read_only(source: &Path, place: &Path) -> Result<(), ContainerError> {
     bind(source, place)?;
+    make_read_only(place)
+}
+
+/// Lets no one write below a mount, or use devices and programs of other users there.
+pub(super) fn make_read_only(place: &Path) -> Result<(), ContainerError> {
     let flags = MsFlags::MS_BIND
         | MsFlags::MS_REMOUNT
         | MsFlags::MS_RDONLY
@@ -63,10 +68,16 @@ pub(super) fn detached(folder: &Path) -> Result<OwnedFd, ContainerError> {
     open_tree(CWD, folder, flags).at_step(format!("opening {}", folder.display()))
 }
 
-/// Mounts it at a folder, which is made.
+/// Mounts it at a place, which is made: a folder, or a file if it is one.
 pub(super) fn attach(mount: &OwnedFd, place: &Path) -> Result<(), ContainerError> {
-    let what = || format!("mounting a folder of the host at {}", place.display());
-    fs::create_dir_all(place).at_step(what())?;
+    let what = || format!("mounting a part of the host at {}", place.display());
+    let status = rustix::fs::fstat(mount).at_step(what())?;
+    if FileType::from_raw_mode(status.st_mode) == FileType::Directory {
+        fs::create_dir_all(place).at_step(what())?;
+    } else {
+        fs::create_dir_all(place.parent().unwrap_or(place)).at_step(what())?;
+        fs::write(place, "").at_step(what())?;
+    }
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(mount, "", CWD, place, flags).at_step(what())
 }

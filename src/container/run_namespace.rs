@@ -25,7 +25,7 @@ pub struct RunNamespace {
     socket: BufReader<UnixStream>,
     folder: PathBuf,
     /// The names of the copies of trees.
-    trees: BTreeMap<PathBuf, String>,
+    trees: BTreeMap<Option<PathBuf>, String>,
 }
 
 impl RunNamespace {
@@ -72,21 +72,22 @@ impl RunNamespace {
         &self.folder
     }
 
-    /// The name of the copy of a tree, which is made the first time.
+    /// The name of the copy of a tree, which is made the first time. None is a root of empty folders.
     ///
     /// # Errors
     /// When it cannot be read, or there is no memory for it.
-    pub async fn tree(&mut self, tree: &Path) -> Result<String, ContainerError> {
-        if let Some(name) = self.trees.get(tree) {
+    pub async fn tree(&mut self, tree: Option<&Path>) -> Result<String, ContainerError> {
+        let tree = tree.map(Path::to_owned);
+        if let Some(name) = self.trees.get(&tree) {
             return Ok(name.clone());
         }
         let name = format!("tree{}", self.trees.len());
         self.ask(&Request::Copy {
-            tree: tree.to_owned(),
+            tree: tree.clone(),
             name: name.clone(),
         })
         .await?;
-        self.trees.insert(tree.to_owned(), name.clone());
+        self.trees.insert(tree, name.clone());
         Ok(name)
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The version of the manifest that this program reads.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// What nixpkgs' driver grants a test that says nothing, in seconds.
 const DEFAULT_TIMEOUT_S: u64 = 3600;
@@ -112,8 +112,8 @@ impl BackendKind {
 #[serde(deny_unknown_fields)]
 pub struct ContainerNode {
     pub host_name: String,
-    /// The tree of its root.
-    pub tree: PathBuf,
+    /// The tree of its root; None for empty folders, which NixOS fills itself.
+    pub tree: Option<PathBuf>,
     /// Prepares the root, whose path is its argument.
     pub activation: Option<PathBuf>,
     /// The guest's first program, and its arguments.
@@ -123,6 +123,23 @@ pub struct ContainerNode {
     pub size_mib: u64,
     /// Network cards, in order.
     pub cards: Vec<ContainerCard>,
+    /// Files whose content its system has as credentials, by name.
+    pub credentials: BTreeMap<String, PathBuf>,
+    /// What it shows of the host.
+    pub binds: Vec<ContainerBind>,
+    /// Files that are below /run when its init starts, by their paths there.
+    pub run_files: BTreeMap<String, String>,
+}
+
+/// A file or folder of the host that a container shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ContainerBind {
+    pub source: PathBuf,
+    /// In the guest.
+    pub place: PathBuf,
+    pub read_only: bool,
 }
 
 /// How long what a container has written is there.

@@ -325,7 +325,9 @@ fn a_prompt() {
     let arguments = ["repl", "--nixpkgs", "builtin", "--backend", "container"];
     let mut user = Pty::spawn(place.command(&arguments).arg(file));
     user.wait_for(">>> ");
-    user.type_in("machine.start(allow_reboot=True); machine.reboot(); machine.succeed('hostname')\n");
+    user.type_in(
+        "machine.start(allow_reboot=True); machine.reboot(); machine.succeed('hostname')\n",
+    );
     user.wait_for("'machine\\n'");
     user.wait_for(">>> ");
     user.type_in("\x04");

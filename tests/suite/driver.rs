@@ -192,7 +192,7 @@ fn what_a_driver_cannot_do() {
     assert_eq!(
         seen(&["--manifest", manifest.to_str().unwrap()]),
         message(
-            "the manifest [DIR]/old.json is of version 1, and this program reads version 4: evaluate the test anew"
+            "the manifest [DIR]/old.json is of version 1, and this program reads version 5: evaluate the test anew"
         )
     );
     let script = place.write("s.py", "");
@@ -211,14 +211,28 @@ fn what_a_driver_cannot_do() {
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     let report = std::fs::read_to_string(place.path().join("junit.xml")).unwrap();
     assert!(report.contains("<testsuite"), "{report}");
+    let start = place.write(
+        "run-box-nspawn",
+        "#!/bin/sh\nexec run-nspawn --ephemeral --init /init\n",
+    );
     let configuration = serde_json::json!({
-        "vms": {}, "containers": { "box": {} }, "vlans": [], "global_timeout": 1,
+        "vms": {}, "containers": { "box": { "start_script": start } }, "vlans": [], "global_timeout": 1,
         "test_script": script,
     });
     let file = place.write("driver.json", &configuration.to_string());
+    let container = message(
+        "the container's start script [DIR]/run-box-nspawn cannot be run: Snowglobe's containers have no option `--ephemeral`",
+    );
+    assert_eq!(seen(&["--config", file.to_str().unwrap()]), container);
+    let start = start.to_str().unwrap();
     assert_eq!(
-        seen(&["--config", file.to_str().unwrap()]),
-        "exit code: 4\n--- stdout\n--- stderr\nerror: the container `box` cannot be run: of the \
-         command line of nixpkgs' driver, only virtual machines are supported\n"
+        seen(&[
+            "s.py",
+            "--container-names",
+            "box",
+            "--container-start-scripts",
+            start
+        ]),
+        container
     );
 }

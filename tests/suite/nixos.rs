@@ -235,6 +235,34 @@ fn containers_of_nixpkgs() {
     passes("nixpkgs/all-tests.nix", &["-A", "simple-container"]);
 }
 
+/// Credentials and parts of the host; by the test's file, and by the configuration of nixpkgs' own driver (nixpkgs 26.05 or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn containers_with_credentials() {
+    let test = "nixos/containers.nix";
+    passes(test, &[]);
+    let place = Place::new();
+    let expression = format!(
+        "{{ pkgs ? import <nixpkgs> {{ }} }}: (pkgs.testers.runNixOSTest {}).config.driverConfigurationFile",
+        fixture_path(test).display()
+    );
+    let file = place.write("configuration.nix", &expression);
+    let built = run(
+        &place,
+        on_nixos(
+            &place,
+            "build",
+            file.to_str().unwrap(),
+            &[],
+            &["-o", "link"],
+        ),
+    );
+    assert_eq!(built.code, Some(0), "{}", built.seen());
+    let ended = place.run(&["driver", "--config", "link"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    place.assert_tidy();
+}
+
 /// In Nix' sandbox, which has no /dev/net and gives the build a range of user IDs (Nix 2.12, nixpkgs 26.05, or newer).
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]

@@ -44,4 +44,7 @@ in
     }
   ]
   ++ config.networking.cards;
+  credentials = { };
+  binds = [ ];
+  run_files = { };
 }
