@@ -1,6 +1,6 @@
 # What differs in a machine that is a container: it has no kernel, no disks and no
 # devices of its own.
-{ lib, ... }:
+{ lib, options, ... }:
 let
   # Over those of the virtual machine (`mkVMOverride`).
   override = lib.mkOverride 5;
@@ -14,6 +14,10 @@ in
   networking.useHostResolvConf = override false;
   # The kernel's audit is the host's.
   security.audit.enable = override false;
+  # There is no initrd.
+  testing = lib.optionalAttrs (options.testing or { } ? initrdBackdoor) {
+    initrdBackdoor = override false;
+  };
   # QEMU's user-mode network, whose lease the boot would wait for, is not there.
   networking.dhcpcd.wait = override "background";
   # The groups that a container has.

@@ -14,6 +14,7 @@ let
     "services.xserver.enable" = config.services.xserver.enable;
     "specialisation" = config.specialisation != { };
     "swapDevices" = config.swapDevices != [ ];
+    "testing.initrdBackdoor" = config.testing.initrdBackdoor or false;
     "virtualisation.emptyDiskImages" = virtualisation.emptyDiskImages or [ ] != [ ];
     "virtualisation.forwardPorts" = virtualisation.forwardPorts or [ ] != [ ];
     "virtualisation.useBootLoader" = virtualisation.useBootLoader or false;

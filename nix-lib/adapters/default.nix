@@ -112,16 +112,21 @@ let
     let
       extend = value.extend or value.passthru.extend or null;
       containers = value.config.containers or value.containers or { };
+      # `nodeDefaults` is as new as `containers`, and `defaults` are for both.
       modules =
-        extensions ++ (if containers != { } then [ { containerDefaults = ./nspawn-guest.nix; } ] else [ ]);
+        if containers == { } then
+          testModules ++ map (module: { defaults = module; }) nodeModules
+        else
+          testModules
+          ++ map (module: { nodeDefaults = module; }) nodeModules
+          ++ [ { containerDefaults = ./nspawn-guest.nix; } ];
     in
     if modules != [ ] && extend != null then extend { inherit modules; } else value;
-  extensions =
-    (if snapshotStore != null then [ { defaults = ./. + "/store-${snapshotStore}.nix"; } ] else [ ])
-    ++ (
-      if backend == "container" || backend == "auto" then [ { defaults = ./container.nix; } ] else [ ]
-    )
-    ++ (if debianPackages then [ ../debian/test-module.nix ] else [ ]);
+  testModules = if debianPackages then [ ../debian/test-module.nix ] else [ ];
+  # What is wanted of virtual machines.
+  nodeModules =
+    (if snapshotStore != null then [ (./. + "/store-${snapshotStore}.nix") ] else [ ])
+    ++ (if backend == "container" || backend == "auto" then [ ./container.nix ] else [ ]);
 
   # Tests are side by side in sets, not deep in them: what is deeper is a
   # package set that the caller passes.

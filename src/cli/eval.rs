@@ -113,7 +113,7 @@ fn describe(manifest: &Manifest) -> String {
     let containers = manifest
         .containers
         .keys()
-        .map(|name| format!("  {name}: a container of the driver, which cannot be run\n"));
+        .map(|name| format!("  {name}: of `containers`, which the built-in guests do not have\n"));
     let head = format!(
         "{}: {} machine(s), at most {} s\n",
         manifest.name,

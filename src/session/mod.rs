@@ -55,7 +55,7 @@ pub enum SessionError {
     #[error("the script engine cannot be started: {0}")]
     Engine(io::Error),
     #[error(
-        "the container `{0}` cannot be run: of the command line of nixpkgs' driver, only virtual machines are supported"
+        "the container `{0}` cannot be run: the built-in guests have none of `containers`; make it one of `nodes` with `virtualisation.backend = \"container\"`"
     )]
     Container(String),
     #[error(

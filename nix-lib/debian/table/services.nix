@@ -227,7 +227,7 @@ rec {
   # Its confdir is $out/etc, as nixpkgs installs it.
   privoxy = {
     debs = [ "privoxy" ];
-    fix = "ln -s privoxy/* $out/etc/";
+    fix = "ln -s $out/etc/privoxy/* $out/etc/";
   };
   redis = [
     "redis-server"
