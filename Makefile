@@ -10,7 +10,7 @@ GUESTS := guest fetch --if-needed
 # QEMU for checks in the sandbox.
 TEST_PACKAGES := ovmf tightvncserver xfonts-base x11-utils qemu-system-x86 qemu-utils seabios
 
-.PHONY: demo test lint docs picture bench nixos-tests nixos-machines build setup clean
+.PHONY: demo test lint docs picture bench stress nixos-tests nixos-machines build setup clean
 
 ## Set up, build, and run the tutorial's test on the built-in guests.
 demo: build
@@ -60,6 +60,11 @@ bench: setup
 	benches/ready.py target/release/snowglobe
 	target/release/snowglobe guest fetch iperf3
 	benches/containers.py target/release/snowglobe
+
+## Kill drivers at random moments, and look for what they leave behind.
+stress: build
+	$(SNOWGLOBE) $(GUESTS)
+	SNOWGLOBE_KILLS=30 $(CARGO) test $(FLAGS) --test suite -- --test-threads 1 random_kills
 
 ## The tests of a nixpkgs with Debian's packages, on NixOS machines: NIXPKGS=PATH, and ONLY="NAME…" for some.
 ## It takes hours, and a new nixpkgs needs a new Nix (26.11pre: 2.18).

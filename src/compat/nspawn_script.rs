@@ -99,7 +99,7 @@ fn container_of(script: &str, number: u8) -> Result<Node, String> {
     Ok(node_of(node))
 }
 
-/// The words of the command, each option with its value after a `=`.
+/// The arguments of the command, each option with its value after a `=`.
 fn options_of(script: &str) -> Option<Vec<String>> {
     let command = script
         .lines()

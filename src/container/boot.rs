@@ -22,7 +22,10 @@ use super::plan::Plan;
 use super::terminals::Device;
 use crate::model::manifest::ContainerNode;
 
+pub(super) const STORE: &str = "/nix/store";
+
 /// Below the machine's folder, which is the working one.
+pub(super) const STORE_PLACE: &str = "store";
 pub(super) const SHARED: &str = "shared";
 pub(super) const EXCHANGE: &str = "xchg";
 pub(super) const PTS: &str = "pts";
@@ -125,7 +128,7 @@ fn lay_out(plan: &BootPlan, root: &Path) -> Result<(), ContainerError> {
         Path::new("../..").join(&plan.machine.tree).display()
     );
     fresh("overlay", root, none, &options)?;
-    bind_read_only(Path::new("/nix/store"), &root.join("nix/store"))?;
+    bind_read_only(Path::new(STORE_PLACE), &root.join("nix/store"))?;
     let secure = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     fresh(
         "tmpfs",

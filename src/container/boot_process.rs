@@ -14,11 +14,13 @@ use nix::sys::signal::Signal;
 use nix::unistd::{getppid, sethostname};
 
 use super::INIT;
-use super::boot::{BootPlan, EXCHANGE, PTS, SHARED, bind_place};
+use super::boot::{BootPlan, EXCHANGE, PTS, SHARED, STORE, STORE_PLACE, bind_place};
 use super::cards::create_cards;
 use super::driver_side::DriverSide;
 use super::error::{AtStep, ContainerError};
-use super::mounts::{attach, become_root, detached, die_with_parent, fresh, make_private};
+use super::mounts::{
+    attach, become_root, detached, detached_for, die_with_parent, fresh, make_private,
+};
 use super::plan::Plan;
 use super::terminals::{Device, Terminals};
 use crate::child;
@@ -49,6 +51,7 @@ struct HostParts {
     cards: Vec<OwnedFd>,
     /// The sockets of their networks.
     networks: Vec<Option<UnixStream>>,
+    store: OwnedFd,
     shared: OwnedFd,
     exchange: OwnedFd,
     /// What the node shows of the host.
@@ -108,10 +111,13 @@ fn enter_namespace(plan: &Plan) -> Result<HostParts, ContainerError> {
     let networks = networks.collect::<Result<_, _>>()?;
     let own = std::process::id().to_string();
     fs::write(plan.cgroup.join("cgroup.procs"), own).at_step("entering the control group")?;
+    let mapped_store = detached_for(Path::new(STORE), &users);
     let what = "entering the run's namespace";
     setns(users, CloneFlags::CLONE_NEWUSER).at_step(what)?;
     setns(mounts, CloneFlags::CLONE_NEWNS).at_step(what)?;
     let cards = create_cards(&plan.node.cards)?;
+    // Otherwise its files belong to no user of the guest.
+    let store = mapped_store.or_else(|_| detached(Path::new(STORE)))?;
     let (shared, exchange) = (detached(&plan.shared)?, detached(&plan.exchange)?);
     let binds = plan.node.binds.iter().map(|bind| detached(&bind.source));
     let binds = binds.collect::<Result<_, _>>()?;
@@ -120,6 +126,7 @@ fn enter_namespace(plan: &Plan) -> Result<HostParts, ContainerError> {
     Ok(HostParts {
         cards,
         networks,
+        store,
         shared,
         exchange,
         binds,
@@ -154,6 +161,7 @@ fn lay_out_folder(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> 
         RootLife::Run => fs::create_dir_all(&place).at_step("making the machine's folder")?,
     }
     std::env::set_current_dir(&place).at_step("entering the machine's folder")?;
+    attach(&parts.store, Path::new(STORE_PLACE))?;
     attach(&parts.shared, Path::new(SHARED))?;
     attach(&parts.exchange, Path::new(EXCHANGE))?;
     for (number, mount) in parts.binds.iter().enumerate() {

@@ -1,10 +1,11 @@
 //! What the processes of a container mount, and who they become.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -66,6 +67,40 @@ pub(super) fn make_private() -> Result<(), ContainerError> {
 pub(super) fn detached(folder: &Path) -> Result<OwnedFd, ContainerError> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     open_tree(CWD, folder, flags).at_step(format!("opening {}", folder.display()))
+}
+
+/// A copy of a mount in which the files of the host's root are those of the root of `users`, a user namespace. Only
+/// root of the host can make one, and not on all file systems; Linux 5.12 or newer.
+pub(super) fn detached_for(folder: &Path, users: &File) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = open_tree(CWD, folder, flags)?;
+    map_ids(&mount, users)?;
+    Ok(mount)
+}
+
+#[allow(unsafe_code)]
+fn map_ids(mount: &OwnedFd, users: &File) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: users.as_raw_fd().try_into().map_err(io::Error::other)?,
+    };
+    // SAFETY: the kernel reads `attributes`, which live until it returns and are as long as said, and an empty text.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Mounts it at a place, which is made: a folder, or a file if it is one.

@@ -335,6 +335,38 @@ fn a_prompt() {
     place.assert_tidy();
 }
 
+/// What a killed run has left in the output folder is no obstacle: it is its own.
+#[test]
+fn nothing_is_left_after_random_kills() {
+    let kills = std::env::var("SNOWGLOBE_KILLS");
+    let kills: u64 = kills.map_or(4, |text| text.parse().unwrap());
+    let place = Place::new();
+    let file = fixture_path("postgrest.nix");
+    let arguments = [
+        "run",
+        "--nixpkgs",
+        "builtin",
+        "--backend",
+        "container",
+        file.to_str().unwrap(),
+    ];
+    let mut drivers = Vec::new();
+    for number in 0..kills {
+        let child = place.command(&arguments).spawn().unwrap();
+        // At moments that are spread over evaluation, build, boot, commands and the end.
+        let moment = (number * 2_654_435_761) % 1_500;
+        std::thread::sleep(Duration::from_millis(moment));
+        drivers.push(child.id());
+        signal(child.id(), "KILL");
+        place.finish(child);
+        place.assert_tidy();
+    }
+    as_containers(&place, "hello.nix");
+    for driver in drivers {
+        assert_eq!(control_groups(driver), Vec::<String>::new());
+    }
+}
+
 /// The kernel ends all processes of the driver; the next run removes the empty control groups.
 #[test]
 fn nothing_outlives_a_killed_driver() {
