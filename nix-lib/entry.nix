@@ -7,6 +7,8 @@
   flake ? null,
   # Names to follow from the file's value, as `nix-build -A` does.
   attribute ? [ ],
+  # The attribute paths of the tests that are meant, of those that are found; null for all.
+  only ? null,
   # Arguments for functions met on the way.
   arguments ? { },
   # "builtin", a path in a string, or null to use the test's own nixpkgs.
@@ -65,9 +67,11 @@ let
   source = if flake == null then load.import file else load.getFlake flake;
   path = if flake == null then attribute else inFlake source;
   value = load.follow path arguments source;
-  tests = adapters.testsIn {
+  found = adapters.testsIn {
     inherit path value;
   };
+  isMeant = { path, ... }: builtins.elem (load.showPath path) only;
+  tests = if only == null then found else builtins.filter isMeant found;
   # Only what nixpkgs makes has another form for runs by hand.
   asWanted =
     found: if interactive then found // { test = found.test.interactive or found.test; } else found;
@@ -92,7 +96,7 @@ let
     }
     // (
       if want == "names" then
-        { }
+        { tags = test.tags or [ ]; }
       else if want == "check" then
         { derivation = (checkOf test).drvPath; }
       else

@@ -14,6 +14,7 @@ pub mod container;
 mod digest;
 pub mod engine;
 pub mod event_bus;
+pub mod filter;
 mod folders;
 pub mod guest;
 pub mod host;

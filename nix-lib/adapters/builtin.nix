@@ -33,6 +33,7 @@ in
     containers
     pythonPackages
     ;
+  tags = value.config.passthru.tags or [ ];
   inherit (pkgs) system;
   needsNodes = true;
   shell = "${pkgs.bash}/bin/bash";

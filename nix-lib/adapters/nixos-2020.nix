@@ -25,6 +25,7 @@ in
     in
     if parts == null then value.name else builtins.head parts;
   inherit testScript;
+  tags = value.passthru.tags or value.meta.tags or [ ];
   inherit (value) system;
   globalTimeout = 3600;
   enableOCR = false;

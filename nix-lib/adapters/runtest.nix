@@ -87,6 +87,7 @@ let
       skipLint
       ;
     testScript = config.testScriptString;
+    tags = config.passthru.tags or [ ];
     skipTypeCheck = config.skipTypeCheck or false;
     pythonPackages = map toString (
       (config.extraPythonPackages or (_: [ ])) config.hostPkgs.python3Packages

@@ -91,6 +91,7 @@ fn code_of_run(error: &RunnerError) -> u8 {
         | RunnerError::SeveralTests { .. }
         | RunnerError::Node { .. }
         | RunnerError::Running(_)
+        | RunnerError::NoTestFits { .. }
         | RunnerError::Eval(_)
         | RunnerError::Output(_) => code::WRONG_USAGE,
         RunnerError::Session(_) => code::HOST_FAILED,

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::error::Failed;
+use super::filter::FilterOptions;
 use super::source::{Source, on_this_thread};
 use super::write_stdout;
 use crate::model::manifest::Manifest;
 use crate::nix_cli::{self, TestNames};
-use crate::runner::TestSelection;
+use crate::runner::{TestSelection, chosen};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ListFormat {
@@ -37,6 +38,8 @@ pub struct EvalCommand {
 pub struct ListCommand {
     #[command(flatten)]
     options: EvalOptions,
+    #[command(flatten)]
+    filter: FilterOptions,
 }
 
 impl EvalCommand {
@@ -45,6 +48,7 @@ impl EvalCommand {
             nix,
             library,
             evaluation,
+            filter: _,
         } = self.options.source.select()?;
         let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
         let manifests: Vec<&Manifest> = tests.iter().map(|test| &test.manifest).collect();
@@ -65,13 +69,18 @@ impl ListCommand {
             nix,
             library,
             evaluation,
+            filter: _,
         } = self.options.source.select()?;
         let tests = on_this_thread(nix_cli::list(&nix, &library, &evaluation))?;
+        let filter = self.filter.filter();
+        let tests = if filter.is_all() {
+            tests.iter().collect()
+        } else {
+            chosen(&tests, &filter)?
+        };
         let text = match self.options.format {
             ListFormat::Json => json(&tests),
-            ListFormat::Human => tests
-                .iter()
-                .fold(String::new(), |text, test| text + &line(test)),
+            ListFormat::Human => tests.iter().map(|test| line(test)).collect(),
         };
         write_stdout(&text)?;
         Ok(ExitCode::SUCCESS)
@@ -85,10 +94,15 @@ fn line(test: &TestNames) -> String {
         .map(|name| format!("{name} (container)"));
     let members: Vec<String> = test.nodes.iter().cloned().chain(containers).collect();
     let members = members.join(", ");
-    if test.attribute.is_empty() {
-        format!("{}: {members}\n", test.name)
+    let tags = if test.tags.is_empty() {
+        String::new()
     } else {
-        format!("{} ({}): {members}\n", test.attribute, test.name)
+        format!(" (tags: {})", test.tags.join(", "))
+    };
+    if test.attribute.is_empty() {
+        format!("{}: {members}{tags}\n", test.name)
+    } else {
+        format!("{} ({}): {members}{tags}\n", test.attribute, test.name)
     }
 }
 

@@ -9,6 +9,7 @@ mod doctor;
 mod driver;
 mod error;
 mod eval;
+mod filter;
 mod findings;
 mod frontend;
 mod guest;

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::error::{Failed, exit_code};
+use super::filter::FilterOptions;
 use super::frontend::CommandFrontend;
 use super::run_options::{RunOptions, block_on};
 use super::source::Source;
 use crate::engine::RunMode;
 use crate::repl::{Above, Prompt};
 use crate::runner::{
-    Builders, OutputLocation, RunPlace, RunRequest, TestSettings, Verification, interrupts, run,
+    Builders, OutputLocation, RunPlace, RunRequest, TestSelection, TestSettings, Verification,
+    interrupts, run,
 };
 use crate::session::ReplayMode;
 
@@ -32,6 +34,8 @@ enum OnFailure {
 pub struct RunCommand {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    filter: FilterOptions,
     /// Write consoles, events, junit.xml and saved files to this folder [default: ./result-NAME].
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -97,7 +101,10 @@ impl RunCommand {
 
     pub fn request(&self, above: &Above) -> Result<RunRequest, Failed> {
         Ok(RunRequest {
-            selection: self.source.select()?,
+            selection: TestSelection {
+                filter: self.filter.filter(),
+                ..self.source.select()?
+            },
             settings: TestSettings {
                 replay: self.replay.mode(),
                 verification: self.replay.verification(),

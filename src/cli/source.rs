@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::error::Failed;
+use crate::filter::TestFilter;
 use crate::guest;
 use crate::model::manifest::BackendKind;
 use crate::nix_cli::{
@@ -185,11 +186,13 @@ impl SourceOptions {
             options.insert(0, ("substitute".to_owned(), "false".to_owned()));
         }
         Ok(TestSelection {
+            filter: TestFilter::default(),
             nix: Nix::new(&options, |warnings| eprint!("{warnings}")),
             library,
             evaluation: Evaluation {
                 place,
                 attribute,
+                only: None,
                 arguments: Arguments {
                     expressions: pairs(&self.expressions),
                     strings: pairs(&self.strings),

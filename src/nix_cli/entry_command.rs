@@ -28,6 +28,9 @@ pub(super) fn entry_command(
         .args(["--arg", "attribute", &nix_list(&attribute)])
         .args(["--arg", "arguments", &nix_arguments(&evaluation.arguments)])
         .args(["--argstr", "want", want.name()]);
+    if let Some(only) = &evaluation.only {
+        command.args(["--arg", "only", &nix_list(only)]);
+    }
     if evaluation.form == Form::ByHand {
         command.args(["--arg", "interactive", "true"]);
     }

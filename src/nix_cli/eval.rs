@@ -60,6 +60,8 @@ pub struct TestNames {
     pub name: String,
     pub nodes: Vec<String>,
     pub containers: Vec<String>,
+    /// `passthru.tags`
+    pub tags: Vec<String>,
 }
 
 /// All tests of the file with their manifests.

@@ -101,6 +101,8 @@ pub struct Evaluation {
     pub place: TestSource,
     /// `-A`, or what follows the `#` of a flake, as the user wrote it.
     pub attribute: Option<String>,
+    /// The attribute paths of the tests that are meant; None for all.
+    pub only: Option<Vec<String>>,
     pub arguments: Arguments,
     pub form: Form,
     pub machines: MachineVariant,

@@ -75,6 +75,7 @@ mod tests {
         let evaluation = Evaluation {
             place: TestSource::File(root.join("test.nix")),
             attribute: None,
+            only: None,
             arguments: Arguments::default(),
             form: Form::default(),
             machines: MachineVariant::default(),

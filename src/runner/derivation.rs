@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
+use super::plan;
 use super::reporting::{announce, start, wait_until_shown};
 use super::request::{Builders, RunRequest, TestSelection};
 use crate::confined::{ModeBits, OpenFolder};
@@ -30,12 +31,10 @@ pub(super) async fn run(
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<Vec<Verdict>, RunnerError> {
-    let TestSelection {
-        nix,
-        library,
-        evaluation,
-    } = &request.selection;
-    let mut evaluation = evaluation.clone();
+    let TestSelection { nix, library, .. } = &request.selection;
+    let Some(mut evaluation) = plan::narrow(&request.selection, interrupts).await? else {
+        return Ok(vec![Verdict::Interrupted]);
+    };
     let work =
         private_temporary_folder().map_err(RunnerError::host("cannot make a temporary folder"))?;
     let program = own_store_path();

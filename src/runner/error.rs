@@ -22,6 +22,8 @@ pub enum RunnerError {
     },
     #[error("the file has {count} tests, and one is needed: choose it with -A ({names})")]
     SeveralTests { count: usize, names: String },
+    #[error("none of the {count} tests fits: `snowglobe list` shows them")]
+    NoTestFits { count: usize },
     #[error("{problem}: the test {test} has {names}")]
     Node {
         problem: String,

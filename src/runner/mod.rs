@@ -28,6 +28,7 @@ pub use error::RunnerError;
 pub use frontend::Frontend;
 pub use interactive::{InteractiveSession, OtherMachines, run_session};
 pub use interrupts::{Interrupts, interrupts};
+pub use plan::chosen;
 pub use reporting::wait_until_shown;
 pub use request::{
     Builders, OutputLocation, RunPlace, RunRequest, ScriptCheck, TestSelection, TestSettings,

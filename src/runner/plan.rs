@@ -6,10 +6,13 @@ use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::request::{ScriptCheck, TestSelection};
+use crate::filter::{TestFilter, TestSubject};
 use crate::guest;
 use crate::language::check::{self, Parts, Severity, TestContext};
 use crate::model::manifest::Manifest;
-use crate::nix_cli::{self, EvalError, NamedDerivation, PackageSource, Test};
+use crate::nix_cli::{
+    self, EvalError, Evaluation, NamedDerivation, PackageSource, Test, TestNames,
+};
 use crate::session::decide_backends;
 use crate::source_map::SourceMap;
 
@@ -18,9 +21,62 @@ pub(super) async fn evaluate(
     selection: &TestSelection,
     interrupts: &mut Interrupts,
 ) -> Result<Option<Vec<Test>>, RunnerError> {
-    let work = nix_cli::evaluate(&selection.nix, &selection.library, &selection.evaluation);
+    let Some(evaluation) = narrow(selection, interrupts).await? else {
+        return Ok(None);
+    };
+    let work = nix_cli::evaluate(&selection.nix, &selection.library, &evaluation);
     let found = with_packages(selection, work, |test| &test.derivation, interrupts).await?;
     Ok(found.map(|tests| tests.into_iter().map(decided).collect()))
+}
+
+/// The evaluation of those tests alone that the filter chooses; None if the user interrupts.
+pub(super) async fn narrow(
+    selection: &TestSelection,
+    interrupts: &mut Interrupts,
+) -> Result<Option<Evaluation>, RunnerError> {
+    let mut evaluation = selection.evaluation.clone();
+    if selection.filter.is_all() {
+        return Ok(Some(evaluation));
+    }
+    let names = tokio::select! {
+        names = nix_cli::list(&selection.nix, &selection.library, &evaluation) => names?,
+        _ = interrupts.recv() => return Ok(None),
+    };
+    let chosen = chosen(&names, &selection.filter)?;
+    evaluation.only = Some(
+        chosen
+            .into_iter()
+            .map(|test| test.attribute.clone())
+            .collect(),
+    );
+    Ok(Some(evaluation))
+}
+
+/// The tests that a filter chooses.
+///
+/// # Errors
+/// When there are none.
+pub fn chosen<'a>(
+    tests: &'a [TestNames],
+    filter: &TestFilter,
+) -> Result<Vec<&'a TestNames>, RunnerError> {
+    let subjects: Vec<TestSubject<'a>> = tests
+        .iter()
+        .map(|test| TestSubject {
+            name: &test.name,
+            attribute: &test.attribute,
+            machines: test.nodes.len(),
+            tags: &test.tags,
+        })
+        .collect();
+    let chosen = filter.choose(&subjects);
+    if chosen.is_empty() {
+        let count = tests.len();
+        return Err(RunnerError::NoTestFits { count });
+    }
+    let is_chosen = |(_, subject): &(_, &TestSubject<'_>)| chosen.contains(subject);
+    let found = tests.iter().zip(&subjects).filter(is_chosen);
+    Ok(found.map(|(test, _)| test).collect())
 }
 
 /// The test with what its machines are.

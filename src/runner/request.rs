@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::RunMode;
+use crate::filter::TestFilter;
 use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::nix_cli::{Evaluation, Library, Nix};
@@ -24,6 +25,8 @@ pub struct TestSelection {
     pub nix: Nix,
     pub library: Library,
     pub evaluation: Evaluation,
+    /// Which of the tests that the evaluation finds are meant.
+    pub filter: TestFilter,
 }
 
 /// Where tests run.

@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 21] = [
     &["event_bus", "digest", "folders"],
     &["confined"],
     &["output_folder"],
-    &["source_map", "language"],
+    &["source_map", "language", "filter"],
     &["input_file", "nix_cli", "network", "agent", "ocr"],
     &["guest", "backend"],
     &["qemu", "container"],

@@ -1,0 +1,360 @@
+//! Expressions over tests, in the style of cargo-nextest: `test(~postgres) & !tag(slow)`.
+
+use std::str::FromStr;
+
+use regex_lite::Regex;
+use thiserror::Error;
+
+use super::{Pattern, TestSubject};
+
+/// Why a text is no expression.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{reason}\n  {text}\n  {:>width$}", '^', width = self.column())]
+pub struct ExpressionError {
+    text: String,
+    /// Where it is wrong, in bytes.
+    position: usize,
+    reason: String,
+}
+
+impl ExpressionError {
+    /// From 1, in characters.
+    fn column(&self) -> usize {
+        self.text[..self.position].chars().count() + 1
+    }
+}
+
+/// Fits a test, or does not.
+#[derive(Debug, Clone)]
+pub enum Expression {
+    All,
+    None,
+    /// The name, or the attribute path.
+    Named(Pattern),
+    Test(TextMatcher),
+    Attribute(TextMatcher),
+    Tag(TextMatcher),
+    Machines(Comparison, usize),
+    Not(Box<Expression>),
+    And(Box<Expression>, Box<Expression>),
+    Or(Box<Expression>, Box<Expression>),
+}
+
+/// Fits a text, or does not.
+#[derive(Debug, Clone)]
+pub enum TextMatcher {
+    Equals(String),
+    Contains(String),
+    Regex(Regex),
+    Glob(Pattern),
+}
+
+/// How a number is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    Equal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl FromStr for Expression {
+    type Err = ExpressionError;
+
+    fn from_str(text: &str) -> Result<Self, ExpressionError> {
+        let mut reader = Reader { text, position: 0 };
+        let expression = reader.or()?;
+        if reader.rest().is_empty() {
+            Ok(expression)
+        } else {
+            Err(reader.error("expected `&`, `|` or the end"))
+        }
+    }
+}
+
+impl Expression {
+    /// Whether a test fits.
+    #[must_use]
+    pub fn fits(&self, test: &TestSubject<'_>) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Named(pattern) => pattern.names(test),
+            Self::Test(matcher) => matcher.fits(test.name),
+            Self::Attribute(matcher) => matcher.fits(test.attribute),
+            Self::Tag(matcher) => test.tags.iter().any(|tag| matcher.fits(tag)),
+            Self::Machines(comparison, number) => comparison.holds(test.machines, *number),
+            Self::Not(inner) => !inner.fits(test),
+            Self::And(left, right) => left.fits(test) && right.fits(test),
+            Self::Or(left, right) => left.fits(test) || right.fits(test),
+        }
+    }
+}
+
+impl TextMatcher {
+    fn fits(&self, text: &str) -> bool {
+        match self {
+            Self::Equals(wanted) => text == wanted,
+            Self::Contains(part) => text.contains(part),
+            Self::Regex(regex) => regex.is_match(text),
+            Self::Glob(pattern) => pattern.fits(text),
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, left: usize, right: usize) -> bool {
+        match self {
+            Self::Equal => left == right,
+            Self::Less => left < right,
+            Self::LessOrEqual => left <= right,
+            Self::Greater => left > right,
+            Self::GreaterOrEqual => left >= right,
+        }
+    }
+}
+
+/// Reads an expression from left to right. `!` binds closest, then `&`, then `|`.
+struct Reader<'a> {
+    text: &'a str,
+    position: usize,
+}
+
+impl Reader<'_> {
+    fn or(&mut self) -> Result<Expression, ExpressionError> {
+        let mut left = self.and()?;
+        while self.take("|") {
+            left = Expression::Or(Box::new(left), Box::new(self.and()?));
+        }
+        Ok(left)
+    }
+
+    fn and(&mut self) -> Result<Expression, ExpressionError> {
+        let mut left = self.one()?;
+        while self.take("&") {
+            left = Expression::And(Box::new(left), Box::new(self.one()?));
+        }
+        Ok(left)
+    }
+
+    fn one(&mut self) -> Result<Expression, ExpressionError> {
+        if self.take("!") {
+            return Ok(Expression::Not(Box::new(self.one()?)));
+        }
+        if self.take("(") {
+            let inner = self.or()?;
+            self.expect(")")?;
+            return Ok(inner);
+        }
+        self.predicate()
+    }
+
+    fn predicate(&mut self) -> Result<Expression, ExpressionError> {
+        self.skip_spaces();
+        let begin = self.position;
+        let is_end = |letter: char| letter.is_whitespace() || "()&|!".contains(letter);
+        let name = self.until(is_end).to_owned();
+        if !self.rest().starts_with('(') {
+            let pattern = name.parse();
+            let expected = "expected a predicate such as `test(~part)`, or a pattern of names";
+            return pattern
+                .map(Expression::Named)
+                .map_err(|_| self.error(expected));
+        }
+        self.position += 1;
+        let expression = match name.as_str() {
+            "all" => Expression::All,
+            "none" => Expression::None,
+            "test" => Expression::Test(self.matcher()?),
+            "attribute" => Expression::Attribute(self.matcher()?),
+            "tag" => Expression::Tag(self.matcher()?),
+            "machines" => self.machines()?,
+            _ => {
+                self.position = begin;
+                let known = "`test`, `attribute`, `tag`, `machines`, `all` and `none`";
+                return Err(self.error(&format!(
+                    "there is no predicate `{name}`: there are {known}"
+                )));
+            }
+        };
+        self.expect(")")?;
+        Ok(expression)
+    }
+
+    /// `=text`, `~part`, `/regex/` or `#glob`; without a sign a part.
+    fn matcher(&mut self) -> Result<TextMatcher, ExpressionError> {
+        if self.take("/") {
+            let begin = self.position;
+            let regex = self.until(|letter| letter == '/').to_owned();
+            self.expect("/")?;
+            return Regex::new(&regex).map(TextMatcher::Regex).map_err(|error| {
+                self.position = begin;
+                self.error(&format!("the regular expression is wrong: {error}"))
+            });
+        }
+        let sign = ["=", "~", "#"].into_iter().find(|sign| self.take(sign));
+        self.skip_spaces();
+        let text = self
+            .until(|letter| "()".contains(letter))
+            .trim_end()
+            .to_owned();
+        if text.is_empty() {
+            return Err(self
+                .error("expected a text, as in `(~part)`, `(=whole)`, `(#glob*)` or `(/regex/)`"));
+        }
+        match sign {
+            Some("=") => Ok(TextMatcher::Equals(text)),
+            Some("#") => {
+                let pattern = text.parse();
+                pattern
+                    .map(TextMatcher::Glob)
+                    .map_err(|_| self.error("expected a pattern"))
+            }
+            _ => Ok(TextMatcher::Contains(text)),
+        }
+    }
+
+    fn machines(&mut self) -> Result<Expression, ExpressionError> {
+        let signs = [
+            ("<=", Comparison::LessOrEqual),
+            (">=", Comparison::GreaterOrEqual),
+            ("<", Comparison::Less),
+            (">", Comparison::Greater),
+            ("=", Comparison::Equal),
+        ];
+        let sign = signs.into_iter().find(|(sign, _)| self.take(sign));
+        let comparison = sign.map_or(Comparison::Equal, |(_, comparison)| comparison);
+        self.skip_spaces();
+        let begin = self.position;
+        let number = self.until(|letter| !letter.is_ascii_digit()).parse();
+        number
+            .map(|number| Expression::Machines(comparison, number))
+            .map_err(|_| {
+                self.position = begin;
+                self.error("expected a number of machines, as in `(2)` or `(>= 2)`")
+            })
+    }
+
+    fn rest(&self) -> &str {
+        &self.text[self.position..]
+    }
+
+    fn skip_spaces(&mut self) {
+        let rest = self.rest();
+        self.position += rest.len() - rest.trim_start().len();
+    }
+
+    /// Goes past a sign if it comes next.
+    fn take(&mut self, sign: &str) -> bool {
+        self.skip_spaces();
+        let found = self.rest().starts_with(sign);
+        if found {
+            self.position += sign.len();
+        }
+        found
+    }
+
+    fn expect(&mut self, sign: &str) -> Result<(), ExpressionError> {
+        if self.take(sign) {
+            Ok(())
+        } else {
+            Err(self.error(&format!("expected `{sign}`")))
+        }
+    }
+
+    /// Goes to the first character that is an end, or to the last one.
+    fn until(&mut self, is_end: impl Fn(char) -> bool) -> &str {
+        let begin = self.position;
+        let length = self.rest().find(is_end).unwrap_or(self.rest().len());
+        self.position += length;
+        &self.text[begin..self.position]
+    }
+
+    fn error(&self, reason: &str) -> ExpressionError {
+        ExpressionError {
+            text: self.text.to_owned(),
+            position: self.position,
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fits(expression: &str) -> bool {
+        let test = TestSubject {
+            name: "postgresql-jit",
+            attribute: "databases.postgresql",
+            machines: 2,
+            tags: &["slow".to_owned(), "database".to_owned()],
+        };
+        expression.parse::<Expression>().unwrap().fits(&test)
+    }
+
+    #[test]
+    fn predicates_fit_what_a_test_is() {
+        for yes in [
+            "postgres*",
+            "databases.*",
+            "test(postgres)",
+            "test(~ postgres )",
+            "test(=postgresql-jit)",
+            "test(#*-jit)",
+            "test(/^post.*jit$/)",
+            "attribute(=databases.postgresql)",
+            "tag(=slow)",
+            "machines(2)",
+            "machines(>= 2)",
+            "machines(<3)",
+            "all()",
+        ] {
+            assert!(fits(yes), "{yes}");
+        }
+        for no in [
+            "mysql",
+            "postgresql",
+            "test(=postgresql)",
+            "tag(fast)",
+            "machines(> 2)",
+            "none()",
+        ] {
+            assert!(!fits(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn not_binds_closer_than_and_and_that_than_or() {
+        assert!(fits("tag(slow) | tag(fast) & tag(none)"));
+        assert!(!fits("(tag(slow) | tag(fast)) & tag(none)"));
+        assert!(fits("!tag(fast) & test(~post)"));
+        assert!(!fits("!(tag(fast) | test(~post))"));
+        assert!(fits("!!all()"));
+    }
+
+    #[test]
+    fn errors_show_the_place() {
+        let message = |text: &str| text.parse::<Expression>().unwrap_err().to_string();
+        assert_eq!(
+            message("test(~ä & tag(slow)"),
+            "expected `)`\n  test(~ä & tag(slow)\n               ^"
+        );
+        assert_eq!(
+            message("test(~x) &"),
+            "expected a predicate such as `test(~part)`, or a pattern of names\n  test(~x) &\n            ^"
+        );
+        assert_eq!(message("(a"), "expected `)`\n  (a\n    ^");
+        assert_eq!(
+            message("a & taag(x)"),
+            "there is no predicate `taag`: there are `test`, `attribute`, `tag`, `machines`, `all` and `none`\n  a & taag(x)\n      ^"
+        );
+        assert_eq!(
+            message("machines(x)"),
+            "expected a number of machines, as in `(2)` or `(>= 2)`\n  machines(x)\n           ^"
+        );
+        assert!(message("test(/(/)").starts_with("the regular expression is wrong: "));
+        assert!(message("test()").starts_with("expected a text"));
+    }
+}

@@ -1,0 +1,123 @@
+//! Parts of a selection, for several machines of a CI: each runs one, and together they run all.
+
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use super::TestSubject;
+
+/// Why a text names no part.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("a part is `hash:K/N` or `slice:K/N`, with K from 1 to N, and not `{0}`")]
+pub struct PartitionError(String);
+
+/// One of several parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partition {
+    kind: PartitionKind,
+    /// From 0.
+    part: usize,
+    count: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PartitionKind {
+    /// By the names of tests: a test stays in its part when others come and go.
+    Hash,
+    /// Runs of neighbours, of equal length.
+    Slice,
+}
+
+impl FromStr for Partition {
+    type Err = PartitionError;
+
+    fn from_str(text: &str) -> Result<Self, PartitionError> {
+        parse(text).ok_or_else(|| PartitionError(text.to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Option<Partition> {
+    let (kind, numbers) = text.split_once(':')?;
+    let (part, count) = numbers.split_once('/')?;
+    let (part, count): (usize, usize) = (part.parse().ok()?, count.parse().ok()?);
+    let kind = match kind {
+        "hash" => PartitionKind::Hash,
+        "slice" => PartitionKind::Slice,
+        _ => return None,
+    };
+    let part = part.checked_sub(1).filter(|part| *part < count)?;
+    Some(Partition { kind, part, count })
+}
+
+impl Partition {
+    /// The tests of this part, in their order.
+    pub(super) fn part_of<'a>(&self, tests: Vec<TestSubject<'a>>) -> Vec<TestSubject<'a>> {
+        let total = tests.len();
+        let tests = tests.into_iter().enumerate();
+        let own = tests.filter(|(position, test)| {
+            let part = match self.kind {
+                PartitionKind::Hash => hash(test) % self.count as u64,
+                PartitionKind::Slice => (position * self.count / total) as u64,
+            };
+            part == self.part as u64
+        });
+        own.map(|(_, test)| test).collect()
+    }
+}
+
+/// The same on all machines and in all versions of this program.
+fn hash(test: &TestSubject<'_>) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(test.attribute.as_bytes());
+    hasher.update(b"\0");
+    hasher.update(test.name.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    u64::from_le_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(partition: &str, names: &[&'static str]) -> Vec<&'static str> {
+        let subject = |name: &&'static str| TestSubject {
+            name,
+            attribute: "",
+            machines: 1,
+            tags: &[],
+        };
+        let partition: Partition = partition.parse().unwrap();
+        let chosen = partition.part_of(names.iter().map(subject).collect());
+        chosen.into_iter().map(|test| test.name).collect()
+    }
+
+    #[test]
+    fn parts_are_all_of_it_and_do_not_overlap() {
+        let all = ["a", "b", "c", "d", "e", "f", "g"];
+        for kind in ["hash", "slice"] {
+            let parts = (1..=3).flat_map(|part| names(&format!("{kind}:{part}/3"), &all));
+            let mut parts: Vec<_> = parts.collect();
+            parts.sort_unstable();
+            assert_eq!(parts, all, "{kind}");
+        }
+        assert_eq!(names("slice:1/3", &all), ["a", "b", "c"]);
+        assert!(names("slice:3/9", &[]).is_empty());
+    }
+
+    #[test]
+    fn a_hash_does_not_depend_on_the_others() {
+        let all = names("hash:1/2", &["a", "b", "c", "d"]);
+        let fewer = names("hash:1/2", &["d", "c"]);
+        assert!(fewer.iter().all(|name| all.contains(name)));
+        // Another version must not give another part.
+        assert_eq!(all, ["b", "d"]);
+    }
+
+    #[test]
+    fn what_is_no_part_is_said() {
+        for wrong in ["", "hash", "hash:0/2", "hash:3/2", "slice:1", "half:1/2"] {
+            assert!(wrong.parse::<Partition>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Choosing tests of many.
+
+use insta::assert_snapshot;
+
+use crate::harness::{Place, fixture_path};
+
+fn list(place: &Place, arguments: &[&str]) -> String {
+    let file = fixture_path("many.nix");
+    let file = file.to_str().unwrap();
+    let ended = place.run(&[&["list", "--nixpkgs", "builtin", file], arguments].concat());
+    if ended.code == Some(0) {
+        ended.stdout
+    } else {
+        ended.seen()
+    }
+}
+
+#[test]
+fn a_list_shows_what_is_chosen() {
+    let place = Place::new();
+    assert_snapshot!(list(&place, &[]));
+    assert_snapshot!(list(
+        &place,
+        &["--filter", "tag(database) & !machines(> 1)"]
+    ));
+    assert_snapshot!(list(
+        &place,
+        &["--filter", "database.*", "--exclude", "*-large"]
+    ));
+    assert_snapshot!(list(&place, &["--filter", "web", "--format", "json"]));
+    let parts = [1, 2].map(|part| list(&place, &["--partition", &format!("hash:{part}/2")]));
+    let mut lines: Vec<&str> = parts.iter().flat_map(|part| part.lines()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, list(&place, &[]).lines().collect::<Vec<_>>());
+    assert!(parts.iter().all(|part| !part.is_empty()));
+}
+
+#[test]
+fn wrong_filters_are_said() {
+    let place = Place::new();
+    assert_snapshot!(list(&place, &["--filter", "tag(slow) & taag(x)"]));
+    assert_snapshot!(list(&place, &["--partition", "hash:3/2"]));
+    assert_snapshot!(list(&place, &["--filter", "mail & web"]));
+}
+
+#[test]
+fn a_run_takes_those_that_are_chosen() {
+    let place = Place::new();
+    let arguments = ["--filter", "tag(slow)", "--exclude", "mail"];
+    let ended = place.run_fixture("many.nix", &arguments);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let verdicts = ended
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("passed: "));
+    assert_eq!(verdicts.count(), 1, "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("passed: database-large"),
+        "{}",
+        ended.seen()
+    );
+    // Nix builds no more than these, too.
+    let ended = place.run_fixture(
+        "many.nix",
+        &["--filter", "none()", "--as-derivation", "--allow-emulation"],
+    );
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    assert_eq!(
+        ended.stderr,
+        "error: none of the 4 tests fits: `snowglobe list` shows them\n"
+    );
+}
