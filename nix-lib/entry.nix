@@ -112,7 +112,7 @@ let
   # last before it does (src/nix_cli/message.rs).
   mark =
     { path, ... }:
-    if builtins.length tests > 1 then
+    if builtins.length tests > 1 || only != null then
       builtins.trace "snowglobe: evaluating ${load.showPath path}"
     else
       value: value;

@@ -110,7 +110,7 @@ impl DriverCommand {
                     Failed::Usage(format!("--junit-xml: {}: {error}", target.display()))
                 })?;
         }
-        Ok(exit_code(&[verdict]))
+        Ok(exit_code(verdict))
     }
 
     fn arguments(&self) -> DriverArguments {

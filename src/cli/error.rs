@@ -12,7 +12,7 @@ use crate::input_file::InputFileError;
 use crate::model::event::Verdict;
 use crate::nix_cli::{BuildError, EvalError, LibraryError};
 use crate::report::{Colours, sanitise};
-use crate::runner::RunnerError;
+use crate::runner::{RunnerError, TestEnd};
 use crate::session::SessionError;
 
 /// The exit codes, as documented in the manual.
@@ -80,6 +80,7 @@ impl Failed {
 
 fn code_of_run(error: &RunnerError) -> u8 {
     match error {
+        RunnerError::OfTest { source, .. } => code_of_run(source),
         RunnerError::Eval(EvalError::NoNix(_))
         | RunnerError::Build(BuildError::NoNix(_))
         | RunnerError::Guest(_)
@@ -114,13 +115,25 @@ pub fn show_message(message: &str) {
     );
 }
 
-/// The exit code of tests: that of the worst verdict.
-pub fn exit_code(verdicts: &[Verdict]) -> ExitCode {
-    let codes = verdicts.iter().map(|verdict| match verdict {
+/// The exit code of a verdict.
+pub fn exit_code(verdict: Verdict) -> ExitCode {
+    ExitCode::from(code_of_verdict(verdict))
+}
+
+/// The exit code of several tests: that of the worst end.
+pub fn exit_code_of_all(ends: &[TestEnd]) -> ExitCode {
+    let codes = ends.iter().map(|end| match &end.result {
+        Ok(verdict) => code_of_verdict(*verdict),
+        Err(error) => code_of_run(error),
+    });
+    ExitCode::from(codes.max().unwrap_or(code::PASSED))
+}
+
+fn code_of_verdict(verdict: Verdict) -> u8 {
+    match verdict {
         Verdict::Passed | Verdict::SessionClosed => code::PASSED,
         Verdict::Failed => code::TEST_FAILED,
         Verdict::Error => code::HOST_FAILED,
         Verdict::Interrupted => code::INTERRUPTED,
-    });
-    ExitCode::from(codes.max().unwrap_or(code::PASSED))
+    }
 }

@@ -117,7 +117,7 @@ impl SessionOptions {
                 &mut interrupts,
             )
             .await?;
-            Ok(exit_code(&[verdict]))
+            Ok(exit_code(verdict))
         })
     }
 }

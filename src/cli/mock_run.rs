@@ -89,7 +89,7 @@ impl MockRunCommand {
                 let text = format!("{}: {}", failure.kind, failure.message);
                 eprintln!("{}", sanitise(&text, Colours::Off));
             }
-            Ok(exit_code(&[verdict]))
+            Ok(exit_code(verdict))
         })
     }
 }

@@ -20,6 +20,7 @@ mod run;
 mod run_options;
 mod source;
 mod stubs;
+mod summary;
 mod watch;
 
 use std::io::Write;

@@ -1,16 +1,19 @@
 //! `snowglobe run`: evaluates, builds and runs tests, and reports the verdict.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use super::error::{Failed, exit_code};
+use super::error::{Failed, exit_code_of_all};
 use super::filter::FilterOptions;
 use super::frontend::CommandFrontend;
 use super::run_options::{RunOptions, block_on};
 use super::source::Source;
+use super::summary::summary;
+use super::write_stdout;
 use crate::engine::RunMode;
 use crate::repl::{Above, Prompt};
 use crate::runner::{
@@ -48,6 +51,12 @@ pub struct RunCommand {
     /// What to do when the script has failed and the machines still run.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnFailure::Stop, conflicts_with = "as_derivation")]
     on_failure: OnFailure,
+    /// Leave out the other tests once N have not passed.
+    #[arg(long, value_name = "N", conflicts_with = "fail_fast")]
+    max_fail: Option<NonZeroUsize>,
+    /// Leave out the other tests once one has not passed.
+    #[arg(long)]
+    fail_fast: bool,
     #[command(flatten)]
     replay: ReplayOptions,
     #[command(flatten)]
@@ -90,8 +99,11 @@ impl RunCommand {
         let request = self.request(&above)?;
         let frontend = self.frontend(above);
         block_on(async {
-            let verdicts = run(&request, &frontend, &mut interrupts()?).await?;
-            Ok(exit_code(&verdicts))
+            let ended = run(&request, &frontend, &mut interrupts()?).await?;
+            if self.run_options.is_for_people() {
+                write_stdout(&summary(&ended))?;
+            }
+            Ok(exit_code_of_all(&ended.ends))
         })
     }
 
@@ -111,12 +123,21 @@ impl RunCommand {
                 ..self.run_options.settings(self.mode(above))
             },
             output: OutputLocation(self.output.clone()),
+            max_fail: self.max_fail(),
             place: match (self.as_derivation, self.allow_emulation) {
                 (false, _) => RunPlace::Here,
                 (true, false) => RunPlace::Derivation(Builders::WithKvm),
                 (true, true) => RunPlace::Derivation(Builders::Any),
             },
         })
+    }
+
+    fn max_fail(&self) -> Option<NonZeroUsize> {
+        if self.fail_fast {
+            Some(NonZeroUsize::MIN)
+        } else {
+            self.max_fail
+        }
     }
 
     fn mode(&self, above: &Above) -> RunMode {

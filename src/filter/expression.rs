@@ -12,7 +12,7 @@ use super::{Pattern, TestSubject};
 #[error("{reason}\n  {text}\n  {:>width$}", '^', width = self.column())]
 pub struct ExpressionError {
     text: String,
-    /// Where it is wrong, in bytes.
+    /// Of the error, in bytes.
     position: usize,
     reason: String,
 }

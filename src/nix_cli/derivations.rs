@@ -26,6 +26,18 @@ pub struct NamedDerivation {
     pub derivation: PathBuf,
 }
 
+impl NamedDerivation {
+    /// What to call it where its file may hold others.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        if self.attribute.is_empty() {
+            &self.name
+        } else {
+            &self.attribute
+        }
+    }
+}
+
 impl Answer for NamedDerivation {
     fn derivation(&self) -> Option<&Path> {
         Some(&self.derivation)

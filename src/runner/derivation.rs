@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use super::ends::{Ends, RunSummary};
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
@@ -30,10 +31,10 @@ pub(super) async fn run(
     builders: Builders,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<Vec<Verdict>, RunnerError> {
+) -> Result<RunSummary, RunnerError> {
     let TestSelection { nix, library, .. } = &request.selection;
     let Some(mut evaluation) = plan::narrow(&request.selection, interrupts).await? else {
-        return Ok(vec![Verdict::Interrupted]);
+        return Ok(RunSummary::interrupted());
     };
     let work =
         private_temporary_folder().map_err(RunnerError::host("cannot make a temporary folder"))?;
@@ -50,20 +51,19 @@ pub(super) async fn run(
     };
     let checks = tokio::select! {
         checks = nix_cli::checks(nix, library, &evaluation, &options) => checks?,
-        _ = interrupts.recv() => return Ok(vec![Verdict::Interrupted]),
+        _ = interrupts.recv() => return Ok(RunSummary::interrupted()),
     };
-    let mut verdicts = Vec::new();
+    let mut ends = Ends::new(frontend, checks.len(), request.max_fail);
     for check in &checks {
         let folder = request
             .output
             .folder(&check.name, &check.attribute, checks.len());
-        let verdict = run_one(nix, check, &folder, frontend, interrupts).await?;
-        verdicts.push(verdict);
-        if verdict == Verdict::Interrupted {
+        let result = run_one(nix, check, &folder, frontend, interrupts).await;
+        if ends.add(check.label(), result)?.is_break() {
             break;
         }
     }
-    Ok(verdicts)
+    Ok(ends.finish())
 }
 
 /// The store path that this program was started from, if it is in the store.

@@ -49,6 +49,12 @@ pub enum RunnerError {
         source: OutputError,
         verdict: Verdict,
     },
+    /// That of one of several tests.
+    #[error("{test}: {source}")]
+    OfTest {
+        test: String,
+        source: Box<RunnerError>,
+    },
     /// What was tried, and why the host refused it.
     #[error("{tried}: {source}")]
     Host { tried: String, source: io::Error },
@@ -60,6 +66,27 @@ impl RunnerError {
     pub fn host(tried: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let tried = tried.into();
         move |source| Self::Host { tried, source }
+    }
+
+    /// Whether other tests may do better.
+    pub(super) fn is_of_one_test(&self) -> bool {
+        match self {
+            Self::Eval(error) => !matches!(error, EvalError::NoNix(_)),
+            Self::Build(error) => !matches!(error, BuildError::NoNix(_)),
+            Self::Findings { .. } | Self::Output(_) | Self::Session(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The error with its test's name, if it does not have it.
+    pub(super) fn of_test(self, test: &str) -> Self {
+        match self {
+            named @ (Self::OfTest { .. } | Self::Findings { .. } | Self::Eval(_)) => named,
+            source => Self::OfTest {
+                test: test.to_owned(),
+                source: Box::new(source),
+            },
+        }
     }
 
     /// The same for something at a path.

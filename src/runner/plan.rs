@@ -24,9 +24,65 @@ pub(super) async fn evaluate(
     let Some(evaluation) = narrow(selection, interrupts).await? else {
         return Ok(None);
     };
-    let work = nix_cli::evaluate(&selection.nix, &selection.library, &evaluation);
+    evaluate_these(selection, &evaluation, interrupts).await
+}
+
+async fn evaluate_these(
+    selection: &TestSelection,
+    evaluation: &Evaluation,
+    interrupts: &mut Interrupts,
+) -> Result<Option<Vec<Test>>, RunnerError> {
+    let work = nix_cli::evaluate(&selection.nix, &selection.library, evaluation);
     let found = with_packages(selection, work, |test| &test.derivation, interrupts).await?;
     Ok(found.map(|tests| tests.into_iter().map(decided).collect()))
+}
+
+/// A test by its label, or why it does not evaluate.
+type Evaluated = (String, Result<Test, RunnerError>);
+
+/// Evaluates the tests, such that one that does not evaluate is not the end of the others; None if the user interrupts.
+pub(super) async fn evaluate_each(
+    selection: &TestSelection,
+    interrupts: &mut Interrupts,
+) -> Result<Option<Vec<Evaluated>>, RunnerError> {
+    let all = evaluate(selection, interrupts).await;
+    let error = match all {
+        Ok(None) => return Ok(None),
+        Ok(Some(tests)) => {
+            let tests = tests.into_iter();
+            return Ok(Some(
+                tests
+                    .map(|test| (test.label().to_owned(), Ok(test)))
+                    .collect(),
+            ));
+        }
+        Err(error) if !error.is_of_one_test() => return Err(error),
+        Err(error) => error,
+    };
+    // Which one it is shows when each is evaluated apart.
+    let Ok(Some(evaluation)) = narrow(selection, interrupts).await else {
+        return Err(error);
+    };
+    let names = nix_cli::list(&selection.nix, &selection.library, &evaluation).await;
+    let Some(names) = names.ok().filter(|names| names.len() > 1) else {
+        return Err(error);
+    };
+    let mut found = Vec::new();
+    for name in names {
+        let one = Evaluation {
+            only: Some(vec![name.attribute.clone()]),
+            ..evaluation.clone()
+        };
+        match evaluate_these(selection, &one, interrupts).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(tests)) => {
+                let tests = tests.into_iter();
+                found.extend(tests.map(|test| (test.label().to_owned(), Ok(test))));
+            }
+            Err(error) => found.push((name.attribute, Err(error))),
+        }
+    }
+    Ok(Some(found))
 }
 
 /// The evaluation of those tests alone that the filter chooses; None if the user interrupts.

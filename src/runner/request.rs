@@ -1,5 +1,6 @@
 //! What a runner is asked for, as values.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub struct RunRequest {
     pub settings: TestSettings,
     pub output: OutputLocation,
     pub place: RunPlace,
+    /// After how many tests that have not passed the others are left out; None for never.
+    pub max_fail: Option<NonZeroUsize>,
 }
 
 /// Nix, its library, and what to evaluate.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::derivation;
+use super::ends::{Ends, RunSummary};
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
@@ -19,40 +20,58 @@ use crate::report::Output;
 use crate::session::{self, ReplayMode, RunOutcome, RunSettings, StartPoint};
 use crate::source_map::SourceMap;
 
-/// Runs all tests of a request; returns their verdicts. An interrupt leaves
-/// out those that are left.
+/// Runs all tests of a request; returns how they have ended. An interrupt leaves
+/// out those that are left. One of several that does not evaluate, is wrong or does
+/// not build is shown, and the next one follows.
 ///
 /// # Errors
-/// When one does not evaluate, build or begin, or its output is not whole.
+/// When the only one does not evaluate, build or begin, or the host fails.
 pub async fn run(
     request: &RunRequest,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<Vec<Verdict>, RunnerError> {
+) -> Result<RunSummary, RunnerError> {
     if let RunPlace::Derivation(builders) = request.place {
         return derivation::run(request, builders, frontend, interrupts).await;
     }
-    let Some(tests) = plan::evaluate(&request.selection, interrupts).await? else {
-        return Ok(vec![Verdict::Interrupted]);
+    let Some(found) = plan::evaluate_each(&request.selection, interrupts).await? else {
+        return Ok(RunSummary::interrupted());
     };
-    let script_check = request.settings.script_check;
-    for test in &tests {
-        let (label, source_map) = (test.label(), test.source_map());
-        plan::check(label, &source_map, &test.manifest, script_check, frontend)?;
-        session::preflight(&test.manifest)?;
+    let count = found.len();
+    let mut ends = Ends::new(frontend, count, request.max_fail);
+    // Nothing boots before all scripts are checked.
+    let mut tests = Vec::new();
+    for (label, test) in found {
+        let checked = test.and_then(|test| check_test(request, &test, frontend).map(|()| test));
+        match checked {
+            Ok(test) => tests.push(test),
+            Err(error) => {
+                if ends.add(&label, Err(error))?.is_break() {
+                    return Ok(ends.finish());
+                }
+            }
+        }
     }
-    let mut verdicts = Vec::new();
     for test in &tests {
-        let folder = request
-            .output
-            .folder(&test.name, &test.attribute, tests.len());
-        let verdict = run_test(request, test, &folder, frontend, interrupts).await?;
-        verdicts.push(verdict);
-        if verdict == Verdict::Interrupted {
+        let folder = request.output.folder(&test.name, &test.attribute, count);
+        let result = run_test(request, test, &folder, frontend, interrupts).await;
+        if ends.add(test.label(), result)?.is_break() {
             break;
         }
     }
-    Ok(verdicts)
+    Ok(ends.finish())
+}
+
+/// Whether a test can be run as it is.
+fn check_test(
+    request: &RunRequest,
+    test: &Test,
+    frontend: &dyn Frontend,
+) -> Result<(), RunnerError> {
+    let (label, source_map) = (test.label(), test.source_map());
+    let script_check = request.settings.script_check;
+    plan::check(label, &source_map, &test.manifest, script_check, frontend)?;
+    Ok(session::preflight(&test.manifest)?)
 }
 
 /// Runs a test, and again cold if its verdict is to be verified.

@@ -63,9 +63,20 @@ fn one_of_several_tests_does_not_evaluate() {
         test("\"\""),
         test("throw \"not yet\"")
     );
+    let ended = run(&place, &set);
     assert_eq!(
-        run(&place, &set).seen(),
-        "exit code: 2\n--- stdout\n--- stderr\nerror: the test `more.bad` does not evaluate: not yet\n"
+        (ended.code, &*ended.stderr),
+        (
+            Some(2),
+            "error: the test `more.bad` does not evaluate: not yet\n"
+        )
+    );
+    assert!(
+        ended
+            .stdout
+            .ends_with("2 tests: 1 passed, 1 not run\n  not run: more.bad\n"),
+        "{}",
+        ended.seen()
     );
 }
 

@@ -1,4 +1,4 @@
-//! Choosing tests of many.
+//! Many tests: choosing some, and what becomes of the others if one cannot be run.
 
 use insta::assert_snapshot;
 
@@ -69,4 +69,43 @@ fn a_run_takes_those_that_are_chosen() {
         ended.stderr,
         "error: none of the 4 tests fits: `snowglobe list` shows them\n"
     );
+}
+
+#[test]
+fn the_others_run_if_one_cannot() {
+    let place = Place::new();
+    let ended = place.run_fixture("mixed.nix", &[]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    let summary = "5 tests: 2 passed, 1 failed, 2 not run\n  not run: broken\n  not run: misspelt\n  failed: wrong\n";
+    assert!(ended.stdout.ends_with(summary), "{}", ended.seen());
+    for part in [
+        "this test has no script",
+        "error: the script of misspelt cannot run as it is: 1 error\n",
+    ] {
+        assert!(ended.stderr.contains(part), "{part}\n{}", ended.seen());
+    }
+    let ended = place.run_fixture("mixed.nix", &["--exclude", "broken", "--fail-fast"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    assert_eq!(
+        ended.stdout,
+        "4 tests: 1 not run, 3 left out\n  not run: misspelt\n"
+    );
+    // Of one test alone the error is that of the command.
+    let ended = place.run_fixture("mixed.nix", &["--filter", "broken"]);
+    assert_eq!(
+        (ended.code, &*ended.stdout),
+        (Some(2), ""),
+        "{}",
+        ended.seen()
+    );
+    // The stream of events has nothing else.
+    let ended = place.run_fixture(
+        "mixed.nix",
+        &["--filter", "good | wrong", "--format", "json"],
+    );
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    for line in ended.stdout.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+    place.assert_tidy();
 }
