@@ -11,7 +11,7 @@ use super::error::{Failed, exit_code_of_all};
 use super::filter::FilterOptions;
 use super::frontend::CommandFrontend;
 use super::run_options::{RunOptions, block_on};
-use super::source::Source;
+use super::source::SourceOptions;
 use super::summary::summary;
 use super::write_stdout;
 use crate::engine::RunMode;
@@ -35,8 +35,11 @@ enum OnFailure {
 
 #[derive(Debug, Args)]
 pub struct RunCommand {
+    /// Test files, folders with a default.nix, or FLAKE#ATTRIBUTE.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
-    source: Source,
+    source: SourceOptions,
     #[command(flatten)]
     filter: FilterOptions,
     /// Write consoles, events, junit.xml and saved files to this folder [default: ./result-NAME].
@@ -113,10 +116,7 @@ impl RunCommand {
 
     pub fn request(&self, above: &Above) -> Result<RunRequest, Failed> {
         Ok(RunRequest {
-            selection: TestSelection {
-                filter: self.filter.filter(),
-                ..self.source.select()?
-            },
+            selections: self.selections()?,
             settings: TestSettings {
                 replay: self.replay.mode(),
                 verification: self.replay.verification(),
@@ -130,6 +130,17 @@ impl RunCommand {
                 (true, true) => RunPlace::Derivation(Builders::Any),
             },
         })
+    }
+
+    fn selections(&self) -> Result<Vec<TestSelection>, Failed> {
+        let files = self.files.iter();
+        let selections = files.map(|file| {
+            Ok(TestSelection {
+                filter: self.filter.filter(),
+                ..self.source.select(file)?
+            })
+        });
+        selections.collect()
     }
 
     fn max_fail(&self) -> Option<NonZeroUsize> {

@@ -1,5 +1,6 @@
 //! What to evaluate, as values, and why it does not evaluate.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -56,6 +57,15 @@ pub enum TestSource {
     File(PathBuf),
     /// The reference of a flake.
     Flake(String),
+}
+
+impl fmt::Display for TestSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(formatter, "{}", file.display()),
+            Self::Flake(reference) => formatter.write_str(reference),
+        }
+    }
 }
 
 /// For whom the tests are.

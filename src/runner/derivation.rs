@@ -25,16 +25,48 @@ const STORE: &str = "/nix/store";
 /// The whole log of a build that failed, in the output folder.
 const LOG: &str = "build.log";
 
-/// Runs the tests of a request as builds; returns their verdicts.
+/// Runs the tests of a request as builds; returns how they have ended.
 pub(super) async fn run(
     request: &RunRequest,
     builders: Builders,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunSummary, RunnerError> {
-    let TestSelection { nix, library, .. } = &request.selection;
-    let Some(mut evaluation) = plan::narrow(&request.selection, interrupts).await? else {
-        return Ok(RunSummary::interrupted());
+    let mut found = Vec::new();
+    for selection in &request.selections {
+        let Some(checks) = checks_of(selection, builders, interrupts).await? else {
+            return Ok(RunSummary::interrupted());
+        };
+        found.extend(
+            checks
+                .into_iter()
+                .map(|check| (selection, check.label().to_owned(), check)),
+        );
+    }
+    let labels = found.iter_mut();
+    let labels = labels.map(|(selection, label, _)| (label, &selection.evaluation.place));
+    plan::make_unique(labels.collect());
+    let count = found.len();
+    let mut ends = Ends::new(frontend, count, request.max_fail);
+    for (selection, label, check) in &found {
+        let folder = request.output.folder(&check.name, label, count);
+        let result = run_one(&selection.nix, check, &folder, frontend, interrupts).await;
+        if ends.add(label, result)?.is_break() {
+            break;
+        }
+    }
+    Ok(ends.finish())
+}
+
+/// The derivations that run the tests of a selection; None if the user interrupts.
+async fn checks_of(
+    selection: &TestSelection,
+    builders: Builders,
+    interrupts: &mut Interrupts,
+) -> Result<Option<Vec<NamedDerivation>>, RunnerError> {
+    let TestSelection { nix, library, .. } = selection;
+    let Some(mut evaluation) = plan::narrow(selection, interrupts).await? else {
+        return Ok(None);
     };
     let work =
         private_temporary_folder().map_err(RunnerError::host("cannot make a temporary folder"))?;
@@ -51,19 +83,9 @@ pub(super) async fn run(
     };
     let checks = tokio::select! {
         checks = nix_cli::checks(nix, library, &evaluation, &options) => checks?,
-        _ = interrupts.recv() => return Ok(RunSummary::interrupted()),
+        _ = interrupts.recv() => return Ok(None),
     };
-    let mut ends = Ends::new(frontend, checks.len(), request.max_fail);
-    for check in &checks {
-        let folder = request
-            .output
-            .folder(&check.name, &check.attribute, checks.len());
-        let result = run_one(nix, check, &folder, frontend, interrupts).await;
-        if ends.add(check.label(), result)?.is_break() {
-            break;
-        }
-    }
-    Ok(ends.finish())
+    Ok(Some(checks))
 }
 
 /// The store path that this program was started from, if it is in the store.

@@ -70,7 +70,7 @@ pub async fn run_session(
         }
     };
     session::preflight(&test.manifest)?;
-    let folder = output.folder(&test.name, "", 1);
+    let folder = output.folder(&test.name, test.label(), 1);
     let job = Job::new(test, Arc::new(script), settings);
     let outcome = build_and_run(&selection.nix, job, &folder, frontend, interrupts).await?;
     Ok(outcome.verdict)

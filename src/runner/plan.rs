@@ -1,5 +1,6 @@
 //! Evaluates tests and checks them, before anything is built.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::error::RunnerError;
@@ -11,7 +12,7 @@ use crate::guest;
 use crate::language::check::{self, Parts, Severity, TestContext};
 use crate::model::manifest::Manifest;
 use crate::nix_cli::{
-    self, EvalError, Evaluation, NamedDerivation, PackageSource, Test, TestNames,
+    self, EvalError, Evaluation, NamedDerivation, PackageSource, Test, TestNames, TestSource,
 };
 use crate::session::decide_backends;
 use crate::source_map::SourceMap;
@@ -37,11 +38,69 @@ async fn evaluate_these(
     Ok(found.map(|tests| tests.into_iter().map(decided).collect()))
 }
 
+/// A test of a selection, or why it does not evaluate.
+pub(super) struct FoundTest<'a> {
+    pub selection: &'a TestSelection,
+    /// What it is called among all that were found.
+    pub label: String,
+    pub test: Result<Test, RunnerError>,
+}
+
+/// Evaluates the tests of all selections; None if the user interrupts.
+pub(super) async fn evaluate_all<'a>(
+    selections: &'a [TestSelection],
+    interrupts: &mut Interrupts,
+) -> Result<Option<Vec<FoundTest<'a>>>, RunnerError> {
+    let mut found = Vec::new();
+    let mut unfit = 0;
+    for selection in selections {
+        match evaluate_each(selection, interrupts).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(tests)) => found.extend(tests.into_iter().map(|(label, test)| FoundTest {
+                selection,
+                label,
+                test,
+            })),
+            Err(RunnerError::NoTestFits { count }) => unfit += count,
+            Err(error) if selections.len() > 1 && error.is_of_one_test() => {
+                found.push(FoundTest {
+                    selection,
+                    label: selection.evaluation.place.to_string(),
+                    test: Err(error),
+                });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if found.is_empty() {
+        return Err(RunnerError::NoTestFits { count: unfit });
+    }
+    let labels = found.iter_mut().map(|found| {
+        let place = &found.selection.evaluation.place;
+        (&mut found.label, place)
+    });
+    make_unique(labels.collect());
+    Ok(Some(found))
+}
+
+/// Names tests of several files by their file, too, if another one is called the same.
+pub(super) fn make_unique(labels: Vec<(&mut String, &TestSource)>) {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for (label, _) in &labels {
+        *counts.entry((*label).clone()).or_default() += 1;
+    }
+    for (label, place) in labels {
+        if counts[label] > 1 {
+            *label = format!("{place}:{label}");
+        }
+    }
+}
+
 /// A test by its label, or why it does not evaluate.
 type Evaluated = (String, Result<Test, RunnerError>);
 
 /// Evaluates the tests, such that one that does not evaluate is not the end of the others; None if the user interrupts.
-pub(super) async fn evaluate_each(
+async fn evaluate_each(
     selection: &TestSelection,
     interrupts: &mut Interrupts,
 ) -> Result<Option<Vec<Evaluated>>, RunnerError> {

@@ -14,7 +14,8 @@ use crate::session::ReplayMode;
 /// Tests to run, and how.
 #[derive(Debug)]
 pub struct RunRequest {
-    pub selection: TestSelection,
+    /// One for each file or flake.
+    pub selections: Vec<TestSelection>,
     pub settings: TestSettings,
     pub output: OutputLocation,
     pub place: RunPlace,
@@ -101,13 +102,8 @@ pub enum Verification {
 pub struct OutputLocation(pub Option<PathBuf>);
 
 impl OutputLocation {
-    /// The folder of one of `count` tests.
-    pub(super) fn folder(&self, name: &str, attribute: &str, count: usize) -> PathBuf {
-        let label = if attribute.is_empty() {
-            name
-        } else {
-            attribute
-        };
+    /// The folder of one of `count` tests, which is called `label` among them.
+    pub(super) fn folder(&self, name: &str, label: &str, count: usize) -> PathBuf {
         match &self.0 {
             Some(folder) if count == 1 => folder.clone(),
             Some(folder) => folder.join(file_name(label)),
@@ -125,7 +121,7 @@ fn default_folder(label: &str) -> PathBuf {
 fn file_name(name: &str) -> String {
     name.chars()
         .map(|c| {
-            if c == '/' || c.is_whitespace() || c.is_control() {
+            if c == '/' || c == ':' || c.is_whitespace() || c.is_control() {
                 '-'
             } else {
                 c

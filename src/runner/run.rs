@@ -9,7 +9,7 @@ use super::ends::{Ends, RunSummary};
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::plan;
+use super::plan::{self, FoundTest};
 use super::reporting::{finish, start};
 use super::request::{RunPlace, RunRequest, TestSettings, Verification};
 use crate::model::event::{Event, Level, Verdict};
@@ -34,17 +34,22 @@ pub async fn run(
     if let RunPlace::Derivation(builders) = request.place {
         return derivation::run(request, builders, frontend, interrupts).await;
     }
-    let Some(found) = plan::evaluate_each(&request.selection, interrupts).await? else {
+    let Some(found) = plan::evaluate_all(&request.selections, interrupts).await? else {
         return Ok(RunSummary::interrupted());
     };
     let count = found.len();
     let mut ends = Ends::new(frontend, count, request.max_fail);
     // Nothing boots before all scripts are checked.
     let mut tests = Vec::new();
-    for (label, test) in found {
+    for FoundTest {
+        selection,
+        label,
+        test,
+    } in found
+    {
         let checked = test.and_then(|test| check_test(request, &test, frontend).map(|()| test));
         match checked {
-            Ok(test) => tests.push(test),
+            Ok(test) => tests.push((selection, label, test)),
             Err(error) => {
                 if ends.add(&label, Err(error))?.is_break() {
                     return Ok(ends.finish());
@@ -52,10 +57,11 @@ pub async fn run(
             }
         }
     }
-    for test in &tests {
-        let folder = request.output.folder(&test.name, &test.attribute, count);
-        let result = run_test(request, test, &folder, frontend, interrupts).await;
-        if ends.add(test.label(), result)?.is_break() {
+    for (selection, label, test) in &tests {
+        let nix = &selection.nix;
+        let folder = request.output.folder(&test.name, label, count);
+        let result = run_test(nix, &request.settings, test, &folder, frontend, interrupts).await;
+        if ends.add(label, result)?.is_break() {
             break;
         }
     }
@@ -76,14 +82,13 @@ fn check_test(
 
 /// Runs a test, and again cold if its verdict is to be verified.
 async fn run_test(
-    request: &RunRequest,
+    nix: &Nix,
+    settings: &TestSettings,
     test: &Test,
     folder: &Path,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<Verdict, RunnerError> {
-    let nix = &request.selection.nix;
-    let settings = &request.settings;
     let script = Arc::new(test.source_map());
     let job = Job::new(test, script.clone(), settings);
     let RunOutcome { verdict, begun } =

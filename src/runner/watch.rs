@@ -1,5 +1,7 @@
 //! Runs tests again whenever something that they are made of changes.
 
+use std::collections::BTreeSet;
+
 use tokio::sync::mpsc;
 
 use super::error::RunnerError;
@@ -27,7 +29,10 @@ pub async fn watch<E: From<RunnerError>>(
     loop {
         let request = request()?;
         // Before the run, so that nothing is missed that changes meanwhile.
-        let files = nix_cli::imports(&request.selection.evaluation).map_err(RunnerError::from)?;
+        let mut files = BTreeSet::new();
+        for selection in &request.selections {
+            files.extend(nix_cli::imports(&selection.evaluation).map_err(RunnerError::from)?);
+        }
         let count = files.len();
         let mut changes = Changes::of(files)?;
         let mut end = run_once(&request, &mut changes, frontend, interrupts).await;

@@ -109,3 +109,43 @@ fn the_others_run_if_one_cannot() {
     }
     place.assert_tidy();
 }
+
+#[test]
+fn several_files_are_one_run() {
+    let place = Place::new();
+    let test = |name: &str, script: &str| {
+        format!(
+            "{{ name = \"{name}\"; nodes.m.virtualisation = {{ guest = \"tiny\"; backend = \"container\"; }}; testScript = \"{script}\"; }}"
+        )
+    };
+    place.write("a.nix", &test("same", "m.succeed('true')"));
+    place.write("b.nix", &test("same", "m.fail('true')"));
+    place.write("c.nix", &test("other", "m.succeed('true')"));
+    let files = ["a.nix", "b.nix", "c.nix", "none.nix"];
+    let ended = place.run(&[&["run", "--nixpkgs", "builtin"], &files[..]].concat());
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    let summary =
+        "4 tests: 2 passed, 1 failed, 1 not run\n  not run: none.nix\n  failed: b.nix:same\n";
+    assert!(ended.stdout.ends_with(summary), "{}", ended.seen());
+    assert!(
+        ended.stderr.ends_with("error: there is no file none.nix\n"),
+        "{}",
+        ended.seen()
+    );
+    for folder in ["result-other", "result-b.nix-same"] {
+        assert!(place.path().join(folder).join("junit.xml").is_file());
+    }
+    let chosen = [
+        &["run", "--nixpkgs", "builtin", "--filter", "oth*"],
+        &files[..3],
+    ]
+    .concat();
+    let ended = place.run(&chosen);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("\npassed: other ("),
+        "{}",
+        ended.seen()
+    );
+    place.assert_tidy();
+}
