@@ -1,16 +1,18 @@
 //! `snowglobe eval` and `snowglobe list`: what a file holds, without building it.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::error::Failed;
 use super::filter::FilterOptions;
-use super::source::{Source, on_this_thread};
+use super::source::{Source, SourceOptions, on_this_thread};
 use super::write_stdout;
 use crate::model::manifest::Manifest;
 use crate::nix_cli::{self, TestNames};
-use crate::runner::{TestSelection, chosen};
+use crate::runner::{RunnerError, TestSelection, chosen};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ListFormat {
@@ -18,9 +20,8 @@ enum ListFormat {
     Json,
 }
 
-/// What both commands take.
 #[derive(Debug, Args)]
-struct EvalOptions {
+pub struct EvalCommand {
     #[command(flatten)]
     source: Source,
     /// Select the output format.
@@ -29,17 +30,27 @@ struct EvalOptions {
 }
 
 #[derive(Debug, Args)]
-pub struct EvalCommand {
-    #[command(flatten)]
-    options: EvalOptions,
-}
-
-#[derive(Debug, Args)]
 pub struct ListCommand {
+    /// Test files, folders with a default.nix, or FLAKE#ATTRIBUTE.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
-    options: EvalOptions,
+    source: SourceOptions,
+    /// Select the output format.
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    format: ListFormat,
     #[command(flatten)]
     filter: FilterOptions,
+}
+
+/// A test of a list.
+#[derive(Debug, Serialize)]
+struct ListedTest {
+    /// If there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    #[serde(flatten)]
+    test: TestNames,
 }
 
 impl EvalCommand {
@@ -49,10 +60,10 @@ impl EvalCommand {
             library,
             evaluation,
             filter: _,
-        } = self.options.source.select()?;
+        } = self.source.select()?;
         let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
         let manifests: Vec<&Manifest> = tests.iter().map(|test| &test.manifest).collect();
-        let text = match self.options.format {
+        let text = match self.format {
             // One test is the usual case: it need not be taken out of a list.
             ListFormat::Json if manifests.len() == 1 => json(manifests[0]),
             ListFormat::Json => json(&manifests),
@@ -65,29 +76,38 @@ impl EvalCommand {
 
 impl ListCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let TestSelection {
-            nix,
-            library,
-            evaluation,
-            filter: _,
-        } = self.options.source.select()?;
-        let tests = on_this_thread(nix_cli::list(&nix, &library, &evaluation))?;
         let filter = self.filter.filter();
-        let tests = if filter.is_all() {
-            tests.iter().collect()
-        } else {
-            chosen(&tests, &filter)?
-        };
-        let text = match self.options.format {
-            ListFormat::Json => json(&tests),
-            ListFormat::Human => tests.iter().map(|test| line(test)).collect(),
+        let mut listed = Vec::new();
+        let mut count = 0;
+        for file in &self.files {
+            let TestSelection {
+                nix,
+                library,
+                evaluation,
+                filter: _,
+            } = self.source.select(file)?;
+            let tests = on_this_thread(nix_cli::list(&nix, &library, &evaluation))?;
+            count += tests.len();
+            listed.extend(chosen(&tests, &filter).into_iter().map(|test| ListedTest {
+                file: (self.files.len() > 1).then(|| file.clone()),
+                test: test.clone(),
+            }));
+        }
+        if listed.is_empty() && !filter.is_all() {
+            return Err(RunnerError::NoTestFits { count }.into());
+        }
+        let text = match self.format {
+            ListFormat::Json => json(&listed),
+            ListFormat::Human => listed.iter().map(line).collect(),
         };
         write_stdout(&text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn line(test: &TestNames) -> String {
+fn line(ListedTest { file, test }: &ListedTest) -> String {
+    let file = file.as_ref();
+    let file = file.map_or(String::new(), |file| format!("{}: ", file.display()));
     let containers = test
         .containers
         .iter()
@@ -100,9 +120,12 @@ fn line(test: &TestNames) -> String {
         format!(" (tags: {})", test.tags.join(", "))
     };
     if test.attribute.is_empty() {
-        format!("{}: {members}{tags}\n", test.name)
+        format!("{file}{}: {members}{tags}\n", test.name)
     } else {
-        format!("{} ({}): {members}{tags}\n", test.attribute, test.name)
+        format!(
+            "{file}{} ({}): {members}{tags}\n",
+            test.attribute, test.name
+        )
     }
 }
 

@@ -157,7 +157,11 @@ pub(super) async fn narrow(
         names = nix_cli::list(&selection.nix, &selection.library, &evaluation) => names?,
         _ = interrupts.recv() => return Ok(None),
     };
-    let chosen = chosen(&names, &selection.filter)?;
+    let chosen = chosen(&names, &selection.filter);
+    if chosen.is_empty() {
+        let count = names.len();
+        return Err(RunnerError::NoTestFits { count });
+    }
     evaluation.only = Some(
         chosen
             .into_iter()
@@ -168,13 +172,8 @@ pub(super) async fn narrow(
 }
 
 /// The tests that a filter chooses.
-///
-/// # Errors
-/// When there are none.
-pub fn chosen<'a>(
-    tests: &'a [TestNames],
-    filter: &TestFilter,
-) -> Result<Vec<&'a TestNames>, RunnerError> {
+#[must_use]
+pub fn chosen<'a>(tests: &'a [TestNames], filter: &TestFilter) -> Vec<&'a TestNames> {
     let subjects: Vec<TestSubject<'a>> = tests
         .iter()
         .map(|test| TestSubject {
@@ -185,13 +184,9 @@ pub fn chosen<'a>(
         })
         .collect();
     let chosen = filter.choose(&subjects);
-    if chosen.is_empty() {
-        let count = tests.len();
-        return Err(RunnerError::NoTestFits { count });
-    }
     let is_chosen = |(_, subject): &(_, &TestSubject<'_>)| chosen.contains(subject);
     let found = tests.iter().zip(&subjects).filter(is_chosen);
-    Ok(found.map(|(test, _)| test).collect())
+    found.map(|(test, _)| test).collect()
 }
 
 /// The test with what its machines are.

@@ -135,6 +135,21 @@ fn several_files_are_one_run() {
     for folder in ["result-other", "result-b.nix-same"] {
         assert!(place.path().join(folder).join("junit.xml").is_file());
     }
+    let listed = place.run(&[
+        "list",
+        "--nixpkgs",
+        "builtin",
+        "a.nix",
+        "c.nix",
+        "--filter",
+        "o*",
+    ]);
+    assert_eq!(
+        (listed.code, &*listed.stdout),
+        (Some(0), "c.nix: other: m\n"),
+        "{}",
+        listed.seen()
+    );
     let chosen = [
         &["run", "--nixpkgs", "builtin", "--filter", "oth*"],
         &files[..3],
