@@ -117,7 +117,7 @@ fn of_tests(file: &Path, options: &SourceOptions) -> Result<Vec<CheckedScript>, 
         nix,
         library,
         evaluation,
-        filter: _,
+        ..
     } = options.select(file)?;
     let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
     Ok(tests.iter().map(CheckedScript::of_test).collect())

@@ -59,7 +59,7 @@ impl EvalCommand {
             nix,
             library,
             evaluation,
-            filter: _,
+            ..
         } = self.source.select()?;
         let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
         let manifests: Vec<&Manifest> = tests.iter().map(|test| &test.manifest).collect();
@@ -84,7 +84,7 @@ impl ListCommand {
                 nix,
                 library,
                 evaluation,
-                filter: _,
+                ..
             } = self.source.select(file)?;
             let tests = on_this_thread(nix_cli::list(&nix, &library, &evaluation))?;
             count += tests.len();

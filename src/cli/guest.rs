@@ -103,7 +103,7 @@ fn fetch_for_tests(
         nix,
         library,
         evaluation,
-        filter: _,
+        ..
     } = source.select_with_own_packages(file)?;
     let derivations = |packages| -> Result<Vec<PathBuf>, Failed> {
         let evaluation = Evaluation {

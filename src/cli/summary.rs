@@ -1,5 +1,6 @@
 //! What is said at the end of a run of several tests.
 
+use crate::model::event::Verdict;
 use crate::report::word;
 use crate::runner::{RunSummary, TestEnd};
 
@@ -9,16 +10,9 @@ pub fn summary(run: &RunSummary) -> String {
         return String::new();
     }
     let words: Vec<&str> = run.ends.iter().map(word_of).collect();
-    let counted = [
-        "passed",
-        "failed",
-        "error",
-        "interrupted",
-        "session closed",
-        NOT_RUN,
-    ];
     let left_out = run.count - run.ends.len();
-    let parts = counted.into_iter().filter_map(|word| {
+    let counted = VERDICTS.map(word).into_iter().chain([NOT_RUN]);
+    let parts = counted.filter_map(|word| {
         let count = words.iter().filter(|found| **found == word).count();
         (count > 0).then(|| format!("{count} {word}"))
     });
@@ -30,6 +24,15 @@ pub fn summary(run: &RunSummary) -> String {
     let lines = lines.map(|(end, word)| format!("  {word}: {}\n", end.label));
     head + &lines.collect::<String>()
 }
+
+/// In the order in which they are counted.
+const VERDICTS: [Verdict; 5] = [
+    Verdict::Passed,
+    Verdict::Failed,
+    Verdict::Error,
+    Verdict::Interrupted,
+    Verdict::SessionClosed,
+];
 
 /// Tests that do not evaluate or build, or whose script is wrong.
 const NOT_RUN: &str = "not run";
@@ -44,7 +47,6 @@ fn word_of(end: &TestEnd) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::event::Verdict;
     use crate::runner::RunnerError;
 
     #[test]

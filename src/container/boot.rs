@@ -80,7 +80,7 @@ pub fn become_init() -> Result<(), ContainerError> {
     let foreign = Foreign::open(node)?;
     std::env::set_current_dir(&root).at_step("entering the root")?;
     enter_root()?;
-    foreign.show(&node.run_files)?;
+    foreign.show(node)?;
     drop_capabilities()?;
     let console = || {
         fs::OpenOptions::new()
@@ -151,7 +151,6 @@ pub(super) fn bind_place(number: usize) -> PathBuf {
 /// afterwards: no link that the guest has made leads out of it then.
 struct Foreign {
     mounts: Vec<(OwnedFd, PathBuf)>,
-    read_only: Vec<PathBuf>,
     credentials: BTreeMap<String, Vec<u8>>,
 }
 
@@ -168,27 +167,22 @@ impl Foreign {
             let what = format!("reading the credential {name}, {}", source.display());
             Ok((name.clone(), fs::read(source).at_step(what)?))
         };
-        let read_only = node.binds.iter().filter(|bind| bind.read_only);
+        let credentials = node.credentials.iter().map(read);
         Ok(Self {
             mounts,
-            read_only: read_only.map(|bind| bind.place.clone()).collect(),
-            credentials: node
-                .credentials
-                .iter()
-                .map(read)
-                .collect::<Result<_, _>>()?,
+            credentials: credentials.collect::<Result<_, _>>()?,
         })
     }
 
-    fn show(&self, run_files: &BTreeMap<String, String>) -> Result<(), ContainerError> {
+    fn show(&self, node: &ContainerNode) -> Result<(), ContainerError> {
         for (mount, place) in &self.mounts {
             attach(mount, place)?;
         }
-        for place in &self.read_only {
-            make_read_only(place)?;
+        for bind in node.binds.iter().filter(|bind| bind.read_only) {
+            make_read_only(&bind.place)?;
         }
         let run = Path::new("/run");
-        for (name, content) in run_files {
+        for (name, content) in &node.run_files {
             write_new(&run.join(name), content.as_bytes(), 0o644)?;
         }
         for (name, content) in &self.credentials {

@@ -1,6 +1,6 @@
 //! A shell in a container that runs, beside what its driver does there.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -11,11 +11,11 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 use nix::unistd::{getppid, setsid};
-use rustix::pty::{ptsname, unlockpt};
 
 use super::boot::drop_capabilities;
 use super::error::{AtStep, ContainerError};
 use super::mounts::{become_root, die_with_parent};
+use super::terminals::{Pair, Treatment, open_pair};
 use crate::child;
 use crate::passed_files::send_files;
 
@@ -56,7 +56,7 @@ pub fn enter_container(boot: u32) -> Result<(), ContainerError> {
     become_root()?;
     die_with_parent(parent)?;
     drop_capabilities()?;
-    let (ours, guests) = open_terminal().at_step("opening a terminal in the container")?;
+    let (Pair { ours, guests }, _) = open_pair(Path::new("/dev/pts"), Treatment::Usual)?;
     send_files(io::stdin(), "terminal", &[ours.as_fd()]).at_step("passing the terminal")?;
     drop(ours);
     let shell = start_shell(&guests);
@@ -76,18 +76,9 @@ fn init_of(boot: u32) -> io::Result<u32> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has ended"))
 }
 
-fn open_terminal() -> io::Result<(File, File)> {
-    let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
-    let ours = open(Path::new("/dev/ptmx"))?;
-    unlockpt(&ours)?;
-    let name = ptsname(&ours, Vec::new())?;
-    let guests = open(Path::new(&*name.to_string_lossy()))?;
-    Ok((ours, guests))
-}
-
 #[allow(unsafe_code)]
-fn start_shell(terminal: &File) -> io::Result<std::process::Child> {
-    let end = || terminal.try_clone().map(OwnedFd::from).map(Stdio::from);
+fn start_shell(terminal: &OwnedFd) -> io::Result<std::process::Child> {
+    let end = || terminal.try_clone().map(Stdio::from);
     let mut command = Command::new("bash");
     command
         .arg("--login")

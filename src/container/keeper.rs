@@ -89,6 +89,15 @@ fn copy(tree: &Path, name: &str) -> Result<(), ContainerError> {
     copied.at_step(format!("copying {}", tree.display()))
 }
 
+fn copy_here(tree: &Path, name: &OsStr) -> io::Result<()> {
+    let (Some(folder), Some(own_name)) = (tree.parent(), tree.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let here = OpenFolder::open(Path::new("."))?;
+    OpenFolder::open(folder)?.copy_to(own_name, &here, name, ModeBits::Writable)?;
+    Ok(())
+}
+
 /// What a system needs that fills its root itself.
 fn make_empty_root(name: &str) -> Result<(), ContainerError> {
     let folders = [
@@ -106,14 +115,5 @@ fn make_empty_root(name: &str) -> Result<(), ContainerError> {
         let made = fs::create_dir_all(Path::new(name).join(folder));
         made.at_step(format!("making /{folder}"))?;
     }
-    Ok(())
-}
-
-fn copy_here(tree: &Path, name: &OsStr) -> io::Result<()> {
-    let (Some(folder), Some(own_name)) = (tree.parent(), tree.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let here = OpenFolder::open(Path::new("."))?;
-    OpenFolder::open(folder)?.copy_to(own_name, &here, name, ModeBits::Writable)?;
     Ok(())
 }

@@ -71,10 +71,9 @@ pub(super) fn detached(folder: &Path) -> Result<OwnedFd, ContainerError> {
 
 /// A copy of a mount in which the files of the host's root are those of the root of `users`, a user namespace. Only
 /// root of the host can make one, and not on all file systems; Linux 5.12 or newer.
-pub(super) fn detached_for(folder: &Path, users: &File) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = open_tree(CWD, folder, flags)?;
-    map_ids(&mount, users)?;
+pub(super) fn detached_for(folder: &Path, users: &File) -> Result<OwnedFd, ContainerError> {
+    let mount = detached(folder)?;
+    map_ids(&mount, users).at_step(format!("mapping the IDs of {}", folder.display()))?;
     Ok(mount)
 }
 

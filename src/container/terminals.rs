@@ -37,14 +37,14 @@ pub(super) struct Terminals {
 
 /// The two ends of one. The guest's is held open, or its settings would be lost when no process of the guest has it open.
 #[derive(Debug)]
-struct Pair {
-    ours: File,
-    guests: OwnedFd,
+pub(super) struct Pair {
+    pub ours: File,
+    pub guests: OwnedFd,
 }
 
 /// How a terminal treats what passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Treatment {
+pub(super) enum Treatment {
     /// As it is.
     Raw,
     /// With echo and line ends, as a terminal of people.
@@ -125,7 +125,11 @@ impl Console {
     }
 }
 
-fn open_pair(devpts: &Path, treatment: Treatment) -> Result<(Pair, String), ContainerError> {
+/// Opens one in a devpts; returns its number there, too.
+pub(super) fn open_pair(
+    devpts: &Path,
+    treatment: Treatment,
+) -> Result<(Pair, String), ContainerError> {
     let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
     let what = "opening a terminal";
     let ours = open(&devpts.join("ptmx")).at_step(what)?;

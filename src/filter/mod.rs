@@ -39,15 +39,19 @@ impl TestFilter {
         self.expression.is_none() && self.exclude.is_empty() && self.partition.is_none()
     }
 
-    /// The chosen ones of some tests, in their order.
+    /// The chosen ones of some tests, in their order. `subject` says what each is.
     #[must_use]
-    pub fn choose<'a>(&self, tests: &[TestSubject<'a>]) -> Vec<TestSubject<'a>> {
-        let fitting = tests.iter().filter(|test| self.fits(test)).copied();
-        let fitting: Vec<TestSubject<'a>> = fitting.collect();
-        match &self.partition {
-            None => fitting,
-            Some(partition) => partition.part_of(fitting),
+    pub fn choose<'a, T>(
+        &self,
+        tests: &'a [T],
+        subject: impl Fn(&'a T) -> TestSubject<'a>,
+    ) -> Vec<&'a T> {
+        let tests = tests.iter().map(|test| (test, subject(test)));
+        let mut chosen: Vec<_> = tests.filter(|(_, subject)| self.fits(subject)).collect();
+        if let Some(partition) = &self.partition {
+            chosen = partition.part_of(chosen);
         }
+        chosen.into_iter().map(|(test, _)| test).collect()
     }
 
     fn fits(&self, test: &TestSubject<'_>) -> bool {
@@ -62,19 +66,23 @@ mod tests {
 
     #[test]
     fn all_parts_of_a_filter_hold() {
-        let names = ["a1", "a2", "a3", "b1"];
-        let tests = names.map(|name| TestSubject {
+        static NAMES: [&str; 4] = ["a1", "a2", "a3", "b1"];
+        let subject = |name: &'static &str| TestSubject {
             name,
             attribute: "",
             machines: 1,
             tags: &[],
-        });
+        };
         let chosen = |filter: &TestFilter| -> Vec<&str> {
-            filter.choose(&tests).iter().map(|test| test.name).collect()
+            filter
+                .choose(&NAMES, subject)
+                .into_iter()
+                .copied()
+                .collect()
         };
         let mut filter = TestFilter::default();
         assert!(filter.is_all());
-        assert_eq!(chosen(&filter), names);
+        assert_eq!(chosen(&filter), NAMES);
         filter.expression = Some("a*".parse().unwrap());
         filter.exclude = vec!["*2".parse().unwrap()];
         assert_eq!(chosen(&filter), ["a1", "a3"]);

@@ -51,10 +51,13 @@ fn parse(text: &str) -> Option<Partition> {
 
 impl Partition {
     /// The tests of this part, in their order.
-    pub(super) fn part_of<'a>(&self, tests: Vec<TestSubject<'a>>) -> Vec<TestSubject<'a>> {
+    pub(super) fn part_of<'a, T>(
+        &self,
+        tests: Vec<(T, TestSubject<'a>)>,
+    ) -> Vec<(T, TestSubject<'a>)> {
         let total = tests.len();
         let tests = tests.into_iter().enumerate();
-        let own = tests.filter(|(position, test)| {
+        let own = tests.filter(|(position, (_, test))| {
             let part = match self.kind {
                 PartitionKind::Hash => hash(test) % self.count as u64,
                 PartitionKind::Slice => (position * self.count / total) as u64,
@@ -88,8 +91,9 @@ mod tests {
             tags: &[],
         };
         let partition: Partition = partition.parse().unwrap();
-        let chosen = partition.part_of(names.iter().map(subject).collect());
-        chosen.into_iter().map(|test| test.name).collect()
+        let tests = names.iter().map(|name| (*name, subject(name)));
+        let chosen = partition.part_of(tests.collect());
+        chosen.into_iter().map(|(name, _)| name).collect()
     }
 
     #[test]

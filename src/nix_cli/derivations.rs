@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::eval::{Answer, instantiate};
+use super::eval::{Answer, instantiate, label_of};
 use super::evaluation::Want;
 use super::{BuildError, EvalError, Evaluation, Library, Nix};
 
@@ -30,11 +30,7 @@ impl NamedDerivation {
     /// What to call it where its file may hold others.
     #[must_use]
     pub fn label(&self) -> &str {
-        if self.attribute.is_empty() {
-            &self.name
-        } else {
-            &self.attribute
-        }
+        label_of(&self.attribute, &self.name)
     }
 }
 

@@ -38,11 +38,7 @@ impl Test {
     /// What to call it where its file may hold others.
     #[must_use]
     pub fn label(&self) -> &str {
-        if self.attribute.is_empty() {
-            &self.name
-        } else {
-            &self.attribute
-        }
+        label_of(&self.attribute, &self.name)
     }
 
     /// Its script, with the place in the user's files that it comes from.
@@ -50,6 +46,15 @@ impl Test {
     pub fn source_map(&self) -> SourceMap {
         let file = &self.manifest.test_script_source.file;
         SourceMap::of_test(self.script.clone(), file, &self.attribute)
+    }
+}
+
+/// What to call it where its file may hold others: its path there, if it has one.
+pub(super) fn label_of<'a>(attribute: &'a str, name: &'a str) -> &'a str {
+    if attribute.is_empty() {
+        name
+    } else {
+        attribute
     }
 }
 

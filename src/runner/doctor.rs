@@ -37,6 +37,31 @@ pub enum Need {
     Some(&'static str),
 }
 
+impl HostPart {
+    fn present(name: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            name,
+            state: PartState::Present(found.into()),
+        }
+    }
+
+    fn missing(
+        name: &'static str,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+        need: Need,
+    ) -> Self {
+        Self {
+            name,
+            state: PartState::Missing {
+                found: found.into(),
+                remedy: remedy.into(),
+                need,
+            },
+        }
+    }
+}
+
 /// Looks at the host.
 #[must_use]
 pub fn examine_host() -> Vec<HostPart> {
@@ -94,61 +119,51 @@ impl Program {
             let line = text.lines().next().unwrap_or_default().trim();
             format!("{line} ({})", path.display())
         });
-        HostPart {
-            name: self.name,
-            state: version.map_or_else(
-                || PartState::Missing {
-                    found: format!("`{}` is not on PATH", self.command),
-                    remedy: self.remedy.to_owned(),
-                    need: self.need,
-                },
-                PartState::Present,
+        match version {
+            Some(version) => HostPart::present(self.name, version),
+            None => HostPart::missing(
+                self.name,
+                format!("`{}` is not on PATH", self.command),
+                self.remedy,
+                self.need,
             ),
         }
     }
 }
 
 fn nix_settings() -> Vec<HostPart> {
+    let name = "Nix settings";
     let Some(missing) = missing_settings() else {
         return Vec::new();
     };
     if missing.is_empty() {
         let text = "flakes, tests as derivations, containers in them";
-        return vec![HostPart {
-            name: "Nix settings",
-            state: PartState::Present(text.to_owned()),
-        }];
+        return vec![HostPart::present(name, text)];
     }
-    let parts = missing.into_iter().map(|setting| HostPart {
-        name: "Nix settings",
-        state: PartState::Missing {
-            found: format!("`{}` is not in `{}`", setting.value, setting.name),
-            remedy: setting.remedy.to_owned(),
-            need: Need::Some(setting.need),
-        },
+    let parts = missing.into_iter().map(|setting| {
+        let found = format!("`{}` is not in `{}`", setting.value, setting.name);
+        HostPart::missing(name, found, setting.remedy, Need::Some(setting.need))
     });
     parts.collect()
 }
 
 fn kvm() -> HostPart {
-    let state = match AcceleratorChoice::detect().reason {
-        None => PartState::Present("virtual machines run on the processor".to_owned()),
-        Some(reason) => PartState::Missing {
-            found: reason.to_owned(),
-            remedy: "a host with virtualisation, or nested virtualisation; without both, containers (`--backend auto`)".to_owned(),
-            need: Need::Some("virtual machines that are not emulated"),
-        },
-    };
-    HostPart { name: "KVM", state }
+    match AcceleratorChoice::detect().reason {
+        None => HostPart::present("KVM", "virtual machines run on the processor"),
+        Some(reason) => HostPart::missing(
+            "KVM",
+            reason,
+            "a host with virtualisation, or nested virtualisation; without both, containers (`--backend auto`)",
+            Need::Some("virtual machines that are not emulated"),
+        ),
+    }
 }
 
 fn containers() -> Vec<HostPart> {
     let missing = container::missing();
-    let all = missing.is_empty().then(|| HostPart {
-        name: "containers",
-        state: PartState::Present(
-            "user namespaces, user IDs and control groups are there".to_owned(),
-        ),
+    let all = missing.is_empty().then(|| {
+        let text = "user namespaces, user IDs and control groups are there";
+        HostPart::present("containers", text)
     });
     let missing = missing
         .into_iter()
@@ -159,14 +174,7 @@ fn containers() -> Vec<HostPart> {
 }
 
 fn lacking(lack: container::Requirement, need: &'static str) -> HostPart {
-    HostPart {
-        name: lack.name,
-        state: PartState::Missing {
-            found: lack.found,
-            remedy: lack.remedy.to_owned(),
-            need: Need::Some(need),
-        },
-    }
+    HostPart::missing(lack.name, lack.found, lack.remedy, Need::Some(need))
 }
 
 #[cfg(test)]

@@ -56,11 +56,7 @@ pub(super) async fn evaluate_all<'a>(
     for selection in selections {
         match evaluate_each(selection, interrupts).await {
             Ok(None) => return Ok(None),
-            Ok(Some(tests)) => found.extend(tests.into_iter().map(|(label, test)| FoundTest {
-                selection,
-                label,
-                test,
-            })),
+            Ok(Some(tests)) => found.extend(tests),
             Err(RunnerError::NoTestFits { count }) => unfit += count,
             Err(error) if selections.len() > 1 && error.is_of_one_test() => {
                 found.push(FoundTest {
@@ -96,37 +92,31 @@ pub(super) fn make_unique(labels: Vec<(&mut String, &TestSource)>) {
     }
 }
 
-/// A test by its label, or why it does not evaluate.
-type Evaluated = (String, Result<Test, RunnerError>);
-
 /// Evaluates the tests, such that one that does not evaluate is not the end of the others; None if the user interrupts.
-async fn evaluate_each(
-    selection: &TestSelection,
+async fn evaluate_each<'a>(
+    selection: &'a TestSelection,
     interrupts: &mut Interrupts,
-) -> Result<Option<Vec<Evaluated>>, RunnerError> {
-    let all = evaluate(selection, interrupts).await;
-    let error = match all {
-        Ok(None) => return Ok(None),
-        Ok(Some(tests)) => {
-            let tests = tests.into_iter();
-            return Ok(Some(
-                tests
-                    .map(|test| (test.label().to_owned(), Ok(test)))
-                    .collect(),
-            ));
-        }
+) -> Result<Option<Vec<FoundTest<'a>>>, RunnerError> {
+    let Some(evaluation) = narrow(selection, interrupts).await? else {
+        return Ok(None);
+    };
+    let found = |test: Test| FoundTest {
+        selection,
+        label: test.label().to_owned(),
+        test: Ok(test),
+    };
+    let error = match evaluate_these(selection, &evaluation, interrupts).await {
+        Ok(tests) => return Ok(tests.map(|tests| tests.into_iter().map(found).collect())),
         Err(error) if !error.is_of_one_test() => return Err(error),
         Err(error) => error,
     };
     // Which one it is shows when each is evaluated apart.
-    let Ok(Some(evaluation)) = narrow(selection, interrupts).await else {
-        return Err(error);
+    let names = match names_of(selection, &evaluation, interrupts).await {
+        Ok(None) => return Ok(None),
+        Ok(Some(names)) if names.len() > 1 => names,
+        _ => return Err(error),
     };
-    let names = nix_cli::list(&selection.nix, &selection.library, &evaluation).await;
-    let Some(names) = names.ok().filter(|names| names.len() > 1) else {
-        return Err(error);
-    };
-    let mut found = Vec::new();
+    let mut all = Vec::new();
     for name in names {
         let one = Evaluation {
             only: Some(vec![name.attribute.clone()]),
@@ -134,14 +124,27 @@ async fn evaluate_each(
         };
         match evaluate_these(selection, &one, interrupts).await {
             Ok(None) => return Ok(None),
-            Ok(Some(tests)) => {
-                let tests = tests.into_iter();
-                found.extend(tests.map(|test| (test.label().to_owned(), Ok(test))));
-            }
-            Err(error) => found.push((name.attribute, Err(error))),
+            Ok(Some(tests)) => all.extend(tests.into_iter().map(found)),
+            Err(error) => all.push(FoundTest {
+                selection,
+                label: name.attribute,
+                test: Err(error),
+            }),
         }
     }
-    Ok(Some(found))
+    Ok(Some(all))
+}
+
+/// The names of the tests of an evaluation; None if the user interrupts.
+async fn names_of(
+    selection: &TestSelection,
+    evaluation: &Evaluation,
+    interrupts: &mut Interrupts,
+) -> Result<Option<Vec<TestNames>>, RunnerError> {
+    tokio::select! {
+        names = nix_cli::list(&selection.nix, &selection.library, evaluation) => Ok(Some(names?)),
+        _ = interrupts.recv() => Ok(None),
+    }
 }
 
 /// The evaluation of those tests alone that the filter chooses; None if the user interrupts.
@@ -153,9 +156,8 @@ pub(super) async fn narrow(
     if selection.filter.is_all() {
         return Ok(Some(evaluation));
     }
-    let names = tokio::select! {
-        names = nix_cli::list(&selection.nix, &selection.library, &evaluation) => names?,
-        _ = interrupts.recv() => return Ok(None),
+    let Some(names) = names_of(selection, &evaluation, interrupts).await? else {
+        return Ok(None);
     };
     let chosen = chosen(&names, &selection.filter);
     if chosen.is_empty() {
@@ -174,19 +176,12 @@ pub(super) async fn narrow(
 /// The tests that a filter chooses.
 #[must_use]
 pub fn chosen<'a>(tests: &'a [TestNames], filter: &TestFilter) -> Vec<&'a TestNames> {
-    let subjects: Vec<TestSubject<'a>> = tests
-        .iter()
-        .map(|test| TestSubject {
-            name: &test.name,
-            attribute: &test.attribute,
-            machines: test.nodes.len(),
-            tags: &test.tags,
-        })
-        .collect();
-    let chosen = filter.choose(&subjects);
-    let is_chosen = |(_, subject): &(_, &TestSubject<'_>)| chosen.contains(subject);
-    let found = tests.iter().zip(&subjects).filter(is_chosen);
-    found.map(|(test, _)| test).collect()
+    filter.choose(tests, |test| TestSubject {
+        name: &test.name,
+        attribute: &test.attribute,
+        machines: test.nodes.len(),
+        tags: &test.tags,
+    })
 }
 
 /// The test with what its machines are.

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use insta::assert_snapshot;
 
-use crate::harness::{Place, Pty, fixture_path, signal, use_shell};
+use crate::harness::{Place, Pty, fixture_path, signal, use_shell, where_it_runs};
 
 /// The folders of control groups that a driver has made.
 fn control_groups(driver: u32) -> Vec<String> {
@@ -30,6 +30,19 @@ fn control_groups(driver: u32) -> Vec<String> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .filter(|name| name.starts_with(&prefix))
         .collect()
+}
+
+/// A command about the machines of a file, as containers.
+fn on_containers(place: &Place, command: &str, file: &Path) -> Command {
+    let mut command = place.command(&[command, "--nixpkgs", "builtin", "--backend", "container"]);
+    command.arg(file);
+    command
+}
+
+/// Starts a command whose output goes to the file `shown`.
+fn start_shown(place: &Place, mut command: Command) -> Child {
+    let shown = fs::File::create(place.path().join("shown")).unwrap();
+    command.stdout(shown).spawn().unwrap()
 }
 
 fn as_containers(place: &Place, fixture: &str) {
@@ -100,18 +113,15 @@ fn without_taps() {
     let place = Place::new();
     let command = |arguments: &[&str]| {
         let inside = place.command(arguments);
-        let mut command = Command::new("unshare");
         let hide = "mount -t tmpfs none /dev/net && exec \"$@\"";
-        command.args(["--mount", "sh", "-c", hide, "sh"]);
-        command.arg(inside.get_program()).args(inside.get_args());
-        for (name, value) in inside.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command.current_dir(place.path()).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = where_it_runs("unshare", &inside);
+        command
+            .args(["--mount", "sh", "-c", hide, "sh"])
+            .arg(inside.get_program())
+            .args(inside.get_args())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         place.finish(command.spawn().unwrap())
     };
     let doctor = command(&["doctor"]);
@@ -226,16 +236,7 @@ fn the_doctor_says_what_the_host_has() {
 fn a_shell_for_people() {
     let place = Place::new();
     let file = fixture_path("hello.nix");
-    let arguments = [
-        "shell",
-        "--nixpkgs",
-        "builtin",
-        "--backend",
-        "container",
-        file.to_str().unwrap(),
-        "machine",
-    ];
-    use_shell(&mut place.command(&arguments));
+    use_shell(on_containers(&place, "shell", &file).arg("machine"));
     place.assert_tidy();
 }
 
@@ -245,12 +246,7 @@ fn a_shell_in_a_container_of_another_run() {
     let place = Place::new();
     let test = "{ name = \"busy\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = \"machine.succeed('while ! [ -e /tmp/go ]; do sleep 0.1; done')\"; }";
     let file = place.write("busy.nix", test);
-    let arguments = ["run", "--nixpkgs", "builtin", "--backend", "container"];
-    let mut driver = place.command(&arguments);
-    driver
-        .arg(file)
-        .stdout(fs::File::create(place.path().join("shown")).unwrap());
-    let driver = driver.spawn().unwrap();
+    let driver = start_shown(&place, on_containers(&place, "run", &file));
     place.wait_for_text("shown", "machine: ready after ");
     let mut shell = place.command(&["shell", "--running", "machine"]);
     let mut user = Pty::spawn(&mut shell);
@@ -276,12 +272,7 @@ fn a_watch() {
         )
     };
     let file = place.write("watched.nix", &test("machine.succeed('false')"));
-    let arguments = ["watch", "--nixpkgs", "builtin", "--backend", "container"];
-    let mut command = place.command(&arguments);
-    command
-        .arg(file)
-        .stdout(fs::File::create(place.path().join("shown")).unwrap());
-    let child = command.spawn().unwrap();
+    let child = start_shown(&place, on_containers(&place, "watch", &file));
     let driver = child.id();
     place.wait_for_text("shown", "failed: watched");
     place.write("watched.nix", &test("machine.succeed('true')"));
@@ -295,20 +286,8 @@ fn a_watch() {
 #[test]
 fn a_prompt_after_a_failure() {
     let place = Place::new();
-    let file = fixture_path("failing.nix");
-    let arguments = [
-        "run",
-        "--nixpkgs",
-        "builtin",
-        "--backend",
-        "container",
-        "--on-failure",
-        "repl",
-        "-A",
-        "command",
-    ];
-    let mut command = place.command(&arguments);
-    let mut user = Pty::spawn(command.arg(file));
+    let mut command = on_containers(&place, "run", &fixture_path("failing.nix"));
+    let mut user = Pty::spawn(command.args(["--on-failure", "repl", "-A", "command"]));
     user.wait_for(">>> ");
     user.type_in("machine.succeed('id -u')\n");
     user.wait_for("'0\\n'");
@@ -322,8 +301,7 @@ fn a_prompt_after_a_failure() {
 fn a_prompt() {
     let place = Place::new();
     let file = fixture_path("hello.nix");
-    let arguments = ["repl", "--nixpkgs", "builtin", "--backend", "container"];
-    let mut user = Pty::spawn(place.command(&arguments).arg(file));
+    let mut user = Pty::spawn(&mut on_containers(&place, "repl", &file));
     user.wait_for(">>> ");
     user.type_in(
         "machine.start(allow_reboot=True); machine.reboot(); machine.succeed('hostname')\n",
@@ -342,17 +320,9 @@ fn nothing_is_left_after_random_kills() {
     let kills: u64 = kills.map_or(4, |text| text.parse().unwrap());
     let place = Place::new();
     let file = fixture_path("postgrest.nix");
-    let arguments = [
-        "run",
-        "--nixpkgs",
-        "builtin",
-        "--backend",
-        "container",
-        file.to_str().unwrap(),
-    ];
     let mut drivers = Vec::new();
     for number in 0..kills {
-        let child = place.command(&arguments).spawn().unwrap();
+        let child = on_containers(&place, "run", &file).spawn().unwrap();
         // At moments that are spread over evaluation, build, boot, commands and the end.
         let moment = (number * 2_654_435_761) % 1_500;
         std::thread::sleep(Duration::from_millis(moment));
@@ -376,17 +346,7 @@ fn nothing_outlives_a_killed_driver() {
         "{{ name = \"killed\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = \"{script}\"; }}"
     );
     let file = place.write("killed.nix", &test);
-    let arguments = [
-        "run",
-        "--nixpkgs",
-        "builtin",
-        "--backend",
-        "container",
-        file.to_str().unwrap(),
-    ];
-    let mut driver = place.command(&arguments);
-    driver.stdout(fs::File::create(place.path().join("shown")).unwrap());
-    let mut driver = driver.spawn().unwrap();
+    let mut driver = start_shown(&place, on_containers(&place, "run", &file));
     place.wait_for_text("shown", "machine: ready after ");
     assert_eq!(control_groups(driver.id()).len(), 1);
     signal(driver.id(), "KILL");

@@ -305,7 +305,7 @@ pub fn without_terminal(command: &mut Command) -> Child {
 }
 
 /// A program in the folder and the environment of another one.
-fn where_it_runs(program: &str, other: &Command) -> Command {
+pub fn where_it_runs(program: &str, other: &Command) -> Command {
     let mut command = Command::new(program);
     command.current_dir(other.get_current_dir().unwrap());
     for (name, value) in other.get_envs() {
