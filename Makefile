@@ -83,4 +83,4 @@ setup:
 
 clean:
 	cargo clean
-	rm -rf result-*
+	rm -rf result-* results

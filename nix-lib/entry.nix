@@ -93,10 +93,11 @@ let
       name = test.name;
       nodes = builtins.attrNames test.nodes;
       containers = builtins.attrNames test.containers;
+      tags = test.tags or [ ];
     }
     // (
       if want == "names" then
-        { tags = test.tags or [ ]; }
+        { }
       else if want == "check" then
         { derivation = (checkOf test).drvPath; }
       else

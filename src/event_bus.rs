@@ -57,6 +57,7 @@ impl Events {
         let mut held = lock(&self.held);
         let Some(records) = held.take() else { return };
         let first = Record {
+            label: None,
             time_s: records
                 .first()
                 .map_or_else(|| self.time_s(), |first| first.time_s),
@@ -112,6 +113,7 @@ impl Events {
     pub fn emit(&self, event: Event) {
         self.note_step(&event);
         let record = Record {
+            label: None,
             time_s: self.time_s(),
             event,
         };

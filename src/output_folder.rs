@@ -12,6 +12,10 @@ use crate::confined::OpenFolder;
 pub const EVENTS: &str = "events.jsonl";
 /// The report for continuous integration.
 pub const JUNIT: &str = "junit.xml";
+/// The tests of a run and how they have ended.
+pub const RESULTS: &str = "run.json";
+/// The report for people.
+pub const REPORT: &str = "report.html";
 /// The link by which Nix keeps what the run was made of.
 pub const MANIFEST: &str = "manifest.json";
 /// The folder of the machines' consoles.
@@ -26,7 +30,10 @@ const UNFINISHED: &str = ".snowglobe-new-";
 /// run as another user.
 const MODE: u32 = 0o666;
 
-const RESERVED: [&str; 5] = [EVENTS, JUNIT, MANIFEST, CONSOLE, TAG];
+/// Files that a run writes by itself.
+pub const WRITTEN: [&str; 5] = [EVENTS, JUNIT, RESULTS, REPORT, MANIFEST];
+
+const RESERVED: [&str; 7] = [EVENTS, JUNIT, RESULTS, REPORT, MANIFEST, CONSOLE, TAG];
 
 /// Where the console of a machine is saved.
 #[must_use]

@@ -50,6 +50,7 @@ in
     vlans = map (card: card.vlan) node.networking.cards;
     interfaces = map (card: card.name) node.networking.cards;
     memory_mib = node.virtualisation.memorySize;
+    inherit (node.virtualisation) cores;
     inherit (node.virtualisation) guest;
     snapshot_safe = true;
   }) value.nodes;

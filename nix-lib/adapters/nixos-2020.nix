@@ -54,6 +54,7 @@ in
       inherit vlans;
       interfaces = builtins.genList (n: "eth${toString (n + 1)}") (builtins.length vlans);
       memory_mib = config.virtualisation.memorySize or null;
+      cores = config.virtualisation.cores or null;
       guest = "nixos";
       # Their store comes over 9p, which cannot be saved while it is mounted.
       snapshot_safe = false;

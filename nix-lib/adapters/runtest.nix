@@ -54,6 +54,7 @@ let
       vlans = map (card: card.vlan) cards;
       interfaces = map (card: card.name) cards;
       memory_mib = node.virtualisation.memorySize;
+      inherit (node.virtualisation) cores;
       guest = "nixos";
       snapshot_safe = isSnapshotSafe node;
     }
@@ -75,6 +76,7 @@ let
       vlans = map (card: card.vlan) cards;
       interfaces = map (card: card.name) cards;
       memory_mib = null;
+      cores = null;
       guest = "nixos";
       snapshot_safe = false;
     };

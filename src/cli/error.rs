@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use crate::compat::CompatError;
+use crate::config::ConfigError;
 use crate::guest;
 use crate::input_file::InputFileError;
 use crate::model::event::Verdict;
+use crate::model::outcome::Outcome;
 use crate::nix_cli::{BuildError, EvalError, LibraryError};
 use crate::report::{Colours, sanitise};
 use crate::runner::{RunnerError, TestEnd};
@@ -38,6 +40,8 @@ pub enum Failed {
     Guest(#[from] guest::Error),
     #[error("{}", guest::describe_unknown(.0))]
     UnknownPackages(Vec<guest::UnknownPackage>),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Library(#[from] LibraryError),
     #[error(transparent)]
@@ -70,9 +74,11 @@ impl Failed {
             Self::Compat(CompatError::NoFolder(_)) | Self::Guest(_) | Self::Library(_) => {
                 code::HOST_FAILED
             }
-            Self::Usage(_) | Self::File(_) | Self::Compat(_) | Self::UnknownPackages(_) => {
-                code::WRONG_USAGE
-            }
+            Self::Usage(_)
+            | Self::Config(_)
+            | Self::File(_)
+            | Self::Compat(_)
+            | Self::UnknownPackages(_) => code::WRONG_USAGE,
             Self::Runner(error) => code_of_run(error),
         }
     }
@@ -92,10 +98,11 @@ fn code_of_run(error: &RunnerError) -> u8 {
         | RunnerError::SeveralTests { .. }
         | RunnerError::Node { .. }
         | RunnerError::Running(_)
+        | RunnerError::Memory { .. }
         | RunnerError::NoTestFits { .. }
         | RunnerError::Eval(_)
         | RunnerError::Output(_) => code::WRONG_USAGE,
-        RunnerError::Session(_) => code::HOST_FAILED,
+        RunnerError::Session(_) | RunnerError::NotBegun(_) => code::HOST_FAILED,
         RunnerError::Build(_) => code::BUILD_FAILED,
     }
 }
@@ -115,25 +122,37 @@ pub fn show_message(message: &str) {
     );
 }
 
-/// The exit code of a verdict.
-pub fn exit_code(verdict: Verdict) -> ExitCode {
-    ExitCode::from(code_of_verdict(verdict))
+/// Prints what does not change the end of a command to standard error.
+pub fn show_warning(text: &str) {
+    eprintln!(
+        "{} {}",
+        console::style("warning:").for_stderr().yellow().bold(),
+        sanitise(text, Colours::of_stderr())
+    );
 }
 
-/// The exit code of several tests: that of the worst end.
+/// The exit code of a verdict.
+pub fn exit_code(verdict: Verdict) -> ExitCode {
+    ExitCode::from(code_of_outcome(Outcome::of_verdict(verdict)))
+}
+
+/// The exit code of several tests: that of the worst end. What is in quarantine does not count.
 pub fn exit_code_of_all(ends: &[TestEnd]) -> ExitCode {
-    let codes = ends.iter().map(|end| match &end.result {
-        Ok(verdict) => code_of_verdict(*verdict),
-        Err(error) => code_of_run(error),
+    let counted = ends.iter().filter(|end| end.result.counts_as_failure());
+    let codes = counted.map(|end| match &end.error {
+        Some(error) => code_of_run(error),
+        None => code_of_outcome(end.result.outcome),
     });
     ExitCode::from(codes.max().unwrap_or(code::PASSED))
 }
 
-fn code_of_verdict(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Passed | Verdict::SessionClosed => code::PASSED,
-        Verdict::Failed => code::TEST_FAILED,
-        Verdict::Error => code::HOST_FAILED,
-        Verdict::Interrupted => code::INTERRUPTED,
+fn code_of_outcome(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Passed | Outcome::Flaky | Outcome::SessionClosed | Outcome::LeftOut => {
+            code::PASSED
+        }
+        Outcome::Failed => code::TEST_FAILED,
+        Outcome::NotRun | Outcome::Error => code::HOST_FAILED,
+        Outcome::Interrupted => code::INTERRUPTED,
     }
 }

@@ -4,12 +4,13 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 
-use super::error::show_message;
+use super::error::{show_message, show_warning};
 use super::findings::show;
 use crate::language::check::Finding;
 use crate::repl::Above;
 use crate::report::{
-    Colours, Detail, JsonDisplay, LogReader, PlainDisplay, Report, TerminalDisplay,
+    Colours, Detail, JsonDisplay, LogReader, ManyPlain, ManyTerminal, PlainDisplay, Report,
+    TerminalDisplay,
 };
 use crate::runner::{Frontend, RunnerError};
 use crate::source_map::SourceMap;
@@ -56,6 +57,14 @@ impl Frontend for CommandFrontend {
         }
     }
 
+    fn display_of_many(&self) -> Box<dyn Report> {
+        match self.format {
+            DisplayFormat::Json => Box::new(JsonDisplay::exclusive()),
+            DisplayFormat::Human if is_on_terminal() => Box::new(ManyTerminal::new(self.detail)),
+            _ => Box::new(ManyPlain::new(self.detail)),
+        }
+    }
+
     fn show_findings(&self, findings: &[Finding], source_map: &SourceMap) {
         for finding in findings {
             eprintln!("{}", show(finding, source_map, Colours::of_stderr()));
@@ -64,5 +73,9 @@ impl Frontend for CommandFrontend {
 
     fn show_error(&self, error: &RunnerError) {
         show_message(&error.to_string());
+    }
+
+    fn show_warning(&self, text: &str) {
+        show_warning(text);
     }
 }

@@ -14,13 +14,13 @@ mod findings;
 mod frontend;
 mod guest;
 mod interactive;
+mod many_options;
 mod mock_run;
 mod play;
 mod run;
 mod run_options;
 mod source;
 mod stubs;
-mod summary;
 mod watch;
 
 use std::io::Write;
@@ -30,7 +30,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::error::{Failed, code, report};
+use self::run_options::block_on;
 use crate::container::{self, BootEnd};
+use crate::runner::{TEST_PROCESS, interrupts, run_planned_test};
 use crate::session;
 
 /// Runs NixOS integration tests on virtual machines.
@@ -81,6 +83,9 @@ enum Command {
         /// The shell to complete for.
         shell: clap_complete::Shell,
     },
+    /// Run one of several tests.
+    #[command(hide = true, name = TEST_PROCESS)]
+    TestProcess,
     /// Hold the user namespace of a run's containers.
     #[command(hide = true, name = container::KEEPER)]
     ContainerKeeper { folder: PathBuf },
@@ -146,6 +151,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
             clap_complete::generate(shell, &mut command, "snowglobe", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
+        Command::TestProcess => block_on(async {
+            run_planned_test(&mut interrupts()?).await?;
+            Ok(ExitCode::SUCCESS)
+        }),
         Command::ContainerKeeper { folder } => {
             let kept = container::keep_namespace(&folder);
             Ok(in_container(kept, |()| code::PASSED))

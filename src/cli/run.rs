@@ -1,6 +1,5 @@
 //! `snowglobe run`: evaluates, builds and runs tests, and reports the verdict.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,11 +9,11 @@ use clap::{Args, ValueEnum};
 use super::error::{Failed, exit_code_of_all};
 use super::filter::FilterOptions;
 use super::frontend::CommandFrontend;
+use super::many_options::ManyOptions;
 use super::run_options::{RunOptions, block_on};
 use super::source::SourceOptions;
-use super::summary::summary;
-use super::write_stdout;
 use crate::engine::RunMode;
+use crate::history::History;
 use crate::repl::{Above, Prompt};
 use crate::runner::{
     Builders, OutputLocation, RunPlace, RunRequest, TestSelection, TestSettings, Verification,
@@ -54,12 +53,8 @@ pub struct RunCommand {
     /// What to do when the script has failed and the machines still run.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnFailure::Stop, conflicts_with = "as_derivation")]
     on_failure: OnFailure,
-    /// Leave out the other tests once N have not passed.
-    #[arg(long, value_name = "N", conflicts_with = "fail_fast")]
-    max_fail: Option<NonZeroUsize>,
-    /// Leave out the other tests once one has not passed.
-    #[arg(long)]
-    fail_fast: bool,
+    #[command(flatten)]
+    many: ManyOptions,
     #[command(flatten)]
     replay: ReplayOptions,
     #[command(flatten)]
@@ -103,9 +98,6 @@ impl RunCommand {
         let frontend = self.frontend(above);
         block_on(async {
             let ended = run(&request, &frontend, &mut interrupts()?).await?;
-            if self.run_options.is_for_people() {
-                write_stdout(&summary(&ended))?;
-            }
             Ok(exit_code_of_all(&ended.ends))
         })
     }
@@ -115,6 +107,7 @@ impl RunCommand {
     }
 
     pub fn request(&self, above: &Above) -> Result<RunRequest, Failed> {
+        let config = self.many.config()?;
         Ok(RunRequest {
             selections: self.selections()?,
             settings: TestSettings {
@@ -123,7 +116,11 @@ impl RunCommand {
                 ..self.run_options.settings(self.mode(above))
             },
             output: OutputLocation(self.output.clone()),
-            max_fail: self.max_fail(),
+            max_fail: self.many.max_fail(),
+            attempts: self.many.attempts(),
+            resources: self.many.resources(&config),
+            config,
+            history: History::read().map_err(Failed::host("cannot read the history of tests"))?,
             place: match (self.as_derivation, self.allow_emulation) {
                 (false, _) => RunPlace::Here,
                 (true, false) => RunPlace::Derivation(Builders::WithKvm),
@@ -141,14 +138,6 @@ impl RunCommand {
             })
         });
         selections.collect()
-    }
-
-    fn max_fail(&self) -> Option<NonZeroUsize> {
-        if self.fail_fast {
-            Some(NonZeroUsize::MIN)
-        } else {
-            self.max_fail
-        }
     }
 
     fn mode(&self, above: &Above) -> RunMode {

@@ -51,11 +51,6 @@ fn timeout_factor(text: &str) -> Result<TimeoutFactor, String> {
 }
 
 impl RunOptions {
-    /// Whether the output is text, and no stream of events.
-    pub fn is_for_people(&self) -> bool {
-        !matches!(self.format, DisplayFormat::Json)
-    }
-
     /// The settings of a run that is not replayed.
     pub fn settings(&self, mode: RunMode) -> TestSettings {
         TestSettings {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use regex_lite::Regex;
+use serde::{Deserialize, Serialize};
 
 use crate::model::event::{Failure, Subtest, round};
 
@@ -15,7 +16,7 @@ pub struct Subtests {
 }
 
 /// What happens after a failed subtest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterFailure {
     #[default]
     Stop,

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::outcome::Verdict;
+use super::outcome::{RunResults, TestResult};
+
 /// One thing that happened. In JSON, `event` holds its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -142,6 +145,34 @@ pub enum Event {
     },
     /// A file has changed: the tests run again.
     Changed,
+    /// A run of several tests starts.
+    RunStarted {
+        /// How many run side by side at most.
+        jobs: usize,
+    },
+    /// More tests of the run are known: how many there are now.
+    TestsFound {
+        tests: usize,
+    },
+    /// An attempt at a test has not passed, and another one follows.
+    Retrying {
+        /// The number of the next attempt, from 1.
+        attempt: u32,
+        attempts: u32,
+    },
+    /// A test takes longer than its `slow-timeout`.
+    Slow {
+        after_s: f64,
+    },
+    /// A test of several has ended, with all its attempts.
+    TestEnded {
+        result: Box<TestResult>,
+    },
+    /// All tests of the run have ended.
+    RunFinished {
+        results: Box<RunResults>,
+        output: PathBuf,
+    },
     /// The script is over and the machines are stopped.
     TestFinished {
         test: String,
@@ -174,20 +205,6 @@ pub enum Level {
     Info,
     Warning,
     Error,
-}
-
-/// How a test ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    Passed,
-    Failed,
-    /// The host or Snowglobe failed, not the test.
-    Error,
-    Interrupted,
-    /// An interactive session has ended: there is no verdict.
-    SessionClosed,
 }
 
 /// A subtest that has run.
@@ -318,6 +335,9 @@ pub struct ConsoleTail {
 pub struct Record {
     /// Seconds since the program started.
     pub time_s: f64,
+    /// The test's label, in the stream of a run of several tests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     #[serde(flatten)]
     pub event: Event,
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The version of the manifest that this program reads.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// What nixpkgs' driver grants a test that says nothing, in seconds.
 const DEFAULT_TIMEOUT_S: u64 = 3600;
@@ -76,6 +76,8 @@ pub struct Node {
     /// The names of its cards in the guest, in the same order.
     pub interfaces: Vec<String>,
     pub memory_mib: Option<u64>,
+    /// Processors of a virtual machine; None if its nixpkgs does not say.
+    pub cores: Option<u64>,
     pub guest: Guest,
     pub snapshot_safe: bool,
 }
@@ -196,6 +198,7 @@ impl Node {
             vlans: Vec::new(),
             interfaces: Vec::new(),
             memory_mib: None,
+            cores: None,
             guest: Guest::Nixos,
             snapshot_safe: false,
         }
@@ -292,7 +295,7 @@ mod tests {
     #[test]
     fn fields_of_another_version_are_errors() {
         let text = r#"{"start_script":"/a","backend":"vm","container":null,"container_obstacles":null,"system":"x","vlans":[],"interfaces":[],
-            "memory_mib":null,"guest":"tiny","snapshot_safe":true,"surplus":1}"#;
+            "memory_mib":null,"cores":null,"guest":"tiny","snapshot_safe":true,"surplus":1}"#;
         let error = serde_json::from_str::<Node>(text).unwrap_err().to_string();
         assert!(error.contains("unknown field `surplus`"), "{error}");
     }

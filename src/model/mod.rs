@@ -1,6 +1,7 @@
-//! Plain data that everything else speaks of: manifests and events.
+//! Plain data that everything else speaks of: manifests, events and outcomes.
 //!
 //! Imports nothing of this crate.
 
 pub mod event;
 pub mod manifest;
+pub mod outcome;

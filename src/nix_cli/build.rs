@@ -1,8 +1,8 @@
 //! Builds a test's derivation, and emits events for each build.
 
 use std::io;
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -62,13 +62,40 @@ pub async fn realise(
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<(), BuildError> {
     let mut command = nix.command("nix-store");
-    child::die_with_parent(&mut command, Signal::SIGTERM);
-    let mut child = Command::from(command)
-        .args(["--log-format", "internal-json", "--realise"])
+    command
+        .arg("--realise")
         .arg(derivation)
         .arg("--add-root")
         .arg(root)
-        .arg("--indirect")
+        .arg("--indirect");
+    build(command, tell).await
+}
+
+/// Builds derivations, as many at a time as Nix' settings allow; one that fails does not end the others. Nothing is
+/// kept from Nix' garbage collector.
+///
+/// # Errors
+/// When Nix cannot be started or a build fails.
+pub async fn realise_all(
+    nix: &Nix,
+    derivations: &[PathBuf],
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<(), BuildError> {
+    let mut command = nix.command("nix-store");
+    command
+        .args(["--keep-going", "--realise"])
+        .args(derivations);
+    build(command, tell).await
+}
+
+/// Runs a command that builds, and emits what its log says.
+async fn build(
+    mut command: process::Command,
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<(), BuildError> {
+    child::die_with_parent(&mut command, Signal::SIGTERM);
+    let mut child = Command::from(command)
+        .args(["--log-format", "internal-json"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

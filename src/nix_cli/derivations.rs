@@ -65,6 +65,21 @@ pub async fn buildable(
     instantiate(nix, library, evaluation, Want::Build).await
 }
 
+/// Whether all outputs of a derivation are in the store.
+///
+/// # Errors
+/// When Nix cannot be started.
+pub fn is_built(nix: &Nix, derivation: &Path) -> Result<bool, BuildError> {
+    let mut query = nix.command("nix-store");
+    query.args(["--query", "--outputs"]).arg(derivation);
+    let outputs = query.output().map_err(BuildError::NoNix)?;
+    let outputs = String::from_utf8_lossy(&outputs.stdout).into_owned();
+    let mut check = nix.command("nix-store");
+    check.arg("--check-validity").args(outputs.lines());
+    let checked = check.output().map_err(BuildError::NoNix)?;
+    Ok(!outputs.is_empty() && checked.status.success())
+}
+
 /// What the last build of a derivation has said; nothing where it had none.
 ///
 /// # Errors

@@ -24,6 +24,8 @@ pub struct Test {
     pub attribute: String,
     pub name: String,
     pub nodes: Vec<String>,
+    /// `passthru.tags`
+    pub tags: Vec<String>,
     pub manifest: Manifest,
     /// The script's text.
     pub script: String,

@@ -65,6 +65,7 @@ mod tests {
     fn no_control_character_is_in_a_line() {
         let text = "a\x1b\u{9b}\x7fb".to_owned();
         let record = Record {
+            label: None,
             time_s: 0.5,
             event: Event::Output { text },
         };

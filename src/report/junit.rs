@@ -1,20 +1,15 @@
 //! `junit.xml`: a case for the script as a whole, and one for each subtest.
 
+use std::path::Path;
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::failures::explain;
+use super::recorded::{RecordedTest, SubtestCase};
 use super::{Colours, sanitise};
 use crate::model::event::{Failure, Verdict};
-
-/// A finished subtest.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SubtestCase {
-    pub name: String,
-    pub duration_s: f64,
-    pub failure: Option<Failure>,
-}
+use crate::model::outcome::{Outcome, RunResults, TestResult};
 
 /// How the whole ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +21,96 @@ pub struct Whole<'a> {
 
 /// The text of the file. Without a `whole` it says that the run did not finish.
 pub fn document(test: &str, subtests: &[SubtestCase], whole: Option<&Whole<'_>>) -> String {
+    let mut report = Report::new(test);
+    report.add_test_suite(suite(test, subtests, whole));
+    report.to_string().unwrap_or_default()
+}
+
+/// The text for a run of several tests: a suite for each.
+pub fn of_run(folder: &Path, results: &RunResults) -> String {
+    let mut report = Report::new("snowglobe");
+    report.set_time(duration(results.duration_s));
+    for test in &results.tests {
+        report.add_test_suite(suite_of(folder, test));
+    }
+    report.to_string().unwrap_or_default()
+}
+
+fn suite_of(run: &Path, test: &TestResult) -> TestSuite {
+    let Some(attempt) = test.attempts.last() else {
+        return suite_without_run(test);
+    };
+    let recorded = RecordedTest::read(&run.join(&attempt.folder));
+    let whole = recorded.end.as_ref().map(|end| Whole {
+        verdict: end.verdict,
+        duration_s: end.duration_s,
+        failure: end.failures.last(),
+    });
+    let mut cases = suite(&test.label, &recorded.subtests, whole.as_ref()).test_cases;
+    for case in &mut cases {
+        if test.outcome == Outcome::Flaky {
+            add_earlier(case, run, test);
+        }
+        if let Some(quarantine) = &test.quarantine {
+            excuse(case, &quarantine.reason);
+        }
+    }
+    // The suite counts them as they are added.
+    let mut suite = TestSuite::new(&test.label);
+    suite.add_test_cases(cases);
+    suite
+}
+
+/// The suite of a test without an attempt.
+fn suite_without_run(test: &TestResult) -> TestSuite {
+    let mut suite = TestSuite::new(&test.label);
+    let status = match &test.message {
+        Some(message) => unsuccessful(NonSuccessKind::Error, test.outcome.name(), message),
+        None => TestCaseStatus::skipped(),
+    };
+    let mut case = TestCase::new(WHOLE, status);
+    case.set_classname(&test.label);
+    suite.add_test_case(case);
+    suite
+}
+
+/// Adds the attempts that failed before the one that passed.
+fn add_earlier(case: &mut TestCase, run: &Path, test: &TestResult) {
+    let (Some((_, earlier)), true) = (test.attempts.split_last(), case.name.as_str() == WHOLE)
+    else {
+        return;
+    };
+    for attempt in earlier {
+        let recorded = RecordedTest::read(&run.join(&attempt.folder));
+        let failure = recorded.end.and_then(|mut end| end.failures.pop());
+        let failure = failure.unwrap_or_default();
+        let mut rerun = TestRerun::new(NonSuccessKind::Failure);
+        rerun.set_type(failure.kind.clone());
+        rerun.set_message(sanitise(&failure.message, Colours::Off));
+        rerun.set_description(report_of(&failure));
+        rerun.set_time(duration(attempt.duration_s));
+        case.status.add_rerun(rerun);
+    }
+}
+
+/// A failure in quarantine is no failure of the run.
+fn excuse(case: &mut TestCase, reason: &str) {
+    let TestCaseStatus::NonSuccess { description, .. } = &case.status else {
+        return;
+    };
+    let description = description.clone();
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(format!("in quarantine: {reason}"));
+    if let Some(description) = description {
+        status.set_description(description.as_str());
+    }
+    case.status = status;
+}
+
+/// The case for the script as a whole.
+const WHOLE: &str = "test script";
+
+fn suite(test: &str, subtests: &[SubtestCase], whole: Option<&Whole<'_>>) -> TestSuite {
     let mut suite = TestSuite::new(test);
     for subtest in subtests {
         let status = match &subtest.failure {
@@ -45,15 +130,13 @@ pub fn document(test: &str, subtests: &[SubtestCase], whole: Option<&Whole<'_>>)
         ),
         Some(whole) => status(whole),
     };
-    let mut case = TestCase::new("test script", status);
+    let mut case = TestCase::new(WHOLE, status);
     case.set_classname(test);
     if let Some(whole) = whole {
         case.set_time(duration(whole.duration_s));
     }
     suite.add_test_case(case);
-    let mut report = Report::new(test);
-    report.add_test_suite(suite);
-    report.to_string().unwrap_or_default()
+    suite
 }
 
 fn status(whole: &Whole<'_>) -> TestCaseStatus {
@@ -75,9 +158,14 @@ fn status(whole: &Whole<'_>) -> TestCaseStatus {
 /// A case with the whole report in it, as the terminal would show it.
 fn failed(kind: NonSuccessKind, failure: &Failure) -> TestCaseStatus {
     let mut status = unsuccessful(kind, &failure.kind, &failure.message);
-    let report = sanitise(&explain(failure).join("\n"), Colours::Off);
-    status.set_description(report.trim().to_owned());
+    status.set_description(report_of(failure));
     status
+}
+
+/// The report of a failure as plain text.
+fn report_of(failure: &Failure) -> String {
+    let report = sanitise(&explain(failure).join("\n"), Colours::Off);
+    report.trim().to_owned()
 }
 
 fn unsuccessful(kind: NonSuccessKind, label: &str, message: &str) -> TestCaseStatus {

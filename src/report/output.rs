@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::Report;
 use super::json::json_line;
-use super::junit::{SubtestCase, Whole, document};
+use super::junit::{Whole, document};
 use super::output_error::OutputError;
+use super::recorded::SubtestCase;
 use super::tag::{Occupancy, Tag};
 use crate::model::event::{Event, Failure, Record};
 use crate::output_folder::{CONSOLE, EVENTS, JUNIT, MANIFEST, TAG, console_log, write_whole};

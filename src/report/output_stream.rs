@@ -10,12 +10,13 @@ use std::sync::{Mutex, PoisonError};
 /// It is a duplicate: a script that closes descriptor 1 loses its own output,
 /// not that of the run.
 #[derive(Debug)]
-pub(super) struct OutputStream {
+pub struct OutputStream {
     state: io::Result<File>,
 }
 
 impl OutputStream {
     /// Standard output, to which the script's processes write, too.
+    #[must_use]
     pub fn shared() -> Self {
         Self {
             state: duplicate(io::stdout()),
@@ -23,6 +24,7 @@ impl OutputStream {
     }
 
     /// Standard error, for progress beside a result on standard output.
+    #[must_use]
     pub fn errors() -> Self {
         Self {
             state: duplicate(io::stderr()),
@@ -31,6 +33,7 @@ impl OutputStream {
 
     /// Standard output alone: from now on, what the script's processes write
     /// to theirs goes to standard error.
+    #[must_use]
     pub fn exclusive() -> Self {
         // A command may show several runs, one after another.
         static OUTPUT: Mutex<Option<File>> = Mutex::new(None);

@@ -8,11 +8,11 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 use super::output_error::OutputError;
 use crate::confined::OpenFolder;
-use crate::output_folder::{CONSOLE, EVENTS, JUNIT, MANIFEST, TAG, is_unfinished, write_whole};
+use crate::output_folder::{CONSOLE, TAG, WRITTEN, is_unfinished, write_whole};
 
 /// The first line of the file; nothing else has it.
 const SIGNATURE: &str = "Signature: 5f1d0c7c9b6e4a0f8b1e2d3c4a596877";
@@ -86,7 +86,8 @@ impl Tag {
         };
         tag.write().map_err(unwritable)?;
         remove(folder, &tag.listed).map_err(unwritable)?;
-        tag.listed = [EVENTS, JUNIT, MANIFEST, CONSOLE].map(PathBuf::from).into();
+        tag.listed = WRITTEN.map(PathBuf::from).into();
+        tag.listed.insert(PathBuf::from(CONSOLE));
         tag.write().map_err(unwritable)?;
         Ok(tag)
     }
@@ -156,6 +157,11 @@ fn read(folder: &Path) -> Option<BTreeSet<PathBuf>> {
     })
 }
 
+/// Whether it is an output folder.
+fn is_marked(folder: &Path) -> bool {
+    fs::read_to_string(folder.join(TAG)).is_ok_and(|text| text.lines().next() == Some(SIGNATURE))
+}
+
 fn is_inside(path: &Path) -> bool {
     path.components()
         .all(|part| matches!(part, Component::Normal(_)))
@@ -178,10 +184,15 @@ fn entries(folder: &Path, relative: &Path) -> impl Iterator<Item = PathBuf> {
 fn walk(folder: &Path, relative: &Path) -> impl Iterator<Item = walkdir::Result<PathBuf>> {
     let root = folder.to_owned();
     let tag = folder.join(TAG);
+    // What is in the folders of other tests is theirs.
+    let is_of_others = |entry: &DirEntry| {
+        entry.depth() > 0 && entry.file_type().is_dir() && is_marked(entry.path())
+    };
     WalkDir::new(folder.join(relative))
         .min_depth(1)
         .sort_by_file_name()
         .into_iter()
+        .filter_entry(move |entry| !is_of_others(entry))
         .filter(move |entry| !entry.as_ref().is_ok_and(|entry| entry.path() == tag))
         .map(move |entry| {
             let path = entry?.into_path();
@@ -206,7 +217,7 @@ fn foreign(
             Ok(all?.into_iter().find(is_foreign))
         }
         Occupancy::Shared => {
-            let own = [EVENTS, JUNIT, MANIFEST].map(PathBuf::from);
+            let own = WRITTEN.map(PathBuf::from);
             let mut wanted = own.into_iter().chain(entries(folder, Path::new(CONSOLE)));
             Ok(wanted
                 .find(|path| fs::symlink_metadata(folder.join(path)).is_ok() && is_foreign(path)))
@@ -244,6 +255,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::output_folder::EVENTS;
 
     fn claim(folder: &Path) -> Result<Tag, OutputError> {
         Tag::claim(folder, "t", Occupancy::Alone)
@@ -294,6 +306,22 @@ mod tests {
         fs::write(folder.join(TAG), list).unwrap();
         drop(claim(&folder).unwrap());
         assert!(outside.exists() && !folder.join(EVENTS).exists());
+    }
+
+    #[test]
+    fn the_folders_of_tests_in_it_are_not_in_the_way() {
+        let place = tempfile::tempdir().unwrap();
+        let inner = place.path().join("a");
+        fs::create_dir(&inner).unwrap();
+        drop(claim(&inner).unwrap());
+        fs::write(inner.join("screen.png"), "x").unwrap();
+        let mut tag = claim(place.path()).unwrap();
+        tag.complete().unwrap();
+        drop(tag);
+        drop(claim(place.path()).unwrap());
+        assert!(inner.join("screen.png").exists());
+        fs::remove_file(inner.join(TAG)).unwrap();
+        assert_eq!(foreign_file(claim(place.path())), Path::new("a"));
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl Report for TerminalDisplay {
     }
 }
 
-fn template(text: &str) -> ProgressStyle {
+pub(super) fn template(text: &str) -> ProgressStyle {
     ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 

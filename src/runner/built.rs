@@ -9,7 +9,7 @@ use super::interrupts::Interrupts;
 use super::plan;
 use super::reporting::{finish, start};
 use super::request::TestSettings;
-use super::run::run_settings;
+use super::test_run::run_settings;
 use crate::model::event::{Level, Verdict};
 use crate::model::manifest::Manifest;
 use crate::report::Output;

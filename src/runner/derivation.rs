@@ -1,29 +1,85 @@
 //! Has Nix run tests as builds, wherever its builders are.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::ends::{Ends, RunSummary};
+use tokio::sync::mpsc;
+
+use super::ends::{Ends, RunSummary, TestEnd};
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::plan;
-use super::reporting::{announce, start, wait_until_shown};
-use super::request::{Builders, RunRequest, TestSelection};
+use super::planned::{named, not_run};
+use super::reporting::{announce, no_thread, start, wait_until_shown};
+use super::request::{Builders, RunRequest, TestSelection, file_name};
 use crate::confined::{ModeBits, OpenFolder};
 use crate::folders::private_temporary_folder;
 use crate::guest;
 use crate::model::event::{Event, Record, Verdict};
+use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::nix_cli::{self, BuildError, CheckOptions, NamedDerivation, Nix};
 use crate::output_folder::{EVENTS, TAG};
-use crate::report::{Output, VERDICT_MARK};
+use crate::report::{Output, Reports, RunFolder, SharedDisplay, VERDICT_MARK};
 
 /// Where Nix keeps everything.
 const STORE: &str = "/nix/store";
 
 /// The whole log of a build that failed, in the output folder.
 const LOG: &str = "build.log";
+
+/// A test as the derivation that runs it.
+struct FoundCheck<'a> {
+    selection: &'a TestSelection,
+    label: String,
+    check: NamedDerivation,
+}
+
+impl FoundCheck<'_> {
+    /// How its build has ended: the verdict of the test, if it came to one.
+    fn end(&self, result: Result<CheckEnd, RunnerError>, folder: &Path) -> TestEnd {
+        let mut end = match result {
+            Err(error) => return not_run(self.selection, &self.label, error),
+            Ok(end) => end_of_check(self.selection, &self.label, &end, folder),
+        };
+        end.result.attribute.clone_from(&self.check.attribute);
+        end
+    }
+}
+
+/// The verdict of a test that was run as a build.
+struct CheckEnd {
+    verdict: Verdict,
+    duration_s: f64,
+}
+
+impl CheckEnd {
+    const INTERRUPTED: Self = Self {
+        verdict: Verdict::Interrupted,
+        duration_s: 0.0,
+    };
+}
+
+fn end_of_check(selection: &TestSelection, label: &str, end: &CheckEnd, folder: &Path) -> TestEnd {
+    let attempt = Attempt {
+        verdict: end.verdict,
+        duration_s: end.duration_s,
+        folder: folder.to_owned(),
+    };
+    let result = TestResult {
+        outcome: Outcome::of_verdict(end.verdict),
+        duration_s: end.duration_s,
+        attempts: vec![attempt],
+        ..named(selection, label, label)
+    };
+    TestEnd {
+        result,
+        error: None,
+    }
+}
 
 /// Runs the tests of a request as builds; returns how they have ended.
 pub(super) async fn run(
@@ -35,27 +91,212 @@ pub(super) async fn run(
     let mut found = Vec::new();
     for selection in &request.selections {
         let Some(checks) = checks_of(selection, builders, interrupts).await? else {
-            return Ok(RunSummary::interrupted());
+            return Ok(RunSummary::interrupted(frontend));
         };
-        found.extend(
-            checks
-                .into_iter()
-                .map(|check| (selection, check.label().to_owned(), check)),
-        );
+        found.extend(checks.into_iter().map(|check| FoundCheck {
+            selection,
+            label: check.label().to_owned(),
+            check,
+        }));
     }
     let labels = found.iter_mut();
-    let labels = labels.map(|(selection, label, _)| (label, &selection.evaluation.place));
+    let labels = labels.map(|found| (&mut found.label, &found.selection.evaluation.place));
     plan::make_unique(labels.collect());
-    let count = found.len();
-    let mut ends = Ends::new(frontend, count, request.max_fail);
-    for (selection, label, check) in &found {
-        let folder = request.output.folder(&check.name, label, count);
-        let result = run_one(&selection.nix, check, &folder, frontend, interrupts).await;
-        if ends.add(label, result)?.is_break() {
-            break;
-        }
+    if let [only] = found.as_slice() {
+        let mut ends = Ends::new(frontend, 1, None);
+        let folder = request.output.of_one(&only.check.name);
+        let display = CheckDisplay {
+            start: &|output| start(frontend.display(), Some(output)),
+            show: &|event| announce(frontend, event),
+        };
+        let end = run_one(only, BuildState::Unknown, &folder, &display, interrupts).await;
+        let _ = ends.add(only.end(end, Path::new("")))?;
+        return Ok(ends.finish(None));
     }
-    Ok(ends.finish())
+    run_at_once(request, &found, frontend, interrupts).await
+}
+
+/// Has Nix build the tests all at once: its builders take what they can. Each test is shown as its build ends.
+async fn run_at_once(
+    request: &RunRequest,
+    found: &[FoundCheck<'_>],
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<RunSummary, RunnerError> {
+    let run_folder = RunFolder::claim(&request.output.of_many())?;
+    let (display, showing) =
+        SharedDisplay::start(frontend.display_of_many()).map_err(no_thread())?;
+    let mut ends = Ends::new(frontend, found.len(), request.max_fail);
+    display.emit(None, Event::RunStarted { jobs: found.len() });
+    display.emit(None, Event::TestsFound { tests: found.len() });
+    let ended = {
+        let mut at_once = AtOnce {
+            run_folder: run_folder.path(),
+            display: &display,
+            ends: &mut ends,
+            left: found.iter().collect(),
+        };
+        at_once.run(interrupts).await
+    };
+    let written = ended.map(|()| {
+        let summary = ends.finish(Some(run_folder.path()));
+        display.emit(
+            None,
+            Event::RunFinished {
+                results: Box::new(summary.results.clone()),
+                output: run_folder.path().to_owned(),
+            },
+        );
+        let written = run_folder.finish(&summary.results);
+        (summary, written)
+    });
+    drop(display);
+    wait_until_shown(showing, interrupts).await?;
+    let (summary, written) = written?;
+    written?;
+    Ok(summary)
+}
+
+/// Tests that Nix builds all at once.
+struct AtOnce<'a, 'b> {
+    run_folder: &'a Path,
+    display: &'a SharedDisplay,
+    ends: &'a mut Ends<'b>,
+    /// Those that have not ended.
+    left: Vec<&'a FoundCheck<'a>>,
+}
+
+impl AtOnce<'_, '_> {
+    async fn run(&mut self, interrupts: &mut Interrupts) -> Result<(), RunnerError> {
+        let Some(first) = self.left.first() else {
+            return Ok(());
+        };
+        let nix = first.selection.nix.clone();
+        let derivations: Vec<PathBuf> = self
+            .left
+            .iter()
+            .map(|it| it.check.derivation.clone())
+            .collect();
+        let labels: HashMap<String, String> = self
+            .left
+            .iter()
+            .map(|it| (it.check.derivation.display().to_string(), it.label.clone()))
+            .collect();
+        let (finished, mut ended) = mpsc::unbounded_channel();
+        let display = self.display.clone();
+        let emit = move |event: Event| {
+            let label = derivation_of(&event).and_then(|name| labels.get(name));
+            if let (Event::BuildFinished { derivation }, Some(_)) = (&event, label) {
+                let _ = finished.send(PathBuf::from(derivation));
+            }
+            display.emit(label.map(String::as_str), event);
+        };
+        let build = nix_cli::realise_all(&nix, &derivations, &emit);
+        tokio::pin!(build);
+        loop {
+            tokio::select! {
+                result = &mut build => {
+                    if let Err(error @ BuildError::NoNix(_)) = result {
+                        return Err(error.into());
+                    }
+                    break;
+                }
+                Some(derivation) = ended.recv() => {
+                    let place = self.left.iter().position(|it| it.check.derivation == derivation);
+                    let Some(place) = place else { continue };
+                    let Some(state) = state_of(&nix, &derivation)? else { continue };
+                    let found = self.left.remove(place);
+                    if self.take(found, state, interrupts).await?.is_break() {
+                        return Ok(());
+                    }
+                }
+                _ = interrupts.recv() => {
+                    let found = self.left.remove(0);
+                    let end = found.end(Ok(CheckEnd::INTERRUPTED), Path::new(""));
+                    return self.add(found, end).map(drop);
+                }
+            }
+        }
+        // Those that were built before, and those that need what did not build.
+        for found in std::mem::take(&mut self.left) {
+            if self
+                .take(found, BuildState::Unknown, interrupts)
+                .await?
+                .is_break()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports a test whose build has ended.
+    async fn take(
+        &mut self,
+        found: &FoundCheck<'_>,
+        state: BuildState,
+        interrupts: &mut Interrupts,
+    ) -> Result<ControlFlow<()>, RunnerError> {
+        let name = file_name(&found.label);
+        let folder = self.run_folder.join(&name);
+        let (shared, label) = (self.display, &found.label);
+        let display = CheckDisplay {
+            start: &|output| Reports::of_one(shared, label, Some(output)).map_err(no_thread()),
+            show: &|event| {
+                shared.emit(Some(label), event);
+                Ok(())
+            },
+        };
+        let end = run_one(found, state, &folder, &display, interrupts).await;
+        let end = found.end(end, Path::new(&name));
+        self.add(found, end)
+    }
+
+    fn add(
+        &mut self,
+        found: &FoundCheck<'_>,
+        end: TestEnd,
+    ) -> Result<ControlFlow<()>, RunnerError> {
+        let flow = self.ends.add(end)?;
+        if let Some(end) = self.ends.last() {
+            let result = Box::new(end.result.clone());
+            self.display
+                .emit(Some(&found.label), Event::TestEnded { result });
+        }
+        Ok(flow)
+    }
+}
+
+/// What is known of the build of a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BuildState {
+    /// Nix knows, or has to build it.
+    Unknown,
+    /// A moment ago; another build would take its time for nothing.
+    Failed,
+}
+
+/// What came of a build that has just ended; None if that shows only later.
+fn state_of(nix: &Nix, derivation: &Path) -> Result<Option<BuildState>, RunnerError> {
+    if nix_cli::is_built(nix, derivation)? {
+        return Ok(Some(BuildState::Unknown));
+    }
+    let log = nix_cli::build_log(nix, derivation)?;
+    let has_failed = matches!(
+        end_in_log(&log),
+        Some(Event::TestFinished { verdict, .. }) if verdict != Verdict::Passed
+    );
+    Ok(has_failed.then_some(BuildState::Failed))
+}
+
+/// The derivation that an event of a build is about.
+fn derivation_of(event: &Event) -> Option<&str> {
+    match event {
+        Event::BuildStarted { derivation }
+        | Event::BuildLog { derivation, .. }
+        | Event::BuildFinished { derivation } => Some(derivation),
+        _ => None,
+    }
 }
 
 /// The derivations that run the tests of a selection; None if the user interrupts.
@@ -95,38 +336,55 @@ fn own_store_path() -> Option<PathBuf> {
     Some(Path::new(STORE).join(name))
 }
 
+/// Where the events of one test go.
+struct CheckDisplay<'a> {
+    start: &'a dyn Fn(Output) -> Result<Reports, RunnerError>,
+    /// After the reports have ended.
+    show: &'a dyn Fn(Event) -> Result<(), RunnerError>,
+}
+
+/// Builds one test, or takes what is built, and brings its output folder here.
 async fn run_one(
-    nix: &Nix,
-    check: &NamedDerivation,
+    found: &FoundCheck<'_>,
+    state: BuildState,
     folder: &Path,
-    frontend: &dyn Frontend,
+    display: &CheckDisplay<'_>,
     interrupts: &mut Interrupts,
-) -> Result<Verdict, RunnerError> {
+) -> Result<CheckEnd, RunnerError> {
+    let (nix, check) = (&found.selection.nix, &found.check);
     let output = Output::create(folder, &check.name)?;
     let folder = output.folder().to_owned();
     let root = folder.join("result");
-    let reports = start(frontend.display(), Some(output))?;
-    let tell = |event| reports.events.emit(event);
-    let built = tokio::select! {
-        built = nix_cli::realise(nix, &check.derivation, &root, &tell) => Some(built),
-        _ = interrupts.recv() => None,
+    let reports = (display.start)(output)?;
+    let emit = |event| reports.events.emit(event);
+    let built = match state {
+        BuildState::Failed => Some(Err(BuildError::Failed("the test has failed".to_owned()))),
+        BuildState::Unknown => tokio::select! {
+            built = nix_cli::realise(nix, &check.derivation, &root, &emit) => Some(built),
+            _ = interrupts.recv() => None,
+        },
+    };
+    let failed = match built {
+        None => Some(Ok(CheckEnd::INTERRUPTED)),
+        Some(Ok(())) => None,
+        Some(Err(error @ BuildError::NoNix(_))) => Some(Err(error.into())),
+        Some(Err(error)) => Some(failed(nix, &emit, check, &folder, error)),
     };
     let (output, showing) = reports
         .end()
         .map_err(RunnerError::host_at("cannot write", &folder))?;
     wait_until_shown(showing, interrupts).await?;
-    let result = match built {
-        None => Ok(Verdict::Interrupted),
-        Some(Err(error @ BuildError::NoNix(_))) => Err(error.into()),
-        Some(Ok(())) => passed(frontend, &root, &folder),
-        Some(Err(error)) => failed(nix, frontend, check, &folder, error),
-    };
+    let result = failed.unwrap_or_else(|| passed(display.show, &root, &folder));
     output.map_or(Ok(()), Output::finish)?;
     result
 }
 
 /// Brings the output folder of a build here, and shows how its test ended.
-fn passed(frontend: &dyn Frontend, root: &Path, folder: &Path) -> Result<Verdict, RunnerError> {
+fn passed(
+    show: &dyn Fn(Event) -> Result<(), RunnerError>,
+    root: &Path,
+    folder: &Path,
+) -> Result<CheckEnd, RunnerError> {
     bring_back(root, folder).map_err(RunnerError::host_at("cannot copy to", folder))?;
     let events = folder.join(EVENTS);
     let end = last_end(&events).map_err(RunnerError::host_at("cannot read", &events))?;
@@ -135,47 +393,53 @@ fn passed(frontend: &dyn Frontend, root: &Path, folder: &Path) -> Result<Verdict
             "it does not hold the test's end",
         ))
     })?;
-    show_end(frontend, end, folder)
+    let (end, event) = placed(end, folder);
+    show(event)?;
+    Ok(end)
 }
 
-/// Shows how the test of a failed build ended; a build that did not come to
+/// Emits how the test of a failed build ended; a build that did not come to
 /// its test has failed as a build.
 fn failed(
     nix: &Nix,
-    frontend: &dyn Frontend,
+    emit: &dyn Fn(Event),
     check: &NamedDerivation,
     folder: &Path,
     error: BuildError,
-) -> Result<Verdict, RunnerError> {
+) -> Result<CheckEnd, RunnerError> {
     let log = nix_cli::build_log(nix, &check.derivation)?;
     // A build that Nix refuses has none.
     if !log.is_empty() {
         let path = folder.join(LOG);
         fs::write(&path, &log).map_err(RunnerError::host_at("cannot write", &path))?;
-        announce(frontend, Event::FileSaved { path })?;
+        emit(Event::FileSaved { path });
     }
-    match end_in_log(&log) {
-        Some(end) => show_end(frontend, end, folder),
-        None => Err(error.into()),
-    }
+    let Some(end) = end_in_log(&log) else {
+        return Err(error.into());
+    };
+    let (end, event) = placed(end, folder);
+    emit(event);
+    Ok(end)
 }
 
-/// Shows the end of a test as if it had run here; returns its verdict.
-fn show_end(
-    frontend: &dyn Frontend,
-    mut end: Event,
-    folder: &Path,
-) -> Result<Verdict, RunnerError> {
-    let mut found = Verdict::Error;
+/// The end of a test as if it had run here.
+fn placed(mut event: Event, folder: &Path) -> (CheckEnd, Event) {
+    let mut end = CheckEnd {
+        verdict: Verdict::Error,
+        duration_s: 0.0,
+    };
     if let Event::TestFinished {
-        verdict, output, ..
-    } = &mut end
+        verdict,
+        output,
+        duration_s,
+        ..
+    } = &mut event
     {
-        found = *verdict;
+        end.verdict = *verdict;
+        end.duration_s = *duration_s;
         folder.clone_into(output);
     }
-    announce(frontend, end)?;
-    Ok(found)
+    (end, event)
 }
 
 /// The event of the test's end in a file of events.

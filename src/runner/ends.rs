@@ -2,73 +2,68 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::error::RunnerError;
 use super::frontend::Frontend;
-use crate::model::event::Verdict;
+use crate::model::event::round;
+use crate::model::outcome::{Outcome, RESULTS_VERSION, RunResults, TestResult};
 
 /// How one test has ended.
 #[derive(Debug)]
 pub struct TestEnd {
-    /// What the test is called among those of its file.
-    pub label: String,
-    /// Its verdict, or why there is none.
-    pub result: Result<Verdict, RunnerError>,
-}
-
-impl TestEnd {
-    /// Whether the test has passed.
-    #[must_use]
-    pub fn is_passed(&self) -> bool {
-        matches!(self.result, Ok(Verdict::Passed | Verdict::SessionClosed))
-    }
+    pub result: TestResult,
+    /// Why there is no verdict.
+    pub error: Option<RunnerError>,
 }
 
 /// Collects the ends of tests, and says when it is enough.
 pub(super) struct Ends<'a> {
     frontend: &'a dyn Frontend,
-    /// How many tests there are.
-    count: usize,
+    /// Whether a test that cannot be run is all that was asked for.
+    is_alone: bool,
     /// After how many that have not passed the others are left out.
     max_fail: Option<NonZeroUsize>,
     collected: Vec<TestEnd>,
+    begin: Instant,
+    started_unix_s: u64,
 }
 
 impl<'a> Ends<'a> {
     pub fn new(frontend: &'a dyn Frontend, count: usize, max_fail: Option<NonZeroUsize>) -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             frontend,
-            count,
+            is_alone: count == 1,
             max_fail,
             collected: Vec::new(),
+            begin: Instant::now(),
+            started_unix_s: since_1970.map_or(0, |since| since.as_secs()),
         }
     }
 
-    /// Adds an end. One of several tests that cannot be run is shown, and the next one follows.
+    /// Adds an end. One of several tests that cannot be run is shown, and the others run.
     ///
     /// # Errors
     /// When the test is the only one, or its error is one of the host, which others would have, too.
-    pub fn add(
-        &mut self,
-        label: &str,
-        result: Result<Verdict, RunnerError>,
-    ) -> Result<ControlFlow<()>, RunnerError> {
-        let result = match result {
-            Err(error) if self.count == 1 || !error.is_of_one_test() => return Err(error),
-            Err(error) => {
-                let error = error.of_test(label);
-                self.frontend.show_error(&error);
-                Err(error)
+    pub fn add(&mut self, mut end: TestEnd) -> Result<ControlFlow<()>, RunnerError> {
+        if let Some(error) = end.error.take() {
+            if self.is_alone || !error.is_of_one_test() {
+                return Err(error);
             }
-            Ok(verdict) => Ok(verdict),
-        };
-        let is_interrupted = matches!(result, Ok(Verdict::Interrupted));
-        self.collected.push(TestEnd {
-            label: label.to_owned(),
-            result,
-        });
-        let not_passed = self.collected.iter().filter(|end| !end.is_passed()).count();
-        let is_enough = self.max_fail.is_some_and(|most| not_passed >= most.get());
+            let error = error.of_test(&end.result.label);
+            self.frontend.show_error(&error);
+            end.result.message = Some(error.to_string());
+            end.error = Some(error);
+        }
+        let is_interrupted = end.result.outcome == Outcome::Interrupted;
+        self.collected.push(end);
+        let failures = self.collected.iter();
+        let failures = failures.filter(|end| end.result.counts_as_failure());
+        let is_enough = self
+            .max_fail
+            .is_some_and(|most| failures.count() >= most.get());
         Ok(if is_interrupted || is_enough {
             ControlFlow::Break(())
         } else {
@@ -76,11 +71,23 @@ impl<'a> Ends<'a> {
         })
     }
 
-    /// All that were added, and how many tests there are.
-    pub fn finish(self) -> RunSummary {
+    /// The one that was added last.
+    pub fn last(&self) -> Option<&TestEnd> {
+        self.collected.last()
+    }
+
+    /// All that were added.
+    pub fn finish(self, output: Option<&Path>) -> RunSummary {
+        let tests = self.collected.iter().map(|end| end.result.clone());
         RunSummary {
+            results: RunResults {
+                version: RESULTS_VERSION,
+                started_unix_s: self.started_unix_s,
+                duration_s: round(self.begin.elapsed().as_secs_f64()),
+                tests: tests.collect(),
+            },
             ends: self.collected,
-            count: self.count,
+            output: output.map(Path::to_owned),
         }
     }
 }
@@ -90,20 +97,22 @@ impl<'a> Ends<'a> {
 pub struct RunSummary {
     /// In the order in which they ended.
     pub ends: Vec<TestEnd>,
-    /// How many tests were meant; those without an end were left out.
-    pub count: usize,
+    pub results: RunResults,
+    /// The output folder of several tests.
+    pub output: Option<PathBuf>,
 }
 
 impl RunSummary {
     /// What is said of a run that was interrupted before its tests were known.
-    pub(super) fn interrupted() -> Self {
-        let end = TestEnd {
-            label: String::new(),
-            result: Ok(Verdict::Interrupted),
-        };
-        Self {
-            ends: vec![end],
-            count: 1,
-        }
+    pub(super) fn interrupted(frontend: &dyn Frontend) -> Self {
+        let mut ends = Ends::new(frontend, 1, None);
+        ends.collected.push(TestEnd {
+            result: TestResult {
+                outcome: Outcome::Interrupted,
+                ..TestResult::default()
+            },
+            error: None,
+        });
+        ends.finish(None)
     }
 }

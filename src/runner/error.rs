@@ -43,12 +43,19 @@ pub enum RunnerError {
     Output(#[from] OutputError),
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// As above, in the process of the test.
+    #[error("{0}")]
+    NotBegun(String),
     /// The run came to its end, and what it has written is not whole.
     #[error("{source}; the test itself: {}", word(*.verdict))]
     OutputLost {
         source: OutputError,
         verdict: Verdict,
     },
+    #[error(
+        "the test needs {needs_mib} MiB of memory, and `--memory` grants {budget_mib} MiB: grant more, or run fewer machines"
+    )]
+    Memory { needs_mib: u64, budget_mib: u64 },
     /// That of one of several tests.
     #[error("{test}: {source}")]
     OfTest {
@@ -73,7 +80,11 @@ impl RunnerError {
         match self {
             Self::Eval(error) => !matches!(error, EvalError::NoNix(_)),
             Self::Build(error) => !matches!(error, BuildError::NoNix(_)),
-            Self::Findings { .. } | Self::Output(_) | Self::Session(_) => true,
+            Self::Findings { .. }
+            | Self::Output(_)
+            | Self::Session(_)
+            | Self::NotBegun(_)
+            | Self::Memory { .. } => true,
             _ => false,
         }
     }

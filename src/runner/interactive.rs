@@ -7,7 +7,7 @@ use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::plan;
 use super::request::{OutputLocation, TestSelection, TestSettings};
-use super::run::{Job, build_and_run};
+use super::test_run::{Job, build_and_run};
 use crate::model::event::Verdict;
 use crate::model::manifest::{Manifest, python_name};
 use crate::nix_cli::{Form, Test};
@@ -70,7 +70,7 @@ pub async fn run_session(
         }
     };
     session::preflight(&test.manifest)?;
-    let folder = output.folder(&test.name, test.label(), 1);
+    let folder = output.of_one(&test.name);
     let job = Job::new(test, Arc::new(script), settings);
     let outcome = build_and_run(&selection.nix, job, &folder, frontend, interrupts).await?;
     Ok(outcome.verdict)

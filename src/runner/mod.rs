@@ -3,6 +3,8 @@
 //! Values in, events out: it knows no command line and prints nothing. May import `session`, `report` and what
 //! is below them.
 
+mod apart;
+mod attempts;
 mod build;
 mod built;
 mod derivation;
@@ -13,15 +15,21 @@ mod files;
 mod frontend;
 mod interactive;
 mod interrupts;
+mod many;
 mod nix_settings;
 mod plan;
+mod planned;
 mod reporting;
 mod request;
 mod run;
 mod running;
+mod schedule;
+mod test_run;
 mod type_check;
 mod watch;
 
+pub use apart::{TEST_PROCESS, run_planned_test};
+pub use attempts::{AttemptRule, RepeatAfterFailure, Repetition};
 pub use build::build;
 pub use built::{BuiltTest, run_built};
 pub use doctor::{HostPart, Need, PartState, examine_host, is_unfit};
@@ -33,8 +41,8 @@ pub use interrupts::{Interrupts, interrupts};
 pub use plan::chosen;
 pub use reporting::wait_until_shown;
 pub use request::{
-    Builders, OutputLocation, RunPlace, RunRequest, ScriptCheck, TestSelection, TestSettings,
-    TimeoutFactor, Verification,
+    Builders, JobCount, OutputLocation, Resources, RunPlace, RunRequest, ScriptCheck,
+    TestSelection, TestSettings, TimeoutFactor, Verification,
 };
 pub use run::run;
 pub use running::{find_running, shell_in};

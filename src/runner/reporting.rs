@@ -1,12 +1,14 @@
 //! The reports on a run, from its first event to the last.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use crate::model::event::Event;
-use crate::report::{Output, Report, Reports, Showing};
+use crate::model::outcome::RunResults;
+use crate::report::{Output, Report, Reports, SharedDisplay, Showing};
 use crate::session::RunOutcome;
 
 /// How often to look whether a display is done.
@@ -17,8 +19,12 @@ pub(super) fn start(
     display: Box<dyn Report>,
     output: Option<Output>,
 ) -> Result<Reports, RunnerError> {
-    Reports::start(display, output)
-        .map_err(RunnerError::host("cannot start the threads of the reports"))
+    Reports::start(display, output).map_err(no_thread())
+}
+
+/// For `map_err`.
+pub(super) fn no_thread() -> impl FnOnce(std::io::Error) -> RunnerError {
+    RunnerError::host("cannot start the threads of the reports")
 }
 
 /// Shows an event outside a run.
@@ -26,6 +32,25 @@ pub(super) fn announce(frontend: &dyn Frontend, event: Event) -> Result<(), Runn
     let reports = start(frontend.display(), None)?;
     reports.events.emit(event);
     let (_, showing) = reports.end().map_err(stdout_lost)?;
+    showing.finish().map_err(stdout_lost)
+}
+
+/// Shows how the tests of a run have ended.
+pub(super) fn show_summary(
+    frontend: &dyn Frontend,
+    results: &RunResults,
+    output: PathBuf,
+) -> Result<(), RunnerError> {
+    let (display, showing) =
+        SharedDisplay::start(frontend.display_of_many()).map_err(no_thread())?;
+    display.emit(
+        None,
+        Event::RunFinished {
+            results: Box::new(results.clone()),
+            output,
+        },
+    );
+    drop(display);
     showing.finish().map_err(stdout_lost)
 }
 

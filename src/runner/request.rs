@@ -1,11 +1,15 @@
 //! What a runner is asked for, as values.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::attempts::AttemptRule;
+use crate::config::Config;
 use crate::engine::RunMode;
 use crate::filter::TestFilter;
+use crate::history::History;
 use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::nix_cli::{Evaluation, Library, Nix};
@@ -21,6 +25,29 @@ pub struct RunRequest {
     pub place: RunPlace,
     /// After how many tests that have not passed the others are left out; None for never.
     pub max_fail: Option<NonZeroUsize>,
+    /// For all tests; None for what `config` says of each.
+    pub attempts: Option<AttemptRule>,
+    pub resources: Resources,
+    pub config: Config,
+    pub history: History,
+}
+
+/// What tests that run side by side may take of the host.
+#[derive(Debug, Clone)]
+pub struct Resources {
+    pub jobs: JobCount,
+    /// None for what is free.
+    pub memory_mib: Option<u64>,
+    /// How many tests of a group run at a time.
+    pub groups: BTreeMap<String, usize>,
+}
+
+/// How many tests run side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobCount {
+    /// As many as there are processors and memory for.
+    Auto,
+    Exactly(NonZeroUsize),
 }
 
 /// Nix, its library, and what to evaluate.
@@ -102,23 +129,20 @@ pub enum Verification {
 pub struct OutputLocation(pub Option<PathBuf>);
 
 impl OutputLocation {
-    /// The folder of one of `count` tests, which is called `label` among them.
-    pub(super) fn folder(&self, name: &str, label: &str, count: usize) -> PathBuf {
-        match &self.0 {
-            Some(folder) if count == 1 => folder.clone(),
-            Some(folder) => folder.join(file_name(label)),
-            None if count == 1 => default_folder(name),
-            None => default_folder(label),
-        }
+    /// The folder of a test that runs alone.
+    pub(super) fn of_one(&self, name: &str) -> PathBuf {
+        let default = || PathBuf::from(format!("result-{}", file_name(name)));
+        self.0.clone().unwrap_or_else(default)
+    }
+
+    /// The folder of several tests, in which each has its own.
+    pub(super) fn of_many(&self) -> PathBuf {
+        self.0.clone().unwrap_or_else(|| PathBuf::from("results"))
     }
 }
 
-fn default_folder(label: &str) -> PathBuf {
-    PathBuf::from(format!("result-{}", file_name(label)))
-}
-
 /// A test's name as the name of a file.
-fn file_name(name: &str) -> String {
+pub(super) fn file_name(name: &str) -> String {
     name.chars()
         .map(|c| {
             if c == '/' || c == ':' || c.is_whitespace() || c.is_control() {
@@ -135,17 +159,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_tests_have_a_folder_each() {
+    fn folders_have_the_names_of_tests() {
         let named = OutputLocation(Some(PathBuf::from("/o")));
         let unnamed = OutputLocation::default();
-        for (location, count, folder) in [
-            (&named, 1, "/o"),
-            (&named, 2, "/o/a.b-c"),
-            (&unnamed, 1, "result-my-test"),
-            (&unnamed, 2, "result-a.b-c"),
-        ] {
-            let found = location.folder("my test", "a.b/c", count);
-            assert_eq!(found, PathBuf::from(folder));
-        }
+        let folders = |location: &OutputLocation| (location.of_one("my test"), location.of_many());
+        assert_eq!(folders(&named), ("/o".into(), "/o".into()));
+        let expected = ("result-my-test".into(), "results".into());
+        assert_eq!(folders(&unnamed), expected);
+        assert_eq!(file_name("a.b/c:d"), "a.b-c-d");
     }
 }

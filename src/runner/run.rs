@@ -1,28 +1,27 @@
-//! Builds and runs tests, one after another.
+//! Builds and runs tests: one alone in this process, several side by side in processes of their own.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::Path;
+use std::time::Instant;
 
 use super::derivation;
 use super::ends::{Ends, RunSummary};
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
+use super::many;
 use super::plan::{self, FoundTest};
-use super::reporting::{finish, start};
-use super::request::{RunPlace, RunRequest, TestSettings, Verification};
-use crate::model::event::{Event, Level, Verdict};
-use crate::model::manifest::Manifest;
-use crate::nix_cli::{self, Nix, Test};
-use crate::qemu::AcceleratorChoice;
-use crate::report::Output;
-use crate::session::{self, ReplayMode, RunOutcome, RunSettings, StartPoint};
-use crate::source_map::SourceMap;
+use super::planned::{PlannedTest, not_run};
+use super::reporting::show_summary;
+use super::request::{RunPlace, RunRequest, file_name};
+use super::test_run::{check_test, run_test};
+use crate::engine::RunMode;
+use crate::history;
+use crate::model::event::round;
+use crate::model::outcome::Attempt;
 
 /// Runs all tests of a request; returns how they have ended. An interrupt leaves
 /// out those that are left. One of several that does not evaluate, is wrong or does
-/// not build is shown, and the next one follows.
+/// not build is shown, and the others run.
 ///
 /// # Errors
 /// When the only one does not evaluate, build or begin, or the host fails.
@@ -31,12 +30,40 @@ pub async fn run(
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunSummary, RunnerError> {
-    if let RunPlace::Derivation(builders) = request.place {
-        return derivation::run(request, builders, frontend, interrupts).await;
-    }
-    let Some(found) = plan::evaluate_all(&request.selections, interrupts).await? else {
-        return Ok(RunSummary::interrupted());
+    let summary = match request.place {
+        RunPlace::Here => run_here(request, frontend, interrupts).await?,
+        RunPlace::Derivation(builders) => {
+            derivation::run(request, builders, frontend, interrupts).await?
+        }
     };
+    if let Err(error) = history::remember(&summary.results) {
+        frontend.show_warning(&format!("the history of tests cannot be written: {error}"));
+    }
+    Ok(summary)
+}
+
+async fn run_here(
+    request: &RunRequest,
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<RunSummary, RunnerError> {
+    let Some(found) = plan::evaluate_all(&request.selections, interrupts).await? else {
+        return Ok(RunSummary::interrupted(frontend));
+    };
+    if found.len() > 1 && matches!(request.settings.mode, RunMode::Script) {
+        many::run_side_by_side(request, found, frontend, interrupts).await
+    } else {
+        run_one_by_one(request, found, frontend, interrupts).await
+    }
+}
+
+/// Runs tests that have the user's terminal, each in turn.
+async fn run_one_by_one(
+    request: &RunRequest,
+    found: Vec<FoundTest<'_>>,
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<RunSummary, RunnerError> {
     let count = found.len();
     let mut ends = Ends::new(frontend, count, request.max_fail);
     // Nothing boots before all scripts are checked.
@@ -49,165 +76,60 @@ pub async fn run(
     {
         let checked = test.and_then(|test| check_test(request, &test, frontend).map(|()| test));
         match checked {
-            Ok(test) => tests.push((selection, label, test)),
+            Ok(test) => tests.push(PlannedTest::new(request, selection, label, test)),
             Err(error) => {
-                if ends.add(&label, Err(error))?.is_break() {
-                    return Ok(ends.finish());
+                if ends.add(not_run(selection, &label, error))?.is_break() {
+                    return Ok(ends.finish(None));
                 }
             }
         }
     }
-    for (selection, label, test) in &tests {
-        let nix = &selection.nix;
-        let folder = request.output.folder(&test.name, label, count);
-        let result = run_test(nix, &request.settings, test, &folder, frontend, interrupts).await;
-        if ends.add(label, result)?.is_break() {
+    let begin = Instant::now();
+    for planned in tests {
+        let folder = if count == 1 {
+            request.output.of_one(&planned.test.name)
+        } else {
+            request.output.of_many().join(file_name(&planned.label))
+        };
+        let started_s = round(begin.elapsed().as_secs_f64());
+        let attempts = run_attempts(request, &planned, &folder, frontend, interrupts).await;
+        let end = match attempts {
+            Ok(attempts) => planned.end(attempts, started_s),
+            Err(error) => not_run(planned.selection, &planned.label, error),
+        };
+        if ends.add(end)?.is_break() {
             break;
         }
     }
-    Ok(ends.finish())
+    let summary = ends.finish(None);
+    if count > 1 {
+        let folder = request.output.of_many();
+        show_summary(frontend, &summary.results, folder)?;
+    }
+    Ok(summary)
 }
 
-/// Whether a test can be run as it is.
-fn check_test(
+/// Runs a test as often as it may be tried.
+async fn run_attempts(
     request: &RunRequest,
-    test: &Test,
-    frontend: &dyn Frontend,
-) -> Result<(), RunnerError> {
-    let (label, source_map) = (test.label(), test.source_map());
-    let script_check = request.settings.script_check;
-    plan::check(label, &source_map, &test.manifest, script_check, frontend)?;
-    Ok(session::preflight(&test.manifest)?)
-}
-
-/// Runs a test, and again cold if its verdict is to be verified.
-async fn run_test(
-    nix: &Nix,
-    settings: &TestSettings,
-    test: &Test,
+    planned: &PlannedTest<'_>,
     folder: &Path,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<Verdict, RunnerError> {
-    let script = Arc::new(test.source_map());
-    let job = Job::new(test, script.clone(), settings);
-    let RunOutcome { verdict, begun } =
-        build_and_run(nix, job, folder, frontend, interrupts).await?;
-    let is_certain = settings.verification == Verification::Off
-        || begun == StartPoint::Cold
-        || verdict == Verdict::Interrupted;
-    if is_certain {
-        return Ok(verdict);
-    }
-    let cold = TestSettings {
-        replay: ReplayMode::Disabled,
-        ..settings.clone()
-    };
-    let job = Job {
-        verifies: Some(verdict),
-        ..Job::new(test, script, &cold)
-    };
-    let outcome = build_and_run(nix, job, folder, frontend, interrupts).await?;
-    Ok(outcome.verdict)
-}
-
-/// One run of a test.
-pub(super) struct Job<'a> {
-    test: &'a Test,
-    /// What to run: its script, or another one.
-    script: Arc<SourceMap>,
-    settings: &'a TestSettings,
-    /// The verdict from a checkpoint that this run checks.
-    verifies: Option<Verdict>,
-}
-
-impl<'a> Job<'a> {
-    pub fn new(test: &'a Test, script: Arc<SourceMap>, settings: &'a TestSettings) -> Self {
-        Self {
-            test,
-            script,
-            settings,
-            verifies: None,
-        }
-    }
-}
-
-/// Builds an evaluated test and runs it; its output goes to `folder`. The
-/// manifest is that of the evaluation: its store paths are final, as those of
-/// content-addressed derivations are not.
-pub(super) async fn build_and_run(
-    nix: &Nix,
-    job: Job<'_>,
-    folder: &Path,
-    frontend: &dyn Frontend,
-    interrupts: &mut Interrupts,
-) -> Result<RunOutcome, RunnerError> {
-    let Job {
-        test,
-        script,
-        settings,
-        verifies,
-    } = job;
-    let output = Output::create(folder, &test.name)?;
-    let (root, output_folder) = (output.root(), output.folder().to_owned());
-    let reports = start(frontend.display(), Some(output))?;
-    let events = &reports.events;
-    let tell = |event| events.emit(event);
-    let built = tokio::select! {
-        built = nix_cli::realise(nix, &test.derivation, &root, &tell) => Some(built),
-        _ = interrupts.recv() => None,
-    };
-    let result = match built {
-        None => {
-            events.note(Level::Warning, "interrupted while building");
-            Ok(RunOutcome {
-                verdict: Verdict::Interrupted,
-                begun: StartPoint::Cold,
-            })
-        }
-        Some(Err(error)) => Err(error.into()),
-        Some(Ok(())) => {
-            let manifest = &test.manifest;
-            for note in &test.notes {
-                events.note(Level::Info, note.clone());
-            }
-            let settings = run_settings(manifest, script, settings, output_folder);
-            session::run(manifest, &settings, events, interrupts)
-                .await
-                .map_err(RunnerError::from)
-        }
-    };
-    if let (Ok(outcome), Some(from_checkpoint)) = (&result, verifies) {
-        events.emit(Event::Verified {
-            from_checkpoint,
-            cold: outcome.verdict,
+) -> Result<Vec<Attempt>, RunnerError> {
+    let settings = planned.settings(request);
+    let nix = &planned.selection.nix;
+    let begin = Instant::now();
+    let mut attempts = Vec::new();
+    while planned.rule.continues(&attempts, begin) {
+        let at = planned.rule.folder(folder, &attempts);
+        let start = Instant::now();
+        let verdict = run_test(nix, &settings, &planned.test, &at, frontend, interrupts).await?;
+        attempts.push(Attempt {
+            verdict,
+            duration_s: round(start.elapsed().as_secs_f64()),
+            folder: at,
         });
     }
-    finish(reports, result, interrupts).await
-}
-
-pub(super) fn run_settings(
-    manifest: &Manifest,
-    script: Arc<SourceMap>,
-    settings: &TestSettings,
-    output_folder: PathBuf,
-) -> RunSettings {
-    let accelerator = AcceleratorChoice::detect();
-    let slowness = if session::are_all_containers(manifest) {
-        1.0
-    } else {
-        accelerator.accelerator.slowness()
-    };
-    let of_test = Duration::from_secs(manifest.global_timeout_s);
-    RunSettings {
-        source_map: script,
-        mode: settings.mode.clone(),
-        subtests: settings.subtests.clone(),
-        output_folder,
-        global_timeout: settings.global_timeout.unwrap_or(of_test),
-        timeout_factor: settings.timeout_factor.with(slowness),
-        accelerator,
-        past: settings.replay,
-        states: settings.states,
-    }
+    Ok(attempts)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::QEMU;
@@ -20,7 +21,7 @@ use crate::replay::{Recording, Replay, Restart};
 const VARIABLES: [&str; 3] = ["QEMU_OPTS", "QEMU_NET_OPTS", "QEMU_KERNEL_PARAMS"];
 
 /// Whether a run may start from a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplayMode {
     /// Earlier runs may be used, and this one is recorded.
     Enabled,

@@ -45,6 +45,7 @@ in
         "eth2"
       ];
       memory_mib = 512;
+      cores = null;
       guest = "nixos";
       snapshot_safe = false;
     };

@@ -55,7 +55,7 @@ fn a_run_takes_those_that_are_chosen() {
         .filter(|line| line.starts_with("passed: "));
     assert_eq!(verdicts.count(), 1, "{}", ended.seen());
     assert!(
-        ended.stdout.contains("passed: database-large"),
+        ended.stdout.contains("passed: database-large ("),
         "{}",
         ended.seen()
     );
@@ -76,7 +76,7 @@ fn the_others_run_if_one_cannot() {
     let place = Place::new();
     let ended = place.run_fixture("mixed.nix", &[]);
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
-    let summary = "5 tests: 2 passed, 1 failed, 2 not run\n  not run: broken\n  not run: misspelt\n  failed: wrong\n";
+    let summary = "5 tests in [T] s: 2 passed, 1 failed, 2 not run\n  not run: broken\n  not run: misspelt\n  failed: wrong\noutput in [DIR]/results\n";
     assert!(ended.stdout.ends_with(summary), "{}", ended.seen());
     for part in [
         "this test has no script",
@@ -88,7 +88,7 @@ fn the_others_run_if_one_cannot() {
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
     assert_eq!(
         ended.stdout,
-        "4 tests: 1 not run, 3 left out\n  not run: misspelt\n"
+        "running 4 tests, at most 4 at a time\n4 tests in [T] s: 1 not run, 3 left out\n  not run: misspelt\noutput in [DIR]/results\n"
     );
     // Of one test alone the error is that of the command.
     let ended = place.run_fixture("mixed.nix", &["--filter", "broken"]);
@@ -124,15 +124,14 @@ fn several_files_are_one_run() {
     let files = ["a.nix", "b.nix", "c.nix", "none.nix"];
     let ended = place.run(&[&["run", "--nixpkgs", "builtin"], &files[..]].concat());
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
-    let summary =
-        "4 tests: 2 passed, 1 failed, 1 not run\n  not run: none.nix\n  failed: b.nix:same\n";
+    let summary = "4 tests in [T] s: 2 passed, 1 failed, 1 not run\n  not run: none.nix\n  failed: b.nix:same\noutput in [DIR]/results\n";
     assert!(ended.stdout.ends_with(summary), "{}", ended.seen());
     assert!(
         ended.stderr.ends_with("error: there is no file none.nix\n"),
         "{}",
         ended.seen()
     );
-    for folder in ["result-other", "result-b.nix-same"] {
+    for folder in ["results/other", "results/b.nix-same"] {
         assert!(place.path().join(folder).join("junit.xml").is_file());
     }
     let listed = place.run(&[

@@ -53,6 +53,8 @@ impl Place {
             .env_remove("XDG_RUNTIME_DIR")
             .env_remove("QEMU_OPTS")
             .env("TMPDIR", self.path().join("tmp"))
+            // The history of tests is the place's own.
+            .env("XDG_STATE_HOME", self.path().join("state"))
             .env("NO_COLOR", "1")
             // On a dumb one, the editor of lines shows its prompt in a pipe, too.
             .env("TERM", "xterm")
@@ -94,7 +96,7 @@ impl Place {
 
     /// Without what differs from run to run: paths, hashes, numbers, times, and
     /// what had to be built.
-    fn comparable(&self, bytes: &[u8]) -> String {
+    pub fn comparable(&self, bytes: &[u8]) -> String {
         let text = String::from_utf8_lossy(bytes)
             .replace(self.path().to_str().unwrap(), "[DIR]")
             .replace(fixture_path("").to_str().unwrap(), "[FIXTURES]/");
@@ -109,6 +111,9 @@ impl Place {
                 "([ACCELERATOR])",
             ),
             (r"\d+\.\d+( ?s\b| seconds)", "[T]$1"),
+            (r#"time="\d+\.\d+"#, r#"time="[T]"#),
+            // Which ones they are depends on the machine.
+            (r"(?m)^slowest: .*", "slowest: [TESTS]"),
         ];
         replacements
             .iter()

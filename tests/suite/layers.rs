@@ -9,13 +9,14 @@ use petgraph::graphmap::DiGraphMap;
 use syn::visit::Visit;
 
 /// From the lowest to the highest: docs/src/architecture.md says what each one does.
-const LAYERS: [&[&str]; 21] = [
+const LAYERS: [&[&str]; 22] = [
     &["model", "child", "async_file", "passed_files"],
     &["raw_terminal"],
     &["event_bus", "digest", "folders"],
     &["confined"],
     &["output_folder"],
     &["source_map", "language", "filter"],
+    &["config", "history"],
     &["input_file", "nix_cli", "network", "agent", "ocr"],
     &["guest", "backend"],
     &["qemu", "container"],

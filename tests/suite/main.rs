@@ -17,6 +17,7 @@ mod interrupts;
 mod language;
 mod layers;
 mod machines;
+mod many;
 mod mock;
 mod nix_lib;
 mod nixos;

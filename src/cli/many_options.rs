@@ -1,0 +1,108 @@
+//! The options for runs of several tests: how many at a time, how often, and when it is enough.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::error::Failed;
+use crate::config::{Config, length};
+use crate::runner::{AttemptRule, JobCount, RepeatAfterFailure, Repetition, Resources};
+
+#[derive(Debug, Args)]
+pub struct ManyOptions {
+    /// Run so many tests at a time, or as many as processors and memory allow.
+    #[arg(short, long, value_name = "auto|N", default_value = "auto", value_parser = job_count)]
+    jobs: JobCount,
+    /// Grant the tests that run at a time this much memory, such as `4G` [default: what is free].
+    #[arg(long, value_name = "SIZE", value_parser = mebibytes)]
+    memory: Option<u64>,
+    /// Give a test that does not pass up to N more attempts; one that passes then is flaky, and has passed.
+    #[arg(long, value_name = "N", conflicts_with_all = ["repeat", "until_failure", "stress", "as_derivation"])]
+    retries: Option<u32>,
+    /// Run each test N times.
+    #[arg(long, value_name = "N", conflicts_with = "as_derivation")]
+    repeat: Option<NonZeroU32>,
+    /// Run each test again until it fails.
+    #[arg(long, conflicts_with = "as_derivation")]
+    until_failure: bool,
+    /// Run each test again for this long, such as `10m`.
+    #[arg(long, value_name = "TIME", value_parser = length, conflicts_with = "as_derivation")]
+    stress: Option<Duration>,
+    /// Read this configuration [default: the nearest snowglobe.toml, from the current folder upwards].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Leave out the other tests once N have not passed.
+    #[arg(long, value_name = "N", conflicts_with = "fail_fast")]
+    max_fail: Option<NonZeroUsize>,
+    /// Leave out the other tests once one has not passed.
+    #[arg(long)]
+    fail_fast: bool,
+    /// Run the other tests, whatever becomes of one. This is the default.
+    #[arg(long, conflicts_with_all = ["fail_fast", "max_fail"])]
+    no_fail_fast: bool,
+}
+
+impl ManyOptions {
+    pub fn resources(&self, config: &Config) -> Resources {
+        Resources {
+            jobs: self.jobs,
+            memory_mib: self.memory,
+            groups: config.groups.clone(),
+        }
+    }
+
+    pub fn config(&self) -> Result<Config, Failed> {
+        let config = match &self.config {
+            Some(file) => Config::read(file),
+            None => std::env::current_dir()
+                .map_err(Failed::host("there is no current folder"))
+                .map(|folder| Config::of_folder(&folder))?,
+        };
+        Ok(config?)
+    }
+
+    pub fn attempts(&self) -> Option<AttemptRule> {
+        let is_repeated = self.repeat.is_some() || self.until_failure || self.stress.is_some();
+        let repetition = is_repeated.then_some(AttemptRule::Repeat(Repetition {
+            count: self.repeat,
+            time: self.stress,
+            after_failure: if self.until_failure {
+                RepeatAfterFailure::Stop
+            } else {
+                RepeatAfterFailure::GoOn
+            },
+        }));
+        repetition.or(self.retries.map(AttemptRule::Retry))
+    }
+
+    pub fn max_fail(&self) -> Option<NonZeroUsize> {
+        if self.fail_fast {
+            Some(NonZeroUsize::MIN)
+        } else {
+            self.max_fail
+        }
+    }
+}
+
+fn job_count(text: &str) -> Result<JobCount, String> {
+    if text == "auto" {
+        return Ok(JobCount::Auto);
+    }
+    let count = text.parse().map(JobCount::Exactly);
+    count.map_err(|_| "it is `auto` or a number above 0".to_owned())
+}
+
+/// A size in MiB, from a number with `M` or `G`.
+fn mebibytes(text: &str) -> Result<u64, String> {
+    let (number, factor) = match text.char_indices().last() {
+        Some((end, 'M' | 'm')) => (&text[..end], 1),
+        Some((end, 'G' | 'g')) => (&text[..end], 1024),
+        _ => ("", 1),
+    };
+    let size = number.parse::<u64>().ok();
+    size.and_then(|size| size.checked_mul(factor))
+        .filter(|size| *size > 0)
+        .ok_or_else(|| "it is a number with `M` or `G`, such as `4G`".to_owned())
+}

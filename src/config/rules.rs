@@ -1,0 +1,99 @@
+//! What `snowglobe.toml` can say of a test.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use jiff::civil::Date;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+use crate::filter::Expression;
+use crate::model::outcome::Quarantine;
+
+/// What is set for the tests that an expression fits, or for all.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Rules {
+    #[serde(deserialize_with = "expression")]
+    pub filter: Option<Expression>,
+    retries: Option<u32>,
+    #[serde(deserialize_with = "optional_length")]
+    timeout: Option<Duration>,
+    #[serde(deserialize_with = "optional_length")]
+    slow_timeout: Option<Duration>,
+    pub tags: Vec<String>,
+    pub groups: Vec<String>,
+    quarantine: Option<QuarantineRule>,
+}
+
+/// Why a test may fail, and how long.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuarantineRule {
+    reason: String,
+    until: Option<toml::value::Datetime>,
+}
+
+/// What holds for one test.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TestPolicy {
+    /// How many more attempts a test has that does not pass.
+    pub retries: Option<u32>,
+    /// After which the test has failed.
+    pub timeout: Option<Duration>,
+    /// After which the test is shown as slow.
+    pub slow_timeout: Option<Duration>,
+    pub groups: Vec<String>,
+    pub quarantine: Option<Quarantine>,
+    /// A quarantine whose last day has passed.
+    pub expired: Option<Quarantine>,
+}
+
+impl Rules {
+    /// Sets what is not set yet.
+    pub fn add_to(&self, policy: &mut TestPolicy, today: Date) {
+        policy.retries = policy.retries.or(self.retries);
+        policy.timeout = policy.timeout.or(self.timeout);
+        policy.slow_timeout = policy.slow_timeout.or(self.slow_timeout);
+        policy.groups.extend(self.groups.iter().cloned());
+        let Some(rule) = &self.quarantine else {
+            return;
+        };
+        if policy.quarantine.is_some() || policy.expired.is_some() {
+            return;
+        }
+        let until = rule.until.as_ref().map(ToString::to_string);
+        let last_day = until.as_deref().and_then(|day| day.parse::<Date>().ok());
+        let quarantine = Some(Quarantine {
+            reason: rule.reason.clone(),
+            until,
+        });
+        if last_day.is_some_and(|day| day < today) {
+            policy.expired = quarantine;
+        } else {
+            policy.quarantine = quarantine;
+        }
+    }
+}
+
+/// Reads a length of time, such as `10m`, `1h 30m` or `90s`.
+///
+/// # Errors
+/// When it is none, or not above 0.
+pub fn length(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<SignedDuration>().ok();
+    let length = parsed.and_then(|length| Duration::try_from(length).ok());
+    length
+        .filter(|length| !length.is_zero())
+        .ok_or_else(|| format!("`{text}` is no length of time, such as `90s` or `10m`"))
+}
+
+fn optional_length<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(source)?;
+    length(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn expression<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Expression>, D::Error> {
+    let text = String::deserialize(source)?;
+    text.parse().map(Some).map_err(D::Error::custom)
+}

@@ -1,0 +1,227 @@
+//! How tests ended in earlier runs: a file in the user's state folder, a line for each test of a run.
+//!
+//! May import `model` and `folders`.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::folders::{UserFolder, create_private, own};
+use crate::model::outcome::{Outcome, RunResults, TestResult};
+
+/// Beyond it the older half is dropped.
+const MOST_BYTES: u64 = 8 << 20;
+
+/// From how many passed runs a duration is expected.
+const RUNS_FOR_DURATION: usize = 5;
+
+/// How a test ended once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// When its run started, in seconds since 1970.
+    pub run_unix_s: u64,
+    /// The file or flake, as an absolute path if it is one.
+    pub source: String,
+    pub attribute: String,
+    pub label: String,
+    pub outcome: Outcome,
+    /// Of all attempts.
+    pub duration_s: f64,
+    pub attempts: usize,
+    pub backend: Option<String>,
+}
+
+impl HistoryEntry {
+    /// That of a test of a run.
+    #[must_use]
+    pub fn of(run: &RunResults, test: &TestResult) -> Self {
+        Self {
+            run_unix_s: run.started_unix_s,
+            source: test.source.clone(),
+            attribute: test.attribute.clone(),
+            label: test.label.clone(),
+            outcome: test.outcome,
+            duration_s: test.duration_s,
+            attempts: test.attempts.len(),
+            backend: test.backend.clone(),
+        }
+    }
+}
+
+/// What names a test across runs: its source, and its attribute path there.
+pub type TestKey = (String, String);
+
+/// What is known of one test, the oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct TestHistory(Vec<HistoryEntry>);
+
+impl TestHistory {
+    #[must_use]
+    pub fn entries(&self) -> &[HistoryEntry] {
+        &self.0
+    }
+
+    /// How it ended last, unless it was left out ever since.
+    #[must_use]
+    pub fn last(&self) -> Option<&HistoryEntry> {
+        self.0.last()
+    }
+
+    /// How long it takes if it passes, in seconds: the median of the last runs.
+    #[must_use]
+    pub fn duration_s(&self) -> Option<f64> {
+        let passed = self.0.iter().rev();
+        let passed = passed.filter(|entry| entry.outcome == Outcome::Passed);
+        let mut durations: Vec<f64> = passed
+            .take(RUNS_FOR_DURATION)
+            .map(|entry| entry.duration_s)
+            .collect();
+        durations.sort_by(f64::total_cmp);
+        durations.get(durations.len() / 2).copied()
+    }
+}
+
+/// All that is known.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    tests: HashMap<TestKey, TestHistory>,
+}
+
+impl History {
+    /// Reads the user's file; it is empty if there is none. Lines of other versions are left out.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read() -> io::Result<Self> {
+        let Some(path) = file() else {
+            return Ok(Self::default());
+        };
+        match fs::read_to_string(path) {
+            Ok(text) => Ok(Self::of_text(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of_text(text: &str) -> Self {
+        let mut tests: HashMap<TestKey, TestHistory> = HashMap::new();
+        let entries = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<HistoryEntry>(line).ok());
+        for entry in entries {
+            let key = (entry.source.clone(), entry.attribute.clone());
+            tests.entry(key).or_default().0.push(entry);
+        }
+        Self { tests }
+    }
+
+    /// What is known of a test.
+    #[must_use]
+    pub fn of(&self, source: &str, attribute: &str) -> Option<&TestHistory> {
+        self.tests.get(&(source.to_owned(), attribute.to_owned()))
+    }
+
+    /// All tests, by source and attribute path.
+    #[must_use]
+    pub fn tests(&self) -> Vec<&TestHistory> {
+        let mut tests: Vec<_> = self.tests.iter().collect();
+        tests.sort_by_key(|(key, _)| *key);
+        tests.into_iter().map(|(_, test)| test).collect()
+    }
+}
+
+/// Adds the tests of a run; without a home folder nothing is remembered.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn remember(run: &RunResults) -> io::Result<()> {
+    let Some(path) = file() else {
+        return Ok(());
+    };
+    if let Some(folder) = path.parent() {
+        create_private(folder)?;
+    }
+    let file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)?;
+    // Runs side by side write one after another.
+    let mut file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+    let mut lines = String::new();
+    for test in &run.tests {
+        lines.push_str(&serde_json::to_string(&HistoryEntry::of(run, test))?);
+        lines.push('\n');
+    }
+    file.write_all(lines.as_bytes())?;
+    shorten(&mut file)
+}
+
+/// Drops the older half of a file that has become too large.
+fn shorten(file: &mut File) -> io::Result<()> {
+    if file.metadata()?.len() <= MOST_BYTES {
+        return Ok(());
+    }
+    let mut text = String::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_string(&mut text)?;
+    let half = text.floor_char_boundary(text.len() / 2);
+    let rest = text[half..].split_once('\n').map_or("", |(_, rest)| rest);
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(rest.as_bytes())
+}
+
+/// The file; None without a home folder.
+fn file() -> Option<PathBuf> {
+    Some(own(UserFolder::State)?.join("runs.jsonl"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(attribute: &str, outcome: Outcome, duration_s: f64) -> String {
+        let entry = HistoryEntry {
+            run_unix_s: 1,
+            source: "/t.nix".to_owned(),
+            attribute: attribute.to_owned(),
+            label: attribute.to_owned(),
+            outcome,
+            duration_s,
+            attempts: 1,
+            backend: None,
+        };
+        serde_json::to_string(&entry).unwrap() + "\n"
+    }
+
+    #[test]
+    fn a_duration_is_the_median_of_the_runs_that_passed() {
+        let durations = [90.0, 3.0, 1.0, 2.0, 5.0, 4.0];
+        let passed = durations.map(|duration| line("a", Outcome::Passed, duration));
+        let text = passed.concat() + &line("a", Outcome::Failed, 100.0) + "half a li";
+        let history = History::of_text(&text);
+        let known = history.of("/t.nix", "a").unwrap();
+        assert_eq!(known.duration_s(), Some(3.0));
+        assert_eq!(known.last().unwrap().outcome, Outcome::Failed);
+        assert!(history.of("/t.nix", "b").is_none());
+    }
+
+    #[test]
+    fn a_large_file_loses_its_older_half() {
+        let mut file = tempfile::tempfile().unwrap();
+        let one = line("a", Outcome::Passed, 1.0);
+        let count = usize::try_from(MOST_BYTES).unwrap() / one.len() + 1;
+        file.write_all(one.repeat(count).as_bytes()).unwrap();
+        shorten(&mut file).unwrap();
+        let length = file.metadata().unwrap().len();
+        assert!(length > MOST_BYTES / 3 && length < MOST_BYTES / 2 + 1);
+        assert_eq!(length % one.len() as u64, 0);
+    }
+}

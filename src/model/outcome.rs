@@ -1,0 +1,155 @@
+//! How tests have ended, as data: what reports, the history and the exit code are made from.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of [`RunResults`]: a field that goes, or changes its meaning, makes a new one.
+pub const RESULTS_VERSION: u32 = 1;
+
+/// How one attempt at a test has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Passed,
+    Failed,
+    /// The host or Snowglobe failed, not the test.
+    Error,
+    Interrupted,
+    /// An interactive session has ended: there is no verdict.
+    SessionClosed,
+}
+
+/// How a test has ended, with all its attempts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Passed,
+    /// It has passed, but not at the first attempt.
+    Flaky,
+    Failed,
+    /// The host or Snowglobe failed, not the test.
+    Error,
+    /// It does not evaluate or build, or its script is wrong.
+    NotRun,
+    Interrupted,
+    /// The run has ended before its turn.
+    #[default]
+    LeftOut,
+    /// An interactive session has ended: there is no verdict.
+    SessionClosed,
+}
+
+impl Outcome {
+    /// In the order in which they are counted.
+    pub const ALL: [Self; 8] = [
+        Self::Passed,
+        Self::Flaky,
+        Self::Failed,
+        Self::Error,
+        Self::NotRun,
+        Self::Interrupted,
+        Self::LeftOut,
+        Self::SessionClosed,
+    ];
+
+    /// As people read it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Flaky => "flaky",
+            Self::Failed => "failed",
+            Self::Error => "error",
+            Self::NotRun => "not run",
+            Self::Interrupted => "interrupted",
+            Self::LeftOut => "left out",
+            Self::SessionClosed => "session closed",
+        }
+    }
+
+    /// Whether nothing is wrong with the test.
+    #[must_use]
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Passed | Self::Flaky | Self::SessionClosed)
+    }
+
+    /// That of a test with one attempt.
+    #[must_use]
+    pub fn of_verdict(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Passed => Self::Passed,
+            Verdict::Failed => Self::Failed,
+            Verdict::Error => Self::Error,
+            Verdict::Interrupted => Self::Interrupted,
+            Verdict::SessionClosed => Self::SessionClosed,
+        }
+    }
+}
+
+/// One attempt at a test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Attempt {
+    pub verdict: Verdict,
+    pub duration_s: f64,
+    /// Its output folder, relative to that of the run.
+    pub folder: PathBuf,
+}
+
+/// Why a test that fails does not fail the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Quarantine {
+    pub reason: String,
+    /// The last day, as `2026-12-31`.
+    pub until: Option<String>,
+}
+
+/// One test of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TestResult {
+    /// What the test is called among those of the run.
+    pub label: String,
+    /// The file or flake.
+    pub source: String,
+    /// The attribute path in it; empty if the file is the test.
+    pub attribute: String,
+    pub outcome: Outcome,
+    /// Seconds after the start of the run.
+    pub started_s: f64,
+    /// Of all attempts.
+    pub duration_s: f64,
+    pub attempts: Vec<Attempt>,
+    /// `vm`, `container`, or `mixed`; None for a test that was not evaluated.
+    pub backend: Option<String>,
+    pub quarantine: Option<Quarantine>,
+    /// Whether it took longer than its `slow-timeout`.
+    pub slow: bool,
+    /// Whether a process of the script was left that held its output open.
+    pub leaky: bool,
+    /// Why it was not run.
+    pub message: Option<String>,
+}
+
+impl TestResult {
+    /// Whether it fails the run.
+    #[must_use]
+    pub fn counts_as_failure(&self) -> bool {
+        !self.outcome.is_good() && self.quarantine.is_none()
+    }
+}
+
+/// All tests of a run: the file `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RunResults {
+    pub version: u32,
+    /// Seconds since 1970.
+    pub started_unix_s: u64,
+    pub duration_s: f64,
+    pub tests: Vec<TestResult>,
+}

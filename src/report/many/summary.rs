@@ -1,0 +1,180 @@
+//! What is shown when all tests of a run have ended.
+
+use std::path::Path;
+
+use console::style;
+
+use crate::model::outcome::{Outcome, RunResults, TestResult};
+use crate::output_folder::REPORT;
+
+/// From how many tests on the slowest ones are named, and how many of them.
+const TESTS_FOR_SLOWEST: usize = 4;
+const SLOWEST: usize = 3;
+
+/// The counts, the tests that need attention, the slowest, and where the report is.
+pub(super) fn summary(results: &RunResults, output: &Path) -> Vec<String> {
+    let tests = &results.tests;
+    let head = format!(
+        "{} tests in {:.1} s: {}",
+        tests.len(),
+        results.duration_s,
+        counts(tests)
+    );
+    let mut lines = vec![style(head).bold().to_string()];
+    lines.extend(
+        tests
+            .iter()
+            .filter_map(remark)
+            .map(|text| format!("  {text}")),
+    );
+    lines.extend(slowest(tests));
+    let report = output.join(REPORT);
+    if report.exists() {
+        lines.push(format!("report in {}", report.display()));
+    } else {
+        lines.push(format!("output in {}", output.display()));
+    }
+    lines
+}
+
+/// How many tests have ended how. Those in quarantine are counted apart.
+pub(super) fn counts(tests: &[TestResult]) -> String {
+    let is_excused = |test: &&TestResult| test.quarantine.is_some() && !test.outcome.is_good();
+    let excused = tests.iter().filter(is_excused).count();
+    let mut counted: Vec<(usize, &str)> = Outcome::ALL
+        .iter()
+        .map(|outcome| {
+            let ended = tests.iter().filter(|test| !is_excused(test));
+            let count = ended.filter(|test| test.outcome == *outcome).count();
+            (count, outcome.name())
+        })
+        .collect();
+    counted.push((excused, "in quarantine"));
+    let parts = counted.into_iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
+    parts.join(", ")
+}
+
+/// What to say of a test that has not simply passed.
+fn remark(test: &TestResult) -> Option<String> {
+    let name = test.outcome.name();
+    let label = &test.label;
+    let passed = test.attempts.iter();
+    let passed = passed.filter(|attempt| Outcome::of_verdict(attempt.verdict) == Outcome::Passed);
+    let passed = passed.count();
+    let count = test.attempts.len();
+    let mut said = match (&test.quarantine, test.outcome) {
+        (Some(quarantine), outcome) if !outcome.is_good() => {
+            let until = quarantine.until.as_ref();
+            let until = until.map_or(String::new(), |day| format!(", until {day}"));
+            format!(
+                "in quarantine: {label} ({name}: {}{until})",
+                quarantine.reason
+            )
+        }
+        (_, Outcome::Flaky) => format!("{name}: {label} (passed at attempt {count})"),
+        (_, Outcome::Failed | Outcome::Error) if count > 1 => {
+            format!("{name}: {label} ({count} attempts, {passed} passed)")
+        }
+        // There may be thousands.
+        (_, Outcome::LeftOut) => return None,
+        (_, outcome) if !outcome.is_good() => format!("{name}: {label}"),
+        _ => String::new(),
+    };
+    for (holds, mark) in [(test.slow, "slow"), (test.leaky, "leaves processes")] {
+        if holds && said.is_empty() {
+            said = format!("{mark}: {label}");
+        } else if holds {
+            said = format!("{said}, {mark}");
+        }
+    }
+    (!said.is_empty()).then_some(said)
+}
+
+fn slowest(tests: &[TestResult]) -> Option<String> {
+    let mut run: Vec<&TestResult> = tests.iter().filter(|it| !it.attempts.is_empty()).collect();
+    if run.len() < TESTS_FOR_SLOWEST {
+        return None;
+    }
+    run.sort_by(|left, right| right.duration_s.total_cmp(&left.duration_s));
+    let named = run.iter().take(SLOWEST);
+    let named: Vec<String> = named
+        .map(|test| format!("{} ({:.1} s)", test.label, test.duration_s))
+        .collect();
+    Some(format!("slowest: {}", named.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::model::event::Verdict;
+    use crate::model::outcome::{Attempt, Quarantine};
+
+    fn test(label: &str, outcome: Outcome, verdicts: &[Verdict]) -> TestResult {
+        let attempt = |verdict: &Verdict| Attempt {
+            verdict: *verdict,
+            duration_s: 1.0,
+            folder: PathBuf::new(),
+        };
+        TestResult {
+            label: label.to_owned(),
+            outcome,
+            attempts: verdicts.iter().map(attempt).collect(),
+            duration_s: attempts_s(verdicts),
+            ..TestResult::default()
+        }
+    }
+
+    /// A second for each.
+    fn attempts_s(verdicts: &[Verdict]) -> f64 {
+        verdicts.iter().map(|_| 1.0).sum()
+    }
+
+    #[test]
+    fn all_tests_are_counted_and_those_that_need_attention_named() {
+        use Verdict::{Failed, Passed};
+        let quarantined = TestResult {
+            quarantine: Some(Quarantine {
+                reason: "loses packets".to_owned(),
+                until: Some("2026-12-31".to_owned()),
+            }),
+            ..test("net", Outcome::Failed, &[Failed])
+        };
+        let slow = TestResult {
+            slow: true,
+            ..test("big", Outcome::Passed, &[Passed])
+        };
+        let tests = vec![
+            test("good", Outcome::Passed, &[Passed]),
+            test("luck", Outcome::Flaky, &[Failed, Passed]),
+            test("bad", Outcome::Failed, &[Failed]),
+            test("hunt", Outcome::Failed, &[Passed, Failed, Passed]),
+            test("later", Outcome::LeftOut, &[]),
+            quarantined,
+            slow,
+        ];
+        let results = RunResults {
+            version: 1,
+            started_unix_s: 0,
+            duration_s: 12.34,
+            tests,
+        };
+        assert_eq!(
+            summary(&results, Path::new("/o")),
+            [
+                "7 tests in 12.3 s: 2 passed, 1 flaky, 2 failed, 1 left out, 1 in quarantine",
+                "  flaky: luck (passed at attempt 2)",
+                "  failed: bad",
+                "  failed: hunt (3 attempts, 2 passed)",
+                "  in quarantine: net (failed: loses packets, until 2026-12-31)",
+                "  slow: big",
+                "slowest: hunt (3.0 s), luck (2.0 s), good (1.0 s)",
+                "output in /o",
+            ]
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! The lines for the events of several tests, each of which names its test.
+
+use std::collections::BTreeMap;
+
+use console::{Style, style};
+
+use super::summary::summary;
+use crate::model::event::{Event, Level, Record, Verdict};
+use crate::model::outcome::{Outcome, TestResult};
+use crate::report::failures::explain;
+use crate::report::lines::{lines, short_name};
+use crate::report::{Detail, View};
+
+/// How deep the report of a failure is indented below its verdict.
+const INDENT: &str = "  ";
+
+/// Turns events into lines. Failures wait for the verdict of their test.
+#[derive(Debug)]
+pub(super) struct Texts {
+    view: View,
+    jobs: usize,
+    failures: BTreeMap<String, Vec<String>>,
+}
+
+impl Texts {
+    pub fn new(detail: Detail) -> Self {
+        Self {
+            view: View::new(detail),
+            jobs: 1,
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// The lines for an event; many events have none.
+    pub fn of(&mut self, record: &Record) -> Vec<String> {
+        let Some(label) = &record.label else {
+            return self.of_run(&record.event);
+        };
+        let mut texts = Vec::new();
+        if self.view.shows_everything() {
+            let name = style(format!("{label}>")).dim();
+            let all = match &record.event {
+                Event::BuildStarted { derivation } => {
+                    vec![format!("building {}", short_name(derivation))]
+                }
+                event => lines(event, &self.view),
+            };
+            texts.extend(all.iter().map(|line| format!("{name} {line}")));
+        }
+        texts.extend(self.of_test(label, &record.event));
+        texts
+    }
+
+    fn of_run(&mut self, event: &Event) -> Vec<String> {
+        match event {
+            Event::RunStarted { jobs } => {
+                self.jobs = *jobs;
+                Vec::new()
+            }
+            Event::TestsFound { tests } => {
+                let jobs = self.jobs.min(*tests);
+                vec![format!("running {tests} tests, at most {jobs} at a time")]
+            }
+            Event::RunFinished { results, output } => summary(results, output),
+            event => lines(event, &self.view),
+        }
+    }
+
+    fn of_test(&mut self, label: &str, event: &Event) -> Vec<String> {
+        match event {
+            Event::TestFinished {
+                verdict: Verdict::Failed | Verdict::Error,
+                failures,
+                output,
+                ..
+            } => {
+                let mut texts: Vec<String> = failures.iter().flat_map(explain).collect();
+                texts.push(format!("output in {}", output.display()));
+                self.failures.insert(label.to_owned(), texts);
+                Vec::new()
+            }
+            Event::TestEnded { result } => self.ended(result),
+            Event::Retrying { attempt, attempts } => vec![format!(
+                "{} {label} (attempt {attempt} of {attempts})",
+                style("again:").yellow().bold()
+            )],
+            Event::Slow { after_s } => vec![format!(
+                "{} {label} (runs for {after_s:.0} s)",
+                style("slow:").yellow().bold()
+            )],
+            Event::OutputLost { .. }
+            | Event::Note {
+                level: Level::Warning | Level::Error,
+                ..
+            } if !self.view.shows_everything() => {
+                let texts = lines(event, &self.view);
+                texts
+                    .iter()
+                    .map(|line| format!("{label}: {line}"))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn ended(&mut self, result: &TestResult) -> Vec<String> {
+        let failure = self.failures.remove(&result.label).unwrap_or_default();
+        let is_repeated = result.attempts.len() > 1;
+        if let (Some(quarantine), false) = (&result.quarantine, result.outcome.is_good()) {
+            let head = style("in quarantine:").yellow().bold();
+            return vec![format!(
+                "{head} {} ({} after {:.1} s: {})",
+                result.label,
+                result.outcome.name(),
+                result.duration_s,
+                quarantine.reason
+            )];
+        }
+        let head = format!("{}:", result.outcome.name());
+        let attempts = if is_repeated {
+            format!(", {} attempts", result.attempts.len())
+        } else {
+            String::new()
+        };
+        let head = look(result).bold().apply_to(head);
+        let mut texts = match result.outcome {
+            // Its error is shown on its own.
+            Outcome::NotRun | Outcome::LeftOut => Vec::new(),
+            _ => vec![format!(
+                "{head} {} ({:.1} s{attempts})",
+                result.label, result.duration_s
+            )],
+        };
+        if !result.outcome.is_good() {
+            texts.extend(failure.iter().map(|line| indented(line)));
+        }
+        texts
+    }
+}
+
+fn indented(line: &str) -> String {
+    if line.is_empty() {
+        String::new()
+    } else {
+        format!("{INDENT}{line}")
+    }
+}
+
+fn look(result: &TestResult) -> Style {
+    match result.outcome {
+        Outcome::Passed => Style::new().green(),
+        Outcome::Failed | Outcome::Error => Style::new().red(),
+        _ => Style::new().yellow(),
+    }
+}

@@ -1,0 +1,84 @@
+//! What the events in an output folder say of one test.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use crate::model::event::{Event, Failure, Record, Verdict};
+use crate::output_folder::EVENTS;
+
+/// A finished subtest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubtestCase {
+    pub name: String,
+    pub duration_s: f64,
+    pub failure: Option<Failure>,
+}
+
+/// How a test ended, by its events.
+#[derive(Debug, Default)]
+pub struct RecordedTest {
+    pub subtests: Vec<SubtestCase>,
+    /// None if the run did not finish.
+    pub end: Option<RecordedEnd>,
+}
+
+/// The end.
+#[derive(Debug)]
+pub struct RecordedEnd {
+    pub verdict: Verdict,
+    pub duration_s: f64,
+    pub failures: Vec<Failure>,
+}
+
+impl RecordedTest {
+    /// Reads the events of an output folder; without any the run did not finish.
+    #[must_use]
+    pub fn read(folder: &Path) -> Self {
+        let mut test = Self::default();
+        let _ = for_each_event(folder, |record| test.take(record));
+        test
+    }
+
+    fn take(&mut self, record: Record) {
+        match record.event {
+            Event::SubtestFinished {
+                name,
+                duration_s,
+                failure,
+            } => self.subtests.push(SubtestCase {
+                name,
+                duration_s,
+                failure: failure.map(|failure| *failure),
+            }),
+            Event::TestFinished {
+                verdict,
+                duration_s,
+                failures,
+                ..
+            } => {
+                self.end = Some(RecordedEnd {
+                    verdict,
+                    duration_s,
+                    failures,
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Reads the events of an output folder. A line that is none ends them: the run was killed while it wrote it.
+///
+/// # Errors
+/// When there are none.
+pub fn for_each_event(folder: &Path, mut take: impl FnMut(Record)) -> io::Result<()> {
+    let lines = BufReader::new(File::open(folder.join(EVENTS))?).lines();
+    for line in lines {
+        let Ok(record) = serde_json::from_str(&line?) else {
+            break;
+        };
+        take(record);
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! The output folder of several tests: `run.json`, `junit.xml`, and a folder for each test.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::junit;
+use super::output_error::OutputError;
+use super::tag::{Occupancy, Tag};
+use crate::model::outcome::RunResults;
+use crate::output_folder::{JUNIT, RESULTS, write_whole};
+
+/// The folder of one run. Until the run ends, no other run can have it.
+#[derive(Debug)]
+pub struct RunFolder {
+    folder: PathBuf,
+    _tag: Tag,
+}
+
+impl RunFolder {
+    /// Makes the folder, or takes that of an earlier run and removes what that run has written beside its tests.
+    ///
+    /// # Errors
+    /// When it cannot be written, is in use, or holds other files of the same names.
+    pub fn claim(folder: &Path) -> Result<Self, OutputError> {
+        let unwritable = |source| OutputError::Unwritable {
+            path: folder.to_owned(),
+            source,
+        };
+        fs::create_dir_all(folder).map_err(unwritable)?;
+        let folder = folder.canonicalize().map_err(unwritable)?;
+        Ok(Self {
+            _tag: Tag::claim(&folder, "several tests", Occupancy::Shared)?,
+            folder,
+        })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes the reports of a run that is over.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    pub fn finish(self, results: &RunResults) -> Result<(), OutputError> {
+        write_reports(&self.folder, results)
+    }
+}
+
+/// Writes the reports of a run into its folder, from its results and the folders of its tests.
+///
+/// # Errors
+/// When one cannot be written.
+pub fn write_reports(folder: &Path, results: &RunResults) -> Result<(), OutputError> {
+    let write = |name: &str, content: &[u8]| {
+        write_whole(folder, name, content).map_err(|error| incomplete(folder, name, &error))
+    };
+    let text = serde_json::to_string_pretty(results)
+        .map_err(|error| incomplete(folder, RESULTS, &error.into()))?;
+    write(RESULTS, (text + "\n").as_bytes())?;
+    write(JUNIT, junit::of_run(folder, results).as_bytes())
+}
+
+fn incomplete(folder: &Path, name: &str, error: &io::Error) -> OutputError {
+    OutputError::Incomplete {
+        path: folder.join(name),
+        reason: error.to_string(),
+    }
+}

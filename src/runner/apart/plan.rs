@@ -1,0 +1,80 @@
+//! What the process of a test is given, and what it answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use regex_lite::Regex;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::RunMode;
+use crate::host::{AfterFailure, Subtests};
+use crate::machine::StateRetention;
+use crate::model::event::Record;
+use crate::model::manifest::Manifest;
+use crate::nix_cli::Test;
+use crate::qemu::AcceleratorChoice;
+use crate::session::{ReplayMode, RunOutcome, RunSettings};
+use crate::source_map::SourceMap;
+
+/// A test to run, on the standard input of its process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TestPlan {
+    pub manifest: Manifest,
+    script: String,
+    attribute: String,
+    only: Option<String>,
+    after_failure: AfterFailure,
+    global_timeout: Duration,
+    timeout_factor: f64,
+    replay: ReplayMode,
+    pub output_folder: PathBuf,
+}
+
+impl TestPlan {
+    /// The plan of a test with settings that name no prompt.
+    pub fn new(test: &Test, settings: &RunSettings) -> Self {
+        let only = settings.subtests.only.as_ref();
+        Self {
+            manifest: test.manifest.clone(),
+            script: test.script.clone(),
+            attribute: test.attribute.clone(),
+            only: only.map(|pattern| pattern.as_str().to_owned()),
+            after_failure: settings.subtests.after_failure,
+            global_timeout: settings.global_timeout,
+            timeout_factor: settings.timeout_factor,
+            replay: settings.past,
+            output_folder: settings.output_folder.clone(),
+        }
+    }
+
+    /// The settings again, in the process of the test.
+    pub fn settings(&self) -> Result<RunSettings, regex_lite::Error> {
+        let file = &self.manifest.test_script_source.file;
+        let source_map = SourceMap::of_test(self.script.clone(), file, &self.attribute);
+        Ok(RunSettings {
+            source_map: Arc::new(source_map),
+            mode: RunMode::Script,
+            subtests: Subtests {
+                only: self.only.as_deref().map(Regex::new).transpose()?,
+                after_failure: self.after_failure,
+            },
+            output_folder: self.output_folder.clone(),
+            global_timeout: self.global_timeout,
+            timeout_factor: self.timeout_factor,
+            accelerator: AcceleratorChoice::detect(),
+            past: self.replay,
+            states: StateRetention::ThisRun,
+        })
+    }
+}
+
+/// A line on the standard output of the process of a test.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FromTest {
+    Event(Record),
+    Ended(RunOutcome),
+    /// The test could not be begun.
+    Failed(String),
+}

@@ -1,0 +1,183 @@
+//! How often a test is tried, and what its attempts say together.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::model::event::Verdict;
+use crate::model::outcome::{Attempt, Outcome};
+
+/// Why a test may have more than one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptRule {
+    /// One that passes ends it; after so many more attempts it has failed.
+    Retry(u32),
+    /// To look for a failure.
+    Repeat(Repetition),
+}
+
+/// How long to look for a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repetition {
+    pub count: Option<NonZeroU32>,
+    pub time: Option<Duration>,
+    pub after_failure: RepeatAfterFailure,
+}
+
+/// What follows a failure that was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepeatAfterFailure {
+    Stop,
+    GoOn,
+}
+
+impl AttemptRule {
+    /// How many attempts there may be; None if that depends.
+    pub(super) fn most(self) -> Option<u32> {
+        match self {
+            Self::Retry(retries) => Some(retries.saturating_add(1)),
+            Self::Repeat(repetition) => repetition.count.map(NonZeroU32::get),
+        }
+    }
+
+    /// Whether another attempt follows those of a test that was begun at `begin`.
+    pub(super) fn continues(self, attempts: &[Attempt], begin: Instant) -> bool {
+        let Some(last) = attempts.last() else {
+            return true;
+        };
+        if matches!(last.verdict, Verdict::Interrupted | Verdict::SessionClosed) {
+            return false;
+        }
+        let count = u32::try_from(attempts.len()).unwrap_or(u32::MAX);
+        let has_passed = last.verdict == Verdict::Passed;
+        match self {
+            Self::Retry(retries) => !has_passed && count <= retries,
+            Self::Repeat(repetition) => {
+                let is_over = repetition.after_failure == RepeatAfterFailure::Stop && !has_passed;
+                let is_late = repetition.time.is_some_and(|time| begin.elapsed() >= time);
+                let is_enough = repetition.count.is_some_and(|most| count >= most.get());
+                !(is_over || is_late || is_enough)
+            }
+        }
+    }
+
+    /// What the attempts say together.
+    pub(super) fn outcome(self, attempts: &[Attempt]) -> Outcome {
+        let Some(last) = attempts.last() else {
+            return Outcome::LeftOut;
+        };
+        let of_last = Outcome::of_verdict(last.verdict);
+        match self {
+            Self::Retry(_) if of_last == Outcome::Passed && attempts.len() > 1 => Outcome::Flaky,
+            Self::Retry(_) => of_last,
+            Self::Repeat(_) => {
+                let bad = attempts.iter().map(|it| Outcome::of_verdict(it.verdict));
+                bad.into_iter()
+                    .find(|outcome| !outcome.is_good())
+                    .unwrap_or(of_last)
+            }
+        }
+    }
+
+    /// The output folder of the next attempt: the first failure of a test is kept whole.
+    pub(super) fn folder(self, of_test: &Path, attempts: &[Attempt]) -> PathBuf {
+        let beside = |ending: String| {
+            let mut name = of_test.as_os_str().to_owned();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        match self {
+            Self::Retry(_) if attempts.is_empty() => of_test.to_owned(),
+            Self::Retry(_) => beside(format!("-attempt-{}", attempts.len() + 1)),
+            Self::Repeat(_) if attempts.iter().all(|it| it.verdict == Verdict::Passed) => {
+                of_test.to_owned()
+            }
+            Self::Repeat(_) => beside("-later".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Verdict::{Error, Failed, Interrupted, Passed};
+
+    fn attempts(verdicts: &[Verdict]) -> Vec<Attempt> {
+        let attempt = |verdict: &Verdict| Attempt {
+            verdict: *verdict,
+            duration_s: 1.0,
+            folder: PathBuf::new(),
+        };
+        verdicts.iter().map(attempt).collect()
+    }
+
+    fn decide(rule: AttemptRule, verdicts: &[Verdict]) -> (bool, Outcome) {
+        let attempts = attempts(verdicts);
+        (
+            rule.continues(&attempts, Instant::now()),
+            rule.outcome(&attempts),
+        )
+    }
+
+    #[test]
+    fn a_test_that_passes_at_a_later_attempt_is_flaky() {
+        let rule = AttemptRule::Retry(2);
+        for (verdicts, continues, outcome) in [
+            (&[Passed][..], false, Outcome::Passed),
+            (&[Failed], true, Outcome::Failed),
+            (&[Failed, Passed], false, Outcome::Flaky),
+            (&[Failed, Error, Failed], false, Outcome::Failed),
+            (&[Failed, Interrupted], false, Outcome::Interrupted),
+        ] {
+            assert_eq!(decide(rule, verdicts), (continues, outcome), "{verdicts:?}");
+        }
+        assert_eq!(
+            decide(AttemptRule::Retry(0), &[Failed]),
+            (false, Outcome::Failed)
+        );
+    }
+
+    #[test]
+    fn a_repeated_test_has_failed_if_one_attempt_has() {
+        let repeat = |count, after_failure| {
+            AttemptRule::Repeat(Repetition {
+                count: NonZeroU32::new(count),
+                time: None,
+                after_failure,
+            })
+        };
+        let three = repeat(3, RepeatAfterFailure::GoOn);
+        assert_eq!(decide(three, &[Passed, Failed]), (true, Outcome::Failed));
+        assert_eq!(
+            decide(three, &[Passed, Failed, Passed]),
+            (false, Outcome::Failed)
+        );
+        let until = repeat(0, RepeatAfterFailure::Stop);
+        assert_eq!(decide(until, &[Passed, Passed]), (true, Outcome::Passed));
+        assert_eq!(decide(until, &[Passed, Failed]), (false, Outcome::Failed));
+        let timed = AttemptRule::Repeat(Repetition {
+            count: None,
+            time: Some(Duration::ZERO),
+            after_failure: RepeatAfterFailure::GoOn,
+        });
+        assert_eq!(decide(timed, &[Passed]), (false, Outcome::Passed));
+    }
+
+    #[test]
+    fn the_first_failure_is_kept_whole() {
+        let folder = |rule: AttemptRule, verdicts: &[Verdict]| {
+            let folder = rule.folder(Path::new("/o/t"), &attempts(verdicts));
+            folder.display().to_string()
+        };
+        let retry = AttemptRule::Retry(2);
+        assert_eq!(folder(retry, &[]), "/o/t");
+        assert_eq!(folder(retry, &[Failed]), "/o/t-attempt-2");
+        let repeat = AttemptRule::Repeat(Repetition {
+            count: None,
+            time: None,
+            after_failure: RepeatAfterFailure::GoOn,
+        });
+        assert_eq!(folder(repeat, &[Passed, Passed]), "/o/t");
+        assert_eq!(folder(repeat, &[Passed, Failed, Passed]), "/o/t-later");
+    }
+}

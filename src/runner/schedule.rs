@@ -1,0 +1,352 @@
+//! Which tests run at a time: as many as memory, processors, groups and the user allow, the longest first.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::request::{JobCount, Resources};
+use crate::model::manifest::{BackendKind, Manifest, Node};
+use crate::qemu::Accelerator;
+
+/// What a machine takes that does not say how much memory it has: QEMU's own default is less.
+const UNKNOWN_MEMORY_MIB: u64 = 1024;
+
+/// What QEMU takes beside the guest's memory, and the process of a test with its script: `benches/memory.py` measures
+/// them.
+const QEMU_MIB: u64 = 120;
+const TEST_PROCESS_MIB: u64 = 80;
+
+/// What a container takes: its processes are those of the host.
+const CONTAINER_MIB: u64 = 64;
+
+/// How much of a processor a machine takes on average. An emulated one takes what it has.
+const CORES_OF_KVM: f64 = 0.5;
+const CORES_OF_CONTAINER: f64 = 0.25;
+
+/// Between two starts on a host that has more to do than it can.
+const PAUSE_UNDER_LOAD: Duration = Duration::from_secs(2);
+
+/// What one test takes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Demand {
+    pub memory_mib: u64,
+    pub cores: f64,
+    pub groups: Vec<String>,
+}
+
+impl Demand {
+    /// What the machines of a test take together.
+    pub fn of(manifest: &Manifest, accelerator: Accelerator, groups: Vec<String>) -> Self {
+        let nodes = manifest.nodes.values();
+        let (memory, cores): (Vec<u64>, Vec<f64>) =
+            nodes.map(|node| demand_of(node, accelerator)).unzip();
+        Self {
+            memory_mib: TEST_PROCESS_MIB + memory.iter().sum::<u64>(),
+            cores: cores.iter().sum(),
+            groups,
+        }
+    }
+}
+
+fn demand_of(node: &Node, accelerator: Accelerator) -> (u64, f64) {
+    if node.backend == BackendKind::Container {
+        return (CONTAINER_MIB, CORES_OF_CONTAINER);
+    }
+    let memory = node.memory_mib.unwrap_or(UNKNOWN_MEMORY_MIB) + QEMU_MIB;
+    #[allow(clippy::cast_precision_loss)]
+    let cores = node.cores.unwrap_or(1) as f64;
+    match accelerator {
+        Accelerator::Kvm => (memory, cores * CORES_OF_KVM),
+        Accelerator::Tcg => (memory, cores),
+    }
+}
+
+/// What tests may take together.
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    pub memory_mib: u64,
+    cores: f64,
+    jobs: usize,
+    groups: BTreeMap<String, usize>,
+}
+
+impl Budget {
+    /// What the user grants, and for the rest what the host has.
+    pub fn new(resources: &Resources) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        #[allow(clippy::cast_precision_loss)]
+        let (jobs, cores) = match resources.jobs {
+            JobCount::Auto => (usize::MAX, processors as f64),
+            JobCount::Exactly(jobs) => (jobs.get(), f64::INFINITY),
+        };
+        Self {
+            memory_mib: resources
+                .memory_mib
+                .or_else(available_mib)
+                .unwrap_or(u64::MAX),
+            cores,
+            jobs,
+            groups: resources.groups.clone(),
+        }
+    }
+
+    /// How many tests can run at a time at most, if they are small.
+    pub fn most_jobs(&self) -> usize {
+        if self.jobs < usize::MAX {
+            return self.jobs;
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let by_cores = (self.cores / CORES_OF_CONTAINER) as usize;
+        by_cores.max(1)
+    }
+}
+
+/// The memory that the host can give now, in MiB.
+fn available_mib() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib / 1024)
+}
+
+/// Processes that want to run, on average over a minute.
+fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split_whitespace().next();
+    first
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_default()
+}
+
+/// Grants tests their turn.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    budget: Budget,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_closed: bool,
+    running: Vec<Demand>,
+    waiting: Vec<Waiting>,
+    last_start: Option<Instant>,
+}
+
+/// A test that waits for its turn.
+#[derive(Debug)]
+struct Waiting {
+    demand: Demand,
+    /// By earlier runs; tests without any come first.
+    expected_s: f64,
+    grant: oneshot::Sender<Turn>,
+}
+
+/// The turn of a test, which ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    demand: Demand,
+    state: Arc<Mutex<State>>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        if let Some(place) = state
+            .running
+            .iter()
+            .position(|demand| *demand == self.demand)
+        {
+            state.running.swap_remove(place);
+        }
+    }
+}
+
+impl Schedule {
+    pub fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            state: Arc::default(),
+        }
+    }
+
+    /// Waits for the turn of a test; None if no more tests are to begin.
+    pub async fn turn(&self, demand: Demand, expected_s: Option<f64>) -> Option<Turn> {
+        let (grant, granted) = oneshot::channel();
+        {
+            let mut state = lock(&self.state);
+            if state.is_closed {
+                return None;
+            }
+            state.waiting.push(Waiting {
+                demand,
+                expected_s: expected_s.unwrap_or(f64::INFINITY),
+                grant,
+            });
+        }
+        self.grant();
+        granted.await.ok()
+    }
+
+    /// Has no more tests begin.
+    pub fn close(&self) {
+        let mut state = lock(&self.state);
+        state.is_closed = true;
+        state.waiting.clear();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        lock(&self.state).is_closed
+    }
+
+    /// Grants what can be granted now: to be called when a test has ended, and now and then.
+    pub fn grant(&self) {
+        let mut state = lock(&self.state);
+        while !state.is_closed && self.may_start(&state) {
+            let Some(place) = self.next(&state) else {
+                return;
+            };
+            let Waiting { demand, grant, .. } = state.waiting.swap_remove(place);
+            let turn = Turn {
+                demand: demand.clone(),
+                state: self.state.clone(),
+            };
+            match grant.send(turn) {
+                Ok(()) => {
+                    state.running.push(demand);
+                    state.last_start = Some(Instant::now());
+                }
+                // A test that does not wait any more: its turn has not begun.
+                Err(turn) => std::mem::forget(turn),
+            }
+        }
+    }
+
+    /// Whether the host can take one more start.
+    fn may_start(&self, state: &State) -> bool {
+        if state.running.is_empty() {
+            return true;
+        }
+        let is_early = |last: Instant| last.elapsed() < PAUSE_UNDER_LOAD;
+        let is_storm = state.last_start.is_some_and(is_early) && load() > 2.0 * self.budget.cores;
+        !is_storm
+    }
+
+    /// The longest test that fits beside those that run.
+    fn next(&self, state: &State) -> Option<usize> {
+        let fitting = state.waiting.iter().enumerate();
+        let fitting = fitting.filter(|(_, waiting)| self.fits(&state.running, &waiting.demand));
+        let longest = fitting.max_by(|(left_place, left), (right_place, right)| {
+            let by_time = left.expected_s.total_cmp(&right.expected_s);
+            // Of equals the first one.
+            by_time.then(right_place.cmp(left_place))
+        });
+        longest.map(|(place, _)| place)
+    }
+
+    fn fits(&self, running: &[Demand], demand: &Demand) -> bool {
+        let is_full = |group: &String| {
+            let in_group = running.iter().filter(|other| other.groups.contains(group));
+            let most = self.budget.groups.get(group);
+            most.is_some_and(|most| in_group.count() >= *most)
+        };
+        if running.len() >= self.budget.jobs || demand.groups.iter().any(is_full) {
+            return false;
+        }
+        let memory: u64 = running.iter().map(|other| other.memory_mib).sum();
+        let cores: f64 = running.iter().map(|other| other.cores).sum();
+        running.is_empty()
+            || memory + demand.memory_mib <= self.budget.memory_mib
+                && cores + demand.cores <= self.budget.cores
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(memory_mib: u64, cores: f64, jobs: usize) -> Schedule {
+        Schedule::new(Budget {
+            memory_mib,
+            cores,
+            jobs,
+            groups: [("kvm".to_owned(), 1)].into(),
+        })
+    }
+
+    fn demand(memory_mib: u64, cores: f64, groups: &[&str]) -> Demand {
+        Demand {
+            memory_mib,
+            cores,
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn tests_share_memory_processors_and_groups() {
+        let schedule = schedule(1000, 2.0, 3);
+        let fits = |running: &[Demand], wanted: &Demand| schedule.fits(running, wanted);
+        let small = demand(400, 0.5, &[]);
+        let one = std::slice::from_ref(&small);
+        let two = [small.clone(), small.clone()];
+        assert!(fits(&[], &demand(5000, 9.0, &[])), "alone anything runs");
+        assert!(fits(one, &small));
+        assert!(!fits(&two, &small), "memory");
+        assert!(!fits(one, &demand(1, 1.6, &[])), "processors");
+        let tiny = demand(1, 0.1, &[]);
+        let three = [tiny.clone(), tiny.clone(), tiny.clone()];
+        assert!(!fits(&three, &tiny), "jobs");
+        let grouped = demand(1, 0.1, &["kvm"]);
+        assert!(!fits(std::slice::from_ref(&grouped), &grouped), "groups");
+        assert!(fits(std::slice::from_ref(&grouped), &tiny));
+    }
+
+    #[tokio::test]
+    async fn the_longest_comes_first_and_an_unknown_one_before_it() {
+        let schedule = schedule(1000, 1.0, 1);
+        let small = demand(1, 1.0, &[]);
+        let first = schedule.turn(small.clone(), Some(1.0)).await.unwrap();
+        let order = Mutex::new(Vec::new());
+        let wait = async |name: &'static str, expected_s| {
+            let turn = schedule.turn(small.clone(), expected_s).await;
+            order.lock().unwrap().push(name);
+            drop(turn);
+            schedule.grant();
+        };
+        let end_first = async {
+            tokio::task::yield_now().await;
+            drop(first);
+            schedule.grant();
+        };
+        tokio::join!(
+            wait("short", Some(2.0)),
+            wait("long", Some(9.0)),
+            wait("unknown", None),
+            end_first
+        );
+        assert_eq!(*order.lock().unwrap(), ["unknown", "long", "short"]);
+    }
+
+    #[tokio::test]
+    async fn a_closed_schedule_lets_nobody_begin() {
+        let schedule = schedule(1000, 1.0, 1);
+        let small = demand(1, 1.0, &[]);
+        let first = schedule.turn(small.clone(), None).await;
+        let close = async {
+            tokio::task::yield_now().await;
+            schedule.close();
+        };
+        let (second, ()) = tokio::join!(schedule.turn(small.clone(), None), close);
+        assert!(first.is_some() && second.is_none());
+        assert!(schedule.turn(small, None).await.is_none());
+    }
+}

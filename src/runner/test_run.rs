@@ -1,0 +1,167 @@
+//! One run of a test in this process: checked, built, run, verified.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::RunnerError;
+use super::frontend::Frontend;
+use super::interrupts::Interrupts;
+use super::plan;
+use super::reporting::{finish, start};
+use super::request::{RunRequest, TestSettings, Verification};
+use crate::model::event::{Event, Level, Verdict};
+use crate::model::manifest::Manifest;
+use crate::nix_cli::{self, Nix, Test};
+use crate::qemu::AcceleratorChoice;
+use crate::report::Output;
+use crate::session::{self, ReplayMode, RunOutcome, RunSettings, StartPoint};
+use crate::source_map::SourceMap;
+
+/// Whether a test can be run as it is.
+pub(super) fn check_test(
+    request: &RunRequest,
+    test: &Test,
+    frontend: &dyn Frontend,
+) -> Result<(), RunnerError> {
+    let (label, source_map) = (test.label(), test.source_map());
+    let script_check = request.settings.script_check;
+    plan::check(label, &source_map, &test.manifest, script_check, frontend)?;
+    Ok(session::preflight(&test.manifest)?)
+}
+
+/// Runs a test, and again cold if its verdict is to be verified.
+pub(super) async fn run_test(
+    nix: &Nix,
+    settings: &TestSettings,
+    test: &Test,
+    folder: &Path,
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<Verdict, RunnerError> {
+    let script = Arc::new(test.source_map());
+    let job = Job::new(test, script.clone(), settings);
+    let outcome = build_and_run(nix, job, folder, frontend, interrupts).await?;
+    let verdict = outcome.verdict;
+    if is_certain(settings, outcome) {
+        return Ok(verdict);
+    }
+    let cold = TestSettings {
+        replay: ReplayMode::Disabled,
+        ..settings.clone()
+    };
+    let job = Job {
+        verifies: Some(verdict),
+        ..Job::new(test, script, &cold)
+    };
+    let outcome = build_and_run(nix, job, folder, frontend, interrupts).await?;
+    Ok(outcome.verdict)
+}
+
+/// Whether a verdict is not to be verified by a cold run.
+pub(super) fn is_certain(settings: &TestSettings, outcome: RunOutcome) -> bool {
+    settings.verification == Verification::Off
+        || outcome.begun == StartPoint::Cold
+        || outcome.verdict == Verdict::Interrupted
+}
+
+/// One run of a test.
+pub(super) struct Job<'a> {
+    test: &'a Test,
+    /// What to run: its script, or another one.
+    script: Arc<SourceMap>,
+    settings: &'a TestSettings,
+    /// The verdict from a checkpoint that this run checks.
+    verifies: Option<Verdict>,
+}
+
+impl<'a> Job<'a> {
+    pub fn new(test: &'a Test, script: Arc<SourceMap>, settings: &'a TestSettings) -> Self {
+        Self {
+            test,
+            script,
+            settings,
+            verifies: None,
+        }
+    }
+}
+
+/// Builds an evaluated test and runs it; its output goes to `folder`. The
+/// manifest is that of the evaluation: its store paths are final, as those of
+/// content-addressed derivations are not.
+pub(super) async fn build_and_run(
+    nix: &Nix,
+    job: Job<'_>,
+    folder: &Path,
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<RunOutcome, RunnerError> {
+    let Job {
+        test,
+        script,
+        settings,
+        verifies,
+    } = job;
+    let output = Output::create(folder, &test.name)?;
+    let (root, output_folder) = (output.root(), output.folder().to_owned());
+    let reports = start(frontend.display(), Some(output))?;
+    let events = &reports.events;
+    let tell = |event| events.emit(event);
+    let built = tokio::select! {
+        built = nix_cli::realise(nix, &test.derivation, &root, &tell) => Some(built),
+        _ = interrupts.recv() => None,
+    };
+    let result = match built {
+        None => {
+            events.note(Level::Warning, "interrupted while building");
+            Ok(RunOutcome {
+                verdict: Verdict::Interrupted,
+                begun: StartPoint::Cold,
+            })
+        }
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(())) => {
+            let manifest = &test.manifest;
+            for note in &test.notes {
+                events.note(Level::Info, note.clone());
+            }
+            let settings = run_settings(manifest, script, settings, output_folder);
+            session::run(manifest, &settings, events, interrupts)
+                .await
+                .map_err(RunnerError::from)
+        }
+    };
+    if let (Ok(outcome), Some(from_checkpoint)) = (&result, verifies) {
+        events.emit(Event::Verified {
+            from_checkpoint,
+            cold: outcome.verdict,
+        });
+    }
+    finish(reports, result, interrupts).await
+}
+
+pub(super) fn run_settings(
+    manifest: &Manifest,
+    script: Arc<SourceMap>,
+    settings: &TestSettings,
+    output_folder: PathBuf,
+) -> RunSettings {
+    let accelerator = AcceleratorChoice::detect();
+    let slowness = if session::are_all_containers(manifest) {
+        1.0
+    } else {
+        accelerator.accelerator.slowness()
+    };
+    let of_test = Duration::from_secs(manifest.global_timeout_s);
+    RunSettings {
+        source_map: script,
+        mode: settings.mode.clone(),
+        subtests: settings.subtests.clone(),
+        output_folder,
+        global_timeout: settings.global_timeout.unwrap_or(of_test),
+        timeout_factor: settings.timeout_factor.with(slowness),
+        accelerator,
+        past: settings.replay,
+        states: settings.states,
+    }
+}

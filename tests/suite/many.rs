@@ -1,0 +1,197 @@
+//! Many tests at a time: every kind of end, attempts, the configuration, and what is wrong with any of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use insta::assert_snapshot;
+
+use crate::harness::{Ended, Place, fixture_path, signal};
+
+#[test]
+fn every_end_is_reported() {
+    let place = Place::new();
+    let file = fixture_path("suite");
+    let config = fixture_path("suite/snowglobe.toml");
+    let arguments = [
+        "run",
+        "--nixpkgs",
+        "builtin",
+        file.to_str().unwrap(),
+        "--config",
+        config.to_str().unwrap(),
+        "--jobs",
+        "1",
+    ];
+    let ended = place.run(&arguments);
+    assert_snapshot!(ended.seen());
+    let junit = fs::read(place.path().join("results/junit.xml")).unwrap();
+    assert_snapshot!(place.comparable(&junit));
+    let results = fs::read_to_string(place.path().join("results/run.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_str(&results).unwrap();
+    let outcomes: BTreeMap<&str, &str> = results["tests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|test| {
+            (
+                test["label"].as_str().unwrap(),
+                test["outcome"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_snapshot!(format!("{outcomes:#?}"));
+    // The first failure of a flaky test is kept.
+    for folder in ["flaky", "flaky-attempt-2"] {
+        let events = place
+            .path()
+            .join("results")
+            .join(folder)
+            .join("events.jsonl");
+        assert!(events.is_file(), "{folder}");
+    }
+    place.assert_tidy();
+}
+
+/// Runs a few quick tests of the fixture suite.
+fn run(place: &Place, arguments: &[&str]) -> Ended {
+    place.run_fixture("suite", arguments)
+}
+
+#[test]
+fn tests_are_repeated_to_find_a_failure() {
+    let place = Place::new();
+    let ended = run(&place, &["--filter", "boots | pair", "--repeat", "3"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    for label in ["boots", "pair"] {
+        let line = format!("passed: {label} ([T] s, 3 attempts)\n");
+        assert!(ended.stdout.contains(&line), "{}", ended.seen());
+    }
+    // Alone it is in this process, and its third run passes: the seed 2 is a good one.
+    let ended = run(&place, &["--filter", "flaky", "--until-failure"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let ended = run(&place, &["--filter", "flaky", "--retries", "1"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let ended = run(&place, &["--filter", "boots", "--stress", "1s"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let verdicts = ended.stdout.matches("passed: boots").count();
+    assert!(verdicts > 1, "{}", ended.seen());
+    place.assert_tidy();
+}
+
+#[test]
+fn a_budget_that_is_smaller_than_a_test_is_said() {
+    let place = Place::new();
+    let arguments = ["--filter", "boots | pair", "--memory", "150M"];
+    let ended = run(&place, &arguments);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    assert_eq!(
+        ended.stderr,
+        "error: pair: the test needs 208 MiB of memory, and `--memory` grants 150 MiB: grant more, or run fewer machines\n"
+    );
+    assert!(ended.stdout.contains("passed: boots ("), "{}", ended.seen());
+    let ended = run(&place, &["--memory", "4"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    assert!(ended.stderr.contains("such as `4G`"), "{}", ended.seen());
+}
+
+#[test]
+fn a_configuration_is_found_and_what_is_wrong_in_it_shown() {
+    let place = Place::new();
+    let override_of = |filter: &str, rules: &str| {
+        place.write(
+            "snowglobe.toml",
+            &format!("[[overrides]]\nfilter = \"{filter}\"\n{rules}\n"),
+        );
+    };
+    override_of(
+        "wrong",
+        "quarantine = { reason = \"known\", until = 2020-02-01 }",
+    );
+    let ended = run(&place, &["--filter", "wrong | boots"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let warning =
+        "wrong: warning: its quarantine has ended on 2020-02-01 (known): the test counts again\n";
+    assert!(ended.stdout.contains(warning), "{}", ended.seen());
+    override_of("wrong", "quarantine = { reason = \"known\" }");
+    let ended = run(&place, &["--filter", "wrong | boots"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    override_of("wrong", "retires = 2");
+    assert_snapshot!(run(&place, &[]).seen());
+    override_of("tag(", "retries = 2");
+    assert_snapshot!(run(&place, &[]).seen());
+    let ended = run(&place, &["--config", "none.toml"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    assert!(
+        ended
+            .stderr
+            .starts_with("error: the configuration none.toml cannot be read: "),
+        "{}",
+        ended.seen()
+    );
+}
+
+#[test]
+fn events_of_all_tests_are_one_stream() {
+    let place = Place::new();
+    let arguments = ["--filter", "boots | wrong", "--format", "json"];
+    let ended = run(&place, &arguments);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let mut ends = BTreeMap::new();
+    for line in ended.stdout.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        let kind = event["event"].as_str().unwrap().to_owned();
+        let is_of_run = ["run_started", "tests_found", "run_finished"].contains(&&*kind);
+        assert_eq!(event.get("label").is_none(), is_of_run, "{line}");
+        if kind == "test_ended" {
+            let label = event["label"].as_str().unwrap().to_owned();
+            ends.insert(
+                label,
+                event["result"]["outcome"].as_str().unwrap().to_owned(),
+            );
+        }
+    }
+    let ends: Vec<(&str, &str)> = ends.iter().map(|(a, b)| (&**a, &**b)).collect();
+    assert_eq!(ends, [("boots", "passed"), ("wrong", "failed")]);
+}
+
+#[test]
+fn an_interrupt_ends_all_tests() {
+    let place = Place::new();
+    let file = fixture_path("suite");
+    let mut command = place.command(&["run", "--nixpkgs", "builtin", file.to_str().unwrap()]);
+    command.args(["--filter", "hangs | slow | wrong", "--jobs", "2"]);
+    let child = command.spawn().unwrap();
+    place.wait_for_text("results/hangs/events.jsonl", "waiting for `false`");
+    signal(child.id(), "INT");
+    let ended = place.finish(child);
+    assert_eq!(ended.code, Some(130), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("interrupted: hangs ("),
+        "{}",
+        ended.seen()
+    );
+    place.assert_tidy();
+}
+
+#[test]
+fn a_crash_of_one_test_is_its_own() {
+    let place = Place::new();
+    let test = |script: &str| {
+        format!(
+            "pkgs.nixosTest {{ name = \"t\"; nodes.m.virtualisation = {{ guest = \"tiny\"; backend = \"container\"; }}; testScript = ''{script}''; }}"
+        )
+    };
+    let crash = "import os, signal\nm.succeed('true')\nos.kill(os.getpid(), signal.SIGKILL)";
+    let text = format!(
+        "let pkgs = import <nixpkgs> {{ }}; in {{ crash = {}; good = {}; }}",
+        test(crash),
+        test("m.succeed('sleep 1')")
+    );
+    place.write("t.nix", &text);
+    let ended = place.run(&["run", "--nixpkgs", "builtin", "t.nix"]);
+    assert_eq!(ended.code, Some(4), "{}", ended.seen());
+    assert!(ended.stdout.contains("passed: good ("), "{}", ended.seen());
+    let reason = "ProcessEnded: the process that ran the script has ended by SIGKILL\n";
+    assert!(ended.stdout.contains(reason), "{}", ended.seen());
+    place.assert_tidy();
+}
