@@ -5,10 +5,10 @@
   file,
   # The reference of a flake, whose outputs are taken instead of the file's value.
   flake ? null,
-  # Names to follow from the file's value, as `nix-build -A` does.
-  attribute ? [ ],
-  # The attribute paths of the tests that are meant, of those that are found; null for all.
-  only ? null,
+  # Attribute paths, each as the names to follow from the file's value, as `nix-build -A` does.
+  attributes ? [ [ ] ],
+  # Whether the tests are some of several: errors name the test then.
+  isPart ? false,
   # Arguments for functions met on the way.
   arguments ? { },
   # "builtin", a path in a string, or null to use the test's own nixpkgs.
@@ -46,7 +46,7 @@ let
   # As Nix does, a flake's attribute is looked for among its checks and
   # packages, too. Without one, all checks are meant.
   inFlake =
-    outputs:
+    outputs: attribute:
     let
       system = builtins.currentSystem;
       prefixes = [
@@ -65,13 +65,21 @@ let
     if known == [ ] then attribute else builtins.head known;
 
   source = if flake == null then load.import file else load.getFlake flake;
-  path = if flake == null then attribute else inFlake source;
-  value = load.follow path arguments source;
-  found = adapters.testsIn {
-    inherit path value;
-  };
-  isMeant = { path, ... }: builtins.elem (load.showPath path) only;
-  tests = if only == null then found else builtins.filter isMeant found;
+  locate =
+    attribute:
+    let
+      path = if flake == null then attribute else inFlake source attribute;
+    in
+    {
+      inherit path;
+      value = load.follow path arguments source;
+    };
+  located = map locate attributes;
+  # Paths may lead to the same test.
+  unique = builtins.foldl' (
+    seen: found: if builtins.any (other: other.path == found.path) seen then seen else seen ++ [ found ]
+  ) [ ];
+  tests = unique (builtins.concatMap adapters.testsIn located);
   # Only what nixpkgs makes has another form for runs by hand.
   asWanted =
     found: if interactive then found // { test = found.test.interactive or found.test; } else found;
@@ -113,18 +121,22 @@ let
   # last before it does (src/nix_cli/message.rs).
   mark =
     { path, ... }:
-    if builtins.length tests > 1 || only != null then
+    if isPart || builtins.length tests > 1 then
       builtins.trace "snowglobe: evaluating ${load.showPath path}"
     else
       value: value;
+  present' = found: mark found (present (asWanted found));
+  buildable =
+    { path, value }@place:
+    if adapters.isOtherDerivation value then
+      [
+        {
+          attribute = load.showPath path;
+          name = value.name or "derivation";
+          derivation = value.drvPath;
+        }
+      ]
+    else
+      map present' (adapters.testsIn place);
 in
-if want == "build" && adapters.isOtherDerivation value then
-  [
-    {
-      attribute = load.showPath path;
-      name = value.name or "derivation";
-      derivation = value.drvPath;
-    }
-  ]
-else
-  map (found: mark found (present (asWanted found))) tests
+if want == "build" then builtins.concatMap buildable located else map present' tests

@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use super::error::Failed;
 use super::filter::FilterOptions;
+use super::many_options::{EvalOptions, config_here, project};
 use super::source::{Source, SourceOptions, on_this_thread};
 use super::write_stdout;
 use crate::model::manifest::Manifest;
 use crate::nix_cli::{self, TestNames};
-use crate::runner::{RunnerError, TestSelection, chosen};
+use crate::runner::{TestSelection, list};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ListFormat {
@@ -41,6 +42,8 @@ pub struct ListCommand {
     format: ListFormat,
     #[command(flatten)]
     filter: FilterOptions,
+    #[command(flatten)]
+    eval: EvalOptions,
 }
 
 /// A test of a list.
@@ -48,7 +51,7 @@ pub struct ListCommand {
 struct ListedTest {
     /// If there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<PathBuf>,
+    file: Option<String>,
     #[serde(flatten)]
     test: TestNames,
 }
@@ -76,26 +79,18 @@ impl EvalCommand {
 
 impl ListCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let filter = self.filter.filter();
-        let mut listed = Vec::new();
-        let mut count = 0;
-        for file in &self.files {
-            let TestSelection {
-                nix,
-                library,
-                evaluation,
-                ..
-            } = self.source.select(file)?;
-            let tests = on_this_thread(nix_cli::list(&nix, &library, &evaluation))?;
-            count += tests.len();
-            listed.extend(chosen(&tests, &filter).into_iter().map(|test| ListedTest {
-                file: (self.files.len() > 1).then(|| file.clone()),
-                test: test.clone(),
-            }));
-        }
-        if listed.is_empty() && !filter.is_all() {
-            return Err(RunnerError::NoTestFits { count }.into());
-        }
+        let selections = self.files.iter().map(|file| self.source.select(file));
+        let selections = selections.collect::<Result<Vec<_>, _>>()?;
+        let (filter, project) = (self.filter.filter(), project(config_here()?)?);
+        let limits = self.eval.limits();
+        let tests = on_this_thread(list(&selections, &filter, &project, limits))?;
+        let listed: Vec<ListedTest> = tests
+            .into_iter()
+            .map(|(selection, test)| ListedTest {
+                file: (selections.len() > 1).then(|| selection.evaluation.place.to_string()),
+                test,
+            })
+            .collect();
         let text = match self.format {
             ListFormat::Json => json(&listed),
             ListFormat::Human => listed.iter().map(line).collect(),
@@ -107,7 +102,7 @@ impl ListCommand {
 
 fn line(ListedTest { file, test }: &ListedTest) -> String {
     let file = file.as_ref();
-    let file = file.map_or(String::new(), |file| format!("{}: ", file.display()));
+    let file = file.map_or(String::new(), |file| format!("{file}: "));
     let containers = test
         .containers
         .iter()

@@ -8,7 +8,10 @@ use clap::Args;
 
 use super::error::Failed;
 use crate::config::{Config, length};
-use crate::runner::{AttemptRule, JobCount, RepeatAfterFailure, Repetition, Resources};
+use crate::history::History;
+use crate::runner::{
+    AttemptRule, EvalLimits, JobCount, Project, RepeatAfterFailure, Repetition, Resources,
+};
 
 #[derive(Debug, Args)]
 pub struct ManyOptions {
@@ -44,6 +47,26 @@ pub struct ManyOptions {
     no_fail_fast: bool,
 }
 
+/// How tests are evaluated.
+#[derive(Debug, Args)]
+pub struct EvalOptions {
+    /// Evaluate with so many Nix processes at a time, or as many as processors and memory allow.
+    #[arg(long, value_name = "auto|N", default_value = "auto", value_parser = job_count)]
+    eval_jobs: JobCount,
+    /// Grant the processes that evaluate this much memory, such as `8G` [default: a half of what is free].
+    #[arg(long, value_name = "SIZE", value_parser = mebibytes)]
+    eval_memory: Option<u64>,
+}
+
+impl EvalOptions {
+    pub fn limits(&self) -> EvalLimits {
+        EvalLimits {
+            jobs: self.eval_jobs,
+            memory_mib: self.eval_memory,
+        }
+    }
+}
+
 impl ManyOptions {
     pub fn resources(&self, config: &Config) -> Resources {
         Resources {
@@ -54,13 +77,10 @@ impl ManyOptions {
     }
 
     pub fn config(&self) -> Result<Config, Failed> {
-        let config = match &self.config {
-            Some(file) => Config::read(file),
-            None => std::env::current_dir()
-                .map_err(Failed::host("there is no current folder"))
-                .map(|folder| Config::of_folder(&folder))?,
-        };
-        Ok(config?)
+        match &self.config {
+            Some(file) => Ok(Config::read(file)?),
+            None => config_here(),
+        }
     }
 
     pub fn attempts(&self) -> Option<AttemptRule> {
@@ -84,6 +104,24 @@ impl ManyOptions {
             self.max_fail
         }
     }
+}
+
+/// The configuration of the current folder.
+///
+/// # Errors
+/// When it cannot be read, or is wrong.
+pub fn config_here() -> Result<Config, Failed> {
+    let folder = std::env::current_dir().map_err(Failed::host("there is no current folder"))?;
+    Ok(Config::of_folder(&folder)?)
+}
+
+/// What is known of the tests of a project.
+///
+/// # Errors
+/// When the history cannot be read.
+pub fn project(config: Config) -> Result<Project, Failed> {
+    let history = History::read().map_err(Failed::host("cannot read the history of tests"))?;
+    Ok(Project { config, history })
 }
 
 fn job_count(text: &str) -> Result<JobCount, String> {

@@ -13,6 +13,7 @@ mod filter;
 mod findings;
 mod frontend;
 mod guest;
+mod history;
 mod interactive;
 mod many_options;
 mod mock_run;
@@ -63,6 +64,8 @@ enum Command {
     Eval(eval::EvalCommand),
     /// List the tests of a file and their nodes.
     List(eval::ListCommand),
+    /// Show how tests ended in earlier runs.
+    History(history::HistoryCommand),
     /// List or remove the checkpoints of earlier runs.
     Cache(cache::CacheCommand),
     /// Show what this host has for tests, and what it lacks.
@@ -143,6 +146,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Play(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::List(command) => command.run(),
+        Command::History(command) => command.run(),
         Command::Cache(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Guest(command) => command.run(),

@@ -9,11 +9,10 @@ use clap::{Args, ValueEnum};
 use super::error::{Failed, exit_code_of_all};
 use super::filter::FilterOptions;
 use super::frontend::CommandFrontend;
-use super::many_options::ManyOptions;
+use super::many_options::{EvalOptions, ManyOptions, project};
 use super::run_options::{RunOptions, block_on};
 use super::source::SourceOptions;
 use crate::engine::RunMode;
-use crate::history::History;
 use crate::repl::{Above, Prompt};
 use crate::runner::{
     Builders, OutputLocation, RunPlace, RunRequest, TestSelection, TestSettings, Verification,
@@ -55,6 +54,8 @@ pub struct RunCommand {
     on_failure: OnFailure,
     #[command(flatten)]
     many: ManyOptions,
+    #[command(flatten)]
+    eval: EvalOptions,
     #[command(flatten)]
     replay: ReplayOptions,
     #[command(flatten)]
@@ -110,6 +111,7 @@ impl RunCommand {
         let config = self.many.config()?;
         Ok(RunRequest {
             selections: self.selections()?,
+            filter: self.filter.filter(),
             settings: TestSettings {
                 replay: self.replay.mode(),
                 verification: self.replay.verification(),
@@ -117,10 +119,10 @@ impl RunCommand {
             },
             output: OutputLocation(self.output.clone()),
             max_fail: self.many.max_fail(),
+            evaluation: self.eval.limits(),
             attempts: self.many.attempts(),
             resources: self.many.resources(&config),
-            config,
-            history: History::read().map_err(Failed::host("cannot read the history of tests"))?,
+            project: project(config)?,
             place: match (self.as_derivation, self.allow_emulation) {
                 (false, _) => RunPlace::Here,
                 (true, false) => RunPlace::Derivation(Builders::WithKvm),
@@ -131,13 +133,7 @@ impl RunCommand {
 
     fn selections(&self) -> Result<Vec<TestSelection>, Failed> {
         let files = self.files.iter();
-        let selections = files.map(|file| {
-            Ok(TestSelection {
-                filter: self.filter.filter(),
-                ..self.source.select(file)?
-            })
-        });
-        selections.collect()
+        files.map(|file| self.source.select(file)).collect()
     }
 
     fn mode(&self, above: &Above) -> RunMode {

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::error::Failed;
-use crate::filter::TestFilter;
 use crate::guest;
 use crate::model::manifest::BackendKind;
 use crate::nix_cli::{
-    Arguments, EvalError, Evaluation, Form, Library, MachineVariant, Nix, Nixpkgs, PackageSource,
+    Arguments, Evaluation, Form, Library, MachineVariant, Nix, Nixpkgs, PackageSource,
     SnapshotStore, TestSource,
 };
 use crate::runner::TestSelection;
@@ -25,9 +24,9 @@ pub struct Source {
 /// All but the file.
 #[derive(Debug, Args)]
 pub struct SourceOptions {
-    /// Select an attribute of the file's value.
+    /// Select an attribute of the file's value. May be repeated.
     #[arg(short = 'A', long = "attr", value_name = "PATH")]
-    attribute: Option<String>,
+    attributes: Vec<String>,
     /// Pass a Nix expression to the file's function.
     #[arg(long = "arg", num_args = 2, value_names = ["NAME", "EXPR"])]
     expressions: Vec<String>,
@@ -115,7 +114,10 @@ fn suite_of(text: &str) -> Result<DebianSuite, String> {
 
 /// Waits for Nix where nothing else is to be done meanwhile: threads would
 /// take a part of the time of a short evaluation.
-pub fn on_this_thread<T>(work: impl Future<Output = Result<T, EvalError>>) -> Result<T, Failed> {
+pub fn on_this_thread<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<T, Failed>
+where
+    Failed: From<E>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -179,20 +181,19 @@ impl SourceOptions {
         }
         // Without a home folder the guests cannot be set up.
         let index = guest::index_path().ok();
-        let (place, attribute) = self.place(file)?;
+        let (place, attributes) = self.place(file)?;
         let mut options = pairs(&self.options);
         if self.packages.is_some() {
             // No binary cache has what is made of Debian's packages.
             options.insert(0, ("substitute".to_owned(), "false".to_owned()));
         }
         Ok(TestSelection {
-            filter: TestFilter::default(),
             nix: Nix::new(&options, |warnings| eprint!("{warnings}")),
             library,
             evaluation: Evaluation {
                 place,
-                attribute,
-                only: None,
+                attributes,
+                is_part: false,
                 arguments: Arguments {
                     expressions: pairs(&self.expressions),
                     strings: pairs(&self.strings),
@@ -214,8 +215,8 @@ impl SourceOptions {
     }
 
     /// A name with a `#`, or with the scheme of a flake's reference, is no file's.
-    fn place(&self, file: &Path) -> Result<(TestSource, Option<String>), Failed> {
-        let as_file = || (TestSource::File(file.to_owned()), self.attribute.clone());
+    fn place(&self, file: &Path) -> Result<(TestSource, Vec<String>), Failed> {
+        let as_file = || (TestSource::File(file.to_owned()), self.attributes.clone());
         let Some(text) = file.to_str().filter(|_| !file.exists()) else {
             return Ok(as_file());
         };
@@ -224,7 +225,7 @@ impl SourceOptions {
             None if is_reference(text) => (text, None),
             None => return Ok(as_file()),
         };
-        if self.attribute.is_some() && attribute.is_some() {
+        if !self.attributes.is_empty() && attribute.is_some() {
             return Err(Failed::Usage(format!(
                 "{text} names an attribute already: leave -A out"
             )));
@@ -233,7 +234,8 @@ impl SourceOptions {
             .filter(|attribute| !attribute.is_empty())
             .map(str::to_owned);
         let place = TestSource::Flake(absolute_reference(reference)?);
-        Ok((place, attribute.or_else(|| self.attribute.clone())))
+        let attributes = attribute.map_or_else(|| self.attributes.clone(), |path| vec![path]);
+        Ok((place, attributes))
     }
 }
 

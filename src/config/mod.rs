@@ -140,7 +140,10 @@ impl Config {
 
     fn of_test<'a>(&'a self, test: &'a TestSubject<'_>) -> impl Iterator<Item = &'a Rules> {
         let overrides = self.overrides.iter();
-        let fits = |rules: &&Rules| rules.filter.as_ref().is_some_and(|it| it.fits(test));
+        let fits = |rules: &&Rules| {
+            let filter = rules.filter.as_ref();
+            filter.is_some_and(|it| it.fits(test) == Some(true))
+        };
         overrides.filter(fits).chain([&self.defaults])
     }
 }
@@ -172,9 +175,8 @@ mod tests {
     fn subject(name: &str) -> TestSubject<'_> {
         TestSubject {
             name,
-            attribute: "",
             machines: 1,
-            tags: &[],
+            ..TestSubject::default()
         }
     }
 

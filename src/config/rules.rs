@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use jiff::civil::Date;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use crate::filter::Expression;
+use crate::filter::{Expression, length_of_time};
 use crate::model::outcome::Quarantine;
 
 /// What is set for the tests that an expression fits, or for all.
@@ -81,10 +80,7 @@ impl Rules {
 /// # Errors
 /// When it is none, or not above 0.
 pub fn length(text: &str) -> Result<Duration, String> {
-    let parsed = text.parse::<SignedDuration>().ok();
-    let length = parsed.and_then(|length| Duration::try_from(length).ok());
-    length
-        .filter(|length| !length.is_zero())
+    length_of_time(text)
         .ok_or_else(|| format!("`{text}` is no length of time, such as `90s` or `10m`"))
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use regex_lite::Regex;
 use thiserror::Error;
 
+use super::numbers::{Comparison, SIGNS, length_of_time};
 use super::{Pattern, TestSubject};
 
 /// Why a text is no expression.
@@ -35,6 +36,12 @@ pub enum Expression {
     Attribute(TextMatcher),
     Tag(TextMatcher),
     Machines(Comparison, usize),
+    /// `vm`, `container` or `mixed`.
+    Backend(TextMatcher),
+    /// How the test ended last.
+    Last(TextMatcher),
+    /// How long it takes, in seconds.
+    Duration(Comparison, f64),
     Not(Box<Expression>),
     And(Box<Expression>, Box<Expression>),
     Or(Box<Expression>, Box<Expression>),
@@ -47,16 +54,6 @@ pub enum TextMatcher {
     Contains(String),
     Regex(Regex),
     Glob(Pattern),
-}
-
-/// How a number is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comparison {
-    Equal,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
 }
 
 impl FromStr for Expression {
@@ -74,20 +71,46 @@ impl FromStr for Expression {
 }
 
 impl Expression {
-    /// Whether a test fits.
+    /// Whether a test fits; None if that shows only when the test is evaluated.
     #[must_use]
-    pub fn fits(&self, test: &TestSubject<'_>) -> bool {
-        match self {
+    pub fn fits(&self, test: &TestSubject<'_>) -> Option<bool> {
+        let last = test.last.as_ref();
+        let known = match self {
             Self::All => true,
             Self::None => false,
             Self::Named(pattern) => pattern.names(test),
             Self::Test(matcher) => matcher.fits(test.name),
             Self::Attribute(matcher) => matcher.fits(test.attribute),
             Self::Tag(matcher) => test.tags.iter().any(|tag| matcher.fits(tag)),
-            Self::Machines(comparison, number) => comparison.holds(test.machines, *number),
-            Self::Not(inner) => !inner.fits(test),
-            Self::And(left, right) => left.fits(test) && right.fits(test),
-            Self::Or(left, right) => left.fits(test) || right.fits(test),
+            Self::Machines(comparison, number) => comparison.holds(&test.machines, number),
+            Self::Backend(matcher) => matcher.fits(test.backend?),
+            Self::Last(matcher) => last.is_some_and(|last| matcher.fits(last.outcome.name())),
+            Self::Duration(comparison, limit_s) => last
+                .and_then(|last| last.duration_s)
+                .is_some_and(|duration_s| comparison.holds(&duration_s, limit_s)),
+            Self::Not(inner) => !inner.fits(test)?,
+            Self::And(left, right) => match (left.fits(test), right.fits(test)) {
+                (Some(false), _) | (_, Some(false)) => false,
+                (left, right) => left? && right?,
+            },
+            Self::Or(left, right) => match (left.fits(test), right.fits(test)) {
+                (Some(true), _) | (_, Some(true)) => true,
+                (left, right) => left? || right?,
+            },
+        };
+        Some(known)
+    }
+
+    /// Whether it asks what machines are, which shows only when tests are evaluated.
+    #[must_use]
+    pub fn needs_backends(&self) -> bool {
+        match self {
+            Self::Backend(_) => true,
+            Self::Not(inner) => inner.needs_backends(),
+            Self::And(left, right) | Self::Or(left, right) => {
+                left.needs_backends() || right.needs_backends()
+            }
+            _ => false,
         }
     }
 }
@@ -99,18 +122,6 @@ impl TextMatcher {
             Self::Contains(part) => text.contains(part),
             Self::Regex(regex) => regex.is_match(text),
             Self::Glob(pattern) => pattern.fits(text),
-        }
-    }
-}
-
-impl Comparison {
-    fn holds(self, left: usize, right: usize) -> bool {
-        match self {
-            Self::Equal => left == right,
-            Self::Less => left < right,
-            Self::LessOrEqual => left <= right,
-            Self::Greater => left > right,
-            Self::GreaterOrEqual => left >= right,
         }
     }
 }
@@ -170,9 +181,12 @@ impl Reader<'_> {
             "attribute" => Expression::Attribute(self.matcher()?),
             "tag" => Expression::Tag(self.matcher()?),
             "machines" => self.machines()?,
+            "backend" => Expression::Backend(self.matcher()?),
+            "last" => Expression::Last(self.matcher()?),
+            "duration" => self.duration()?,
             _ => {
                 self.position = begin;
-                let known = "`test`, `attribute`, `tag`, `machines`, `all` and `none`";
+                let known = "`test`, `attribute`, `tag`, `machines`, `backend`, `last`, `duration`, `all` and `none`";
                 return Err(self.error(&format!(
                     "there is no predicate `{name}`: there are {known}"
                 )));
@@ -216,16 +230,7 @@ impl Reader<'_> {
     }
 
     fn machines(&mut self) -> Result<Expression, ExpressionError> {
-        let signs = [
-            ("<=", Comparison::LessOrEqual),
-            (">=", Comparison::GreaterOrEqual),
-            ("<", Comparison::Less),
-            (">", Comparison::Greater),
-            ("=", Comparison::Equal),
-        ];
-        let sign = signs.into_iter().find(|(sign, _)| self.take(sign));
-        let comparison = sign.map_or(Comparison::Equal, |(_, comparison)| comparison);
-        self.skip_spaces();
+        let comparison = self.comparison();
         let begin = self.position;
         let number = self.until(|letter| !letter.is_ascii_digit()).parse();
         number
@@ -234,6 +239,25 @@ impl Reader<'_> {
                 self.position = begin;
                 self.error("expected a number of machines, as in `(2)` or `(>= 2)`")
             })
+    }
+
+    fn duration(&mut self) -> Result<Expression, ExpressionError> {
+        let comparison = self.comparison();
+        let begin = self.position;
+        let length = length_of_time(self.until(|letter| letter == ')').trim());
+        length
+            .map(|length| Expression::Duration(comparison, length.as_secs_f64()))
+            .ok_or_else(|| {
+                self.position = begin;
+                self.error("expected a length of time, as in `(> 90s)` or `(< 10m)`")
+            })
+    }
+
+    /// The sign before a number; without one it is to be equal.
+    fn comparison(&mut self) -> Comparison {
+        let sign = SIGNS.into_iter().find(|(sign, _)| self.take(sign));
+        self.skip_spaces();
+        sign.map_or(Comparison::Equal, |(_, comparison)| comparison)
     }
 
     fn rest(&self) -> &str {
@@ -283,6 +307,8 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::LastRun;
+    use crate::model::outcome::Outcome;
 
     fn fits(expression: &str) -> bool {
         let test = TestSubject {
@@ -290,8 +316,33 @@ mod tests {
             attribute: "databases.postgresql",
             machines: 2,
             tags: &["slow".to_owned(), "database".to_owned()],
+            backend: Some("container"),
+            last: Some(LastRun {
+                outcome: Outcome::NotRun,
+                duration_s: Some(61.5),
+            }),
         };
-        expression.parse::<Expression>().unwrap().fits(&test)
+        let expression = expression.parse::<Expression>().unwrap();
+        expression.fits(&test).unwrap()
+    }
+
+    #[test]
+    fn what_machines_are_shows_when_a_test_is_evaluated() {
+        let fits = |text: &str| {
+            let expression = text.parse::<Expression>().unwrap();
+            expression.fits(&TestSubject::default())
+        };
+        for (text, expected) in [
+            ("backend(vm)", None),
+            ("!backend(vm)", None),
+            ("backend(vm) & all()", None),
+            ("backend(vm) & none()", Some(false)),
+            ("all() | backend(vm)", Some(true)),
+            ("none() | backend(vm)", None),
+            ("last(passed) | duration(> 1s)", Some(false)),
+        ] {
+            assert_eq!(fits(text), expected, "{text}");
+        }
     }
 
     #[test]
@@ -309,6 +360,10 @@ mod tests {
             "machines(2)",
             "machines(>= 2)",
             "machines(<3)",
+            "backend(=container)",
+            "last(not run)",
+            "duration(> 1m)",
+            "duration(<= 61500ms)",
             "all()",
         ] {
             assert!(fits(yes), "{yes}");
@@ -319,6 +374,9 @@ mod tests {
             "test(=postgresql)",
             "tag(fast)",
             "machines(> 2)",
+            "backend(vm)",
+            "last(passed)",
+            "duration(< 1m)",
             "none()",
         ] {
             assert!(!fits(no), "{no}");
@@ -348,12 +406,13 @@ mod tests {
         assert_eq!(message("(a"), "expected `)`\n  (a\n    ^");
         assert_eq!(
             message("a & taag(x)"),
-            "there is no predicate `taag`: there are `test`, `attribute`, `tag`, `machines`, `all` and `none`\n  a & taag(x)\n      ^"
+            "there is no predicate `taag`: there are `test`, `attribute`, `tag`, `machines`, `backend`, `last`, `duration`, `all` and `none`\n  a & taag(x)\n      ^"
         );
         assert_eq!(
             message("machines(x)"),
             "expected a number of machines, as in `(2)` or `(>= 2)`\n  machines(x)\n           ^"
         );
+        assert!(message("duration(> soon)").starts_with("expected a length of time"));
         assert!(message("test(/(/)").starts_with("the regular expression is wrong: "));
         assert!(message("test()").starts_with("expected a text"));
     }

@@ -1,25 +1,40 @@
 //! Which tests of many are meant: expressions over what they are, patterns of names, parts of the whole.
 //!
-//! May import `digest` and what is below it.
+//! May import `model` and `digest`.
 
 mod expression;
+mod numbers;
 mod partition;
 mod pattern;
 
+use crate::model::outcome::Outcome;
+
 pub use expression::{Expression, ExpressionError};
+pub use numbers::length_of_time;
 pub use partition::{Partition, PartitionError};
 pub use pattern::{Pattern, PatternError};
 
 /// What a filter knows of a test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct TestSubject<'a> {
     pub name: &'a str,
     /// Its path in the file; empty if the file is the test.
     pub attribute: &'a str,
     /// How many machines it has.
     pub machines: usize,
-    /// `passthru.tags` of the test.
+    /// `passthru.tags` of the test, and those of `snowglobe.toml`.
     pub tags: &'a [String],
+    /// `vm`, `container` or `mixed`; None before the test is evaluated.
+    pub backend: Option<&'a str>,
+    pub last: Option<LastRun>,
+}
+
+/// What earlier runs say of a test.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LastRun {
+    pub outcome: Outcome,
+    /// How long it takes if it passes, in seconds.
+    pub duration_s: Option<f64>,
 }
 
 /// Chooses tests. The default chooses all.
@@ -28,6 +43,8 @@ pub struct TestFilter {
     pub expression: Option<Expression>,
     /// Tests whose name or attribute path fits one of these are left out.
     pub exclude: Vec<Pattern>,
+    /// Whether only those are meant that did not pass last time.
+    pub not_passed: bool,
     /// The part of what is chosen otherwise.
     pub partition: Option<Partition>,
 }
@@ -36,10 +53,21 @@ impl TestFilter {
     /// Whether it chooses all tests there are.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        self.expression.is_none() && self.exclude.is_empty() && self.partition.is_none()
+        self.expression.is_none()
+            && self.exclude.is_empty()
+            && !self.not_passed
+            && self.partition.is_none()
     }
 
-    /// The chosen ones of some tests, in their order. `subject` says what each is.
+    /// Whether tests have to be evaluated before it can choose.
+    #[must_use]
+    pub fn needs_backends(&self) -> bool {
+        let expression = self.expression.as_ref();
+        expression.is_some_and(Expression::needs_backends)
+    }
+
+    /// The chosen ones of some tests, in their order, with those that cannot be decided before they are evaluated.
+    /// `subject` says what each is.
     #[must_use]
     pub fn choose<'a, T>(
         &self,
@@ -47,16 +75,29 @@ impl TestFilter {
         subject: impl Fn(&'a T) -> TestSubject<'a>,
     ) -> Vec<&'a T> {
         let tests = tests.iter().map(|test| (test, subject(test)));
-        let mut chosen: Vec<_> = tests.filter(|(_, subject)| self.fits(subject)).collect();
-        if let Some(partition) = &self.partition {
+        let mut chosen: Vec<_> = tests
+            .filter(|(_, subject)| self.fits(subject) != Some(false))
+            .collect();
+        let is_decided = chosen
+            .iter()
+            .all(|(_, subject)| self.fits(subject).is_some());
+        // A part of what may still become less would be another one for each run.
+        if let Some(partition) = self.partition.as_ref().filter(|_| is_decided) {
             chosen = partition.part_of(chosen);
         }
         chosen.into_iter().map(|(test, _)| test).collect()
     }
 
-    fn fits(&self, test: &TestSubject<'_>) -> bool {
-        let is_wanted = self.expression.as_ref().is_none_or(|it| it.fits(test));
-        is_wanted && !self.exclude.iter().any(|pattern| pattern.names(test))
+    /// None if that shows only when the test is evaluated.
+    fn fits(&self, test: &TestSubject<'_>) -> Option<bool> {
+        let has_passed = test.last.is_none_or(|last| last.outcome.is_good());
+        let is_excluded = self.exclude.iter().any(|pattern| pattern.names(test));
+        if is_excluded || self.not_passed && has_passed {
+            return Some(false);
+        }
+        self.expression
+            .as_ref()
+            .map_or(Some(true), |it| it.fits(test))
     }
 }
 
@@ -71,7 +112,7 @@ mod tests {
             name,
             attribute: "",
             machines: 1,
-            tags: &[],
+            ..TestSubject::default()
         };
         let chosen = |filter: &TestFilter| -> Vec<&str> {
             filter

@@ -88,7 +88,7 @@ mod tests {
             name,
             attribute: "",
             machines: 1,
-            tags: &[],
+            ..TestSubject::default()
         };
         let partition: Partition = partition.parse().unwrap();
         let tests = names.iter().map(|name| (*name, subject(name)));

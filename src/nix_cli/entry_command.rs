@@ -16,20 +16,17 @@ pub(super) fn entry_command(
     evaluation: &Evaluation,
     want: Want<'_>,
 ) -> Result<Command, EvalError> {
-    let attribute = match &evaluation.attribute {
-        Some(path) => split_attribute(path).ok_or_else(|| EvalError::BadAttribute(path.clone()))?,
-        None => Vec::new(),
-    };
+    let attributes = attributes(&evaluation.attributes)?;
     let mut command = nix.command("nix-instantiate");
     command
         // It tells which files it evaluates.
         .args(["--eval", "--strict", "--json", "--read-write-mode", "-v"])
         .arg(library.entry())
-        .args(["--arg", "attribute", &nix_list(&attribute)])
+        .args(["--arg", "attributes", &attributes])
         .args(["--arg", "arguments", &nix_arguments(&evaluation.arguments)])
         .args(["--argstr", "want", want.name()]);
-    if let Some(only) = &evaluation.only {
-        command.args(["--arg", "only", &nix_list(only)]);
+    if evaluation.is_part {
+        command.args(["--arg", "isPart", "true"]);
     }
     if evaluation.form == Form::ByHand {
         command.args(["--arg", "interactive", "true"]);
@@ -172,6 +169,18 @@ pub(super) fn test_file(path: &Path) -> Result<PathBuf, EvalError> {
         return Err(EvalError::NoFile(file));
     }
     std::path::absolute(&file).map_err(|source| EvalError::File { path: file, source })
+}
+
+/// Attribute paths as a list of Nix; without any the one to the value itself.
+fn attributes(paths: &[String]) -> Result<String, EvalError> {
+    let split =
+        |path: &String| split_attribute(path).ok_or_else(|| EvalError::BadAttribute(path.clone()));
+    let mut lists: Vec<Vec<String>> = paths.iter().map(split).collect::<Result<_, _>>()?;
+    if lists.is_empty() {
+        lists.push(Vec::new());
+    }
+    let lists: Vec<String> = lists.iter().map(|names| nix_list(names)).collect();
+    Ok(format!("[ {} ]", lists.join(" ")))
 }
 
 /// `a."b.c".d` as `["a", "b.c", "d"]`.

@@ -93,6 +93,14 @@ pub async fn evaluate(
     Ok(tests)
 }
 
+impl TestNames {
+    /// What to call it where its file may hold others.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        label_of(&self.attribute, &self.name)
+    }
+}
+
 /// The tests of the file and their nodes; no machine is evaluated.
 ///
 /// # Errors

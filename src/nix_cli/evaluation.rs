@@ -109,10 +109,10 @@ impl SnapshotStore {
 #[derive(Debug, Clone)]
 pub struct Evaluation {
     pub place: TestSource,
-    /// `-A`, or what follows the `#` of a flake, as the user wrote it.
-    pub attribute: Option<String>,
-    /// The attribute paths of the tests that are meant; None for all.
-    pub only: Option<Vec<String>>,
+    /// Each `-A`, or what follows the `#` of a flake, as the user wrote it; none for all that there is.
+    pub attributes: Vec<String>,
+    /// Whether the tests are some of several: errors name the test then.
+    pub is_part: bool,
     pub arguments: Arguments,
     pub form: Form,
     pub machines: MachineVariant,

@@ -74,8 +74,8 @@ mod tests {
         write("script.py", "");
         let evaluation = Evaluation {
             place: TestSource::File(root.join("test.nix")),
-            attribute: None,
-            only: None,
+            attributes: Vec::new(),
+            is_part: false,
             arguments: Arguments::default(),
             form: Form::default(),
             machines: MachineVariant::default(),

@@ -6,22 +6,24 @@ use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 use super::ends::{Ends, RunSummary, TestEnd};
 use super::error::RunnerError;
+use super::evaluation::{FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::plan;
 use super::planned::{named, not_run};
 use super::reporting::{announce, no_thread, start, wait_until_shown};
 use super::request::{Builders, RunRequest, TestSelection, file_name};
+use super::survey::survey;
 use crate::confined::{ModeBits, OpenFolder};
 use crate::folders::private_temporary_folder;
 use crate::guest;
 use crate::model::event::{Event, Record, Verdict};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
-use crate::nix_cli::{self, BuildError, CheckOptions, NamedDerivation, Nix};
+use crate::nix_cli::{self, BuildError, CheckOptions, Evaluation, NamedDerivation, Nix};
 use crate::output_folder::{EVENTS, TAG};
 use crate::report::{Output, Reports, RunFolder, SharedDisplay, VERDICT_MARK};
 
@@ -88,22 +90,35 @@ pub(super) async fn run(
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunSummary, RunnerError> {
+    let jobs = request.evaluation.processes();
+    let work = find(request, builders, jobs);
+    let tests = tokio::select! {
+        tests = work => tests?,
+        _ = interrupts.recv() => return Ok(RunSummary::interrupted(frontend)),
+    };
+    let count = tests.len();
     let mut found = Vec::new();
-    for selection in &request.selections {
-        let Some(checks) = checks_of(selection, builders, interrupts).await? else {
-            return Ok(RunSummary::interrupted(frontend));
-        };
-        found.extend(checks.into_iter().map(|check| FoundCheck {
-            selection,
-            label: check.label().to_owned(),
-            check,
-        }));
+    let mut ends = Ends::new(frontend, count, request.max_fail);
+    for FoundTest {
+        selection,
+        label,
+        test,
+    } in tests
+    {
+        match test {
+            Ok(check) => found.push(FoundCheck {
+                selection,
+                label,
+                check,
+            }),
+            Err(error) => {
+                if ends.add(not_run(selection, &label, error))?.is_break() {
+                    return Ok(ends.finish(None));
+                }
+            }
+        }
     }
-    let labels = found.iter_mut();
-    let labels = labels.map(|found| (&mut found.label, &found.selection.evaluation.place));
-    plan::make_unique(labels.collect());
-    if let [only] = found.as_slice() {
-        let mut ends = Ends::new(frontend, 1, None);
+    if let ([only], 1) = (found.as_slice(), count) {
         let folder = request.output.of_one(&only.check.name);
         let display = CheckDisplay {
             start: &|output| start(frontend.display(), Some(output)),
@@ -113,20 +128,20 @@ pub(super) async fn run(
         let _ = ends.add(only.end(end, Path::new("")))?;
         return Ok(ends.finish(None));
     }
-    run_at_once(request, &found, frontend, interrupts).await
+    run_at_once(request, &found, ends, frontend, interrupts).await
 }
 
 /// Has Nix build the tests all at once: its builders take what they can. Each test is shown as its build ends.
 async fn run_at_once(
     request: &RunRequest,
     found: &[FoundCheck<'_>],
+    mut ends: Ends<'_>,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunSummary, RunnerError> {
     let run_folder = RunFolder::claim(&request.output.of_many())?;
     let (display, showing) =
         SharedDisplay::start(frontend.display_of_many()).map_err(no_thread())?;
-    let mut ends = Ends::new(frontend, found.len(), request.max_fail);
     display.emit(None, Event::RunStarted { jobs: found.len() });
     display.emit(None, Event::TestsFound { tests: found.len() });
     let ended = {
@@ -299,34 +314,44 @@ fn derivation_of(event: &Event) -> Option<&str> {
     }
 }
 
-/// The derivations that run the tests of a selection; None if the user interrupts.
-async fn checks_of(
-    selection: &TestSelection,
+/// Finds the derivations that run the tests of a request.
+async fn find(
+    request: &RunRequest,
     builders: Builders,
-    interrupts: &mut Interrupts,
-) -> Result<Option<Vec<NamedDerivation>>, RunnerError> {
-    let TestSelection { nix, library, .. } = selection;
-    let Some(mut evaluation) = plan::narrow(selection, interrupts).await? else {
-        return Ok(None);
-    };
+    jobs: usize,
+) -> Result<Vec<FoundTest<'_, NamedDerivation>>, RunnerError> {
+    let RunRequest {
+        selections,
+        filter,
+        project,
+        ..
+    } = request;
+    let named = survey(selections, filter, project, jobs).await?;
+    let program = own_store_path();
     let work =
         private_temporary_folder().map_err(RunnerError::host("cannot make a temporary folder"))?;
-    let program = own_store_path();
-    if program.is_none() && evaluation.guest_index.is_some() {
-        // The build needs the program, too.
-        let index = work.path().join("guest-index.json");
-        guest::pin(nix, &index)?;
-        evaluation.guest_index = Some(index);
+    // The builds need the program, too.
+    let mut index = None;
+    let needs_index = |it: &&TestSelection| it.evaluation.guest_index.is_some();
+    if let (None, Some(selection)) = (&program, selections.iter().find(needs_index)) {
+        let pinned = work.path().join("guest-index.json");
+        guest::pin(&selection.nix, &pinned)?;
+        index = Some(pinned);
     }
     let options = CheckOptions {
         program,
         allow_emulation: builders == Builders::Any,
     };
-    let checks = tokio::select! {
-        checks = nix_cli::checks(nix, library, &evaluation, &options) => checks?,
-        _ = interrupts.recv() => return Ok(None),
+    let evaluate = async |selection: &TestSelection, evaluation: &Evaluation| {
+        let mut evaluation = evaluation.clone();
+        if index.is_some() && evaluation.guest_index.is_some() {
+            evaluation.guest_index.clone_from(&index);
+        }
+        let TestSelection { nix, library, .. } = selection;
+        Ok(nix_cli::checks(nix, library, &evaluation, &options).await?)
     };
-    Ok(Some(checks))
+    let batches: Vec<_> = evaluate_in_batches(named, jobs, &evaluate).collect().await;
+    Ok(batches.into_iter().flatten().collect())
 }
 
 /// The store path that this program was started from, if it is in the store.

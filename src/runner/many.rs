@@ -1,26 +1,29 @@
 //! Runs several tests side by side, each in a process of its own.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, FuturesUnordered, Stream};
 use tokio::sync::{Semaphore, broadcast};
 
 use super::apart::{ApartEnd, TestPlan, run_apart};
 use super::ends::{Ends, RunSummary, TestEnd};
 use super::error::RunnerError;
+use super::evaluation::{FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::plan::FoundTest;
+use super::plan::{FoundTests, evaluate_these};
 use super::planned::{PlannedTest, not_run, relative};
 use super::reporting::{no_thread, stdout_lost, wait_until_shown};
 use super::request::{RunRequest, TestSettings, file_name};
 use super::schedule::{Budget, Demand, Schedule};
+use super::survey::NamedTest;
 use super::test_run::{check_test, is_certain, run_settings};
 use crate::model::event::{Event, Level, Verdict, round};
 use crate::model::outcome::{Attempt, Outcome};
-use crate::nix_cli;
+use crate::nix_cli::{self, Test};
 use crate::qemu::AcceleratorChoice;
 use crate::report::{Output, Reports, RunFolder, SharedDisplay};
 use crate::session::{Interrupt, ReplayMode};
@@ -50,7 +53,8 @@ struct Run<'a> {
 /// When the host fails.
 pub(super) async fn run_side_by_side(
     request: &RunRequest,
-    found: Vec<FoundTest<'_>>,
+    found: FoundTests<'_>,
+    eval_jobs: usize,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunSummary, RunnerError> {
@@ -68,7 +72,7 @@ pub(super) async fn run_side_by_side(
         interrupts: broadcast::channel(16).0,
         accelerator: AcceleratorChoice::detect(),
     };
-    let ended = run.all(found, frontend, interrupts).await;
+    let ended = run.all(found, eval_jobs, frontend, interrupts).await;
     let Run { display, .. } = run;
     let written = ended.map(|ends| {
         let summary = ends.finish(Some(folder.path()));
@@ -92,46 +96,73 @@ pub(super) async fn run_side_by_side(
 impl Run<'_> {
     async fn all<'f>(
         &self,
-        found: Vec<FoundTest<'_>>,
+        found: FoundTests<'_>,
+        eval_jobs: usize,
         frontend: &'f dyn Frontend,
         interrupts: &mut Interrupts,
     ) -> Result<Ends<'f>, RunnerError> {
-        let mut ends = Ends::new(frontend, found.len(), self.request.max_fail);
-        self.display.emit(
-            None,
-            Event::RunStarted {
-                jobs: self.budget.most_jobs().min(found.len()),
-            },
-        );
-        self.display
-            .emit(None, Event::TestsFound { tests: found.len() });
-        let mut waiting = Vec::new();
-        for test in found {
-            match self.planned(test, frontend) {
-                Ok(planned) => waiting.push(planned),
-                Err(end) => self.end(&mut ends, *end)?,
-            }
-        }
-        // The longest begins first; of what is unknown the worst is expected.
-        let expected = |test: &PlannedTest<'_>| test.expected_s.unwrap_or(f64::INFINITY);
-        waiting.sort_by(|left, right| expected(right).total_cmp(&expected(left)));
-        let mut running: FuturesUnordered<_> =
-            waiting.into_iter().map(|test| self.one(test)).collect();
+        let count = found.count();
+        let mut ends = Ends::new(frontend, count, self.request.max_fail);
+        let jobs = self.budget.most_jobs().min(count);
+        self.display.emit(None, Event::RunStarted { jobs });
+        self.display.emit(None, Event::TestsFound { tests: count });
+        let evaluated = self.evaluated(found, eval_jobs);
+        tokio::pin!(evaluated);
+        let mut is_evaluating = true;
+        let mut running = FuturesUnordered::new();
         loop {
             tokio::select! {
-                end = running.next() => match end {
-                    Some(end) => {
-                        self.schedule.grant();
-                        if let Err(error) = self.end(&mut ends, end) {
-                            self.stop(Interrupt::Terminate);
-                            while running.next().await.is_some() {}
-                            return Err(error);
+                batch = evaluated.next(), if is_evaluating => {
+                    is_evaluating = batch.is_some();
+                    for test in batch.into_iter().flatten() {
+                        match self.planned(test, frontend) {
+                            Ok(planned) => running.push(self.one(planned)),
+                            Err(end) => self.end(&mut ends, *end)?,
                         }
                     }
-                    None => return Ok(ends),
-                },
+                }
+                end = running.next(), if !running.is_empty() => {
+                    self.schedule.grant();
+                    if let Some(Err(error)) = end.map(|end| self.end(&mut ends, end)) {
+                        self.stop(Interrupt::Terminate);
+                        while running.next().await.is_some() {}
+                        return Err(error);
+                    }
+                }
                 Some(interrupt) = interrupts.recv() => self.stop(interrupt),
                 () = tokio::time::sleep(PAUSE) => self.schedule.grant(),
+            }
+            if self.schedule.is_closed() {
+                is_evaluating = false;
+            }
+            if !is_evaluating && running.is_empty() {
+                return Ok(ends);
+            }
+        }
+    }
+
+    /// The tests as they are evaluated: first those that take longest.
+    fn evaluated<'a>(
+        &self,
+        found: FoundTests<'a>,
+        jobs: usize,
+    ) -> Pin<Box<dyn Stream<Item = Vec<FoundTest<'a, Test>>> + 'a>> {
+        match found {
+            FoundTests::Evaluated(mut found) => {
+                let expected = |found: &FoundTest<'_, Test>| {
+                    let test = found.test.as_ref().ok();
+                    let place = &found.selection.evaluation.place;
+                    let project = &self.request.project;
+                    let known = test.and_then(|test| project.expected_s(place, &test.attribute));
+                    known.unwrap_or(f64::INFINITY)
+                };
+                found.sort_by(|left, right| expected(right).total_cmp(&expected(left)));
+                Box::pin(stream::iter([found]))
+            }
+            FoundTests::Named(mut named) => {
+                let expected = |test: &NamedTest<'_>| test.expected_s(&self.request.project);
+                named.sort_by(|left, right| expected(right).total_cmp(&expected(left)));
+                Box::pin(evaluate_in_batches(named, jobs, evaluate_these))
             }
         }
     }
@@ -161,7 +192,7 @@ impl Run<'_> {
     /// Checks a test before it is run.
     fn planned<'a>(
         &self,
-        found: FoundTest<'a>,
+        found: FoundTest<'a, Test>,
         frontend: &dyn Frontend,
     ) -> Result<PlannedTest<'a>, Box<TestEnd>> {
         let FoundTest {

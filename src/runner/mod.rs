@@ -11,6 +11,7 @@ mod derivation;
 mod doctor;
 mod ends;
 mod error;
+mod evaluation;
 mod files;
 mod frontend;
 mod interactive;
@@ -19,11 +20,13 @@ mod many;
 mod nix_settings;
 mod plan;
 mod planned;
+mod project;
 mod reporting;
 mod request;
 mod run;
 mod running;
 mod schedule;
+mod survey;
 mod test_run;
 mod type_check;
 mod watch;
@@ -38,10 +41,11 @@ pub use error::RunnerError;
 pub use frontend::Frontend;
 pub use interactive::{InteractiveSession, OtherMachines, run_session};
 pub use interrupts::{Interrupts, interrupts};
-pub use plan::chosen;
+pub use plan::list;
+pub use project::Project;
 pub use reporting::wait_until_shown;
 pub use request::{
-    Builders, JobCount, OutputLocation, Resources, RunPlace, RunRequest, ScriptCheck,
+    Builders, EvalLimits, JobCount, OutputLocation, Resources, RunPlace, RunRequest, ScriptCheck,
     TestSelection, TestSettings, TimeoutFactor, Verification,
 };
 pub use run::run;

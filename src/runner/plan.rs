@@ -1,19 +1,22 @@
-//! Evaluates tests and checks them, before anything is built.
+//! Finds the tests of a request, evaluates them, and checks them, before anything is built.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
+use futures_util::StreamExt;
+
 use super::error::RunnerError;
+use super::evaluation::{FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::request::{ScriptCheck, TestSelection};
-use crate::filter::{TestFilter, TestSubject};
+use super::planned::backend;
+use super::project::{Candidate, Project};
+use super::request::{EvalLimits, ScriptCheck, TestSelection};
+use super::survey::{NamedTest, survey};
+use crate::filter::TestFilter;
 use crate::guest;
 use crate::language::check::{self, Parts, Severity, TestContext};
 use crate::model::manifest::Manifest;
-use crate::nix_cli::{
-    self, EvalError, Evaluation, NamedDerivation, PackageSource, Test, TestNames, TestSource,
-};
+use crate::nix_cli::{self, Evaluation, NamedDerivation, PackageSource, Test, TestNames};
 use crate::session::decide_backends;
 use crate::source_map::SourceMap;
 
@@ -22,166 +25,182 @@ pub(super) async fn evaluate(
     selection: &TestSelection,
     interrupts: &mut Interrupts,
 ) -> Result<Option<Vec<Test>>, RunnerError> {
-    let Some(evaluation) = narrow(selection, interrupts).await? else {
-        return Ok(None);
-    };
-    evaluate_these(selection, &evaluation, interrupts).await
+    tokio::select! {
+        found = evaluate_these(selection, &selection.evaluation) => found.map(Some),
+        _ = interrupts.recv() => Ok(None),
+    }
 }
 
-async fn evaluate_these(
+pub(super) async fn evaluate_these(
     selection: &TestSelection,
     evaluation: &Evaluation,
-    interrupts: &mut Interrupts,
-) -> Result<Option<Vec<Test>>, RunnerError> {
-    let work = nix_cli::evaluate(&selection.nix, &selection.library, evaluation);
-    let found = with_packages(selection, work, |test| &test.derivation, interrupts).await?;
-    Ok(found.map(|tests| tests.into_iter().map(decided).collect()))
+) -> Result<Vec<Test>, RunnerError> {
+    let found = nix_cli::evaluate(&selection.nix, &selection.library, evaluation).await?;
+    check_packages(selection, &found, |test| &test.derivation)?;
+    Ok(found.into_iter().map(decided).collect())
 }
 
-/// A test of a selection, or why it does not evaluate.
-pub(super) struct FoundTest<'a> {
-    pub selection: &'a TestSelection,
-    /// What it is called among all that were found.
-    pub label: String,
-    pub test: Result<Test, RunnerError>,
+/// The tests of a request.
+pub(super) enum FoundTests<'a> {
+    /// Their machines are not evaluated yet.
+    Named(Vec<NamedTest<'a>>),
+    Evaluated(Vec<FoundTest<'a, Test>>),
 }
 
-/// Evaluates the tests of all selections; None if the user interrupts.
-pub(super) async fn evaluate_all<'a>(
+impl FoundTests<'_> {
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Named(tests) => tests.len(),
+            Self::Evaluated(tests) => tests.len(),
+        }
+    }
+}
+
+/// Finds the tests that a filter chooses of some selections, with `jobs` processes at a time.
+///
+/// # Errors
+/// When no test fits, or the only selection does not evaluate.
+pub(super) async fn find<'a>(
     selections: &'a [TestSelection],
-    interrupts: &mut Interrupts,
-) -> Result<Option<Vec<FoundTest<'a>>>, RunnerError> {
-    let mut found = Vec::new();
-    let mut unfit = 0;
-    for selection in selections {
-        match evaluate_each(selection, interrupts).await {
-            Ok(None) => return Ok(None),
-            Ok(Some(tests)) => found.extend(tests),
-            Err(RunnerError::NoTestFits { count }) => unfit += count,
-            Err(error) if selections.len() > 1 && error.is_of_one_test() => {
-                found.push(FoundTest {
-                    selection,
-                    label: selection.evaluation.place.to_string(),
-                    test: Err(error),
-                });
-            }
-            Err(error) => return Err(error),
-        }
+    filter: &TestFilter,
+    project: &Project,
+    jobs: usize,
+) -> Result<FoundTests<'a>, RunnerError> {
+    let named = survey(selections, filter, project, jobs);
+    if filter.needs_backends() {
+        let found = evaluate_in_batches(named.await?, jobs, evaluate_these);
+        let found: Vec<_> = found.collect().await;
+        let found = found.into_iter().flatten().collect();
+        return choose_evaluated(found, filter, project).map(FoundTests::Evaluated);
     }
-    if found.is_empty() {
-        return Err(RunnerError::NoTestFits { count: unfit });
-    }
-    let labels = found.iter_mut().map(|found| {
-        let place = &found.selection.evaluation.place;
-        (&mut found.label, place)
-    });
-    make_unique(labels.collect());
-    Ok(Some(found))
-}
-
-/// Names tests of several files by their file, too, if another one is called the same.
-pub(super) fn make_unique(labels: Vec<(&mut String, &TestSource)>) {
-    let mut counts: HashMap<String, usize> = HashMap::new();
-    for (label, _) in &labels {
-        *counts.entry((*label).clone()).or_default() += 1;
-    }
-    for (label, place) in labels {
-        if counts[label] > 1 {
-            *label = format!("{place}:{label}");
-        }
-    }
-}
-
-/// Evaluates the tests, such that one that does not evaluate is not the end of the others; None if the user interrupts.
-async fn evaluate_each<'a>(
-    selection: &'a TestSelection,
-    interrupts: &mut Interrupts,
-) -> Result<Option<Vec<FoundTest<'a>>>, RunnerError> {
-    let Some(evaluation) = narrow(selection, interrupts).await? else {
-        return Ok(None);
+    let [only] = selections else {
+        return named.await.map(FoundTests::Named);
     };
+    if !filter.is_all() || jobs < 2 && only.evaluation.attributes.len() > 1 {
+        return named.await.map(FoundTests::Named);
+    }
+    let whole = evaluate_these(only, &only.evaluation);
+    if jobs < 2 {
+        return find_whole(only, whole.await, named).await;
+    }
+    // Most files hold one test, whose names alone would only cost time; of many, the names come first.
+    tokio::pin!(whole, named);
+    tokio::select! {
+        biased;
+        result = &mut whole => find_whole(only, result, named).await,
+        tests = &mut named => match tests {
+            Ok(tests) if tests.len() > 1 => Ok(FoundTests::Named(tests)),
+            _ => Ok(FoundTests::Evaluated(found_in(only, whole.await?))),
+        },
+    }
+}
+
+/// The tests of an evaluation. If it fails, which of several tests is wrong shows when each is evaluated apart.
+async fn find_whole<'a>(
+    selection: &'a TestSelection,
+    whole: Result<Vec<Test>, RunnerError>,
+    named: impl Future<Output = Result<Vec<NamedTest<'a>>, RunnerError>>,
+) -> Result<FoundTests<'a>, RunnerError> {
+    let error = match whole {
+        Ok(tests) => return Ok(FoundTests::Evaluated(found_in(selection, tests))),
+        Err(error) if !error.is_of_one_test() => return Err(error),
+        Err(error) => error,
+    };
+    match named.await {
+        Ok(tests) if tests.len() > 1 => Ok(FoundTests::Named(tests)),
+        _ => Err(error),
+    }
+}
+
+fn found_in(selection: &TestSelection, tests: Vec<Test>) -> Vec<FoundTest<'_, Test>> {
     let found = |test: Test| FoundTest {
         selection,
         label: test.label().to_owned(),
         test: Ok(test),
     };
-    let error = match evaluate_these(selection, &evaluation, interrupts).await {
-        Ok(tests) => return Ok(tests.map(|tests| tests.into_iter().map(found).collect())),
-        Err(error) if !error.is_of_one_test() => return Err(error),
-        Err(error) => error,
-    };
-    // Which one it is shows when each is evaluated apart.
-    let names = match names_of(selection, &evaluation, interrupts).await {
-        Ok(None) => return Ok(None),
-        Ok(Some(names)) if names.len() > 1 => names,
-        _ => return Err(error),
-    };
-    let mut all = Vec::new();
-    for name in names {
-        let one = Evaluation {
-            only: Some(vec![name.attribute.clone()]),
-            ..evaluation.clone()
-        };
-        match evaluate_these(selection, &one, interrupts).await {
-            Ok(None) => return Ok(None),
-            Ok(Some(tests)) => all.extend(tests.into_iter().map(found)),
-            Err(error) => all.push(FoundTest {
-                selection,
-                label: name.attribute,
-                test: Err(error),
-            }),
-        }
-    }
-    Ok(Some(all))
+    tests.into_iter().map(found).collect()
 }
 
-/// The names of the tests of an evaluation; None if the user interrupts.
-async fn names_of(
-    selection: &TestSelection,
-    evaluation: &Evaluation,
-    interrupts: &mut Interrupts,
-) -> Result<Option<Vec<TestNames>>, RunnerError> {
-    tokio::select! {
-        names = nix_cli::list(&selection.nix, &selection.library, evaluation) => Ok(Some(names?)),
-        _ = interrupts.recv() => Ok(None),
+/// What a filter chooses that asks what machines are.
+fn choose_evaluated<'a>(
+    found: Vec<FoundTest<'a, Test>>,
+    filter: &TestFilter,
+    project: &Project,
+) -> Result<Vec<FoundTest<'a, Test>>, RunnerError> {
+    let count = found.len();
+    let names: Vec<Option<(TestNames, Option<&str>)>> = found
+        .iter()
+        .map(|found| {
+            let test = found.test.as_ref().ok()?;
+            Some((names_of(test), backend(&test.manifest)))
+        })
+        .collect();
+    let candidates: Vec<(usize, Candidate<'_>)> = found
+        .iter()
+        .zip(&names)
+        .enumerate()
+        .filter_map(|(position, (found, names))| {
+            let (names, backend) = names.as_ref()?;
+            let place = &found.selection.evaluation.place;
+            let candidate = Candidate {
+                place,
+                names,
+                backend: Some(backend.unwrap_or("none")),
+            };
+            Some((position, candidate))
+        })
+        .collect();
+    let (positions, candidates): (Vec<usize>, Vec<Candidate<'_>>) = candidates.into_iter().unzip();
+    let mut meant: Vec<bool> = names.iter().map(Option::is_none).collect();
+    for position in project.choose(&candidates, filter) {
+        meant[positions[position]] = true;
     }
-}
-
-/// The evaluation of those tests alone that the filter chooses; None if the user interrupts.
-pub(super) async fn narrow(
-    selection: &TestSelection,
-    interrupts: &mut Interrupts,
-) -> Result<Option<Evaluation>, RunnerError> {
-    let mut evaluation = selection.evaluation.clone();
-    if selection.filter.is_all() {
-        return Ok(Some(evaluation));
-    }
-    let Some(names) = names_of(selection, &evaluation, interrupts).await? else {
-        return Ok(None);
-    };
-    let chosen = chosen(&names, &selection.filter);
+    let chosen = found.into_iter().zip(meant);
+    let chosen: Vec<_> = chosen
+        .filter_map(|(test, meant)| meant.then_some(test))
+        .collect();
     if chosen.is_empty() {
-        let count = names.len();
         return Err(RunnerError::NoTestFits { count });
     }
-    evaluation.only = Some(
-        chosen
-            .into_iter()
-            .map(|test| test.attribute.clone())
-            .collect(),
-    );
-    Ok(Some(evaluation))
+    Ok(chosen)
 }
 
-/// The tests that a filter chooses.
-#[must_use]
-pub fn chosen<'a>(tests: &'a [TestNames], filter: &TestFilter) -> Vec<&'a TestNames> {
-    filter.choose(tests, |test| TestSubject {
-        name: &test.name,
-        attribute: &test.attribute,
-        machines: test.nodes.len(),
-        tags: &test.tags,
-    })
+/// The tests that a filter chooses, by name.
+///
+/// # Errors
+/// When none fits, or one does not evaluate so far.
+pub async fn list<'a>(
+    selections: &'a [TestSelection],
+    filter: &TestFilter,
+    project: &Project,
+    limits: EvalLimits,
+) -> Result<Vec<(&'a TestSelection, TestNames)>, RunnerError> {
+    let jobs = limits.processes();
+    if filter.needs_backends() {
+        let FoundTests::Evaluated(found) = find(selections, filter, project, jobs).await? else {
+            return Ok(Vec::new());
+        };
+        let listed = found.into_iter().map(|found| {
+            let test = found.test?;
+            Ok((found.selection, names_of(&test)))
+        });
+        return listed.collect();
+    }
+    let named = survey(selections, filter, project, jobs).await?;
+    let listed = named
+        .into_iter()
+        .map(|test| Ok((test.selection, test.names?)));
+    listed.collect()
+}
+
+fn names_of(test: &Test) -> TestNames {
+    TestNames {
+        attribute: test.attribute.clone(),
+        name: test.name.clone(),
+        nodes: test.nodes.clone(),
+        containers: test.manifest.containers.keys().cloned().collect(),
+        tags: test.tags.clone(),
+    }
 }
 
 /// The test with what its machines are.
@@ -196,30 +215,25 @@ pub(super) async fn buildable(
     interrupts: &mut Interrupts,
 ) -> Result<Option<Vec<NamedDerivation>>, RunnerError> {
     let work = nix_cli::buildable(&selection.nix, &selection.library, &selection.evaluation);
-    with_packages(selection, work, |found| &found.derivation, interrupts).await
-}
-
-/// What an evaluation gives, whose packages are there.
-async fn with_packages<T>(
-    selection: &TestSelection,
-    work: impl Future<Output = Result<Vec<T>, EvalError>>,
-    derivation: impl Fn(&T) -> &PathBuf,
-    interrupts: &mut Interrupts,
-) -> Result<Option<Vec<T>>, RunnerError> {
     let found = tokio::select! {
         found = work => found?,
         _ = interrupts.recv() => return Ok(None),
     };
-    if selection.evaluation.packages != PackageSource::Nixpkgs {
-        let derivations: Vec<PathBuf> = found.iter().map(derivation).cloned().collect();
-        check_packages(&derivations)?;
-    }
+    check_packages(selection, &found, |found| &found.derivation)?;
     Ok(Some(found))
 }
 
 /// Checks that Debian's packages are there: no build could bring them.
-fn check_packages(derivations: &[PathBuf]) -> Result<(), RunnerError> {
-    let missing = guest::missing_packages(derivations)?;
+fn check_packages<T>(
+    selection: &TestSelection,
+    found: &[T],
+    derivation: impl Fn(&T) -> &PathBuf,
+) -> Result<(), RunnerError> {
+    if selection.evaluation.packages == PackageSource::Nixpkgs {
+        return Ok(());
+    }
+    let derivations: Vec<PathBuf> = found.iter().map(derivation).cloned().collect();
+    let missing = guest::missing_packages(&derivations)?;
     if missing.is_empty() {
         return Ok(());
     }

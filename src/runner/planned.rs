@@ -2,18 +2,15 @@
 
 use std::path::Path;
 
-use jiff::Zoned;
-
 use super::attempts::AttemptRule;
 use super::ends::TestEnd;
 use super::error::RunnerError;
+use super::project::{Candidate, absolute};
 use super::request::{RunRequest, TestSelection, TestSettings};
 use crate::config::TestPolicy;
-use crate::filter::TestSubject;
-use crate::history::TestHistory;
 use crate::model::manifest::{BackendKind, Manifest};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
-use crate::nix_cli::{Test, TestSource};
+use crate::nix_cli::{Test, TestNames};
 
 /// The test.
 #[derive(Debug)]
@@ -35,19 +32,23 @@ impl<'a> PlannedTest<'a> {
         label: String,
         test: Test,
     ) -> Self {
-        let subject = TestSubject {
-            name: &test.name,
-            attribute: &test.attribute,
-            machines: test.nodes.len(),
-            tags: &test.tags,
+        let place = &selection.evaluation.place;
+        let names = TestNames {
+            attribute: test.attribute.clone(),
+            name: test.name.clone(),
+            nodes: test.nodes.clone(),
+            containers: Vec::new(),
+            tags: test.tags.clone(),
         };
-        let policy = request.config.policy(&subject, Zoned::now().date());
+        let policy = request.project.policy(&Candidate {
+            place,
+            names: &names,
+            backend: backend(&test.manifest),
+        });
         let retry = AttemptRule::Retry(policy.retries.unwrap_or_default());
-        let source = absolute(&selection.evaluation.place);
-        let history = request.history.of(&source, &test.attribute);
         Self {
             rule: request.attempts.unwrap_or(retry),
-            expected_s: history.and_then(TestHistory::duration_s),
+            expected_s: request.project.expected_s(place, &test.attribute),
             selection,
             label,
             policy,
@@ -72,7 +73,7 @@ impl<'a> PlannedTest<'a> {
                 outcome: self.rule.outcome(&attempts),
                 started_s,
                 duration_s,
-                backend: backend(&self.test.manifest),
+                backend: backend(&self.test.manifest).map(str::to_owned),
                 quarantine: self.policy.quarantine.clone(),
                 slow: attempts.iter().any(is_slow),
                 attempts,
@@ -111,31 +112,18 @@ pub(super) fn named(selection: &TestSelection, label: &str, attribute: &str) -> 
     }
 }
 
-/// A file by its absolute path, a flake by its reference.
-pub(super) fn absolute(source: &TestSource) -> String {
-    match source {
-        TestSource::File(file) => std::path::absolute(file)
-            .as_deref()
-            .unwrap_or(file)
-            .display()
-            .to_string(),
-        TestSource::Flake(reference) => reference.clone(),
-    }
-}
-
 /// What the machines of a test are.
-fn backend(manifest: &Manifest) -> Option<String> {
+pub(super) fn backend(manifest: &Manifest) -> Option<&'static str> {
     let nodes = manifest.nodes.values();
     let (containers, machines): (Vec<BackendKind>, _) = nodes
         .map(|node| node.backend)
         .partition(|kind| *kind == BackendKind::Container);
-    let name = match (containers.is_empty(), machines.is_empty()) {
-        (true, true) => return None,
-        (true, false) => "vm",
-        (false, true) => "container",
-        (false, false) => "mixed",
-    };
-    Some(name.to_owned())
+    match (containers.is_empty(), machines.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some("vm"),
+        (false, true) => Some("container"),
+        (false, false) => Some("mixed"),
+    }
 }
 
 /// A folder as reports of the run name it.

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::attempts::AttemptRule;
-use crate::config::Config;
+use super::project::Project;
 use crate::engine::RunMode;
 use crate::filter::TestFilter;
-use crate::history::History;
 use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::nix_cli::{Evaluation, Library, Nix};
@@ -20,6 +19,8 @@ use crate::session::ReplayMode;
 pub struct RunRequest {
     /// One for each file or flake.
     pub selections: Vec<TestSelection>,
+    /// Which of the tests that are found are meant.
+    pub filter: TestFilter,
     pub settings: TestSettings,
     pub output: OutputLocation,
     pub place: RunPlace,
@@ -28,8 +29,8 @@ pub struct RunRequest {
     /// For all tests; None for what `config` says of each.
     pub attempts: Option<AttemptRule>,
     pub resources: Resources,
-    pub config: Config,
-    pub history: History,
+    pub evaluation: EvalLimits,
+    pub project: Project,
 }
 
 /// What tests that run side by side may take of the host.
@@ -40,6 +41,14 @@ pub struct Resources {
     pub memory_mib: Option<u64>,
     /// How many tests of a group run at a time.
     pub groups: BTreeMap<String, usize>,
+}
+
+/// How many processes evaluate tests.
+#[derive(Debug, Clone, Copy)]
+pub struct EvalLimits {
+    pub jobs: JobCount,
+    /// What they may take together; None for a half of what is free.
+    pub memory_mib: Option<u64>,
 }
 
 /// How many tests run side by side.
@@ -56,8 +65,6 @@ pub struct TestSelection {
     pub nix: Nix,
     pub library: Library,
     pub evaluation: Evaluation,
-    /// Which of the tests that the evaluation finds are meant.
-    pub filter: TestFilter,
 }
 
 /// Where tests run.

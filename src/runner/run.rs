@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::time::Instant;
 
+use futures_util::StreamExt;
+
 use super::derivation;
 use super::ends::{Ends, RunSummary};
 use super::error::RunnerError;
+use super::evaluation::{FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::many;
-use super::plan::{self, FoundTest};
+use super::plan::{self, FoundTests};
 use super::planned::{PlannedTest, not_run};
 use super::reporting::show_summary;
 use super::request::{RunPlace, RunRequest, file_name};
@@ -18,6 +21,7 @@ use crate::engine::RunMode;
 use crate::history;
 use crate::model::event::round;
 use crate::model::outcome::Attempt;
+use crate::nix_cli::Test;
 
 /// Runs all tests of a request; returns how they have ended. An interrupt leaves
 /// out those that are left. One of several that does not evaluate, is wrong or does
@@ -47,20 +51,32 @@ async fn run_here(
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunSummary, RunnerError> {
-    let Some(found) = plan::evaluate_all(&request.selections, interrupts).await? else {
-        return Ok(RunSummary::interrupted(frontend));
+    let jobs = request.evaluation.processes();
+    let found = tokio::select! {
+        found = plan::find(&request.selections, &request.filter, &request.project, jobs) => found?,
+        _ = interrupts.recv() => return Ok(RunSummary::interrupted(frontend)),
     };
-    if found.len() > 1 && matches!(request.settings.mode, RunMode::Script) {
-        many::run_side_by_side(request, found, frontend, interrupts).await
-    } else {
-        run_one_by_one(request, found, frontend, interrupts).await
+    if found.count() > 1 && matches!(request.settings.mode, RunMode::Script) {
+        return many::run_side_by_side(request, found, jobs, frontend, interrupts).await;
     }
+    let found = match found {
+        FoundTests::Evaluated(found) => found,
+        FoundTests::Named(named) => {
+            let batches = evaluate_in_batches(named, jobs, plan::evaluate_these);
+            let batches: Vec<_> = tokio::select! {
+                batches = batches.collect() => batches,
+                _ = interrupts.recv() => return Ok(RunSummary::interrupted(frontend)),
+            };
+            batches.into_iter().flatten().collect()
+        }
+    };
+    run_one_by_one(request, found, frontend, interrupts).await
 }
 
 /// Runs tests that have the user's terminal, each in turn.
 async fn run_one_by_one(
     request: &RunRequest,
-    found: Vec<FoundTest<'_>>,
+    found: Vec<FoundTest<'_, Test>>,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunSummary, RunnerError> {

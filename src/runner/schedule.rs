@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::request::{JobCount, Resources};
+use super::request::{EvalLimits, JobCount, Resources};
 use crate::model::manifest::{BackendKind, Manifest, Node};
 use crate::qemu::Accelerator;
 
@@ -21,6 +21,9 @@ const TEST_PROCESS_MIB: u64 = 80;
 
 /// What a container takes: its processes are those of the host.
 const CONTAINER_MIB: u64 = 64;
+
+/// What a process takes that evaluates a batch of tests of nixpkgs: `benches/suite.py` measures it.
+const EVALUATION_MIB: u64 = 2048;
 
 /// How much of a processor a machine takes on average. An emulated one takes what it has.
 const CORES_OF_KVM: f64 = 0.5;
@@ -101,6 +104,22 @@ impl Budget {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let by_cores = (self.cores / CORES_OF_CONTAINER) as usize;
         by_cores.max(1)
+    }
+}
+
+impl EvalLimits {
+    /// How many processes evaluate tests at a time.
+    pub(super) fn processes(self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = match self.jobs {
+            JobCount::Auto => processors,
+            JobCount::Exactly(jobs) => jobs.get(),
+        };
+        let memory_mib = self.memory_mib.or_else(|| Some(available_mib()? / 2));
+        let by_memory = memory_mib.map_or(jobs, |mib| {
+            usize::try_from(mib / EVALUATION_MIB).unwrap_or(usize::MAX)
+        });
+        jobs.min(by_memory).max(1)
     }
 }
 

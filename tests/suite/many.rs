@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use insta::assert_snapshot;
+use regex_lite::Regex;
 
 use crate::harness::{Ended, Place, fixture_path, signal};
 
@@ -182,16 +183,82 @@ fn a_crash_of_one_test_is_its_own() {
         )
     };
     let crash = "import os, signal\nm.succeed('true')\nos.kill(os.getpid(), signal.SIGKILL)";
-    let text = format!(
+    let file = format!(
         "let pkgs = import <nixpkgs> {{ }}; in {{ crash = {}; good = {}; }}",
         test(crash),
         test("m.succeed('sleep 1')")
     );
-    place.write("t.nix", &text);
+    place.write("t.nix", &file);
     let ended = place.run(&["run", "--nixpkgs", "builtin", "t.nix"]);
     assert_eq!(ended.code, Some(4), "{}", ended.seen());
     assert!(ended.stdout.contains("passed: good ("), "{}", ended.seen());
     let reason = "ProcessEnded: the process that ran the script has ended by SIGKILL\n";
     assert!(ended.stdout.contains(reason), "{}", ended.seen());
     place.assert_tidy();
+}
+
+#[test]
+fn what_did_not_pass_is_run_again() {
+    let place = Place::new();
+    let suite = fixture_path("suite");
+    let listed = |arguments: &[&str]| {
+        let list = ["list", "--nixpkgs", "builtin", suite.to_str().unwrap()];
+        place.run(&[&list[..], arguments].concat()).seen()
+    };
+    let ended = place.run(&["history"]);
+    assert_eq!(ended.stderr, "error: no test has run here yet\n");
+    // The first one that fails has the others left out.
+    let few = ["--filter", "boots | flaky | wrong", "--jobs", "1"];
+    let ended = run(&place, &[&few[..], &["--max-fail", "2"]].concat());
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    assert_snapshot!(listed(&["--rerun"]));
+    assert_snapshot!(listed(&["--filter", "last(passed) & duration(< 10m)"]));
+    // Its seed is a good one now.
+    let ended = run(&place, &["--rerun"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    assert_snapshot!(listed(&["--rerun"]));
+    let history = place.run(&["history", "flaky"]);
+    let times = Regex::new(r"\d{4}-\d\d-\d\d \d\d:\d\d").unwrap();
+    assert_snapshot!(times.replace_all(&history.seen(), "[TIME]"));
+    let history = place.run(&["history", "w*", "--format", "json"]);
+    for line in history.stdout.lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (&entry["label"], &entry["outcome"]),
+            (&"wrong".into(), &"failed".into())
+        );
+    }
+    assert_eq!(history.stdout.lines().count(), 2, "{}", history.seen());
+    let none = place.run(&["history", "nothing"]);
+    assert_eq!(none.code, Some(2), "{}", none.seen());
+}
+
+#[test]
+fn attribute_paths_may_be_several() {
+    let place = Place::new();
+    let ended = run(
+        &place,
+        &["-A", "boots", "-A", "nope", "-A", "pair", "--jobs", "1"],
+    );
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    assert_snapshot!(ended.seen());
+    let backends = ["-A", "boots", "-A", "pair", "--filter", "backend(vm)"];
+    let ended = run(&place, &backends);
+    assert_eq!(
+        ended.stderr,
+        "error: none of the 2 tests fits: `snowglobe list` shows them\n"
+    );
+    let ended = run(
+        &place,
+        &[
+            "-A",
+            "boots",
+            "-A",
+            "pair",
+            "--filter",
+            "backend(container) & machines(1)",
+        ],
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(ended.stdout.contains("passed: boots ("), "{}", ended.seen());
 }

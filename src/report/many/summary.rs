@@ -24,7 +24,7 @@ pub(super) fn summary(results: &RunResults, output: &Path) -> Vec<String> {
     lines.extend(
         tests
             .iter()
-            .filter_map(remark)
+            .filter_map(attention)
             .map(|text| format!("  {text}")),
     );
     lines.extend(slowest(tests));
@@ -58,7 +58,7 @@ pub(super) fn counts(tests: &[TestResult]) -> String {
 }
 
 /// What to say of a test that has not simply passed.
-fn remark(test: &TestResult) -> Option<String> {
+fn attention(test: &TestResult) -> Option<String> {
     let name = test.outcome.name();
     let label = &test.label;
     let passed = test.attempts.iter();

@@ -1,0 +1,170 @@
+//! Evaluates tests by several Nix processes at a time, a batch in each.
+
+use futures_util::stream::{self, Stream, StreamExt};
+
+use super::error::RunnerError;
+use super::request::TestSelection;
+use super::survey::NamedTest;
+use crate::nix_cli::{Evaluation, NamedDerivation, Test, TestNames};
+
+/// More tests in a process would only make the others wait.
+const MOST_IN_BATCH: usize = 8;
+
+/// A process imports nixpkgs once for its batch: so many batches for each process that runs at a time keep all of them
+/// busy to the end.
+const BATCHES_PER_JOB: usize = 2;
+
+/// A test of a selection, or why it does not evaluate.
+#[derive(Debug)]
+pub(super) struct FoundTest<'a, T> {
+    pub selection: &'a TestSelection,
+    /// What it is called among all that are meant.
+    pub label: String,
+    pub test: Result<T, RunnerError>,
+}
+
+/// What an evaluation finds of a test.
+pub(super) trait Evaluated {
+    fn attribute(&self) -> &str;
+}
+
+impl Evaluated for Test {
+    fn attribute(&self) -> &str {
+        &self.attribute
+    }
+}
+
+impl Evaluated for NamedDerivation {
+    fn attribute(&self) -> &str {
+        &self.attribute
+    }
+}
+
+/// Tests of one selection that a process evaluates together.
+struct Batch<'a> {
+    selection: &'a TestSelection,
+    tests: Vec<(String, TestNames)>,
+}
+
+/// Evaluates the tests, `jobs` processes at a time, in their order as far as that is possible. One that does not
+/// evaluate is not the end of the others.
+pub(super) fn evaluate_in_batches<'a, T: Evaluated>(
+    tests: Vec<NamedTest<'a>>,
+    jobs: usize,
+    evaluate: impl AsyncFn(&TestSelection, &Evaluation) -> Result<Vec<T>, RunnerError> + Copy,
+) -> impl Stream<Item = Vec<FoundTest<'a, T>>> {
+    let mut bad = Vec::new();
+    let mut good = Vec::new();
+    for NamedTest {
+        selection,
+        label,
+        names,
+    } in tests
+    {
+        match names {
+            Ok(names) => good.push((selection, label, names)),
+            Err(error) => bad.push(FoundTest {
+                selection,
+                label,
+                test: Err(error),
+            }),
+        }
+    }
+    let batches = batches(good, jobs);
+    let found = stream::iter(batches)
+        .map(move |batch| batch.evaluate(evaluate))
+        .buffer_unordered(jobs);
+    stream::iter([bad])
+        .filter(|bad| std::future::ready(!bad.is_empty()))
+        .chain(found)
+}
+
+/// Tests of the same selection together.
+fn batches<'a>(tests: Vec<(&'a TestSelection, String, TestNames)>, jobs: usize) -> Vec<Batch<'a>> {
+    let size = tests
+        .len()
+        .div_ceil(jobs * BATCHES_PER_JOB)
+        .clamp(1, MOST_IN_BATCH);
+    let mut batches: Vec<Batch<'a>> = Vec::new();
+    for (selection, label, names) in tests {
+        let is_open = |batch: &&mut Batch<'a>| {
+            std::ptr::eq(batch.selection, selection) && batch.tests.len() < size
+        };
+        match batches.iter_mut().rev().find(is_open) {
+            Some(batch) => batch.tests.push((label, names)),
+            None => batches.push(Batch {
+                selection,
+                tests: vec![(label, names)],
+            }),
+        }
+    }
+    batches
+}
+
+impl<'a> Batch<'a> {
+    async fn evaluate<T: Evaluated>(
+        self,
+        evaluate: impl AsyncFn(&TestSelection, &Evaluation) -> Result<Vec<T>, RunnerError>,
+    ) -> Vec<FoundTest<'a, T>> {
+        let Self { selection, tests } = self;
+        // A file that is the test itself has no path.
+        let evaluation = |attributes: Vec<String>| Evaluation {
+            is_part: attributes.iter().all(|path| !path.is_empty()),
+            attributes: attributes
+                .into_iter()
+                .filter(|path| !path.is_empty())
+                .collect(),
+            ..selection.evaluation.clone()
+        };
+        let all = tests.iter().map(|(_, names)| names.attribute.clone());
+        let all = evaluation(all.collect());
+        let error = match evaluate(selection, &all).await {
+            Ok(found) => return with_labels(selection, &tests, found),
+            Err(error) => error,
+        };
+        if tests.len() == 1 || !error.is_of_one_test() {
+            let mut tests = tests.into_iter();
+            let first = tests.next().map(|(label, _)| FoundTest {
+                selection,
+                label,
+                test: Err(error),
+            });
+            return first.into_iter().collect();
+        }
+        // Which one it is shows when each is evaluated apart.
+        let mut found = Vec::new();
+        for (label, names) in tests {
+            let one = evaluation(vec![names.attribute.clone()]);
+            match evaluate(selection, &one).await {
+                Ok(tests) => found.extend(with_labels(selection, &[(label, names)], tests)),
+                Err(error) => found.push(FoundTest {
+                    selection,
+                    label,
+                    test: Err(error),
+                }),
+            }
+        }
+        found
+    }
+}
+
+fn with_labels<'a, T: Evaluated>(
+    selection: &'a TestSelection,
+    labels: &[(String, TestNames)],
+    found: Vec<T>,
+) -> Vec<FoundTest<'a, T>> {
+    let label = |test: &T| {
+        let known = labels
+            .iter()
+            .find(|(_, names)| names.attribute == test.attribute());
+        known.map_or_else(|| test.attribute().to_owned(), |(label, _)| label.clone())
+    };
+    let found = found.into_iter();
+    found
+        .map(|test| FoundTest {
+            selection,
+            label: label(&test),
+            test: Ok(test),
+        })
+        .collect()
+}

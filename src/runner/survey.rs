@@ -1,0 +1,146 @@
+//! Which tests a request means: their names, before machines are evaluated.
+
+use std::collections::HashMap;
+
+use futures_util::stream::{self, StreamExt};
+
+use super::error::RunnerError;
+use super::project::{Candidate, Project};
+use super::request::TestSelection;
+use crate::filter::TestFilter;
+use crate::nix_cli::{self, Evaluation, TestNames};
+
+/// A test that is meant, or a part of a selection that does not evaluate so far.
+#[derive(Debug)]
+pub struct NamedTest<'a> {
+    pub selection: &'a TestSelection,
+    /// What it is called among all that are meant.
+    pub label: String,
+    pub names: Result<TestNames, RunnerError>,
+}
+
+impl NamedTest<'_> {
+    /// How long it takes if it passes, in seconds; the worst if that is not known.
+    pub(super) fn expected_s(&self, project: &Project) -> f64 {
+        let names = self.names.as_ref().ok();
+        let place = &self.selection.evaluation.place;
+        let known = names.and_then(|names| project.expected_s(place, &names.attribute));
+        known.unwrap_or(f64::INFINITY)
+    }
+}
+
+/// The tests that the filter chooses of all selections. What does not evaluate is chosen, too: it is an error.
+///
+/// # Errors
+/// When no test fits, or the only selection does not evaluate.
+pub async fn survey<'a>(
+    selections: &'a [TestSelection],
+    filter: &TestFilter,
+    project: &Project,
+    jobs: usize,
+) -> Result<Vec<NamedTest<'a>>, RunnerError> {
+    let surveys = stream::iter(selections).map(|selection| async move {
+        let found = names_of(selection).await;
+        (selection, found)
+    });
+    // In the order of the selections.
+    let all: Vec<_> = surveys.buffered(jobs).collect().await;
+    let mut found = Vec::new();
+    for (selection, named) in all {
+        let place = &selection.evaluation.place;
+        match named {
+            Ok(named) => found.extend(named.into_iter().map(|(label, names)| NamedTest {
+                selection,
+                label,
+                names,
+            })),
+            Err(error) if selections.len() > 1 && error.is_of_one_test() => found.push(NamedTest {
+                selection,
+                label: place.to_string(),
+                names: Err(error),
+            }),
+            Err(error) => return Err(error),
+        }
+    }
+    let count = found.len();
+    let mut chosen = choose(found, filter, project);
+    if chosen.is_empty() {
+        return Err(RunnerError::NoTestFits { count });
+    }
+    make_unique(&mut chosen);
+    Ok(chosen)
+}
+
+/// Those that the filter chooses, in their order.
+fn choose<'a>(
+    found: Vec<NamedTest<'a>>,
+    filter: &TestFilter,
+    project: &Project,
+) -> Vec<NamedTest<'a>> {
+    let (good, bad): (Vec<_>, Vec<_>) = found.into_iter().partition(|test| test.names.is_ok());
+    let candidates: Vec<Candidate<'_>> = good
+        .iter()
+        .filter_map(|test| {
+            Some(Candidate {
+                place: &test.selection.evaluation.place,
+                names: test.names.as_ref().ok()?,
+                backend: None,
+            })
+        })
+        .collect();
+    let mut meant = vec![false; good.len()];
+    for position in project.choose(&candidates, filter) {
+        meant[position] = true;
+    }
+    let good = good.into_iter().zip(meant);
+    let good = good.filter_map(|(test, meant)| meant.then_some(test));
+    bad.into_iter().chain(good).collect()
+}
+
+/// Tests by the names that they have in their file.
+type Named = Vec<(String, Result<TestNames, RunnerError>)>;
+
+/// The names of a selection. If one of several attribute paths leads nowhere, the others are still tests.
+async fn names_of(selection: &TestSelection) -> Result<Named, RunnerError> {
+    let TestSelection {
+        nix,
+        library,
+        evaluation,
+        ..
+    } = selection;
+    let label = |names: TestNames| (names.label().to_owned(), Ok(names));
+    let error = match nix_cli::list(nix, library, evaluation).await {
+        Ok(all) => return Ok(all.into_iter().map(label).collect()),
+        Err(error) => RunnerError::from(error),
+    };
+    if evaluation.attributes.len() < 2 || !error.is_of_one_test() {
+        return Err(error);
+    }
+    let mut named = Named::new();
+    for attribute in &evaluation.attributes {
+        let one = Evaluation {
+            attributes: vec![attribute.clone()],
+            is_part: true,
+            ..evaluation.clone()
+        };
+        match nix_cli::list(nix, library, &one).await {
+            Ok(all) => named.extend(all.into_iter().map(label)),
+            Err(error) => named.push((attribute.clone(), Err(error.into()))),
+        }
+    }
+    Ok(named)
+}
+
+/// Names tests of several files by their file, too, if another one is called the same.
+fn make_unique(tests: &mut [NamedTest<'_>]) {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for test in tests.iter() {
+        *counts.entry(test.label.clone()).or_default() += 1;
+    }
+    for test in tests {
+        if counts[&test.label] > 1 {
+            let place = &test.selection.evaluation.place;
+            test.label = format!("{place}:{}", test.label);
+        }
+    }
+}
