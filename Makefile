@@ -19,7 +19,8 @@ demo: build
 
 ## Set up, lint, and run every test. The tests' own build serves for the
 ## guests too, so that nothing is compiled twice.
-test: setup
+test:
+	scripts/setup.sh tests
 	$(CARGO) test $(FLAGS) --no-run
 	$(MAKE) lint
 	$(SNOWGLOBE) $(GUESTS) $(TEST_PACKAGES)

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Installs on Debian what this project needs and the machine lacks: Nix, QEMU and
 # its image tool; tesseract, busybox and ty, which tests need; shellcheck and ruff for
-# the lints. Rust, npm and Python are taken as they are.
+# the lints; with the argument `tests`, also a browser. Rust, npm and Python are taken as they are.
 set -euo pipefail
+
+for_what=${1:-build}
 
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
@@ -17,6 +19,10 @@ find_missing() {
   command -v npm > /dev/null || missing+=(npm)
   command -v shellcheck > /dev/null || missing+=(shellcheck)
   command -v busybox > /dev/null || missing+=(busybox)
+  if [ "$for_what" = tests ]; then
+    command -v chromium > /dev/null || missing+=(chromium)
+    command -v chromedriver > /dev/null || missing+=(chromium-driver)
+  fi
 }
 
 command -v dpkg-deb > /dev/null || {

@@ -20,6 +20,8 @@ pub const REPORT: &str = "report.html";
 pub const MANIFEST: &str = "manifest.json";
 /// The folder of the machines' consoles.
 pub const CONSOLE: &str = "console";
+/// The folder of the pictures that reports show.
+pub const SCREENS: &str = "screens";
 /// Marks the folder as an output folder, and lists what runs have written.
 pub const TAG: &str = ".snowglobe-output";
 
@@ -33,7 +35,9 @@ const MODE: u32 = 0o666;
 /// Files that a run writes by itself.
 pub const WRITTEN: [&str; 5] = [EVENTS, JUNIT, RESULTS, REPORT, MANIFEST];
 
-const RESERVED: [&str; 7] = [EVENTS, JUNIT, RESULTS, REPORT, MANIFEST, CONSOLE, TAG];
+const RESERVED: [&str; 8] = [
+    EVENTS, JUNIT, RESULTS, REPORT, MANIFEST, CONSOLE, SCREENS, TAG,
+];
 
 /// Where the console of a machine is saved.
 #[must_use]

@@ -11,9 +11,9 @@ use crate::config::ConfigError;
 use crate::guest;
 use crate::input_file::InputFileError;
 use crate::model::event::Verdict;
-use crate::model::outcome::Outcome;
+use crate::model::outcome::{Outcome, RunResults};
 use crate::nix_cli::{BuildError, EvalError, LibraryError};
-use crate::report::{Colours, sanitise};
+use crate::report::{Colours, MergeError, sanitise};
 use crate::runner::{RunnerError, TestEnd};
 use crate::session::SessionError;
 
@@ -42,6 +42,8 @@ pub enum Failed {
     UnknownPackages(Vec<guest::UnknownPackage>),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Merge(#[from] MergeError),
     #[error(transparent)]
     Library(#[from] LibraryError),
     #[error(transparent)]
@@ -76,6 +78,7 @@ impl Failed {
             }
             Self::Usage(_)
             | Self::Config(_)
+            | Self::Merge(_)
             | Self::File(_)
             | Self::Compat(_)
             | Self::UnknownPackages(_) => code::WRONG_USAGE,
@@ -108,7 +111,7 @@ fn code_of_run(error: &RunnerError) -> u8 {
 }
 
 /// Prints the message to standard error; returns the exit code.
-pub fn report(failed: &Failed) -> ExitCode {
+pub fn report_failure(failed: &Failed) -> ExitCode {
     show_message(&failed.to_string());
     ExitCode::from(failed.code())
 }
@@ -146,13 +149,21 @@ pub fn exit_code_of_all(ends: &[TestEnd]) -> ExitCode {
     ExitCode::from(codes.max().unwrap_or(code::PASSED))
 }
 
+/// The exit code of results that were read.
+pub fn exit_code_of_results(results: &RunResults) -> ExitCode {
+    let counted = results.tests.iter().filter(|test| test.counts_as_failure());
+    let codes = counted.map(|test| code_of_outcome(test.outcome));
+    ExitCode::from(codes.max().unwrap_or(code::PASSED))
+}
+
 fn code_of_outcome(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Passed | Outcome::Flaky | Outcome::SessionClosed | Outcome::LeftOut => {
             code::PASSED
         }
         Outcome::Failed => code::TEST_FAILED,
-        Outcome::NotRun | Outcome::Error => code::HOST_FAILED,
+        Outcome::NotRun => code::WRONG_USAGE,
+        Outcome::Error => code::HOST_FAILED,
         Outcome::Interrupted => code::INTERRUPTED,
     }
 }

@@ -9,8 +9,8 @@ use super::findings::show;
 use crate::language::check::Finding;
 use crate::repl::Above;
 use crate::report::{
-    Colours, Detail, JsonDisplay, LogReader, ManyPlain, ManyTerminal, PlainDisplay, Report,
-    TerminalDisplay,
+    Annotated, Colours, Detail, JsonDisplay, LogReader, ManyPlain, ManyTerminal, PlainDisplay,
+    Report, TerminalDisplay,
 };
 use crate::runner::{Frontend, RunnerError};
 use crate::source_map::SourceMap;
@@ -33,6 +33,15 @@ pub fn is_on_terminal() -> bool {
     std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
 }
 
+/// The display with annotations, in a workflow of GitHub.
+fn annotated(display: Box<dyn Report>) -> Box<dyn Report> {
+    if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
+        Box::new(Annotated::new(display))
+    } else {
+        display
+    }
+}
+
 /// Shows runs on standard output and standard error.
 #[derive(Debug)]
 pub struct CommandFrontend {
@@ -51,7 +60,7 @@ impl Frontend for CommandFrontend {
                 Box::new(TerminalDisplay::new(detail, self.above.clone()))
             }
             DisplayFormat::Human | DisplayFormat::Plain => {
-                Box::new(PlainDisplay::new(detail, LogReader::Person))
+                annotated(Box::new(PlainDisplay::new(detail, LogReader::Person)))
             }
             DisplayFormat::BuildLog => Box::new(PlainDisplay::new(detail, LogReader::BuildLog)),
         }
@@ -61,7 +70,7 @@ impl Frontend for CommandFrontend {
         match self.format {
             DisplayFormat::Json => Box::new(JsonDisplay::exclusive()),
             DisplayFormat::Human if is_on_terminal() => Box::new(ManyTerminal::new(self.detail)),
-            _ => Box::new(ManyPlain::new(self.detail)),
+            _ => annotated(Box::new(ManyPlain::new(self.detail))),
         }
     }
 

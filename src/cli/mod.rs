@@ -18,6 +18,7 @@ mod interactive;
 mod many_options;
 mod mock_run;
 mod play;
+mod report;
 mod run;
 mod run_options;
 mod source;
@@ -30,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use self::error::{Failed, code, report};
+use self::error::{Failed, code, report_failure};
 use self::run_options::block_on;
 use crate::container::{self, BootEnd};
 use crate::runner::{TEST_PROCESS, interrupts, run_planned_test};
@@ -66,6 +67,8 @@ enum Command {
     List(eval::ListCommand),
     /// Show how tests ended in earlier runs.
     History(history::HistoryCommand),
+    /// Make one report of several runs.
+    Report(report::ReportCommand),
     /// List or remove the checkpoints of earlier runs.
     Cache(cache::CacheCommand),
     /// Show what this host has for tests, and what it lacks.
@@ -128,7 +131,7 @@ pub fn main() -> ExitCode {
     };
     match run(cli) {
         Ok(code) => code,
-        Err(failed) => report(&failed),
+        Err(failed) => report_failure(&failed),
     }
 }
 
@@ -147,6 +150,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
         Command::Eval(command) => command.run(),
         Command::List(command) => command.run(),
         Command::History(command) => command.run(),
+        Command::Report(command) => command.run(),
         Command::Cache(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Guest(command) => command.run(),

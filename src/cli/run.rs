@@ -18,7 +18,7 @@ use crate::runner::{
     Builders, OutputLocation, RunPlace, RunRequest, TestSelection, TestSettings, Verification,
     interrupts, run,
 };
-use crate::session::ReplayMode;
+use crate::session::{Film, ReplayMode};
 
 /// What to do when the script has failed and the machines still run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -115,6 +115,7 @@ impl RunCommand {
             settings: TestSettings {
                 replay: self.replay.mode(),
                 verification: self.replay.verification(),
+                film: Film::Taken,
                 ..self.run_options.settings(self.mode(above))
             },
             output: OutputLocation(self.output.clone()),

@@ -13,7 +13,7 @@ use crate::machine::StateRetention;
 use crate::repl::Above;
 use crate::report::Detail;
 use crate::runner::{ScriptCheck, TestSettings, TimeoutFactor, Verification};
-use crate::session::ReplayMode;
+use crate::session::{Film, ReplayMode};
 
 #[derive(Debug, Args)]
 pub struct RunOptions {
@@ -73,6 +73,7 @@ impl RunOptions {
             replay: ReplayMode::NotApplicable,
             verification: Verification::Off,
             states: StateRetention::ThisRun,
+            film: Film::Off,
         }
     }
 

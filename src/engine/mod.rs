@@ -2,6 +2,7 @@
 //!
 //! May import `replay`, `host` and what is below them.
 
+mod call_report;
 mod cancellation;
 mod exceptions;
 mod failure;

@@ -10,6 +10,7 @@ use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use super::call_report::{CallMade, shown_arguments};
 use super::cancellation::{self, CancelCause, CancelScope};
 use super::exceptions::api_exception;
 use super::failure::describe;
@@ -242,8 +243,10 @@ fn call(
     // Before the check, so that no interrupt falls between the two.
     let mut watch = state.cancellations.watch();
     vm.check_signals()?;
+    let arguments_shown = shown_arguments(&arguments);
     let call = Call::parse(&target.to_string_lossy(), arguments)
         .map_err(|error| exception_of(vm, &error))?;
+    let made = CallMade::new(&call, arguments_shown, vm);
     let caller = match pause {
         None if state.interrupter.is_this_thread() => Caller::Script,
         _ => Caller::Beside,
@@ -265,9 +268,18 @@ fn call(
             })
         });
         match (step, pause) {
-            (CallStep::Done(Ok(value)), _) => return from_json(value, vm),
-            (CallStep::Done(Err(error)), _) => return Err(exception_of(vm, &error)),
-            (CallStep::CancelCause(alarm), _) => return Err(raise(alarm, vm)?),
+            (CallStep::Done(Ok(value)), _) => {
+                made.report(state, Ok(&value));
+                return from_json(value, vm);
+            }
+            (CallStep::Done(Err(error)), _) => {
+                made.report(state, Err(&error.message));
+                return Err(exception_of(vm, &error));
+            }
+            (CallStep::CancelCause(alarm), _) => {
+                made.report(state, Err(&"ended early".to_owned()));
+                return Err(raise(alarm, vm)?);
+            }
             (CallStep::Pause, Some((_, callback))) => {
                 callback.call((), vm)?;
             }

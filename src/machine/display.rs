@@ -51,7 +51,7 @@ impl Machine {
     }
 
     /// A picture of the display in a folder that goes away.
-    async fn screen(&self) -> Result<(TempDir, PathBuf), MachineError> {
+    pub(super) async fn screen(&self) -> Result<(TempDir, PathBuf), MachineError> {
         let here = self.state_folder();
         let folder = private_folder_in(here, "screen-").map_err(|error| at(here, error))?;
         let screen = folder.path().join("screen.png");

@@ -10,6 +10,7 @@ mod created;
 mod display;
 mod expected_failures;
 mod files;
+mod film;
 mod keyboard;
 mod launch;
 mod lifecycle;

@@ -120,6 +120,27 @@ pub enum Event {
         method: String,
         arguments: serde_json::Value,
     },
+    /// A call of the script to a machine has ended. Long texts in it are cut.
+    CallEnded {
+        machine: String,
+        method: String,
+        arguments: serde_json::Value,
+        /// Of the script, from 1; None for a call that is in no line of it.
+        line: Option<u32>,
+        duration_s: f64,
+        /// What the script has back, or the exception's message.
+        result: String,
+        failed: bool,
+    },
+    /// The script, line by line.
+    ScriptSource {
+        lines: Vec<SourceLine>,
+    },
+    /// A display shows something else: a picture of it.
+    ScreenTaken {
+        machine: String,
+        path: PathBuf,
+    },
     /// The machines were saved as they are.
     CheckpointTaken {
         name: String,
@@ -168,6 +189,10 @@ pub enum Event {
     TestEnded {
         result: Box<TestResult>,
     },
+    /// The report for people is written.
+    ReportWritten {
+        path: PathBuf,
+    },
     /// All tests of the run have ended.
     RunFinished {
         results: Box<RunResults>,
@@ -195,6 +220,16 @@ pub struct Restored {
     pub age_s: u64,
     /// Machines that boot, as they are others than then.
     pub booting: Vec<String>,
+}
+
+/// A line of the script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SourceLine {
+    pub text: String,
+    /// The file that the line comes from, if it was found, and its line there.
+    pub file: Option<PathBuf>,
+    pub file_line: Option<usize>,
 }
 
 /// How loud a note is.

@@ -3,10 +3,17 @@
 use console::style;
 
 use super::drawing::{Annotation, AnnotationKind, Colours, draw};
+use super::sanitise;
 use crate::model::event::{CommandResult, ConsoleTail, Failure, Frame, UnitState};
 
 /// How many calls at the start and at the end of a long chain are shown.
 const SHOWN_CALLS: usize = 8;
+
+/// The report of a failure as plain text.
+pub fn report_of(failure: &Failure) -> String {
+    let report = sanitise(&explain(failure).join("\n"), Colours::Off);
+    report.trim().to_owned()
+}
 
 /// The report of a failure, line by line.
 pub fn explain(failure: &Failure) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
-use super::failures::explain;
+use super::failures::report_of;
 use super::recorded::{RecordedTest, SubtestCase};
 use super::{Colours, sanitise};
 use crate::model::event::{Failure, Verdict};
@@ -160,12 +160,6 @@ fn failed(kind: NonSuccessKind, failure: &Failure) -> TestCaseStatus {
     let mut status = unsuccessful(kind, &failure.kind, &failure.message);
     status.set_description(report_of(failure));
     status
-}
-
-/// The report of a failure as plain text.
-fn report_of(failure: &Failure) -> String {
-    let report = sanitise(&explain(failure).join("\n"), Colours::Off);
-    report.trim().to_owned()
 }
 
 fn unsuccessful(kind: NonSuccessKind, label: &str, message: &str) -> TestCaseStatus {

@@ -87,6 +87,7 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
         )],
         Event::Changed => vec!["a file has changed: running again".to_owned()],
         Event::FileSaved { path } => vec![format!("saved {}", path.display())],
+        Event::ReportWritten { path } => vec![format!("report in {}", path.display())],
         Event::TestFinished { .. } => finished(event),
         _ => Vec::new(),
     }

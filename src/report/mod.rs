@@ -5,13 +5,16 @@
 mod delivery;
 mod drawing;
 mod failures;
+mod github;
 mod json;
 mod junit;
 mod lines;
 mod many;
+mod merge;
 mod output;
 mod output_error;
 mod output_stream;
+mod page;
 mod plain;
 mod recorded;
 mod run_folder;
@@ -26,14 +29,16 @@ use crate::model::event::{Event, Record};
 
 pub use delivery::{Reports, SharedDisplay, Showing};
 pub use drawing::{Annotation, AnnotationKind, Colours, draw};
+pub use github::Annotated;
 pub use json::JsonDisplay;
 pub use lines::{age, word};
 pub use many::{ManyPlain, ManyTerminal};
+pub use merge::{MergeError, merge_results};
 pub use output::Output;
 pub use output_error::OutputError;
 pub use output_stream::OutputStream;
 pub use plain::{LogReader, PlainDisplay, VERDICT_MARK};
-pub use run_folder::RunFolder;
+pub use run_folder::{RunFolder, write_reports};
 pub use sanitise::sanitise;
 pub use terminal::TerminalDisplay;
 

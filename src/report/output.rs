@@ -133,6 +133,10 @@ impl Output {
                 let listed = self.tag.list(&console_log(&self.folder, machine));
                 self.check(TAG, listed);
             }
+            Event::ScreenTaken { path, .. } => {
+                let listed = self.tag.list(&self.folder.join(path));
+                self.check(TAG, listed);
+            }
             Event::FileSaved { path } => {
                 let listed = self.tag.list(path);
                 self.check(TAG, listed);

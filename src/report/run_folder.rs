@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::junit;
 use super::output_error::OutputError;
+use super::page::{self, PageContext};
 use super::tag::{Occupancy, Tag};
+use crate::history::History;
 use crate::model::outcome::RunResults;
-use crate::output_folder::{JUNIT, RESULTS, write_whole};
+use crate::output_folder::{JUNIT, REPORT, RESULTS, write_whole};
 
 /// The folder of one run. Until the run ends, no other run can have it.
 #[derive(Debug)]
@@ -40,27 +42,45 @@ impl RunFolder {
         &self.folder
     }
 
-    /// Writes the reports of a run that is over.
+    /// Writes the reports of a run that is over; returns the path of the one for people.
     ///
     /// # Errors
     /// When one cannot be written.
-    pub fn finish(self, results: &RunResults) -> Result<(), OutputError> {
-        write_reports(&self.folder, results)
+    pub fn finish(self, results: &RunResults, history: &History) -> Result<PathBuf, OutputError> {
+        write_reports(&self.folder, results, history)
     }
 }
 
-/// Writes the reports of a run into its folder, from its results and the folders of its tests.
+/// Writes the reports of a run into its folder, from its results and the folders of its tests; returns the path of the
+/// one for people.
 ///
 /// # Errors
 /// When one cannot be written.
-pub fn write_reports(folder: &Path, results: &RunResults) -> Result<(), OutputError> {
+pub fn write_reports(
+    folder: &Path,
+    results: &RunResults,
+    history: &History,
+) -> Result<PathBuf, OutputError> {
     let write = |name: &str, content: &[u8]| {
         write_whole(folder, name, content).map_err(|error| incomplete(folder, name, &error))
     };
     let text = serde_json::to_string_pretty(results)
         .map_err(|error| incomplete(folder, RESULTS, &error.into()))?;
     write(RESULTS, (text + "\n").as_bytes())?;
-    write(JUNIT, junit::of_run(folder, results).as_bytes())
+    if !has_written_its_own(results) {
+        write(JUNIT, junit::of_run(folder, results).as_bytes())?;
+    }
+    let context = PageContext { folder, history };
+    write(REPORT, page::document(context, results).as_bytes())?;
+    Ok(folder.join(REPORT))
+}
+
+/// Whether there is one attempt at one test, in the folder of the run.
+fn has_written_its_own(results: &RunResults) -> bool {
+    let [only] = results.tests.as_slice() else {
+        return false;
+    };
+    matches!(only.attempts.as_slice(), [attempt] if attempt.folder == Path::new(""))
 }
 
 fn incomplete(folder: &Path, name: &str, error: &io::Error) -> OutputError {

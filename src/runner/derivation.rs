@@ -162,7 +162,10 @@ async fn run_at_once(
                 output: run_folder.path().to_owned(),
             },
         );
-        let written = run_folder.finish(&summary.results);
+        let written = run_folder.finish(&summary.results, &request.project.history);
+        if let Ok(path) = &written {
+            display.emit(None, Event::ReportWritten { path: path.clone() });
+        }
         (summary, written)
     });
     drop(display);

@@ -83,7 +83,10 @@ pub(super) async fn run_side_by_side(
                 output: folder.path().to_owned(),
             },
         );
-        let written = folder.finish(&summary.results);
+        let written = folder.finish(&summary.results, &request.project.history);
+        if let Ok(path) = &written {
+            display.emit(None, Event::ReportWritten { path: path.clone() });
+        }
         (summary, written)
     });
     drop(display);

@@ -43,7 +43,7 @@ pub use interactive::{InteractiveSession, OtherMachines, run_session};
 pub use interrupts::{Interrupts, interrupts};
 pub use plan::list;
 pub use project::Project;
-pub use reporting::wait_until_shown;
+pub use reporting::{show_results, wait_until_shown};
 pub use request::{
     Builders, EvalLimits, JobCount, OutputLocation, Resources, RunPlace, RunRequest, ScriptCheck,
     TestSelection, TestSettings, TimeoutFactor, Verification,

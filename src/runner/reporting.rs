@@ -1,6 +1,6 @@
 //! The reports on a run, from its first event to the last.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::RunnerError;
@@ -35,21 +35,21 @@ pub(super) fn announce(frontend: &dyn Frontend, event: Event) -> Result<(), Runn
     showing.finish().map_err(stdout_lost)
 }
 
-/// Shows how the tests of a run have ended.
-pub(super) fn show_summary(
+/// Shows how the tests of a run have ended, and where the report is.
+///
+/// # Errors
+/// When it cannot be shown.
+pub fn show_results(
     frontend: &dyn Frontend,
     results: &RunResults,
-    output: PathBuf,
+    report: PathBuf,
 ) -> Result<(), RunnerError> {
     let (display, showing) =
         SharedDisplay::start(frontend.display_of_many()).map_err(no_thread())?;
-    display.emit(
-        None,
-        Event::RunFinished {
-            results: Box::new(results.clone()),
-            output,
-        },
-    );
+    let output = report.parent().unwrap_or(Path::new("")).to_owned();
+    let results = Box::new(results.clone());
+    display.emit(None, Event::RunFinished { results, output });
+    display.emit(None, Event::ReportWritten { path: report });
     drop(display);
     showing.finish().map_err(stdout_lost)
 }

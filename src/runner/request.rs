@@ -12,7 +12,7 @@ use crate::filter::TestFilter;
 use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::nix_cli::{Evaluation, Library, Nix};
-use crate::session::ReplayMode;
+use crate::session::{Film, ReplayMode};
 
 /// Tests to run, and how.
 #[derive(Debug)]
@@ -95,6 +95,7 @@ pub struct TestSettings {
     pub replay: ReplayMode,
     pub verification: Verification,
     pub states: StateRetention,
+    pub film: Film,
 }
 
 /// How much of a script is checked before anything is built.

@@ -1,6 +1,6 @@
 //! Builds and runs tests: one alone in this process, several side by side in processes of their own.
 
-use std::path::Path;
+use std::path::{Path, absolute};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -13,15 +13,16 @@ use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::many;
 use super::plan::{self, FoundTests};
-use super::planned::{PlannedTest, not_run};
-use super::reporting::show_summary;
+use super::planned::{PlannedTest, not_run, relative};
+use super::reporting::{announce, show_results};
 use super::request::{RunPlace, RunRequest, file_name};
 use super::test_run::{check_test, run_test};
 use crate::engine::RunMode;
 use crate::history;
-use crate::model::event::round;
+use crate::model::event::{Event, round};
 use crate::model::outcome::Attempt;
 use crate::nix_cli::Test;
+use crate::report::write_reports;
 
 /// Runs all tests of a request; returns how they have ended. An interrupt leaves
 /// out those that are left. One of several that does not evaluate, is wrong or does
@@ -101,26 +102,39 @@ async fn run_one_by_one(
         }
     }
     let begin = Instant::now();
+    let run_folder = match tests.as_slice() {
+        [only] if count == 1 => request.output.of_one(&only.test.name),
+        _ => request.output.of_many(),
+    };
+    let run_folder =
+        absolute(run_folder).map_err(RunnerError::host("cannot tell where the output goes"))?;
     for planned in tests {
         let folder = if count == 1 {
-            request.output.of_one(&planned.test.name)
+            run_folder.clone()
         } else {
-            request.output.of_many().join(file_name(&planned.label))
+            run_folder.join(file_name(&planned.label))
         };
         let started_s = round(begin.elapsed().as_secs_f64());
         let attempts = run_attempts(request, &planned, &folder, frontend, interrupts).await;
         let end = match attempts {
-            Ok(attempts) => planned.end(attempts, started_s),
-            Err(error) => not_run(planned.selection, &planned.label, error),
+            Ok(mut attempts) => {
+                for attempt in &mut attempts {
+                    attempt.folder = relative(&attempt.folder, &run_folder);
+                }
+                planned.end(attempts, started_s)
+            }
+            Err(error) => planned.failed(error),
         };
         if ends.add(end)?.is_break() {
             break;
         }
     }
     let summary = ends.finish(None);
+    let path = write_reports(&run_folder, &summary.results, &request.project.history)?;
     if count > 1 {
-        let folder = request.output.of_many();
-        show_summary(frontend, &summary.results, folder)?;
+        show_results(frontend, &summary.results, path)?;
+    } else {
+        announce(frontend, Event::ReportWritten { path })?;
     }
     Ok(summary)
 }

@@ -163,5 +163,6 @@ pub(super) fn run_settings(
         accelerator,
         past: settings.replay,
         states: settings.states,
+        film: settings.film,
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::stage::{Stage, StageNetworks};
 use super::supervision::{Interrupt, judge};
-use super::{ReplayMode, RunSettings, SessionError};
+use super::{Film, ReplayMode, RunSettings, SessionError};
 use crate::engine::{RunMode, Script, python_packages};
 use crate::event_bus::Events;
 use crate::folders::private_temporary_folder;
@@ -52,6 +52,7 @@ pub async fn mock_run(
         accelerator: AcceleratorChoice::detect(),
         past: ReplayMode::NotApplicable,
         states: StateRetention::ThisRun,
+        film: Film::Off,
     };
     let script = Script {
         source_map,

@@ -93,6 +93,15 @@ pub struct RunSettings {
     pub accelerator: AcceleratorChoice,
     pub past: ReplayMode,
     pub states: StateRetention,
+    pub film: Film,
+}
+
+/// Whether pictures of displays are taken for a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Film {
+    /// As displays change.
+    Taken,
+    Off,
 }
 
 /// How a run ended, and where it had begun.
@@ -224,9 +233,11 @@ async fn attempt(
     let replay = Arc::new(plan.replay(stage.host.clone(), stage.restarts()));
     let begin = Instant::now();
     let script = script(manifest, options);
+    let cameras = stage.film(options.film);
     let (ended, early_end) = stage
         .run(script, options, replay.clone(), interrupts)
         .await?;
+    drop(cameras);
     if let Some(EarlyEnd::Restart(restart)) = early_end {
         stage.stop_machines().await;
         return Ok(Attempt::Again(restart));
@@ -243,6 +254,9 @@ async fn attempt(
     replay.keep_recording().await;
     stage.stop_machines().await;
     restore_terminal();
+    events.emit(Event::ScriptSource {
+        lines: options.source_map.lines(),
+    });
     drop(replay);
     drop(stage);
     events.emit(Event::TestFinished {

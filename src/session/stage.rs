@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::persistent_state::PersistentState;
 use super::scratch::{Scratch, base};
 use super::supervision::{EarlyEnd, FaultChannels, Interrupt, supervise};
-use super::{RunSettings, SessionError};
+use super::{Film, RunSettings, SessionError};
 use crate::backend::{Backend, EnvironmentAtStart, FaultReporter, MachineFolders};
 use crate::container::{ContainerBackend, ContainerSettings};
 use crate::engine::{Ended, Engine, Script};
@@ -137,6 +138,17 @@ impl Stage {
             .map_err(SessionError::Engine)?;
         let limit = options.global_timeout;
         Ok(supervise(engine, limit, &self.events, interrupts, &mut self.channels).await)
+    }
+
+    /// Takes pictures of all displays until the result is dropped.
+    pub fn film(&self, film: Film) -> JoinSet<()> {
+        let mut cameras = JoinSet::new();
+        if film == Film::Taken {
+            for machine in self.host.machines().into_values() {
+                cameras.spawn(machine.film());
+            }
+        }
+        cameras
     }
 
     /// The name of the machine whose QEMU is this process.

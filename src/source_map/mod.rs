@@ -20,7 +20,7 @@ pub use candidates::scripts;
 use template::Map;
 pub use template::{Segment, SourceFile};
 
-use crate::model::event::{Excerpt, Position};
+use crate::model::event::{Excerpt, Position, SourceLine};
 
 /// How many lines an excerpt may span before only its first is shown.
 const LONGEST_SPAN: usize = 8;
@@ -80,6 +80,26 @@ impl SourceMap {
             Some((file, range)) => excerpt(Some(&file.path), &file.text, &range),
             None => excerpt(None, &self.script, &range),
         }
+    }
+
+    /// The lines of the script, with the places that they come from.
+    #[must_use]
+    pub fn lines(&self) -> Vec<SourceLine> {
+        let mut start = 0;
+        let lines = self.script.split_inclusive('\n').map(|line| {
+            let text = line.trim_end();
+            // The indentation may be that of a string of Nix, which is not in the file like this.
+            let from = start + line.len() - line.trim_start().len();
+            let end = start + text.len();
+            start += line.len();
+            let place = self.map().and_then(|map| map.locate(&(from.min(end)..end)));
+            SourceLine {
+                text: text.to_owned(),
+                file: place.as_ref().map(|(file, _)| file.path.clone()),
+                file_line: place.map(|(file, range)| line_of(&file.text, range.start) + 1),
+            }
+        });
+        lines.collect()
     }
 
     /// The byte offset of a line and a column of the script, both from 1, the

@@ -23,6 +23,7 @@ mod nix_lib;
 mod nixos;
 mod operations;
 mod packages;
+mod report;
 mod runs;
 mod scripts;
 mod trust;

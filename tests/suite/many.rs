@@ -141,7 +141,13 @@ fn events_of_all_tests_are_one_stream() {
     for line in ended.stdout.lines() {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
         let kind = event["event"].as_str().unwrap().to_owned();
-        let is_of_run = ["run_started", "tests_found", "run_finished"].contains(&&*kind);
+        let is_of_run = [
+            "run_started",
+            "tests_found",
+            "run_finished",
+            "report_written",
+        ]
+        .contains(&&*kind);
         assert_eq!(event.get("label").is_none(), is_of_run, "{line}");
         if kind == "test_ended" {
             let label = event["label"].as_str().unwrap().to_owned();

@@ -6,4 +6,5 @@ mod terminal;
 mod texts;
 
 pub use plain::ManyPlain;
+pub(super) use summary::counts;
 pub use terminal::ManyTerminal;

@@ -1,18 +1,15 @@
 //! What is shown when all tests of a run have ended.
 
-use std::path::Path;
-
 use console::style;
 
 use crate::model::outcome::{Outcome, RunResults, TestResult};
-use crate::output_folder::REPORT;
 
 /// From how many tests on the slowest ones are named, and how many of them.
 const TESTS_FOR_SLOWEST: usize = 4;
 const SLOWEST: usize = 3;
 
-/// The counts, the tests that need attention, the slowest, and where the report is.
-pub(super) fn summary(results: &RunResults, output: &Path) -> Vec<String> {
+/// The counts, the tests that need attention, and the slowest.
+pub(super) fn summary(results: &RunResults) -> Vec<String> {
     let tests = &results.tests;
     let head = format!(
         "{} tests in {:.1} s: {}",
@@ -28,17 +25,11 @@ pub(super) fn summary(results: &RunResults, output: &Path) -> Vec<String> {
             .map(|text| format!("  {text}")),
     );
     lines.extend(slowest(tests));
-    let report = output.join(REPORT);
-    if report.exists() {
-        lines.push(format!("report in {}", report.display()));
-    } else {
-        lines.push(format!("output in {}", output.display()));
-    }
     lines
 }
 
 /// How many tests have ended how. Those in quarantine are counted apart.
-pub(super) fn counts(tests: &[TestResult]) -> String {
+pub fn counts(tests: &[TestResult]) -> String {
     let is_excused = |test: &&TestResult| test.quarantine.is_some() && !test.outcome.is_good();
     let excused = tests.iter().filter(is_excused).count();
     let mut counted: Vec<(usize, &str)> = Outcome::ALL
@@ -164,7 +155,7 @@ mod tests {
             tests,
         };
         assert_eq!(
-            summary(&results, Path::new("/o")),
+            summary(&results),
             [
                 "7 tests in 12.3 s: 2 passed, 1 flaky, 2 failed, 1 left out, 1 in quarantine",
                 "  flaky: luck (passed at attempt 2)",
@@ -173,7 +164,6 @@ mod tests {
                 "  in quarantine: net (failed: loses packets, until 2026-12-31)",
                 "  slow: big",
                 "slowest: hunt (3.0 s), luck (2.0 s), good (1.0 s)",
-                "output in /o",
             ]
         );
     }

@@ -61,7 +61,7 @@ impl Texts {
                 let jobs = self.jobs.min(*tests);
                 vec![format!("running {tests} tests, at most {jobs} at a time")]
             }
-            Event::RunFinished { results, output } => summary(results, output),
+            Event::RunFinished { results, .. } => summary(results),
             event => lines(event, &self.view),
         }
     }

@@ -14,7 +14,7 @@ use crate::model::event::Record;
 use crate::model::manifest::Manifest;
 use crate::nix_cli::Test;
 use crate::qemu::AcceleratorChoice;
-use crate::session::{ReplayMode, RunOutcome, RunSettings};
+use crate::session::{Film, ReplayMode, RunOutcome, RunSettings};
 use crate::source_map::SourceMap;
 
 /// A test to run, on the standard input of its process.
@@ -28,6 +28,7 @@ pub struct TestPlan {
     global_timeout: Duration,
     timeout_factor: f64,
     replay: ReplayMode,
+    film: Film,
     pub output_folder: PathBuf,
 }
 
@@ -44,6 +45,7 @@ impl TestPlan {
             global_timeout: settings.global_timeout,
             timeout_factor: settings.timeout_factor,
             replay: settings.past,
+            film: settings.film,
             output_folder: settings.output_folder.clone(),
         }
     }
@@ -65,6 +67,7 @@ impl TestPlan {
             accelerator: AcceleratorChoice::detect(),
             past: self.replay,
             states: StateRetention::ThisRun,
+            film: self.film,
         })
     }
 }

@@ -1,0 +1,47 @@
+//! `snowglobe report`: one report of several runs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::error::{Failed, exit_code_of_results};
+use super::frontend::{CommandFrontend, DisplayFormat};
+use crate::history::History;
+use crate::repl::Above;
+use crate::report::{Detail, RunFolder, merge_results};
+use crate::runner::{RunnerError, show_results};
+
+#[derive(Debug, Args)]
+pub struct ReportCommand {
+    /// Output folders of runs: those that hold a run.json.
+    #[arg(required = true, value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// Write report.html, junit.xml and run.json to this folder.
+    #[arg(short, long, value_name = "DIR", default_value = "results")]
+    output: PathBuf,
+    /// Select the output format.
+    #[arg(long, value_enum, default_value_t = DisplayFormat::Human)]
+    format: DisplayFormat,
+}
+
+impl ReportCommand {
+    pub fn run(&self) -> Result<ExitCode, Failed> {
+        std::fs::create_dir_all(&self.output)
+            .map_err(Failed::host_at("cannot make", &self.output))?;
+        // The folder may be one of those that are read.
+        let results = merge_results(&self.folders, &self.output)?;
+        let history = History::read().map_err(Failed::host("cannot read the history of tests"))?;
+        let folder = RunFolder::claim(&self.output).map_err(RunnerError::from)?;
+        let path = folder
+            .finish(&results, &history)
+            .map_err(RunnerError::from)?;
+        let frontend = CommandFrontend {
+            format: self.format,
+            detail: Detail::Normal,
+            above: Above::default(),
+        };
+        show_results(&frontend, &results, path)?;
+        Ok(exit_code_of_results(&results))
+    }
+}

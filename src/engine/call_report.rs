@@ -1,0 +1,102 @@
+//! Reports calls of the script to machines: from which line, how long, with what result.
+
+use std::time::Instant;
+
+use rustpython_vm::VirtualMachine;
+use serde_json::Value;
+
+use super::sources::SCRIPT_NAME;
+use super::state::EngineState;
+use crate::host::Call;
+use crate::model::event::{Event, round};
+
+/// Longer texts are cut: they are in the consoles, or in files.
+const LONGEST_SHOWN: usize = 4000;
+
+/// A call to a machine that is being made.
+pub(super) struct CallMade(Option<Made>);
+
+struct Made {
+    machine: String,
+    method: &'static str,
+    arguments: Value,
+    line: Option<u32>,
+    begin: Instant,
+}
+
+impl CallMade {
+    /// The call that the interpreter makes now.
+    pub fn new(call: &Call, arguments: Value, vm: &VirtualMachine) -> Self {
+        Self(call.machine().map(|machine| Made {
+            machine: machine.to_owned(),
+            method: call.name(),
+            arguments,
+            line: line_of_script(vm),
+            begin: Instant::now(),
+        }))
+    }
+
+    /// Emits its end.
+    pub fn report(self, state: &EngineState, result: Result<&Value, &String>) {
+        let Some(made) = self.0 else {
+            return;
+        };
+        let text = match result {
+            Ok(Value::Null) => String::new(),
+            Ok(Value::String(text)) => cut(text),
+            Ok(value) => cut(&value.to_string()),
+            Err(message) => cut(message),
+        };
+        state.emit(Event::CallEnded {
+            machine: made.machine,
+            method: made.method.to_owned(),
+            arguments: made.arguments,
+            line: made.line,
+            duration_s: round(made.begin.elapsed().as_secs_f64()),
+            result: text,
+            failed: result.is_err(),
+        });
+    }
+}
+
+/// The arguments with their long texts cut, without the operation's name and what is not set.
+pub(super) fn shown_arguments(arguments: &Value) -> Value {
+    let Value::Object(all) = arguments else {
+        return Value::Null;
+    };
+    let given = all
+        .iter()
+        .filter(|(name, value)| *name != "operation" && !value.is_null());
+    let shown = given.map(|(name, value)| {
+        let value = match value {
+            Value::String(text) => Value::String(cut(text)),
+            other if other.to_string().len() > LONGEST_SHOWN => {
+                Value::String(cut(&other.to_string()))
+            }
+            other => other.clone(),
+        };
+        (name.clone(), value)
+    });
+    Value::Object(shown.collect())
+}
+
+fn cut(text: &str) -> String {
+    if text.len() <= LONGEST_SHOWN {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(LONGEST_SHOWN);
+    format!("{}…", &text[..end])
+}
+
+/// The line of the script, from 1, that runs in this thread.
+fn line_of_script(vm: &VirtualMachine) -> Option<u32> {
+    let mut next = vm.current_frame();
+    while let Some(frame) = next {
+        if frame.iframe().code().source_path().as_str() == SCRIPT_NAME {
+            // Also of a frame that has gone on since it was first looked at.
+            return u32::try_from(frame.lineno()).ok();
+        }
+        next = frame.f_back(vm);
+    }
+    None
+}

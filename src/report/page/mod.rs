@@ -1,0 +1,201 @@
+//! `report.html`: a page for people, in one file, which needs no network and no server.
+//!
+//! It is readable without JavaScript. Everything that guests and scripts have written is escaped.
+
+mod attempt;
+mod pictures;
+mod test;
+mod timeline;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use maud::{DOCTYPE, PreEscaped, html};
+
+use super::many::counts;
+use super::{Colours, sanitise};
+use crate::history::History;
+use crate::model::outcome::{Outcome, RunResults, TestResult};
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// Beyond it, tests that have passed are shown without their consoles and calls: a browser has to load the page.
+const MOST_BYTES: usize = 40 << 20;
+
+/// What a page is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PageContext<'a> {
+    /// That of the run; what the page links to is relative to it.
+    pub folder: &'a Path,
+    pub history: &'a History,
+}
+
+/// The text of the page.
+pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String {
+    let mut tests: Vec<&TestResult> = results.tests.iter().collect();
+    // What needs attention comes first.
+    tests.sort_by_key(|test| (test.outcome.is_good(), test.label.clone()));
+    let mut bytes = 0;
+    let mut sections = Vec::new();
+    for (number, result) in tests.iter().enumerate() {
+        let section = if bytes < MOST_BYTES || !result.outcome.is_good() {
+            test::section(context, number, result)
+        } else {
+            test::brief_section(context, number, result)
+        };
+        bytes += section.0.len();
+        sections.push(section);
+    }
+    let title = match results.tests.as_slice() {
+        [only] => format!("{}: {}", only.label, only.outcome.name()),
+        all => format!("{} tests: {}", all.len(), counts(all)),
+    };
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                // Nothing is loaded, and nothing of a guest is run.
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+                title { (plain(&title)) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { (plain(&title)) }
+                    p.when {
+                        (moment(results.started_unix_s)) ", " (seconds(results.duration_s))
+                    }
+                    @if results.tests.len() > 1 { (tools(&results.tests)) }
+                }
+                main {
+                    @for section in sections { (section) }
+                }
+                p #none hidden { "No test fits." }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// What chooses tests.
+fn tools(tests: &[TestResult]) -> PreEscaped<String> {
+    let outcomes = Outcome::ALL.iter().filter_map(|outcome| {
+        let count = tests.iter().filter(|test| test.outcome == *outcome).count();
+        (count > 0).then_some((class(*outcome), outcome.name(), count))
+    });
+    html! {
+        nav.tools {
+            input #search type="search" placeholder="Search tests ( / )" aria-label="Search tests" autocomplete="off";
+            div role="group" aria-label="Outcomes" {
+                @for (class, name, count) in outcomes {
+                    button.filter.(class) type="button" data-outcome=(class) aria-pressed="true" { (name) " " (count) }
+                }
+            }
+            span.keys { kbd { "j" } " " kbd { "k" } " next and previous test, " kbd { "Enter" } " opens it" }
+        }
+    }
+}
+
+/// An outcome as the name of a class.
+fn class(outcome: Outcome) -> String {
+    outcome.name().replace(' ', "-")
+}
+
+/// Text of guests and scripts, without control characters; the template escapes the rest.
+fn plain(text: &str) -> String {
+    sanitise(text, Colours::Off)
+}
+
+fn seconds(duration_s: f64) -> String {
+    format!("{duration_s:.1} s")
+}
+
+/// A time of the day, in the time zone of this host.
+fn moment(unix_s: u64) -> String {
+    let second = i64::try_from(unix_s).unwrap_or_default();
+    let time = Timestamp::from_second(second).unwrap_or_default();
+    let local = time.to_zoned(TimeZone::system());
+    local.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+}
+
+/// A path as the page links to it: relative to its folder, with its special characters escaped.
+fn link(context: PageContext<'_>, path: &Path) -> Option<String> {
+    let relative: PathBuf = if path.is_absolute() {
+        path.strip_prefix(context.folder).ok()?.to_owned()
+    } else {
+        path.to_owned()
+    };
+    let text = relative.to_str()?;
+    let mut link = String::from("./");
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            link.push(char::from(byte));
+        } else {
+            link.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Some(link)
+}
+
+/// The size of a file, for people; None if there is none.
+fn size(path: &Path) -> Option<String> {
+    let bytes = fs::symlink_metadata(path)
+        .ok()
+        .filter(fs::Metadata::is_file)?
+        .len();
+    Some(match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{} KiB", bytes / 1024),
+        _ => format!("{} MiB", bytes / 1_048_576),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_relative_and_escaped() {
+        let history = History::default();
+        let context = PageContext {
+            folder: Path::new("/out"),
+            history: &history,
+        };
+        let link = |path: &str| link(context, Path::new(path));
+        assert_eq!(link("/out/a b/\"x\".log").unwrap(), "./a%20b/%22x%22.log");
+        assert_eq!(link("javascript:x").unwrap(), "./javascript%3Ax");
+        assert_eq!(link("/etc/passwd"), None);
+    }
+
+    #[test]
+    fn nothing_of_a_test_becomes_markup() {
+        let history = History::default();
+        let folder = tempfile::tempdir().unwrap();
+        let context = PageContext {
+            folder: folder.path(),
+            history: &history,
+        };
+        let results = RunResults {
+            version: 1,
+            started_unix_s: 0,
+            duration_s: 1.0,
+            tests: vec![TestResult {
+                label: "</title><script>alert(1)</script>".to_owned(),
+                message: Some("<img src=x onerror=alert(2)>\u{1b}[31m".to_owned()),
+                outcome: Outcome::NotRun,
+                ..TestResult::default()
+            }],
+        };
+        let page = document(context, &results);
+        assert_eq!(page.matches("<script>").count(), 1);
+        assert!(!page.contains("<img"), "{page}");
+        assert!(!page.contains('\u{1b}'));
+        assert!(page.len() < 300 << 10, "{}", page.len());
+    }
+}

@@ -1,0 +1,80 @@
+//! Pictures of displays, as a strip to scrub through. They are in the page itself.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use maud::{Markup, html};
+
+use super::plain;
+use super::timeline::{Screen, Timeline};
+use crate::output_folder::SCREENS;
+
+/// Of more pictures of an attempt, some in between are left out.
+const MOST_PICTURES: usize = 60;
+
+/// Larger files are no pictures of a display.
+const MOST_BYTES: u64 = 2 << 20;
+
+/// What every picture begins with.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// A strip for each display.
+pub(super) fn film(id: &str, folder: &Path, timeline: &Timeline) -> Markup {
+    html! {
+        @for machine in timeline.machines() {
+            (strip(id, folder, &machine, timeline))
+        }
+    }
+}
+
+fn strip(id: &str, folder: &Path, machine: &str, timeline: &Timeline) -> Markup {
+    let all: Vec<&Screen> = timeline
+        .screens
+        .iter()
+        .filter(|screen| screen.machine == machine)
+        .collect();
+    let step = all.len().div_ceil(MOST_PICTURES).max(1);
+    // The last one shows how it ended.
+    let shown = all.iter().rev().step_by(step);
+    let mut pictures: Vec<(f64, String)> = shown
+        .filter_map(|screen| {
+            Some((
+                screen.time_s - timeline.begin_s,
+                read(folder, &screen.path)?,
+            ))
+        })
+        .collect();
+    pictures.reverse();
+    let Some(last) = pictures.len().checked_sub(1) else {
+        return html! {};
+    };
+    html! {
+        figure.film #{ "film-" (id) "-" (plain(machine)) } {
+            figcaption {
+                "Display of " (plain(machine)) ", "
+                output { (format!("{:.1} s", pictures[last].0)) }
+            }
+            input type="range" min="0" max=(last) value=(last) aria-label="Moment";
+            div.frames {
+                @for (index, (time_s, picture)) in pictures.iter().enumerate() {
+                    img src=(picture) alt={ "the display at " (format!("{time_s:.1}")) " s" } data-time=(format!("{time_s:.1}")) hidden[index != last];
+                }
+            }
+        }
+    }
+}
+
+/// A picture as an address that holds it; its path is no reason to read elsewhere.
+fn read(folder: &Path, path: &Path) -> Option<String> {
+    let path = folder.join(SCREENS).join(path.file_name()?);
+    let metadata = fs::symlink_metadata(&path).ok()?;
+    if !metadata.is_file() || metadata.len() > MOST_BYTES {
+        return None;
+    }
+    let bytes = fs::read(&path)
+        .ok()
+        .filter(|bytes| bytes.starts_with(PNG))?;
+    Some(format!("data:image/png;base64,{}", STANDARD.encode(bytes)))
+}
