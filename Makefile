@@ -61,6 +61,7 @@ bench: setup
 	benches/ready.py target/release/snowglobe
 	target/release/snowglobe guest fetch iperf3
 	benches/containers.py target/release/snowglobe
+	benches/suite.py target/release/snowglobe
 
 ## Kill drivers at random moments, and look for what they leave behind.
 stress: build

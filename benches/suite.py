@@ -28,6 +28,8 @@ def main():
     snowglobe = pathlib.Path(sys.argv[1]).resolve()
     for backend in ["vm", "container"]:
         run_side_by_side(snowglobe, backend)
+    for guest, backend in [("tiny", "vm"), ("debian", "vm"), ("tiny", "container"), ("debian", "container")]:
+        measure_memory(snowglobe, guest, backend)
     if len(sys.argv) > 2:
         suite = sys.argv[3] if len(sys.argv) > 3 else "forky"
         evaluate_side_by_side(snowglobe, sys.argv[2], suite)
@@ -45,6 +47,29 @@ def run_side_by_side(snowglobe, backend):
                 values.append(measure([*command, "--jobs", jobs, "-o", f"{folder}/out"], os.environ)[0])
     one, auto = (statistics.median(values) for values in times.values())
     print(f"8 tests of one {backend}: --jobs 1 {one:.2f} s, --jobs auto {auto:.2f} s, {one / auto:.2f} times as fast")
+
+
+# As src/runner/schedule.rs counts it, in MiB: a test, its QEMU or container, and what the guests have by default.
+TEST, QEMU, CONTAINER = 80, 120, 64
+GUESTS = {"tiny": 192, "debian": 1024}
+
+
+def measure_memory(snowglobe, guest, backend):
+    """What a test with one machine takes, and what the scheduler counts for it."""
+    node = f'nodes.m.virtualisation = {{ guest = "{guest}"; memorySize = {GUESTS[guest]}; }}'
+    script = "m.succeed('sleep 1; find / -xdev -type f -exec cat {} + > /dev/null 2>&1 || true')"
+    test = f'(import <nixpkgs> {{ }}).nixosTest {{ name = "{{}}"; {node}; testScript = "{script}"; }}'
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, "two.nix")
+        # Several tests have a process each, as here.
+        tests = [test.replace('"{}"', f'"{name}"') for name in "ab"]
+        file.write_text(f"{{ a = {tests[0]}; b = {tests[1]}; }}")
+        command = [snowglobe, "run", "--cold", "--nixpkgs", "builtin", file, "--backend", backend, "-o", f"{folder}/out"]
+        command += ["--jobs", "1"]
+        measure(command, os.environ)
+        peak = measure(command, os.environ)[1] / 2**20
+    counted = TEST + (CONTAINER if backend == "container" else GUESTS[guest] + QEMU)
+    print(f"a test of one {guest} {backend}: {peak:.0f} MiB with the runner, {counted} MiB are counted")
 
 
 def evaluate_side_by_side(snowglobe, nixpkgs, suite):

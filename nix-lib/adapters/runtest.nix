@@ -54,7 +54,7 @@ let
       vlans = map (card: card.vlan) cards;
       interfaces = map (card: card.name) cards;
       memory_mib = node.virtualisation.memorySize;
-      inherit (node.virtualisation) cores;
+      cores = node.virtualisation.cores or null;
       guest = "nixos";
       snapshot_safe = isSnapshotSafe node;
     }

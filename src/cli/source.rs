@@ -194,6 +194,7 @@ impl SourceOptions {
                 place,
                 attributes,
                 is_part: false,
+                heap_mib: None,
                 arguments: Arguments {
                     expressions: pairs(&self.expressions),
                     strings: pairs(&self.strings),

@@ -171,9 +171,11 @@ pub enum Event {
         /// How many run side by side at most.
         jobs: usize,
     },
-    /// More tests of the run are known: how many there are now.
+    /// The tests of the run are known.
     TestsFound {
         tests: usize,
+        /// How long they take one after another, if all have passed before.
+        expected_s: Option<f64>,
     },
     /// An attempt at a test has not passed, and another one follows.
     Retrying {

@@ -124,6 +124,8 @@ pub struct TestResult {
     /// Of all attempts.
     pub duration_s: f64,
     pub attempts: Vec<Attempt>,
+    /// How long it takes by earlier runs, in seconds.
+    pub expected_s: Option<f64>,
     /// `vm`, `container`, or `mixed`; None for a test that was not evaluated.
     pub backend: Option<String>,
     pub quarantine: Option<Quarantine>,

@@ -55,9 +55,9 @@ pub(super) fn entry_command(
     }
     if evaluation.nixpkgs != Nixpkgs::Builtin
         && std::env::var_os(HEAP_VARIABLE).is_none()
-        && let Some(bytes) = first_heap_bytes()
+        && let Some(mib) = evaluation.heap_mib.or_else(heap_of_one_test_mib)
     {
-        command.env(HEAP_VARIABLE, bytes.to_string());
+        command.env(HEAP_VARIABLE, (mib << 20).to_string());
     }
     if let Some(index) = &evaluation.guest_index {
         command.arg("-I");
@@ -134,12 +134,12 @@ fn add_debian(
 /// Read by Nix's garbage collector.
 const HEAP_VARIABLE: &str = "GC_INITIAL_HEAP_SIZE";
 
-/// The memory that is filled before garbage is looked for. Machines of NixOS
+/// The memory that is filled before garbage is looked for: at most a quarter of what there is. Machines of NixOS
 /// need this much in any case, and Nix begins with a third of it: looking for
 /// garbage meanwhile finds little, and takes a tenth of the time.
-fn first_heap_bytes() -> Option<u64> {
+fn heap_of_one_test_mib() -> Option<u64> {
     let memory = nix::sys::sysinfo::sysinfo().ok()?.ram_total();
-    Some((memory / 4).min(1 << 30))
+    Some((memory >> 22).min(1024))
 }
 
 /// The file of a flake, if it is on this machine: scripts are looked for

@@ -120,6 +120,8 @@ pub struct Evaluation {
     pub backend: Option<BackendKind>,
     pub nixpkgs: Nixpkgs,
     pub packages: PackageSource,
+    /// The memory that is filled before garbage is looked for, in MiB; None for what one test of nixpkgs needs.
+    pub heap_mib: Option<u64>,
     /// The index of the built-in guests, if they are set up.
     pub guest_index: Option<PathBuf>,
 }

@@ -76,6 +76,7 @@ mod tests {
             place: TestSource::File(root.join("test.nix")),
             attributes: Vec::new(),
             is_part: false,
+            heap_mib: None,
             arguments: Arguments::default(),
             form: Form::default(),
             machines: MachineVariant::default(),

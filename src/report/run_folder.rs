@@ -70,7 +70,11 @@ pub fn write_reports(
     if !has_written_its_own(results) {
         write(JUNIT, junit::of_run(folder, results).as_bytes())?;
     }
-    let context = PageContext { folder, history };
+    let context = PageContext {
+        folder,
+        history,
+        is_alone: results.tests.len() == 1,
+    };
     write(REPORT, page::document(context, results).as_bytes())?;
     Ok(folder.join(REPORT))
 }

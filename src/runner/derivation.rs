@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 use super::ends::{Ends, RunSummary, TestEnd};
 use super::error::RunnerError;
-use super::evaluation::{FoundTest, evaluate_in_batches};
+use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::planned::{named, not_run};
@@ -25,7 +25,7 @@ use crate::model::event::{Event, Record, Verdict};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::nix_cli::{self, BuildError, CheckOptions, Evaluation, NamedDerivation, Nix};
 use crate::output_folder::{EVENTS, TAG};
-use crate::report::{Output, Reports, RunFolder, SharedDisplay, VERDICT_MARK};
+use crate::report::{Output, Reports, RunFolder, SharedDisplay, VERDICT_MARK, write_reports};
 
 /// Where Nix keeps everything.
 const STORE: &str = "/nix/store";
@@ -90,8 +90,8 @@ pub(super) async fn run(
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunSummary, RunnerError> {
-    let jobs = request.evaluation.processes();
-    let work = find(request, builders, jobs);
+    let processes = EvalProcesses::new(request.evaluation);
+    let work = find(request, builders, processes);
     let tests = tokio::select! {
         tests = work => tests?,
         _ = interrupts.recv() => return Ok(RunSummary::interrupted(frontend)),
@@ -126,7 +126,12 @@ pub(super) async fn run(
         };
         let end = run_one(only, BuildState::Unknown, &folder, &display, interrupts).await;
         let _ = ends.add(only.end(end, Path::new("")))?;
-        return Ok(ends.finish(None));
+        let summary = ends.finish(None);
+        let folder =
+            absolute(&folder).map_err(RunnerError::host("cannot tell where the output goes"))?;
+        let path = write_reports(&folder, &summary.results, &request.project.history)?;
+        announce(frontend, Event::ReportWritten { path })?;
+        return Ok(summary);
     }
     run_at_once(request, &found, ends, frontend, interrupts).await
 }
@@ -143,7 +148,13 @@ async fn run_at_once(
     let (display, showing) =
         SharedDisplay::start(frontend.display_of_many()).map_err(no_thread())?;
     display.emit(None, Event::RunStarted { jobs: found.len() });
-    display.emit(None, Event::TestsFound { tests: found.len() });
+    display.emit(
+        None,
+        Event::TestsFound {
+            tests: found.len(),
+            expected_s: None,
+        },
+    );
     let ended = {
         let mut at_once = AtOnce {
             run_folder: run_folder.path(),
@@ -321,7 +332,7 @@ fn derivation_of(event: &Event) -> Option<&str> {
 async fn find(
     request: &RunRequest,
     builders: Builders,
-    jobs: usize,
+    processes: EvalProcesses,
 ) -> Result<Vec<FoundTest<'_, NamedDerivation>>, RunnerError> {
     let RunRequest {
         selections,
@@ -329,7 +340,7 @@ async fn find(
         project,
         ..
     } = request;
-    let named = survey(selections, filter, project, jobs).await?;
+    let named = survey(selections, filter, project, processes.count).await?;
     let program = own_store_path();
     let work =
         private_temporary_folder().map_err(RunnerError::host("cannot make a temporary folder"))?;
@@ -353,7 +364,9 @@ async fn find(
         let TestSelection { nix, library, .. } = selection;
         Ok(nix_cli::checks(nix, library, &evaluation, &options).await?)
     };
-    let batches: Vec<_> = evaluate_in_batches(named, jobs, &evaluate).collect().await;
+    let batches: Vec<_> = evaluate_in_batches(named, processes, &evaluate)
+        .collect()
+        .await;
     Ok(batches.into_iter().flatten().collect())
 }
 

@@ -3,16 +3,65 @@
 use futures_util::stream::{self, Stream, StreamExt};
 
 use super::error::RunnerError;
-use super::request::TestSelection;
+use super::free_memory::available_mib;
+use super::project::Project;
+use super::request::{EvalLimits, JobCount, TestSelection};
 use super::survey::NamedTest;
 use crate::nix_cli::{Evaluation, NamedDerivation, Test, TestNames};
 
 /// More tests in a process would only make the others wait.
-const MOST_IN_BATCH: usize = 8;
+const MOST_IN_BATCH: usize = 6;
+
+/// What a test of nixpkgs adds to the memory of a process, in MiB, as long as no garbage is looked for: that would cost
+/// more than the batch is worth. `benches/suite.py` measures it.
+const TEST_MIB: u64 = 640;
+
+/// The least that a process takes.
+const PROCESS_MIB: u64 = 1024;
 
 /// A process imports nixpkgs once for its batch: so many batches for each process that runs at a time keep all of them
 /// busy to the end.
 const BATCHES_PER_JOB: usize = 2;
+
+/// The processes that evaluate at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EvalProcesses {
+    pub count: usize,
+    /// What each may take.
+    memory_mib: u64,
+}
+
+impl EvalProcesses {
+    /// As many as there are processors and memory for.
+    pub fn new(limits: EvalLimits) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let wanted = match limits.jobs {
+            JobCount::Auto => processors,
+            JobCount::Exactly(jobs) => jobs.get(),
+        };
+        let memory_mib = limits
+            .memory_mib
+            .or_else(|| Some(available_mib()? / 2))
+            .unwrap_or(PROCESS_MIB);
+        Self::within(wanted, memory_mib)
+    }
+
+    fn within(wanted: usize, memory_mib: u64) -> Self {
+        let fitting = usize::try_from(memory_mib / PROCESS_MIB).unwrap_or(usize::MAX);
+        let count = wanted.min(fitting).max(1);
+        Self {
+            count,
+            memory_mib: memory_mib / count as u64,
+        }
+    }
+
+    /// How many of `total` tests a process evaluates.
+    fn batch_size(self, total: usize) -> usize {
+        let by_memory = usize::try_from(self.memory_mib / TEST_MIB).unwrap_or(usize::MAX);
+        let even = total.div_ceil(self.count * BATCHES_PER_JOB);
+        even.min(by_memory).clamp(1, MOST_IN_BATCH)
+    }
+}
 
 /// A test of a selection, or why it does not evaluate.
 #[derive(Debug)]
@@ -21,6 +70,14 @@ pub(super) struct FoundTest<'a, T> {
     /// What it is called among all that are meant.
     pub label: String,
     pub test: Result<T, RunnerError>,
+}
+
+impl<T: Evaluated> FoundTest<'_, T> {
+    /// How long it takes if it passes, in seconds.
+    pub fn expected_s(&self, project: &Project) -> Option<f64> {
+        let place = &self.selection.evaluation.place;
+        project.expected_s(place, self.test.as_ref().ok()?.attribute())
+    }
 }
 
 /// What an evaluation finds of a test.
@@ -46,11 +103,11 @@ struct Batch<'a> {
     tests: Vec<(String, TestNames)>,
 }
 
-/// Evaluates the tests, `jobs` processes at a time, in their order as far as that is possible. One that does not
+/// Evaluates the tests, several processes at a time, in their order as far as that is possible. One that does not
 /// evaluate is not the end of the others.
 pub(super) fn evaluate_in_batches<'a, T: Evaluated>(
     tests: Vec<NamedTest<'a>>,
-    jobs: usize,
+    processes: EvalProcesses,
     evaluate: impl AsyncFn(&TestSelection, &Evaluation) -> Result<Vec<T>, RunnerError> + Copy,
 ) -> impl Stream<Item = Vec<FoundTest<'a, T>>> {
     let mut bad = Vec::new();
@@ -70,21 +127,21 @@ pub(super) fn evaluate_in_batches<'a, T: Evaluated>(
             }),
         }
     }
-    let batches = batches(good, jobs);
+    let batches = batches(good, processes);
     let found = stream::iter(batches)
-        .map(move |batch| batch.evaluate(evaluate))
-        .buffer_unordered(jobs);
+        .map(move |batch| batch.evaluate(processes, evaluate))
+        .buffer_unordered(processes.count);
     stream::iter([bad])
         .filter(|bad| std::future::ready(!bad.is_empty()))
         .chain(found)
 }
 
 /// Tests of the same selection together.
-fn batches<'a>(tests: Vec<(&'a TestSelection, String, TestNames)>, jobs: usize) -> Vec<Batch<'a>> {
-    let size = tests
-        .len()
-        .div_ceil(jobs * BATCHES_PER_JOB)
-        .clamp(1, MOST_IN_BATCH);
+fn batches<'a>(
+    tests: Vec<(&'a TestSelection, String, TestNames)>,
+    processes: EvalProcesses,
+) -> Vec<Batch<'a>> {
+    let size = processes.batch_size(tests.len());
     let mut batches: Vec<Batch<'a>> = Vec::new();
     for (selection, label, names) in tests {
         let is_open = |batch: &&mut Batch<'a>| {
@@ -104,6 +161,7 @@ fn batches<'a>(tests: Vec<(&'a TestSelection, String, TestNames)>, jobs: usize) 
 impl<'a> Batch<'a> {
     async fn evaluate<T: Evaluated>(
         self,
+        processes: EvalProcesses,
         evaluate: impl AsyncFn(&TestSelection, &Evaluation) -> Result<Vec<T>, RunnerError>,
     ) -> Vec<FoundTest<'a, T>> {
         let Self { selection, tests } = self;
@@ -114,6 +172,7 @@ impl<'a> Batch<'a> {
                 .into_iter()
                 .filter(|path| !path.is_empty())
                 .collect(),
+            heap_mib: Some(processes.memory_mib),
             ..selection.evaluation.clone()
         };
         let all = tests.iter().map(|(_, names)| names.attribute.clone());
@@ -167,4 +226,22 @@ fn with_labels<'a, T: Evaluated>(
             test: Ok(test),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_and_batches_fit_into_the_memory() {
+        let decide = |wanted, memory_mib, total| {
+            let processes = EvalProcesses::within(wanted, memory_mib);
+            (processes.count, processes.batch_size(total))
+        };
+        assert_eq!(decide(8, 100_000, 1000), (8, 6));
+        assert_eq!(decide(2, 11_000, 40), (2, 6));
+        assert_eq!(decide(2, 11_000, 4), (2, 1));
+        assert_eq!(decide(8, 3000, 40), (2, 2));
+        assert_eq!(decide(8, 100, 40), (1, 1));
+    }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, broadcast};
 use super::apart::{ApartEnd, TestPlan, run_apart};
 use super::ends::{Ends, RunSummary, TestEnd};
 use super::error::RunnerError;
-use super::evaluation::{FoundTest, evaluate_in_batches};
+use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::plan::{FoundTests, evaluate_these};
@@ -54,7 +54,7 @@ struct Run<'a> {
 pub(super) async fn run_side_by_side(
     request: &RunRequest,
     found: FoundTests<'_>,
-    eval_jobs: usize,
+    processes: EvalProcesses,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunSummary, RunnerError> {
@@ -72,7 +72,7 @@ pub(super) async fn run_side_by_side(
         interrupts: broadcast::channel(16).0,
         accelerator: AcceleratorChoice::detect(),
     };
-    let ended = run.all(found, eval_jobs, frontend, interrupts).await;
+    let ended = run.all(found, processes, frontend, interrupts).await;
     let Run { display, .. } = run;
     let written = ended.map(|ends| {
         let summary = ends.finish(Some(folder.path()));
@@ -100,7 +100,7 @@ impl Run<'_> {
     async fn all<'f>(
         &self,
         found: FoundTests<'_>,
-        eval_jobs: usize,
+        processes: EvalProcesses,
         frontend: &'f dyn Frontend,
         interrupts: &mut Interrupts,
     ) -> Result<Ends<'f>, RunnerError> {
@@ -108,8 +108,15 @@ impl Run<'_> {
         let mut ends = Ends::new(frontend, count, self.request.max_fail);
         let jobs = self.budget.most_jobs().min(count);
         self.display.emit(None, Event::RunStarted { jobs });
-        self.display.emit(None, Event::TestsFound { tests: count });
-        let evaluated = self.evaluated(found, eval_jobs);
+        let expected_s = found.expected_s(&self.request.project);
+        self.display.emit(
+            None,
+            Event::TestsFound {
+                tests: count,
+                expected_s,
+            },
+        );
+        let evaluated = self.evaluated(found, processes);
         tokio::pin!(evaluated);
         let mut is_evaluating = true;
         let mut running = FuturesUnordered::new();
@@ -148,24 +155,25 @@ impl Run<'_> {
     fn evaluated<'a>(
         &self,
         found: FoundTests<'a>,
-        jobs: usize,
+        processes: EvalProcesses,
     ) -> Pin<Box<dyn Stream<Item = Vec<FoundTest<'a, Test>>> + 'a>> {
         match found {
             FoundTests::Evaluated(mut found) => {
                 let expected = |found: &FoundTest<'_, Test>| {
-                    let test = found.test.as_ref().ok();
-                    let place = &found.selection.evaluation.place;
-                    let project = &self.request.project;
-                    let known = test.and_then(|test| project.expected_s(place, &test.attribute));
-                    known.unwrap_or(f64::INFINITY)
+                    found
+                        .expected_s(&self.request.project)
+                        .unwrap_or(f64::INFINITY)
                 };
                 found.sort_by(|left, right| expected(right).total_cmp(&expected(left)));
                 Box::pin(stream::iter([found]))
             }
             FoundTests::Named(mut named) => {
-                let expected = |test: &NamedTest<'_>| test.expected_s(&self.request.project);
+                let expected = |test: &NamedTest<'_>| {
+                    test.expected_s(&self.request.project)
+                        .unwrap_or(f64::INFINITY)
+                };
                 named.sort_by(|left, right| expected(right).total_cmp(&expected(left)));
-                Box::pin(evaluate_in_batches(named, jobs, evaluate_these))
+                Box::pin(evaluate_in_batches(named, processes, evaluate_these))
             }
         }
     }

@@ -13,6 +13,7 @@ mod ends;
 mod error;
 mod evaluation;
 mod files;
+mod free_memory;
 mod frontend;
 mod interactive;
 mod interrupts;

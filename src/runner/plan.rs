@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use futures_util::StreamExt;
 
 use super::error::RunnerError;
-use super::evaluation::{FoundTest, evaluate_in_batches};
+use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::planned::backend;
@@ -54,9 +54,17 @@ impl FoundTests<'_> {
             Self::Evaluated(tests) => tests.len(),
         }
     }
+
+    /// How long all of them take one after another, in seconds; None if that is not known of all.
+    pub fn expected_s(&self, project: &Project) -> Option<f64> {
+        match self {
+            Self::Named(tests) => tests.iter().map(|test| test.expected_s(project)).sum(),
+            Self::Evaluated(tests) => tests.iter().map(|test| test.expected_s(project)).sum(),
+        }
+    }
 }
 
-/// Finds the tests that a filter chooses of some selections, with `jobs` processes at a time.
+/// Finds the tests that a filter chooses of some selections, several processes at a time.
 ///
 /// # Errors
 /// When no test fits, or the only selection does not evaluate.
@@ -64,11 +72,11 @@ pub(super) async fn find<'a>(
     selections: &'a [TestSelection],
     filter: &TestFilter,
     project: &Project,
-    jobs: usize,
+    processes: EvalProcesses,
 ) -> Result<FoundTests<'a>, RunnerError> {
-    let named = survey(selections, filter, project, jobs);
+    let named = survey(selections, filter, project, processes.count);
     if filter.needs_backends() {
-        let found = evaluate_in_batches(named.await?, jobs, evaluate_these);
+        let found = evaluate_in_batches(named.await?, processes, evaluate_these);
         let found: Vec<_> = found.collect().await;
         let found = found.into_iter().flatten().collect();
         return choose_evaluated(found, filter, project).map(FoundTests::Evaluated);
@@ -76,11 +84,11 @@ pub(super) async fn find<'a>(
     let [only] = selections else {
         return named.await.map(FoundTests::Named);
     };
-    if !filter.is_all() || jobs < 2 && only.evaluation.attributes.len() > 1 {
+    if !filter.is_all() || processes.count < 2 && only.evaluation.attributes.len() > 1 {
         return named.await.map(FoundTests::Named);
     }
     let whole = evaluate_these(only, &only.evaluation);
-    if jobs < 2 {
+    if processes.count < 2 {
         return find_whole(only, whole.await, named).await;
     }
     // Most files hold one test, whose names alone would only cost time; of many, the names come first.
@@ -175,9 +183,10 @@ pub async fn list<'a>(
     project: &Project,
     limits: EvalLimits,
 ) -> Result<Vec<(&'a TestSelection, TestNames)>, RunnerError> {
-    let jobs = limits.processes();
+    let processes = EvalProcesses::new(limits);
     if filter.needs_backends() {
-        let FoundTests::Evaluated(found) = find(selections, filter, project, jobs).await? else {
+        let FoundTests::Evaluated(found) = find(selections, filter, project, processes).await?
+        else {
             return Ok(Vec::new());
         };
         let listed = found.into_iter().map(|found| {
@@ -186,7 +195,7 @@ pub async fn list<'a>(
         });
         return listed.collect();
     }
-    let named = survey(selections, filter, project, jobs).await?;
+    let named = survey(selections, filter, project, processes.count).await?;
     let listed = named
         .into_iter()
         .map(|test| Ok((test.selection, test.names?)));

@@ -75,6 +75,7 @@ impl<'a> PlannedTest<'a> {
                 duration_s,
                 backend: backend(&self.test.manifest).map(str::to_owned),
                 quarantine: self.policy.quarantine.clone(),
+                expected_s: self.expected_s,
                 slow: attempts.iter().any(is_slow),
                 attempts,
                 ..named(self.selection, &self.label, &self.test.attribute)

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use super::derivation;
 use super::ends::{Ends, RunSummary};
 use super::error::RunnerError;
-use super::evaluation::{FoundTest, evaluate_in_batches};
+use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::many;
@@ -52,18 +52,18 @@ async fn run_here(
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunSummary, RunnerError> {
-    let jobs = request.evaluation.processes();
+    let processes = EvalProcesses::new(request.evaluation);
     let found = tokio::select! {
-        found = plan::find(&request.selections, &request.filter, &request.project, jobs) => found?,
+        found = plan::find(&request.selections, &request.filter, &request.project, processes) => found?,
         _ = interrupts.recv() => return Ok(RunSummary::interrupted(frontend)),
     };
     if found.count() > 1 && matches!(request.settings.mode, RunMode::Script) {
-        return many::run_side_by_side(request, found, jobs, frontend, interrupts).await;
+        return many::run_side_by_side(request, found, processes, frontend, interrupts).await;
     }
     let found = match found {
         FoundTests::Evaluated(found) => found,
         FoundTests::Named(named) => {
-            let batches = evaluate_in_batches(named, jobs, plan::evaluate_these);
+            let batches = evaluate_in_batches(named, processes, plan::evaluate_these);
             let batches: Vec<_> = tokio::select! {
                 batches = batches.collect() => batches,
                 _ = interrupts.recv() => return Ok(RunSummary::interrupted(frontend)),

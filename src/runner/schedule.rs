@@ -7,23 +7,21 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::request::{EvalLimits, JobCount, Resources};
+use super::free_memory::available_mib;
+use super::request::{JobCount, Resources};
 use crate::model::manifest::{BackendKind, Manifest, Node};
 use crate::qemu::Accelerator;
 
 /// What a machine takes that does not say how much memory it has: QEMU's own default is less.
 const UNKNOWN_MEMORY_MIB: u64 = 1024;
 
-/// What QEMU takes beside the guest's memory, and the process of a test with its script: `benches/memory.py` measures
-/// them.
+/// What QEMU takes beside the guest's memory, and the process of a test with its script: `benches/suite.py`
+/// measures them.
 const QEMU_MIB: u64 = 120;
 const TEST_PROCESS_MIB: u64 = 80;
 
 /// What a container takes: its processes are those of the host.
 const CONTAINER_MIB: u64 = 64;
-
-/// What a process takes that evaluates a batch of tests of nixpkgs: `benches/suite.py` measures it.
-const EVALUATION_MIB: u64 = 2048;
 
 /// How much of a processor a machine takes on average. An emulated one takes what it has.
 const CORES_OF_KVM: f64 = 0.5;
@@ -105,32 +103,6 @@ impl Budget {
         let by_cores = (self.cores / CORES_OF_CONTAINER) as usize;
         by_cores.max(1)
     }
-}
-
-impl EvalLimits {
-    /// How many processes evaluate tests at a time.
-    pub(super) fn processes(self) -> usize {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = match self.jobs {
-            JobCount::Auto => processors,
-            JobCount::Exactly(jobs) => jobs.get(),
-        };
-        let memory_mib = self.memory_mib.or_else(|| Some(available_mib()? / 2));
-        let by_memory = memory_mib.map_or(jobs, |mib| {
-            usize::try_from(mib / EVALUATION_MIB).unwrap_or(usize::MAX)
-        });
-        jobs.min(by_memory).max(1)
-    }
-}
-
-/// The memory that the host can give now, in MiB.
-fn available_mib() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib / 1024)
 }
 
 /// Processes that want to run, on average over a minute.

@@ -20,12 +20,11 @@ pub struct NamedTest<'a> {
 }
 
 impl NamedTest<'_> {
-    /// How long it takes if it passes, in seconds; the worst if that is not known.
-    pub(super) fn expected_s(&self, project: &Project) -> f64 {
+    /// How long it takes if it passes, in seconds.
+    pub(super) fn expected_s(&self, project: &Project) -> Option<f64> {
         let names = self.names.as_ref().ok();
         let place = &self.selection.evaluation.place;
-        let known = names.and_then(|names| project.expected_s(place, &names.attribute));
-        known.unwrap_or(f64::INFINITY)
+        project.expected_s(place, &names?.attribute)
     }
 }
 

@@ -165,12 +165,50 @@ fn run_as_derivation(place: &Place, fixture: &str, arguments: &[&str]) -> Ended 
 }
 
 #[test]
+fn many_tests_are_run_by_nix_at_once() {
+    let place = Place::new();
+    let arguments = ["--filter", "boots | wrong | broken", "--backend", "vm"];
+    let ended = run_as_derivation(&place, "suite", &arguments);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    for part in [
+        "running 3 tests, at most 2 at a time\n",
+        "passed: boots ([T] s)\n",
+        "failed: wrong ([T] s)\n",
+        "unexpectedly succeeded on machine\n",
+        "3 tests in [T] s: 1 passed, 1 failed, 1 not run\n  not run: broken\n  failed: wrong\n",
+    ] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.seen());
+    }
+    let results = place.path().join("results");
+    let junit = std::fs::read_to_string(results.join("junit.xml")).unwrap();
+    assert!(junit.contains("unexpectedly succeeded"), "{junit}");
+    for file in ["boots/events.jsonl", "wrong/build.log", "report.html"] {
+        assert!(results.join(file).is_file(), "{file}");
+    }
+    // What has passed is known to Nix.
+    let ended = run_as_derivation(
+        &place,
+        "suite",
+        &["--filter", "boots | files", "--backend", "vm"],
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("2 tests in [T] s: 2 passed\n"),
+        "{}",
+        ended.seen()
+    );
+    place.assert_tidy();
+}
+
+#[test]
 fn a_test_is_run_by_nix() {
     let place = Place::new();
     let ended = run_as_derivation(&place, "hello.nix", &[]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     assert!(
-        ended.stdout.ends_with("\npassed: hello ([T] s)\n"),
+        ended
+            .stdout
+            .ends_with("\npassed: hello ([T] s)\nreport in [DIR]/result-hello/report.html\n"),
         "{}",
         ended.seen()
     );

@@ -42,7 +42,9 @@ fn ended_by(name: &str) {
     assert!(ended.stdout.contains("\ncleaned up\n"), "{}", ended.seen());
     assert!(!ended.stdout.contains("swallowed"), "{}", ended.seen());
     assert!(
-        ended.stdout.ends_with("interrupted: slow ([T] s)\n"),
+        ended
+            .stdout
+            .ends_with("interrupted: slow ([T] s)\nreport in [DIR]/result-slow/report.html\n"),
         "{}",
         ended.seen()
     );

@@ -148,8 +148,8 @@ fn write_hostile_run(folder: &Path) {
         outside,
         end,
     ];
-    let text: String = events.iter().map(|event| format!("{event}\n")).collect();
-    fs::write(folder.join("events.jsonl"), text).unwrap();
+    let lines: Vec<String> = events.iter().map(Value::to_string).collect();
+    fs::write(folder.join("events.jsonl"), lines.join("\n")).unwrap();
     let attempt = json!({"verdict": "passed", "duration_s": 9.0, "folder": ""});
     let results = json!({"version": 1, "started_unix_s": 0, "duration_s": 9.0, "tests": [{
         "label": "t", "source": "/t.nix", "attribute": "", "outcome": "passed", "started_s": 0.0, "duration_s": 9.0,

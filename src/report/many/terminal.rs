@@ -10,7 +10,7 @@ use super::summary::counts;
 use super::texts::Texts;
 use crate::model::event::{Event, Record};
 use crate::model::outcome::TestResult;
-use crate::report::lines::short_name;
+use crate::report::lines::{age, short_name};
 use crate::report::output_stream::OutputStream;
 use crate::report::terminal::template;
 use crate::report::{Colours, Detail, Report, sanitise};
@@ -27,6 +27,10 @@ pub struct ManyTerminal {
     running: BTreeMap<String, RunningTest>,
     ended: Vec<TestResult>,
     tests: usize,
+    /// How long they take one after another, if that is known.
+    expected_s: Option<f64>,
+    /// When the last event came, in seconds after the start of the run.
+    time_s: f64,
 }
 
 /// The line of a test.
@@ -65,6 +69,8 @@ impl ManyTerminal {
             running: BTreeMap::new(),
             ended: Vec::new(),
             tests: 0,
+            expected_s: None,
+            time_s: 0.0,
         }
     }
 
@@ -92,6 +98,10 @@ impl ManyTerminal {
             "{done}{separator}{running} running, {} left",
             left.saturating_sub(running)
         );
+        let text = match self.left_s() {
+            Some(left_s) => format!("{text}, about {} to go", age(left_s)),
+            None => text,
+        };
         let bars = &self.bars;
         let counter = self.counter.get_or_insert_with(|| {
             let bar = bars.add(ProgressBar::new(0));
@@ -104,10 +114,23 @@ impl ManyTerminal {
         counter.set_message(text);
     }
 
+    /// How long the other tests take, by earlier runs and by how many run at a time in this one.
+    fn left_s(&self) -> Option<u64> {
+        let ended = || self.ended.iter();
+        let expected_s: f64 = ended().filter_map(|test| test.expected_s).sum();
+        let work_left_s = self.expected_s? - expected_s;
+        let work_done_s: f64 = ended().map(|test| test.duration_s).sum();
+        let pace = (work_done_s / self.time_s.max(1.0)).max(1.0);
+        let left_s = Duration::try_from_secs_f64(work_left_s / pace).ok()?;
+        (self.ended.len() < self.tests).then_some(left_s.as_secs())
+    }
+
     fn draw(&mut self, record: &Record) {
+        self.time_s = record.time_s;
         match (&record.label, &record.event) {
-            (None, Event::TestsFound { tests }) => {
+            (None, Event::TestsFound { tests, expected_s }) => {
                 self.tests = *tests;
+                self.expected_s = *expected_s;
                 self.count();
             }
             (None, Event::RunFinished { .. }) => {
@@ -195,5 +218,88 @@ impl Report for ManyTerminal {
 
     fn finish(&mut self) -> io::Result<()> {
         self.stdout.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use indicatif::InMemoryTerm;
+    use serde_json::json;
+
+    use super::*;
+
+    /// How long a bar may take to be drawn: it is drawn some times a second.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn record(label: Option<&str>, event: &serde_json::Value) -> Record {
+        let mut record = json!({"time_s": 10.0});
+        let fields = record.as_object_mut().unwrap();
+        fields.extend(event.as_object().unwrap().clone());
+        if let Some(label) = label {
+            fields.insert("label".to_owned(), json!(label));
+        }
+        serde_json::from_value(record).unwrap()
+    }
+
+    /// A terminal's lines without what moves: the spinner and the time.
+    fn still(screen: &str) -> Vec<String> {
+        let still = |line: &str| {
+            let line: String = line.chars().skip_while(|c| !c.is_ascii()).collect();
+            let is_time = |c: char| c.is_ascii_digit() || "smh :".contains(c);
+            line.trim_end_matches(is_time).trim().to_owned()
+        };
+        screen.lines().map(still).collect()
+    }
+
+    #[test]
+    fn each_running_test_has_a_line_and_all_are_counted() {
+        let terminal = InMemoryTerm::new(10, 90);
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let mut display = ManyTerminal::on(target, Detail::Normal);
+        let started = json!({"event": "test_started", "test": "t", "nodes": ["m"], "accelerator": "x", "timeout_factor": 1.0});
+        let ended = json!({"event": "test_ended", "result": TestResult {
+            label: "mail".to_owned(),
+            outcome: crate::model::outcome::Outcome::Passed,
+            duration_s: 20.0,
+            expected_s: Some(20.0),
+            ..TestResult::default()
+        }});
+        let steps = [
+            (
+                None,
+                json!({"event": "tests_found", "tests": 3, "expected_s": 140.0}),
+            ),
+            (Some("mail"), started.clone()),
+            (Some("web"), started),
+            (
+                Some("web"),
+                json!({"event": "machine_started", "machine": "server", "pid": 1}),
+            ),
+            (
+                Some("mail"),
+                json!({"event": "step_started", "id": 7, "machine": "client", "text": "waiting"}),
+            ),
+            (Some("mail"), ended),
+        ];
+        for (label, event) in &steps {
+            display.take(&record(*label, event));
+        }
+        // 120 s are left, and 2 s of tests have been done in each second.
+        let expected = [
+            "web: server",
+            "1/3 1 passed, 1 running, 1 left, about 1 min to go",
+        ];
+        let begin = Instant::now();
+        loop {
+            let screen = still(&terminal.contents());
+            let seen = |line: &&str| screen.iter().any(|seen| seen.ends_with(line));
+            if expected.iter().all(seen) && screen.len() == 2 {
+                break;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{screen:#?}");
+            std::thread::yield_now();
+        }
     }
 }

@@ -57,7 +57,7 @@ impl Texts {
                 self.jobs = *jobs;
                 Vec::new()
             }
-            Event::TestsFound { tests } => {
+            Event::TestsFound { tests, .. } => {
                 let jobs = self.jobs.min(*tests);
                 vec![format!("running {tests} tests, at most {jobs} at a time")]
             }

@@ -7,6 +7,7 @@ mod pictures;
 mod test;
 mod timeline;
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,8 @@ pub(super) struct PageContext<'a> {
     /// That of the run; what the page links to is relative to it.
     pub folder: &'a Path,
     pub history: &'a History,
+    /// Whether there is one test, which the reader wants to see.
+    pub is_alone: bool,
 }
 
 /// The text of the page.
@@ -137,7 +140,8 @@ fn link(context: PageContext<'_>, path: &Path) -> Option<String> {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             link.push(char::from(byte));
         } else {
-            link.push_str(&format!("%{byte:02X}"));
+            // Writing to a string does not fail.
+            let _ = write!(link, "%{byte:02X}");
         }
     }
     Some(link)
@@ -166,6 +170,7 @@ mod tests {
         let context = PageContext {
             folder: Path::new("/out"),
             history: &history,
+            is_alone: false,
         };
         let link = |path: &str| link(context, Path::new(path));
         assert_eq!(link("/out/a b/\"x\".log").unwrap(), "./a%20b/%22x%22.log");
@@ -180,6 +185,7 @@ mod tests {
         let context = PageContext {
             folder: folder.path(),
             history: &history,
+            is_alone: false,
         };
         let results = RunResults {
             version: 1,

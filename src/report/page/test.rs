@@ -18,38 +18,30 @@ const SHOWN_RUNS: usize = 24;
 
 /// All that is known of a test.
 pub(super) fn section(context: PageContext<'_>, number: usize, test: &TestResult) -> Markup {
-    frame(
-        context,
-        number,
-        test,
-        html! {
+    let body = html! {
             @for (index, attempt) in test.attempts.iter().enumerate() {
                 (attempt_section(context, &format!("{number}-{index}"), test, attempt, index))
             }
-        },
-    )
+    };
+    frame(context, number, test, &body)
 }
 
 /// A test that has passed, in a run that is too large to show all of it.
 pub(super) fn brief_section(context: PageContext<'_>, number: usize, test: &TestResult) -> Markup {
-    frame(
-        context,
-        number,
-        test,
-        html! {
+    let body = html! {
             p { "The run is too large to show all of it here." }
             @for attempt in &test.attempts {
                 @if let Some(link) = link(context, &attempt.folder) {
                     p { a href=(link) { "output folder" } }
                 }
             }
-        },
-    )
+    };
+    frame(context, number, test, &body)
 }
 
-fn frame(context: PageContext<'_>, number: usize, test: &TestResult, body: Markup) -> Markup {
+fn frame(context: PageContext<'_>, number: usize, test: &TestResult, body: &Markup) -> Markup {
     let outcome = class(test.outcome);
-    let is_open = !test.outcome.is_good() && test.quarantine.is_none();
+    let is_open = context.is_alone || !test.outcome.is_good() && test.quarantine.is_none();
     html! {
         details.test.(outcome) #{ "test-" (number) } data-label=(plain(&test.label)) data-outcome=(outcome) open[is_open] {
             summary {
