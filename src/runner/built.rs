@@ -62,5 +62,5 @@ pub async fn run_built(
     let outcome = session::run(&manifest, &settings, &reports.events, interrupts)
         .await
         .map_err(RunnerError::from);
-    Ok(finish(reports, outcome, interrupts).await?.verdict)
+    Ok(finish(reports, outcome, interrupts).await?.outcome.verdict)
 }

@@ -15,7 +15,7 @@ use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::planned::{named, not_run};
-use super::reporting::{announce, no_thread, start, wait_until_shown};
+use super::reporting::{Shown, announce, announce_report, no_thread, start, wait_until_shown};
 use super::request::{Builders, RunRequest, TestSelection, file_name};
 use super::survey::survey;
 use crate::confined::{ModeBits, OpenFolder};
@@ -130,7 +130,7 @@ pub(super) async fn run(
         let folder =
             absolute(&folder).map_err(RunnerError::host("cannot tell where the output goes"))?;
         let path = write_reports(&folder, &summary.results, &request.project.history)?;
-        announce(frontend, Event::ReportWritten { path })?;
+        announce_report(frontend, path, Shown::All, interrupts).await?;
         return Ok(summary);
     }
     run_at_once(request, &found, ends, frontend, interrupts).await
@@ -147,11 +147,11 @@ async fn run_at_once(
     let run_folder = RunFolder::claim(&request.output.of_many())?;
     let (display, showing) =
         SharedDisplay::start(frontend.display_of_many()).map_err(no_thread())?;
-    display.emit(None, Event::RunStarted { jobs: found.len() });
+    display.emit(None, Event::RunStarted { jobs: ends.count() });
     display.emit(
         None,
         Event::TestsFound {
-            tests: found.len(),
+            tests: ends.count(),
             expected_s: None,
         },
     );

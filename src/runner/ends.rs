@@ -21,8 +21,8 @@ pub struct TestEnd {
 /// Collects the ends of tests, and says when it is enough.
 pub(super) struct Ends<'a> {
     frontend: &'a dyn Frontend,
-    /// Whether a test that cannot be run is all that was asked for.
-    is_alone: bool,
+    /// How many tests there are. If the only one cannot be run, that is the end.
+    count: usize,
     /// After how many that have not passed the others are left out.
     max_fail: Option<NonZeroUsize>,
     collected: Vec<TestEnd>,
@@ -35,7 +35,7 @@ impl<'a> Ends<'a> {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             frontend,
-            is_alone: count == 1,
+            count,
             max_fail,
             collected: Vec::new(),
             begin: Instant::now(),
@@ -49,7 +49,7 @@ impl<'a> Ends<'a> {
     /// When the test is the only one, or its error is one of the host, which others would have, too.
     pub fn add(&mut self, mut end: TestEnd) -> Result<ControlFlow<()>, RunnerError> {
         if let Some(error) = end.error.take() {
-            if self.is_alone || !error.is_of_one_test() {
+            if self.count == 1 || !error.is_of_one_test() {
                 return Err(error);
             }
             let error = error.of_test(&end.result.label);
@@ -69,6 +69,11 @@ impl<'a> Ends<'a> {
         } else {
             ControlFlow::Continue(())
         })
+    }
+
+    /// How many tests there are.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The one that was added last.

@@ -72,8 +72,8 @@ pub async fn run_session(
     session::preflight(&test.manifest)?;
     let folder = output.of_one(&test.name);
     let job = Job::new(test, Arc::new(script), settings);
-    let outcome = build_and_run(&selection.nix, job, &folder, frontend, interrupts).await?;
-    Ok(outcome.verdict)
+    let finished = build_and_run(&selection.nix, job, &folder, frontend, interrupts).await?;
+    Ok(finished.outcome.verdict)
 }
 
 fn chosen_node<'a>(node: Option<&'a str>, manifest: &'a Manifest) -> Result<&'a str, RunnerError> {

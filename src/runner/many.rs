@@ -1,5 +1,6 @@
 //! Runs several tests side by side, each in a process of its own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use super::schedule::{Budget, Demand, Schedule};
 use super::survey::NamedTest;
 use super::test_run::{check_test, is_certain, run_settings};
 use crate::model::event::{Event, Level, Verdict, round};
-use crate::model::outcome::{Attempt, Outcome};
+use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::nix_cli::{self, Test};
 use crate::qemu::AcceleratorChoice;
 use crate::report::{Output, Reports, RunFolder, SharedDisplay};
@@ -116,6 +117,11 @@ impl Run<'_> {
                 expected_s,
             },
         );
+        let mut unseen: BTreeMap<String, TestResult> = found
+            .left_out()
+            .into_iter()
+            .map(|result| (result.label.clone(), result))
+            .collect();
         let evaluated = self.evaluated(found, processes);
         tokio::pin!(evaluated);
         let mut is_evaluating = true;
@@ -125,6 +131,7 @@ impl Run<'_> {
                 batch = evaluated.next(), if is_evaluating => {
                     is_evaluating = batch.is_some();
                     for test in batch.into_iter().flatten() {
+                        unseen.remove(&test.label);
                         match self.planned(test, frontend) {
                             Ok(planned) => running.push(self.one(planned)),
                             Err(end) => self.end(&mut ends, *end)?,
@@ -146,9 +153,20 @@ impl Run<'_> {
                 is_evaluating = false;
             }
             if !is_evaluating && running.is_empty() {
-                return Ok(ends);
+                break;
             }
         }
+        // Those that were to be evaluated later.
+        for result in unseen.into_values() {
+            self.end(
+                &mut ends,
+                TestEnd {
+                    result,
+                    error: None,
+                },
+            )?;
+        }
+        Ok(ends)
     }
 
     /// The tests as they are evaluated: first those that take longest.

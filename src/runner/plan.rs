@@ -8,7 +8,7 @@ use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::planned::backend;
+use super::planned::{backend, named};
 use super::project::{Candidate, Project};
 use super::request::{EvalLimits, ScriptCheck, TestSelection};
 use super::survey::{NamedTest, survey};
@@ -16,6 +16,7 @@ use crate::filter::TestFilter;
 use crate::guest;
 use crate::language::check::{self, Parts, Severity, TestContext};
 use crate::model::manifest::Manifest;
+use crate::model::outcome::TestResult;
 use crate::nix_cli::{self, Evaluation, NamedDerivation, PackageSource, Test, TestNames};
 use crate::session::decide_backends;
 use crate::source_map::SourceMap;
@@ -52,6 +53,34 @@ impl FoundTests<'_> {
         match self {
             Self::Named(tests) => tests.len(),
             Self::Evaluated(tests) => tests.len(),
+        }
+    }
+
+    /// The tests as results of tests that have been left out.
+    pub fn left_out(&self) -> Vec<TestResult> {
+        match self {
+            Self::Named(tests) => {
+                let tests = tests.iter().map(|test| {
+                    let attribute = test.names.as_ref().map(|names| names.attribute.as_str());
+                    named(
+                        test.selection,
+                        &test.label,
+                        attribute.unwrap_or(&test.label),
+                    )
+                });
+                tests.collect()
+            }
+            Self::Evaluated(tests) => {
+                let tests = tests.iter().map(|found| {
+                    let attribute = found.test.as_ref().map(|test| test.attribute.as_str());
+                    named(
+                        found.selection,
+                        &found.label,
+                        attribute.unwrap_or(&found.label),
+                    )
+                });
+                tests.collect()
+            }
         }
     }
 

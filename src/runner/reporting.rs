@@ -35,6 +35,22 @@ pub(super) fn announce(frontend: &dyn Frontend, event: Event) -> Result<(), Runn
     showing.finish().map_err(stdout_lost)
 }
 
+/// Shows where the report of a run is, unless its reader is known to have stopped.
+pub(super) async fn announce_report(
+    frontend: &dyn Frontend,
+    path: PathBuf,
+    shown: Shown,
+    interrupts: &mut Interrupts,
+) -> Result<(), RunnerError> {
+    if shown == Shown::NotAll {
+        return Ok(());
+    }
+    let reports = start(frontend.display(), None)?;
+    reports.events.emit(Event::ReportWritten { path });
+    let (_, showing) = reports.end().map_err(stdout_lost)?;
+    wait_until_shown(showing, interrupts).await.map(drop)
+}
+
 /// Shows how the tests of a run have ended, and where the report is.
 ///
 /// # Errors
@@ -54,6 +70,21 @@ pub fn show_results(
     showing.finish().map_err(stdout_lost)
 }
 
+/// How much of a run its reader has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    All,
+    /// The user did not want to wait for the reader.
+    NotAll,
+}
+
+/// A run that is over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FinishedRun {
+    pub outcome: RunOutcome,
+    pub shown: Shown,
+}
+
 /// Ends the reports on a run: the files are whole then, and all is shown
 /// unless the user does not want to wait for it.
 ///
@@ -63,7 +94,7 @@ pub(super) async fn finish(
     reports: Reports,
     result: Result<RunOutcome, RunnerError>,
     interrupts: &mut Interrupts,
-) -> Result<RunOutcome, RunnerError> {
+) -> Result<FinishedRun, RunnerError> {
     let (output, showing) = reports.end().map_err(stdout_lost)?;
     let written = output.map_or(Ok(()), Output::finish);
     let shown = wait_until_shown(showing, interrupts).await;
@@ -72,8 +103,10 @@ pub(super) async fn finish(
         source,
         verdict: outcome.verdict,
     })?;
-    shown?;
-    Ok(outcome)
+    Ok(FinishedRun {
+        outcome,
+        shown: shown?,
+    })
 }
 
 /// Waits until all is shown, unless its reader has gone. A signal ends
@@ -84,14 +117,15 @@ pub(super) async fn finish(
 pub async fn wait_until_shown(
     showing: Showing,
     interrupts: &mut Interrupts,
-) -> Result<(), RunnerError> {
+) -> Result<Shown, RunnerError> {
     while !showing.is_finished() {
         tokio::select! {
             () = tokio::time::sleep(DISPLAY_PAUSE) => {}
-            _ = interrupts.recv() => return Ok(()),
+            _ = interrupts.recv() => return Ok(Shown::NotAll),
         }
     }
-    showing.finish().map_err(stdout_lost)
+    showing.finish().map_err(stdout_lost)?;
+    Ok(Shown::All)
 }
 
 pub(super) fn stdout_lost(source: std::io::Error) -> RunnerError {

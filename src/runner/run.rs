@@ -14,12 +14,12 @@ use super::interrupts::Interrupts;
 use super::many;
 use super::plan::{self, FoundTests};
 use super::planned::{PlannedTest, not_run, relative};
-use super::reporting::{announce, show_results};
+use super::reporting::{Shown, announce_report, show_results};
 use super::request::{RunPlace, RunRequest, file_name};
 use super::test_run::{check_test, run_test};
 use crate::engine::RunMode;
 use crate::history;
-use crate::model::event::{Event, round};
+use crate::model::event::round;
 use crate::model::outcome::Attempt;
 use crate::nix_cli::Test;
 use crate::report::write_reports;
@@ -108,6 +108,7 @@ async fn run_one_by_one(
     };
     let run_folder =
         absolute(run_folder).map_err(RunnerError::host("cannot tell where the output goes"))?;
+    let mut shown = Shown::All;
     for planned in tests {
         let folder = if count == 1 {
             run_folder.clone()
@@ -117,7 +118,8 @@ async fn run_one_by_one(
         let started_s = round(begin.elapsed().as_secs_f64());
         let attempts = run_attempts(request, &planned, &folder, frontend, interrupts).await;
         let end = match attempts {
-            Ok(mut attempts) => {
+            Ok((mut attempts, seen)) => {
+                shown = seen;
                 for attempt in &mut attempts {
                     attempt.folder = relative(&attempt.folder, &run_folder);
                 }
@@ -134,32 +136,35 @@ async fn run_one_by_one(
     if count > 1 {
         show_results(frontend, &summary.results, path)?;
     } else {
-        announce(frontend, Event::ReportWritten { path })?;
+        announce_report(frontend, path, shown, interrupts).await?;
     }
     Ok(summary)
 }
 
-/// Runs a test as often as it may be tried.
+/// Runs a test as often as it may be tried; returns how much the reader has seen of it, too.
 async fn run_attempts(
     request: &RunRequest,
     planned: &PlannedTest<'_>,
     folder: &Path,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<Vec<Attempt>, RunnerError> {
+) -> Result<(Vec<Attempt>, Shown), RunnerError> {
     let settings = planned.settings(request);
     let nix = &planned.selection.nix;
     let begin = Instant::now();
     let mut attempts = Vec::new();
+    let mut shown = Shown::All;
     while planned.rule.continues(&attempts, begin) {
         let at = planned.rule.folder(folder, &attempts);
         let start = Instant::now();
-        let verdict = run_test(nix, &settings, &planned.test, &at, frontend, interrupts).await?;
+        let test = &planned.test;
+        let finished = run_test(nix, &settings, test, &at, frontend, interrupts).await?;
+        shown = finished.shown;
         attempts.push(Attempt {
-            verdict,
+            verdict: finished.outcome.verdict,
             duration_s: round(start.elapsed().as_secs_f64()),
             folder: at,
         });
     }
-    Ok(attempts)
+    Ok((attempts, shown))
 }

@@ -8,7 +8,7 @@ use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::plan;
-use super::reporting::{finish, start};
+use super::reporting::{FinishedRun, finish, start};
 use super::request::{RunRequest, TestSettings, Verification};
 use crate::model::event::{Event, Level, Verdict};
 use crate::model::manifest::Manifest;
@@ -38,14 +38,14 @@ pub(super) async fn run_test(
     folder: &Path,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<Verdict, RunnerError> {
+) -> Result<FinishedRun, RunnerError> {
     let script = Arc::new(test.source_map());
     let job = Job::new(test, script.clone(), settings);
-    let outcome = build_and_run(nix, job, folder, frontend, interrupts).await?;
-    let verdict = outcome.verdict;
-    if is_certain(settings, outcome) {
-        return Ok(verdict);
+    let finished = build_and_run(nix, job, folder, frontend, interrupts).await?;
+    if is_certain(settings, finished.outcome) {
+        return Ok(finished);
     }
+    let verdict = finished.outcome.verdict;
     let cold = TestSettings {
         replay: ReplayMode::Disabled,
         ..settings.clone()
@@ -54,8 +54,7 @@ pub(super) async fn run_test(
         verifies: Some(verdict),
         ..Job::new(test, script, &cold)
     };
-    let outcome = build_and_run(nix, job, folder, frontend, interrupts).await?;
-    Ok(outcome.verdict)
+    build_and_run(nix, job, folder, frontend, interrupts).await
 }
 
 /// Whether a verdict is not to be verified by a cold run.
@@ -95,7 +94,7 @@ pub(super) async fn build_and_run(
     folder: &Path,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<RunOutcome, RunnerError> {
+) -> Result<FinishedRun, RunnerError> {
     let Job {
         test,
         script,

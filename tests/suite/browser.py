@@ -75,10 +75,13 @@ def main():
             # "ChromeDriver was started successfully on port 34567."
             port = next(line.rstrip(".\n").split()[-1] for line in server.stdout if "successfully on port" in line)
             driver = Driver(port)
-            driver.post("/url", {"url": page})
-            results = [driver.step(step) for step in steps]
-            messages = [entry["message"] for entry in driver.post("/se/log", {"type": "browser"})]
-            driver.call("DELETE", "")
+            try:
+                driver.post("/url", {"url": page})
+                results = [driver.step(step) for step in steps]
+                messages = [entry["message"] for entry in driver.post("/se/log", {"type": "browser"})]
+            finally:
+                # It ends the browser.
+                driver.call("DELETE", "")
         finally:
             server.terminate()
     print(json.dumps([*results, messages]))

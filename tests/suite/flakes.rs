@@ -171,11 +171,11 @@ fn many_tests_are_run_by_nix_at_once() {
     let ended = run_as_derivation(&place, "suite", &arguments);
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
     for part in [
-        "running 3 tests, at most 2 at a time\n",
+        "running 3 tests, at most 3 at a time\n",
         "passed: boots ([T] s)\n",
         "failed: wrong ([T] s)\n",
         "unexpectedly succeeded on machine\n",
-        "3 tests in [T] s: 1 passed, 1 failed, 1 not run\n  not run: broken\n  failed: wrong\n",
+        "3 tests in [T] s: 1 passed, 1 failed, 1 not run\n  failed: wrong\n  not run: broken\n",
     ] {
         assert!(ended.stdout.contains(part), "{part}: {}", ended.seen());
     }

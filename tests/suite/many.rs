@@ -22,6 +22,8 @@ fn every_end_is_reported() {
         config.to_str().unwrap(),
         "--jobs",
         "1",
+        "--eval-jobs",
+        "1",
     ];
     let ended = place.run(&arguments);
     assert_snapshot!(ended.seen());
@@ -214,7 +216,8 @@ fn what_did_not_pass_is_run_again() {
     let ended = place.run(&["history"]);
     assert_eq!(ended.stderr, "error: no test has run here yet\n");
     // The first one that fails has the others left out.
-    let few = ["--filter", "boots | flaky | wrong", "--jobs", "1"];
+    let filter = ["--filter", "boots | flaky | wrong"];
+    let few = [&filter[..], &["--jobs", "1", "--eval-jobs", "1"]].concat();
     let ended = run(&place, &[&few[..], &["--max-fail", "2"]].concat());
     assert_eq!(ended.code, Some(1), "{}", ended.seen());
     assert_snapshot!(listed(&["--rerun"]));
@@ -244,7 +247,18 @@ fn attribute_paths_may_be_several() {
     let place = Place::new();
     let ended = run(
         &place,
-        &["-A", "boots", "-A", "nope", "-A", "pair", "--jobs", "1"],
+        &[
+            "-A",
+            "boots",
+            "-A",
+            "nope",
+            "-A",
+            "pair",
+            "--jobs",
+            "1",
+            "--eval-jobs",
+            "1",
+        ],
     );
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
     assert_snapshot!(ended.seen());

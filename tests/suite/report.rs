@@ -273,10 +273,11 @@ fn github_shows_failures_at_their_lines() {
         .env("GITHUB_ACTIONS", "true")
         .env("GITHUB_WORKSPACE", file.parent().unwrap());
     let ended = place.finish(command.spawn().unwrap());
-    let annotations: Vec<&str> = ended
+    let mut annotations: Vec<&str> = ended
         .stdout
         .lines()
         .filter(|line| line.starts_with("::"))
         .collect();
+    annotations.sort_unstable();
     assert_snapshot!(annotations.join("\n"));
 }

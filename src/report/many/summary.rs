@@ -18,12 +18,11 @@ pub(super) fn summary(results: &RunResults) -> Vec<String> {
         counts(tests)
     );
     let mut lines = vec![style(head).bold().to_string()];
-    lines.extend(
-        tests
-            .iter()
-            .filter_map(attention)
-            .map(|text| format!("  {text}")),
-    );
+    let mut sorted: Vec<&TestResult> = tests.iter().collect();
+    let rank = |outcome: Outcome| Outcome::ALL.iter().position(|other| *other == outcome);
+    sorted.sort_by_key(|test| (rank(test.outcome), &test.label));
+    let named = sorted.into_iter().filter_map(attention);
+    lines.extend(named.map(|text| format!("  {text}")));
     lines.extend(slowest(tests));
     lines
 }
@@ -158,11 +157,11 @@ mod tests {
             summary(&results),
             [
                 "7 tests in 12.3 s: 2 passed, 1 flaky, 2 failed, 1 left out, 1 in quarantine",
+                "  slow: big",
                 "  flaky: luck (passed at attempt 2)",
                 "  failed: bad",
                 "  failed: hunt (3 attempts, 2 passed)",
                 "  in quarantine: net (failed: loses packets, until 2026-12-31)",
-                "  slow: big",
                 "slowest: hunt (3.0 s), luck (2.0 s), good (1.0 s)",
             ]
         );
