@@ -14,7 +14,7 @@ use crate::model::event::Verdict;
 use crate::model::outcome::{Outcome, RunResults};
 use crate::nix_cli::{BuildError, EvalError, LibraryError};
 use crate::report::{Colours, MergeError, sanitise};
-use crate::runner::{RunnerError, TestEnd};
+use crate::runner::{RunSummary, RunnerError};
 use crate::session::SessionError;
 
 /// The exit codes, as documented in the manual.
@@ -139,9 +139,12 @@ pub fn exit_code(verdict: Verdict) -> ExitCode {
     ExitCode::from(code_of_outcome(Outcome::of_verdict(verdict)))
 }
 
-/// The exit code of several tests: that of the worst end. What is in quarantine does not count.
-pub fn exit_code_of_all(ends: &[TestEnd]) -> ExitCode {
-    let counted = ends.iter().filter(|end| end.result.counts_as_failure());
+/// The exit code of a run: that of the worst end. What is in quarantine does not count.
+pub fn exit_code_of_run(run: &RunSummary) -> ExitCode {
+    if run.is_interrupted {
+        return ExitCode::from(code::INTERRUPTED);
+    }
+    let counted = run.ends.iter().filter(|end| end.result.counts_as_failure());
     let codes = counted.map(|end| match &end.error {
         Some(error) => code_of_run(error),
         None => code_of_outcome(end.result.outcome),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use super::error::{Failed, exit_code_of_all};
+use super::error::{Failed, exit_code_of_run};
 use super::filter::FilterOptions;
 use super::frontend::CommandFrontend;
 use super::many_options::{EvalOptions, ManyOptions, project};
@@ -99,7 +99,7 @@ impl RunCommand {
         let frontend = self.frontend(above);
         block_on(async {
             let ended = run(&request, &frontend, &mut interrupts()?).await?;
-            Ok(exit_code_of_all(&ended.ends))
+            Ok(exit_code_of_run(&ended))
         })
     }
 

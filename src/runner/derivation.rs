@@ -236,25 +236,40 @@ impl AtOnce<'_, '_> {
                     let Some(state) = state_of(&nix, &derivation)? else { continue };
                     let found = self.left.remove(place);
                     if self.take(found, state, interrupts).await?.is_break() {
-                        return Ok(());
+                        return self.leave_out_the_rest();
                     }
                 }
                 _ = interrupts.recv() => {
                     let found = self.left.remove(0);
                     let end = found.end(Ok(CheckEnd::INTERRUPTED), Path::new(""));
-                    return self.add(found, end).map(drop);
+                    let _ = self.add(found, end)?;
+                    return self.leave_out_the_rest();
                 }
             }
         }
         // Those that were built before, and those that need what did not build.
-        for found in std::mem::take(&mut self.left) {
-            if self
-                .take(found, BuildState::Unknown, interrupts)
-                .await?
-                .is_break()
-            {
+        while !self.left.is_empty() {
+            let found = self.left.remove(0);
+            let flow = self.take(found, BuildState::Unknown, interrupts).await?;
+            if flow.is_break() {
                 break;
             }
+        }
+        self.leave_out_the_rest()
+    }
+
+    /// The run ends before those that are left.
+    fn leave_out_the_rest(&mut self) -> Result<(), RunnerError> {
+        for found in std::mem::take(&mut self.left) {
+            let mut result = named(found.selection, &found.label, &found.check.attribute);
+            result.outcome = Outcome::LeftOut;
+            let _ = self.add(
+                found,
+                TestEnd {
+                    result,
+                    error: None,
+                },
+            )?;
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ pub(super) struct Ends<'a> {
     /// After how many that have not passed the others are left out.
     max_fail: Option<NonZeroUsize>,
     collected: Vec<TestEnd>,
+    is_interrupted: bool,
     begin: Instant,
     started_unix_s: u64,
 }
@@ -38,6 +39,7 @@ impl<'a> Ends<'a> {
             count,
             max_fail,
             collected: Vec::new(),
+            is_interrupted: false,
             begin: Instant::now(),
             started_unix_s: since_1970.map_or(0, |since| since.as_secs()),
         }
@@ -58,6 +60,7 @@ impl<'a> Ends<'a> {
             end.error = Some(error);
         }
         let is_interrupted = end.result.outcome == Outcome::Interrupted;
+        self.is_interrupted |= is_interrupted;
         self.collected.push(end);
         let failures = self.collected.iter();
         let failures = failures.filter(|end| end.result.counts_as_failure());
@@ -69,6 +72,11 @@ impl<'a> Ends<'a> {
         } else {
             ControlFlow::Continue(())
         })
+    }
+
+    /// The user has interrupted the run.
+    pub fn interrupt(&mut self) {
+        self.is_interrupted = true;
     }
 
     /// How many tests there are.
@@ -92,6 +100,7 @@ impl<'a> Ends<'a> {
                 tests: tests.collect(),
             },
             ends: self.collected,
+            is_interrupted: self.is_interrupted,
             output: output.map(Path::to_owned),
         }
     }
@@ -103,6 +112,8 @@ pub struct RunSummary {
     /// In the order in which they ended.
     pub ends: Vec<TestEnd>,
     pub results: RunResults,
+    /// Whether the user has ended it.
+    pub is_interrupted: bool,
     /// The output folder of several tests.
     pub output: Option<PathBuf>,
 }
@@ -111,6 +122,7 @@ impl RunSummary {
     /// What is said of a run that was interrupted before its tests were known.
     pub(super) fn interrupted(frontend: &dyn Frontend) -> Self {
         let mut ends = Ends::new(frontend, 1, None);
+        ends.interrupt();
         ends.collected.push(TestEnd {
             result: TestResult {
                 outcome: Outcome::Interrupted,

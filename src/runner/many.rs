@@ -127,6 +127,7 @@ impl Run<'_> {
         let mut is_evaluating = true;
         let mut running = FuturesUnordered::new();
         loop {
+            let mut ended = Vec::new();
             tokio::select! {
                 batch = evaluated.next(), if is_evaluating => {
                     is_evaluating = batch.is_some();
@@ -134,20 +135,26 @@ impl Run<'_> {
                         unseen.remove(&test.label);
                         match self.planned(test, frontend) {
                             Ok(planned) => running.push(self.one(planned)),
-                            Err(end) => self.end(&mut ends, *end)?,
+                            Err(end) => ended.push(*end),
                         }
                     }
                 }
                 end = running.next(), if !running.is_empty() => {
                     self.schedule.grant();
-                    if let Some(Err(error)) = end.map(|end| self.end(&mut ends, end)) {
-                        self.stop(Interrupt::Terminate);
-                        while running.next().await.is_some() {}
-                        return Err(error);
-                    }
+                    ended.extend(end);
                 }
-                Some(interrupt) = interrupts.recv() => self.stop(interrupt),
+                Some(interrupt) = interrupts.recv() => {
+                    ends.interrupt();
+                    self.stop(interrupt);
+                }
                 () = tokio::time::sleep(PAUSE) => self.schedule.grant(),
+            }
+            for end in ended {
+                if let Err(error) = self.end(&mut ends, end) {
+                    self.stop(Interrupt::Terminate);
+                    while running.next().await.is_some() {}
+                    return Err(error);
+                }
             }
             if self.schedule.is_closed() {
                 is_evaluating = false;

@@ -14,13 +14,13 @@ use super::interrupts::Interrupts;
 use super::many;
 use super::plan::{self, FoundTests};
 use super::planned::{PlannedTest, not_run, relative};
-use super::reporting::{Shown, announce_report, show_results};
+use super::reporting::{Shown, announce, announce_report, show_results};
 use super::request::{RunPlace, RunRequest, file_name};
 use super::test_run::{check_test, run_test};
 use crate::engine::RunMode;
 use crate::history;
-use crate::model::event::round;
-use crate::model::outcome::Attempt;
+use crate::model::event::{Event, Level, round};
+use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::nix_cli::Test;
 use crate::report::write_reports;
 
@@ -132,6 +132,18 @@ async fn run_one_by_one(
         }
     }
     let summary = ends.finish(None);
+    let only = summary.results.tests.first().filter(|_| count == 1);
+    if let Some(text) = only.and_then(attempts_line).filter(|_| shown == Shown::All) {
+        let level = Level::Info;
+        announce(
+            frontend,
+            Event::Note {
+                machine: None,
+                level,
+                text,
+            },
+        )?;
+    }
     let path = write_reports(&run_folder, &summary.results, &request.project.history)?;
     if count > 1 {
         show_results(frontend, &summary.results, path)?;
@@ -167,4 +179,25 @@ async fn run_attempts(
         });
     }
     Ok((attempts, shown))
+}
+
+/// How the attempts at the only test have ended.
+fn attempts_line(test: &TestResult) -> Option<String> {
+    let count = test.attempts.len();
+    let counts = Outcome::ALL.iter().filter_map(|outcome| {
+        let ended = test
+            .attempts
+            .iter()
+            .map(|it| Outcome::of_verdict(it.verdict));
+        let count = ended.filter(|ended| ended == outcome).count();
+        (count > 0).then(|| format!("{count} {}", outcome.name()))
+    });
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    (count > 1).then(|| {
+        format!(
+            "{}: {}, {count} attempts: {counts}",
+            test.outcome.name(),
+            test.label
+        )
+    })
 }

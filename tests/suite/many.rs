@@ -72,8 +72,12 @@ fn tests_are_repeated_to_find_a_failure() {
     // Alone it is in this process, and its third run passes: the seed 2 is a good one.
     let ended = run(&place, &["--filter", "flaky", "--until-failure"]);
     assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    fs::remove_file(place.path().join("flaky.seed")).unwrap();
     let ended = run(&place, &["--filter", "flaky", "--retries", "1"]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let end =
+        "flaky: flaky, 2 attempts: 1 passed, 1 failed\nreport in [DIR]/result-flaky/report.html\n";
+    assert!(ended.stdout.ends_with(end), "{}", ended.seen());
     let ended = run(&place, &["--filter", "boots", "--stress", "1s"]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     let verdicts = ended.stdout.matches("passed: boots").count();

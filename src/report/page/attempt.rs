@@ -5,16 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use maud::{Markup, html};
 
 use super::pictures::film;
-use super::timeline::{CallSpan, ConsoleLine, Span, Timeline};
+use super::timeline::{CallSpan, ConsoleLine, ConsoleText, Span, Timeline};
 use super::{PageContext, link, plain, size};
 use crate::output_folder::console_log;
-
-/// Of longer consoles the first and the last lines are shown.
-const FIRST_LINES: usize = 400;
-const LAST_LINES: usize = 1600;
-
-/// Of more calls the first ones are shown.
-const MOST_CALLS: usize = 2000;
 
 pub(super) fn attempt_view(
     context: PageContext<'_>,
@@ -61,7 +54,7 @@ fn lanes(id: &str, timeline: &Timeline) -> Markup {
             @for machine in &machines {
                 div.lane { span.name { (plain(machine)) } div.track {
                     @for boot in timeline.boots.get(machine).into_iter().flatten() { (span("boot", boot)) }
-                    @for (number, call) in timeline.calls.iter().enumerate().take(MOST_CALLS).filter(|(_, call)| call.machine == *machine) {
+                    @for (number, call) in timeline.calls.iter().enumerate().filter(|(_, call)| call.machine == *machine) {
                         a.bar.call.failed[call.failed] href={ "#call-" (id) "-" (number) }
                             style=(place(call.begin_s, call.begin_s + call.duration_s))
                             title=(plain(&format!("{}({}): {:.2} s", call.method, call.arguments, call.duration_s)))
@@ -78,16 +71,16 @@ fn calls(id: &str, timeline: &Timeline) -> Markup {
     if timeline.calls.is_empty() {
         return html! {};
     }
-    let count = timeline.calls.len();
+    let count = timeline.call_count;
     html! {
         details.calls {
             summary { "Calls (" (count) ")" }
             ol {
-                @for (number, call) in timeline.calls.iter().enumerate().take(MOST_CALLS) {
+                @for (number, call) in timeline.calls.iter().enumerate() {
                     li #{ "call-" (id) "-" (number) } tabindex="-1" { (call_view(call, timeline)) }
                 }
             }
-            @if count > MOST_CALLS { p { "The others are in events.jsonl." } }
+            @if count > timeline.calls.len() { p { "The others are in events.jsonl." } }
         }
     }
 }
@@ -115,18 +108,13 @@ fn console(
     id: &str,
     folder: &Path,
     machine: &str,
-    lines: &[ConsoleLine],
+    lines: &ConsoleText,
 ) -> Markup {
-    let left_out = lines.len().saturating_sub(FIRST_LINES + LAST_LINES);
-    let (first, last) = if left_out > 0 {
-        (&lines[..FIRST_LINES], &lines[lines.len() - LAST_LINES..])
-    } else {
-        (lines, &[][..])
-    };
+    let left_out = lines.left_out();
     let log = link(context, &console_log(folder, machine));
     html! {
         details.console #{ "console-" (id) "-" (plain(machine)) } data-machine=(plain(machine)) {
-            summary { "Console of " (plain(machine)) " (" (lines.len()) " lines)" }
+            summary { "Console of " (plain(machine)) " (" (lines.count) " lines)" }
             p.tools {
                 input type="search" placeholder="Search the console" aria-label="Search the console" autocomplete="off";
                 select aria-label="Level" {
@@ -137,9 +125,9 @@ fn console(
                 @if let Some(log) = log { a href=(log) { "whole log" } }
             }
             div.lines tabindex="0" {
-                @for line in first { (console_line(line)) }
+                @for line in &lines.first { (console_line(line)) }
                 @if left_out > 0 { p.left-out { "… " (left_out) " lines are in the whole log …" } }
-                @for line in last { (console_line(line)) }
+                @for line in &lines.last { (console_line(line)) }
             }
         }
     }

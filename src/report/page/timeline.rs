@@ -1,6 +1,6 @@
 //! What a test has done when: boots, calls and subtests as spans of time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use crate::model::event::{Event, Record, SourceLine};
@@ -28,11 +28,48 @@ pub(super) struct Span {
     pub failed: bool,
 }
 
+/// Of longer consoles the first and the last lines are kept: a guest writes as many as it likes, as long as it likes.
+const FIRST_LINES: usize = 400;
+const LAST_LINES: usize = 1600;
+const LONGEST_LINE: usize = 2000;
+
+/// More calls are counted.
+const MOST_CALLS: usize = 2000;
+
 /// A line of a console.
 #[derive(Debug, Clone)]
 pub(super) struct ConsoleLine {
     pub time_s: f64,
     pub text: String,
+}
+
+/// What a machine has written.
+#[derive(Debug, Default)]
+pub(super) struct ConsoleText {
+    pub first: Vec<ConsoleLine>,
+    pub last: VecDeque<ConsoleLine>,
+    pub count: usize,
+}
+
+impl ConsoleText {
+    fn add(&mut self, time_s: f64, mut text: String) {
+        text.truncate(text.floor_char_boundary(LONGEST_LINE));
+        let line = ConsoleLine { time_s, text };
+        self.count += 1;
+        if self.first.len() < FIRST_LINES {
+            self.first.push(line);
+            return;
+        }
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+
+    /// How many lines are between the first and the last ones.
+    pub fn left_out(&self) -> usize {
+        self.count - self.first.len() - self.last.len()
+    }
 }
 
 /// A picture of a display.
@@ -51,9 +88,11 @@ pub(super) struct Timeline {
     pub end_s: f64,
     /// From the start of a machine to its first answer.
     pub boots: BTreeMap<String, Vec<Span>>,
+    /// The first ones.
     pub calls: Vec<CallSpan>,
+    pub call_count: usize,
     pub subtests: Vec<Span>,
-    pub consoles: BTreeMap<String, Vec<ConsoleLine>>,
+    pub consoles: BTreeMap<String, ConsoleText>,
     pub screens: Vec<Screen>,
     /// What was saved, relative to the output folder.
     pub files: Vec<PathBuf>,
@@ -75,8 +114,7 @@ impl Timeline {
             Event::MachineReady { machine, .. } => self.booted(machine, time_s, false),
             Event::MachineStopped { machine, .. } => self.booted(machine, time_s, true),
             Event::Console { machine, line } => {
-                let lines = self.consoles.entry(machine).or_default();
-                lines.push(ConsoleLine { time_s, text: line });
+                self.consoles.entry(machine).or_default().add(time_s, line);
             }
             Event::CallEnded {
                 machine,
@@ -86,16 +124,22 @@ impl Timeline {
                 duration_s,
                 result,
                 failed,
-            } => self.calls.push(CallSpan {
-                machine,
-                method,
-                arguments: described(&arguments),
-                line,
-                begin_s: time_s - duration_s,
-                duration_s,
-                result,
-                failed,
-            }),
+            } => {
+                self.call_count += 1;
+                if self.calls.len() == MOST_CALLS {
+                    return;
+                }
+                self.calls.push(CallSpan {
+                    machine,
+                    method,
+                    arguments: described(&arguments),
+                    line,
+                    begin_s: time_s - duration_s,
+                    duration_s,
+                    result,
+                    failed,
+                });
+            }
             Event::SubtestFinished {
                 name,
                 duration_s,
@@ -205,6 +249,17 @@ mod tests {
             label: None,
             event,
         }
+    }
+
+    #[test]
+    fn a_guest_that_writes_without_end_is_cut() {
+        let mut console = ConsoleText::default();
+        for number in 0..10_000 {
+            console.add(0.0, format!("{number} {}", "ä".repeat(2000)));
+        }
+        assert_eq!((console.count, console.left_out()), (10_000, 8000));
+        let last = console.last.back().unwrap();
+        assert!(last.text.starts_with("9999 ") && last.text.len() <= LONGEST_LINE);
     }
 
     #[test]
