@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::error::RunnerError;
@@ -90,7 +89,7 @@ impl<'a> Ends<'a> {
     }
 
     /// All that were added.
-    pub fn finish(self, output: Option<&Path>) -> RunSummary {
+    pub fn finish(self) -> RunSummary {
         let tests = self.collected.iter().map(|end| end.result.clone());
         RunSummary {
             results: RunResults {
@@ -101,7 +100,6 @@ impl<'a> Ends<'a> {
             },
             ends: self.collected,
             is_interrupted: self.is_interrupted,
-            output: output.map(Path::to_owned),
         }
     }
 }
@@ -114,8 +112,6 @@ pub struct RunSummary {
     pub results: RunResults,
     /// Whether the user has ended it.
     pub is_interrupted: bool,
-    /// The output folder of several tests.
-    pub output: Option<PathBuf>,
 }
 
 impl RunSummary {
@@ -130,6 +126,6 @@ impl RunSummary {
             },
             error: None,
         });
-        ends.finish(None)
+        ends.finish()
     }
 }

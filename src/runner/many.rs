@@ -17,8 +17,9 @@ use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::plan::{FoundTests, evaluate_these};
 use super::planned::{PlannedTest, not_run, relative};
-use super::reporting::{no_thread, stdout_lost, wait_until_shown};
+use super::reporting::{no_thread, stdout_lost};
 use super::request::{RunRequest, TestSettings, file_name};
+use super::run_reports::RunReports;
 use super::schedule::{Budget, Demand, Schedule};
 use super::survey::NamedTest;
 use super::test_run::{check_test, is_certain, run_settings};
@@ -26,7 +27,7 @@ use crate::model::event::{Event, Level, Verdict, round};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::nix_cli::{self, Test};
 use crate::qemu::AcceleratorChoice;
-use crate::report::{Output, Reports, RunFolder, SharedDisplay};
+use crate::report::{Output, Reports, SharedDisplay};
 use crate::session::{Interrupt, ReplayMode};
 
 /// How often to look whether the host can take one more test.
@@ -59,14 +60,12 @@ pub(super) async fn run_side_by_side(
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunSummary, RunnerError> {
-    let folder = RunFolder::claim(&request.output.of_many())?;
-    let (display, showing) =
-        SharedDisplay::start(frontend.display_of_many()).map_err(no_thread())?;
+    let reports = RunReports::start(request, frontend)?;
     let budget = Budget::new(&request.resources);
     let run = Run {
         request,
-        folder: folder.path().to_owned(),
-        display,
+        folder: reports.path().to_owned(),
+        display: reports.display.clone(),
         schedule: Schedule::new(budget.clone()),
         building: Semaphore::new(budget.most_jobs().min(BUILT_AHEAD)),
         budget,
@@ -74,27 +73,8 @@ pub(super) async fn run_side_by_side(
         accelerator: AcceleratorChoice::detect(),
     };
     let ended = run.all(found, processes, frontend, interrupts).await;
-    let Run { display, .. } = run;
-    let written = ended.map(|ends| {
-        let summary = ends.finish(Some(folder.path()));
-        display.emit(
-            None,
-            Event::RunFinished {
-                results: Box::new(summary.results.clone()),
-                output: folder.path().to_owned(),
-            },
-        );
-        let written = folder.finish(&summary.results, &request.project.history);
-        if let Ok(path) = &written {
-            display.emit(None, Event::ReportWritten { path: path.clone() });
-        }
-        (summary, written)
-    });
-    drop(display);
-    wait_until_shown(showing, interrupts).await?;
-    let (summary, written) = written?;
-    written.map_err(RunnerError::Output)?;
-    Ok(summary)
+    drop(run);
+    reports.conclude(ended, request, interrupts).await
 }
 
 impl Run<'_> {

@@ -25,6 +25,7 @@ mod project;
 mod reporting;
 mod request;
 mod run;
+mod run_reports;
 mod running;
 mod schedule;
 mod survey;

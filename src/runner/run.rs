@@ -96,7 +96,7 @@ async fn run_one_by_one(
             Ok(test) => tests.push(PlannedTest::new(request, selection, label, test)),
             Err(error) => {
                 if ends.add(not_run(selection, &label, error))?.is_break() {
-                    return Ok(ends.finish(None));
+                    return Ok(ends.finish());
                 }
             }
         }
@@ -131,7 +131,7 @@ async fn run_one_by_one(
             break;
         }
     }
-    let summary = ends.finish(None);
+    let summary = ends.finish();
     let only = summary.results.tests.first().filter(|_| count == 1);
     if let Some(text) = only.and_then(attempts_line).filter(|_| shown == Shown::All) {
         let level = Level::Info;

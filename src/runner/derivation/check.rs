@@ -1,0 +1,258 @@
+//! One test as a build: its derivation, and what comes of it.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use crate::confined::{ModeBits, OpenFolder};
+use crate::model::event::{Event, Record, Verdict};
+use crate::model::outcome::{Attempt, Outcome, TestResult};
+use crate::nix_cli::{self, BuildError, NamedDerivation, Nix};
+use crate::output_folder::{EVENTS, TAG};
+use crate::report::{Output, Reports, VERDICT_MARK};
+use crate::runner::ends::TestEnd;
+use crate::runner::error::RunnerError;
+use crate::runner::interrupts::Interrupts;
+use crate::runner::planned::{named, not_run};
+use crate::runner::reporting::wait_until_shown;
+use crate::runner::request::TestSelection;
+
+/// The whole log of a build that failed, in the output folder.
+const LOG: &str = "build.log";
+
+/// A test as the derivation that runs it.
+pub(super) struct FoundCheck<'a> {
+    pub selection: &'a TestSelection,
+    pub label: String,
+    pub check: NamedDerivation,
+}
+
+impl FoundCheck<'_> {
+    /// How its build has ended: the verdict of the test, if it came to one.
+    pub fn end(&self, result: Result<CheckEnd, RunnerError>, folder: &Path) -> TestEnd {
+        let mut end = match result {
+            Err(error) => return not_run(self.selection, &self.label, error),
+            Ok(end) => end_of_check(self.selection, &self.label, &end, folder),
+        };
+        end.result.attribute.clone_from(&self.check.attribute);
+        end
+    }
+}
+
+/// The verdict of a test that was run as a build.
+pub(super) struct CheckEnd {
+    verdict: Verdict,
+    duration_s: f64,
+}
+
+impl CheckEnd {
+    pub const INTERRUPTED: Self = Self {
+        verdict: Verdict::Interrupted,
+        duration_s: 0.0,
+    };
+}
+
+fn end_of_check(selection: &TestSelection, label: &str, end: &CheckEnd, folder: &Path) -> TestEnd {
+    let attempt = Attempt {
+        verdict: end.verdict,
+        duration_s: end.duration_s,
+        folder: folder.to_owned(),
+    };
+    let result = TestResult {
+        outcome: Outcome::of_verdict(end.verdict),
+        duration_s: end.duration_s,
+        attempts: vec![attempt],
+        ..named(selection, label, label)
+    };
+    TestEnd {
+        result,
+        error: None,
+    }
+}
+
+/// What is known of the build of a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BuildState {
+    /// Nix knows, or has to build it.
+    Unknown,
+    /// A moment ago; another build would take its time for nothing.
+    Failed,
+}
+
+/// Where the events of one test go.
+pub(super) struct CheckDisplay<'a> {
+    pub start: &'a dyn Fn(Output) -> Result<Reports, RunnerError>,
+    /// After the reports have ended.
+    pub show: &'a dyn Fn(Event) -> Result<(), RunnerError>,
+}
+
+/// Builds one test, or takes what is built, and brings its output folder here.
+pub(super) async fn run_one(
+    found: &FoundCheck<'_>,
+    state: BuildState,
+    folder: &Path,
+    display: &CheckDisplay<'_>,
+    interrupts: &mut Interrupts,
+) -> Result<CheckEnd, RunnerError> {
+    let (nix, check) = (&found.selection.nix, &found.check);
+    let output = Output::create(folder, &check.name)?;
+    let folder = output.folder().to_owned();
+    let root = folder.join("result");
+    let reports = (display.start)(output)?;
+    let emit = |event| reports.events.emit(event);
+    let built = match state {
+        BuildState::Failed => Some(Err(BuildError::Failed("the test has failed".to_owned()))),
+        BuildState::Unknown => tokio::select! {
+            built = nix_cli::realise(nix, &check.derivation, &root, &emit) => Some(built),
+            _ = interrupts.recv() => None,
+        },
+    };
+    let failed = match built {
+        None => Some(Ok(CheckEnd::INTERRUPTED)),
+        Some(Ok(())) => None,
+        Some(Err(error @ BuildError::NoNix(_))) => Some(Err(error.into())),
+        Some(Err(error)) => Some(failed(nix, &emit, check, &folder, error)),
+    };
+    let (output, showing) = reports
+        .end()
+        .map_err(RunnerError::host_at("cannot write", &folder))?;
+    wait_until_shown(showing, interrupts).await?;
+    let result = failed.unwrap_or_else(|| passed(display.show, &root, &folder));
+    output.map_or(Ok(()), Output::finish)?;
+    result
+}
+
+/// Brings the output folder of a build here, and shows how its test ended.
+fn passed(
+    show: &dyn Fn(Event) -> Result<(), RunnerError>,
+    root: &Path,
+    folder: &Path,
+) -> Result<CheckEnd, RunnerError> {
+    bring_back(root, folder).map_err(RunnerError::host_at("cannot copy to", folder))?;
+    let events = folder.join(EVENTS);
+    let end = last_end(&events).map_err(RunnerError::host_at("cannot read", &events))?;
+    let end = end.ok_or_else(|| {
+        RunnerError::host_at("cannot use", &events)(io::Error::other(
+            "it does not hold the test's end",
+        ))
+    })?;
+    let (end, event) = placed(end, folder);
+    show(event)?;
+    Ok(end)
+}
+
+/// Emits how the test of a failed build ended; a build that did not come to
+/// its test has failed as a build.
+fn failed(
+    nix: &Nix,
+    emit: &dyn Fn(Event),
+    check: &NamedDerivation,
+    folder: &Path,
+    error: BuildError,
+) -> Result<CheckEnd, RunnerError> {
+    let log = nix_cli::build_log(nix, &check.derivation)?;
+    // A build that Nix refuses has none.
+    if !log.is_empty() {
+        let path = folder.join(LOG);
+        fs::write(&path, &log).map_err(RunnerError::host_at("cannot write", &path))?;
+        emit(Event::FileSaved { path });
+    }
+    let Some(end) = end_in_log(&log) else {
+        return Err(error.into());
+    };
+    let (end, event) = placed(end, folder);
+    emit(event);
+    Ok(end)
+}
+
+/// The end of a test as if it had run here.
+fn placed(mut event: Event, folder: &Path) -> (CheckEnd, Event) {
+    let mut end = CheckEnd {
+        verdict: Verdict::Error,
+        duration_s: 0.0,
+    };
+    if let Event::TestFinished {
+        verdict,
+        output,
+        duration_s,
+        ..
+    } = &mut event
+    {
+        end.verdict = *verdict;
+        end.duration_s = *duration_s;
+        folder.clone_into(output);
+    }
+    (end, event)
+}
+
+/// The event of the test's end in a file of events.
+fn last_end(events: &Path) -> io::Result<Option<Event>> {
+    let mut end = None;
+    for line in BufReader::new(fs::File::open(events)?).lines() {
+        end = end_of(&line?).or(end);
+    }
+    Ok(end)
+}
+
+/// The event of the test's end in the log of a build.
+pub(super) fn end_in_log(log: &str) -> Option<Event> {
+    let mut marked = log
+        .lines()
+        .rev()
+        .filter_map(|line| line.strip_prefix(VERDICT_MARK));
+    marked.find_map(end_of)
+}
+
+fn end_of(line: &str) -> Option<Event> {
+    let record: Record = serde_json::from_str(line).ok()?;
+    matches!(record.event, Event::TestFinished { .. }).then_some(record.event)
+}
+
+/// Copies what the build has left into the output folder, so that it holds
+/// what that of a run here would.
+fn bring_back(from: &Path, to: &Path) -> io::Result<()> {
+    let from = OpenFolder::open(&fs::canonicalize(from)?)?;
+    let to = OpenFolder::open(to)?;
+    for name in from.names()?.into_iter().filter(|name| name != TAG) {
+        from.copy_to(&name, &to, &name, ModeBits::Writable)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn links_and_modes_come_back() {
+        let from = tempfile::tempdir().unwrap();
+        let to = tempfile::tempdir().unwrap();
+        fs::create_dir(from.path().join("folder")).unwrap();
+        fs::write(from.path().join("folder/program"), "x").unwrap();
+        let read_only = Permissions::from_mode(0o555);
+        fs::set_permissions(from.path().join("folder/program"), read_only).unwrap();
+        symlink("nowhere", from.path().join("broken")).unwrap();
+        symlink(".", from.path().join("folder/self")).unwrap();
+        fs::write(from.path().join(TAG), "of the build").unwrap();
+        bring_back(from.path(), to.path()).unwrap();
+        let link = |name: &str| fs::read_link(to.path().join(name)).unwrap();
+        assert_eq!(link("broken"), Path::new("nowhere"));
+        assert_eq!(link("folder/self"), Path::new("."));
+        let program = fs::metadata(to.path().join("folder/program")).unwrap();
+        assert_eq!(program.permissions().mode() & 0o777, 0o755);
+        assert!(!to.path().join(TAG).exists());
+    }
+
+    #[test]
+    fn the_verdict_is_read_from_the_marked_event() {
+        let log = "running x\n@snowglobe {\"time_s\":1.0,\"event\":\"test_finished\",\"test\":\"x\",                   \"verdict\":\"failed\",\"duration_s\":3.0,\"failures\":[],\"subtests\":[],                   \"output\":\"/nix/store/x\"}\npassed: x (3.0 s)\n @snowglobe {}\n";
+        let Some(Event::TestFinished { verdict, .. }) = end_in_log(log) else {
+            panic!("there is no end in the log");
+        };
+        assert_eq!(verdict, Verdict::Failed);
+        assert_eq!(end_in_log("passed: x (3.0 s)\n@snowglobe {}\n"), None);
+    }
+}
