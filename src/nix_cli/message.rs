@@ -121,6 +121,8 @@ fn is_noise(line: &str) -> bool {
         || line.starts_with("downloading '")
         // The last try is the error.
         || line.starts_with("warning: error: unable to download")
+        // Several processes evaluate at a time: Nix waits, and tries again.
+        || line.starts_with("warning: error: SQLite database") && line.ends_with("is busy")
         || line.starts_with("GC Warning")
         || line.trim_start().starts_with("(stack trace truncated")
 }
@@ -149,7 +151,7 @@ mod tests {
 
     #[test]
     fn remarks_are_told_apart_from_files_and_errors() {
-        let message = "evaluating file '/home/t.nix'\ntrace: one\n  more\nevaluating file '/a.nix'\nwarning: unknown setting 'x'\nevaluation warning: two\nerror: three\ntrace: four\n";
+        let message = "evaluating file '/home/t.nix'\ntrace: one\n  more\nevaluating file '/a.nix'\nwarning: unknown setting 'x'\nwarning: error: SQLite database '/nix/var/nix/db/db.sqlite' is busy\nevaluation warning: two\nerror: three\ntrace: four\n";
         let (warnings, rest) = split_warnings(message);
         assert_eq!(warnings, "trace: one\n  more\nevaluation warning: two\n");
         assert_eq!(

@@ -80,7 +80,11 @@ fn reboot() {
 #[test]
 fn all_tests_of_a_set_run() {
     let place = Place::new();
-    assert_snapshot!(place.run_fixture("attrs.nix", &["--jobs", "1"]).seen());
+    assert_snapshot!(
+        place
+            .run_fixture("attrs.nix", &["--jobs", "1", "--eval-jobs", "1"])
+            .seen()
+    );
 }
 
 #[test]
