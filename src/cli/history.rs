@@ -82,14 +82,10 @@ fn summary(test: &TestHistory) -> String {
         return String::new();
     };
     let entries = test.entries();
-    let counts = Outcome::ALL.iter().filter_map(|outcome| {
-        let count = entries
-            .iter()
-            .filter(|entry| entry.outcome == *outcome)
-            .count();
-        (count > 0).then(|| format!("{count} {}", outcome.name()))
-    });
-    let counts: Vec<String> = counts.collect();
+    let counts: Vec<String> = Outcome::count(entries.iter().map(|entry| entry.outcome))
+        .into_iter()
+        .map(|(count, outcome)| format!("{count} {}", outcome.name()))
+        .collect();
     let runs = if entries.len() == 1 { "run" } else { "runs" };
     let mut parts = vec![format!("{} {runs}: {}", entries.len(), counts.join(", "))];
     parts.extend(flake_rate(entries));

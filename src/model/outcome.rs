@@ -55,6 +55,17 @@ impl Outcome {
         Self::SessionClosed,
     ];
 
+    /// How often each of them is among some, without those that are not, in the order of [`Self::ALL`].
+    #[must_use]
+    pub fn count(outcomes: impl Iterator<Item = Self>) -> Vec<(usize, Self)> {
+        let outcomes: Vec<Self> = outcomes.collect();
+        let counted = Self::ALL.into_iter().map(|outcome| {
+            let count = outcomes.iter().filter(|other| **other == outcome).count();
+            (count, outcome)
+        });
+        counted.filter(|(count, _)| *count > 0).collect()
+    }
+
     /// As people read it.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -43,6 +43,18 @@ impl Test {
         label_of(&self.attribute, &self.name)
     }
 
+    /// What is known of it by name only.
+    #[must_use]
+    pub fn names(&self) -> TestNames {
+        TestNames {
+            attribute: self.attribute.clone(),
+            name: self.name.clone(),
+            nodes: self.nodes.clone(),
+            containers: self.manifest.containers.keys().cloned().collect(),
+            tags: self.tags.clone(),
+        }
+    }
+
     /// Its script, with the place in the user's files that it comes from.
     #[must_use]
     pub fn source_map(&self) -> SourceMap {

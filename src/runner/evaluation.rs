@@ -136,6 +136,16 @@ pub(super) fn evaluate_in_batches<'a, T: Evaluated>(
         .chain(found)
 }
 
+/// Evaluates all tests before the first one runs: as [`evaluate_in_batches`].
+pub(super) async fn evaluate_all<'a, T: Evaluated>(
+    tests: Vec<NamedTest<'a>>,
+    processes: EvalProcesses,
+    evaluate: impl AsyncFn(&TestSelection, &Evaluation) -> Result<Vec<T>, RunnerError> + Copy,
+) -> Vec<FoundTest<'a, T>> {
+    let batches = evaluate_in_batches(tests, processes, evaluate);
+    batches.map(stream::iter).flatten().collect().await
+}
+
 /// Tests of the same selection together.
 fn batches<'a>(
     tests: Vec<(&'a TestSelection, String, TestNames)>,

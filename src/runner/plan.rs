@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use futures_util::StreamExt;
-
 use super::error::RunnerError;
-use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
+use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::planned::{backend, named};
@@ -105,9 +103,7 @@ pub(super) async fn find<'a>(
 ) -> Result<FoundTests<'a>, RunnerError> {
     let named = survey(selections, filter, project, processes.count);
     if filter.needs_backends() {
-        let found = evaluate_in_batches(named.await?, processes, evaluate_these);
-        let found: Vec<_> = found.collect().await;
-        let found = found.into_iter().flatten().collect();
+        let found = evaluate_all(named.await?, processes, evaluate_these).await;
         return choose_evaluated(found, filter, project).map(FoundTests::Evaluated);
     }
     let [only] = selections else {
@@ -169,7 +165,7 @@ fn choose_evaluated<'a>(
         .iter()
         .map(|found| {
             let test = found.test.as_ref().ok()?;
-            Some((names_of(test), backend(&test.manifest)))
+            Some((test.names(), backend(&test.manifest)))
         })
         .collect();
     let candidates: Vec<(usize, Candidate<'_>)> = found
@@ -220,7 +216,7 @@ pub async fn list<'a>(
         };
         let listed = found.into_iter().map(|found| {
             let test = found.test?;
-            Ok((found.selection, names_of(&test)))
+            Ok((found.selection, test.names()))
         });
         return listed.collect();
     }
@@ -229,16 +225,6 @@ pub async fn list<'a>(
         .into_iter()
         .map(|test| Ok((test.selection, test.names?)));
     listed.collect()
-}
-
-fn names_of(test: &Test) -> TestNames {
-    TestNames {
-        attribute: test.attribute.clone(),
-        name: test.name.clone(),
-        nodes: test.nodes.clone(),
-        containers: test.manifest.containers.keys().cloned().collect(),
-        tags: test.tags.clone(),
-    }
 }
 
 /// The test with what its machines are.

@@ -10,7 +10,7 @@ use super::request::{RunRequest, TestSelection, TestSettings};
 use crate::config::TestPolicy;
 use crate::model::manifest::{BackendKind, Manifest};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
-use crate::nix_cli::{Test, TestNames};
+use crate::nix_cli::Test;
 
 /// The test.
 #[derive(Debug)]
@@ -33,16 +33,9 @@ impl<'a> PlannedTest<'a> {
         test: Test,
     ) -> Self {
         let place = &selection.evaluation.place;
-        let names = TestNames {
-            attribute: test.attribute.clone(),
-            name: test.name.clone(),
-            nodes: test.nodes.clone(),
-            containers: Vec::new(),
-            tags: test.tags.clone(),
-        };
         let policy = request.project.policy(&Candidate {
             place,
-            names: &names,
+            names: &test.names(),
             backend: backend(&test.manifest),
         });
         let retry = AttemptRule::Retry(policy.retries.unwrap_or_default());

@@ -29,10 +29,14 @@ pub(super) fn no_thread() -> impl FnOnce(std::io::Error) -> RunnerError {
 
 /// Shows an event outside a run.
 pub(super) fn announce(frontend: &dyn Frontend, event: Event) -> Result<(), RunnerError> {
+    show(frontend, event)?.finish().map_err(stdout_lost)
+}
+
+fn show(frontend: &dyn Frontend, event: Event) -> Result<Showing, RunnerError> {
     let reports = start(frontend.display(), None)?;
     reports.events.emit(event);
     let (_, showing) = reports.end().map_err(stdout_lost)?;
-    showing.finish().map_err(stdout_lost)
+    Ok(showing)
 }
 
 /// Shows where the report of a run is, unless its reader is known to have stopped.
@@ -45,9 +49,7 @@ pub(super) async fn announce_report(
     if shown == Shown::NotAll {
         return Ok(());
     }
-    let reports = start(frontend.display(), None)?;
-    reports.events.emit(Event::ReportWritten { path });
-    let (_, showing) = reports.end().map_err(stdout_lost)?;
+    let showing = show(frontend, Event::ReportWritten { path })?;
     wait_until_shown(showing, interrupts).await.map(drop)
 }
 

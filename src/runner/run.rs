@@ -3,12 +3,10 @@
 use std::path::{Path, absolute};
 use std::time::Instant;
 
-use futures_util::StreamExt;
-
 use super::derivation;
 use super::ends::{Ends, RunSummary};
 use super::error::RunnerError;
-use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
+use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::many;
@@ -63,12 +61,10 @@ async fn run_here(
     let found = match found {
         FoundTests::Evaluated(found) => found,
         FoundTests::Named(named) => {
-            let batches = evaluate_in_batches(named, processes, plan::evaluate_these);
-            let batches: Vec<_> = tokio::select! {
-                batches = batches.collect() => batches,
+            tokio::select! {
+                found = evaluate_all(named, processes, plan::evaluate_these) => found,
                 _ = interrupts.recv() => return Ok(RunSummary::interrupted(frontend)),
-            };
-            batches.into_iter().flatten().collect()
+            }
         }
     };
     run_one_by_one(request, found, frontend, interrupts).await
@@ -184,15 +180,12 @@ async fn run_attempts(
 /// How the attempts at the only test have ended.
 fn attempts_line(test: &TestResult) -> Option<String> {
     let count = test.attempts.len();
-    let counts = Outcome::ALL.iter().filter_map(|outcome| {
-        let ended = test
-            .attempts
-            .iter()
-            .map(|it| Outcome::of_verdict(it.verdict));
-        let count = ended.filter(|ended| ended == outcome).count();
-        (count > 0).then(|| format!("{count} {}", outcome.name()))
-    });
-    let counts = counts.collect::<Vec<_>>().join(", ");
+    let verdicts = test.attempts.iter().map(|attempt| attempt.verdict);
+    let counts: Vec<String> = Outcome::count(verdicts.map(Outcome::of_verdict))
+        .into_iter()
+        .map(|(count, outcome)| format!("{count} {}", outcome.name()))
+        .collect();
+    let counts = counts.join(", ");
     (count > 1).then(|| {
         format!(
             "{}: {}, {count} attempts: {counts}",

@@ -11,21 +11,10 @@ use crate::harness::{Ended, Place, fixture_path, signal};
 #[test]
 fn every_end_is_reported() {
     let place = Place::new();
-    let file = fixture_path("suite");
     let config = fixture_path("suite/snowglobe.toml");
-    let arguments = [
-        "run",
-        "--nixpkgs",
-        "builtin",
-        file.to_str().unwrap(),
-        "--config",
-        config.to_str().unwrap(),
-        "--jobs",
-        "1",
-        "--eval-jobs",
-        "1",
-    ];
-    let ended = place.run(&arguments);
+    let config = ["--config", config.to_str().unwrap()];
+    let in_order = ["--jobs", "1", "--eval-jobs", "1"];
+    let ended = run(&place, &[&config[..], &in_order].concat());
     assert_snapshot!(ended.seen());
     let junit = fs::read(place.path().join("results/junit.xml")).unwrap();
     assert_snapshot!(place.comparable(&junit));

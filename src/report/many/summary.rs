@@ -31,19 +31,15 @@ pub(super) fn summary(results: &RunResults) -> Vec<String> {
 pub fn counts(tests: &[TestResult]) -> String {
     let is_excused = |test: &&TestResult| test.quarantine.is_some() && !test.outcome.is_good();
     let excused = tests.iter().filter(is_excused).count();
-    let mut counted: Vec<(usize, &str)> = Outcome::ALL
-        .iter()
-        .map(|outcome| {
-            let ended = tests.iter().filter(|test| !is_excused(test));
-            let count = ended.filter(|test| test.outcome == *outcome).count();
-            (count, outcome.name())
-        })
+    let ended = tests.iter().filter(|test| !is_excused(test));
+    let counted = Outcome::count(ended.map(|test| test.outcome));
+    let mut parts: Vec<String> = counted
+        .into_iter()
+        .map(|(count, outcome)| format!("{count} {}", outcome.name()))
         .collect();
-    counted.push((excused, "in quarantine"));
-    let parts = counted.into_iter().filter(|(count, _)| *count > 0);
-    let parts: Vec<String> = parts
-        .map(|(count, name)| format!("{count} {name}"))
-        .collect();
+    if excused > 0 {
+        parts.push(format!("{excused} in quarantine"));
+    }
     parts.join(", ")
 }
 

@@ -88,16 +88,13 @@ pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String
 
 /// What chooses tests.
 fn tools(tests: &[TestResult]) -> PreEscaped<String> {
-    let outcomes = Outcome::ALL.iter().filter_map(|outcome| {
-        let count = tests.iter().filter(|test| test.outcome == *outcome).count();
-        (count > 0).then_some((class(*outcome), outcome.name(), count))
-    });
+    let outcomes = Outcome::count(tests.iter().map(|test| test.outcome));
     html! {
         nav.tools {
             input #search type="search" placeholder="Search tests ( / )" aria-label="Search tests" autocomplete="off";
             div role="group" aria-label="Outcomes" {
-                @for (class, name, count) in outcomes {
-                    button.filter.(class) type="button" data-outcome=(class) aria-pressed="true" { (name) " " (count) }
+                @for (count, outcome) in outcomes {
+                    button.filter.(class(outcome)) type="button" data-outcome=(class(outcome)) aria-pressed="true" { (outcome.name()) " " (count) }
                 }
             }
             span.keys { kbd { "j" } " " kbd { "k" } " next and previous test, " kbd { "Enter" } " opens it" }

@@ -8,10 +8,9 @@ use super::attempt::attempt_view;
 use super::timeline::Timeline;
 use super::{PageContext, class, link, moment, plain, seconds};
 use crate::history::TestHistory;
-use crate::model::event::Failure;
 use crate::model::outcome::{Attempt, TestResult};
 use crate::report::failures::report_of;
-use crate::report::recorded::{RecordedTest, for_each_event};
+use crate::report::recorded::for_each_event;
 
 /// How many earlier runs are shown.
 const SHOWN_RUNS: usize = 24;
@@ -89,13 +88,11 @@ fn attempt_section(
     index: usize,
 ) -> Markup {
     let folder = context.folder.join(&attempt.folder);
-    let recorded = RecordedTest::read(&folder);
-    let failures: Vec<Failure> = recorded.end.map(|end| end.failures).unwrap_or_default();
     let timeline = read_timeline(&folder);
     html! {
         section.attempt {
             @if test.attempts.len() > 1 { h3 { "Attempt " (index + 1) } }
-            @for failure in &failures { pre.failure { (report_of(failure)) } }
+            @for failure in &timeline.failures { pre.failure { (report_of(failure)) } }
             (attempt_view(context, id, &folder, &timeline))
         }
     }

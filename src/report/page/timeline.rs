@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
-use crate::model::event::{Event, Record, SourceLine};
+use crate::model::event::{Event, Failure, Record, SourceLine};
 
 /// A call of the script.
 #[derive(Debug, Clone)]
@@ -97,6 +97,7 @@ pub(super) struct Timeline {
     /// What was saved, relative to the output folder.
     pub files: Vec<PathBuf>,
     pub script: Vec<SourceLine>,
+    pub failures: Vec<Failure>,
     /// Machines that have been started and do not answer yet.
     booting: BTreeMap<String, f64>,
 }
@@ -160,8 +161,9 @@ impl Timeline {
             Event::TestFinished {
                 failures, output, ..
             } => {
-                let files = failures.into_iter().flat_map(|failure| failure.files);
-                self.files.extend(files);
+                let files = failures.iter().flat_map(|failure| &failure.files);
+                self.files.extend(files.cloned());
+                self.failures = failures;
                 // The folder may have come here from another machine.
                 for file in &mut self.files {
                     if let Ok(inner) = file.strip_prefix(&output) {

@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 
 use super::check::{BuildState, CheckDisplay, CheckEnd, FoundCheck, end_in_log, run_one};
 use crate::model::event::{Event, Verdict};
-use crate::model::outcome::Outcome;
 use crate::nix_cli::{self, BuildError, Nix};
 use crate::report::{Reports, SharedDisplay};
 use crate::runner::ends::{Ends, RunSummary, TestEnd};
@@ -126,8 +125,8 @@ impl AtOnce<'_, '_> {
     /// The run ends before those that are left.
     fn leave_out_the_rest(&mut self) -> Result<(), RunnerError> {
         for found in std::mem::take(&mut self.left) {
-            let mut result = named(found.selection, &found.label, &found.check.attribute);
-            result.outcome = Outcome::LeftOut;
+            // Without an outcome it has been left out.
+            let result = named(found.selection, &found.label, &found.check.attribute);
             let _ = self.add(
                 found,
                 TestEnd {

@@ -5,13 +5,11 @@ mod check;
 
 use std::path::{Path, PathBuf, absolute};
 
-use futures_util::StreamExt;
-
 use self::at_once::run_at_once;
 use self::check::{BuildState, CheckDisplay, FoundCheck, run_one};
 use super::ends::{Ends, RunSummary};
 use super::error::RunnerError;
-use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
+use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::planned::not_run;
@@ -115,10 +113,7 @@ async fn find(
         let TestSelection { nix, library, .. } = selection;
         Ok(nix_cli::checks(nix, library, &evaluation, &options).await?)
     };
-    let batches: Vec<_> = evaluate_in_batches(named, processes, &evaluate)
-        .collect()
-        .await;
-    Ok(batches.into_iter().flatten().collect())
+    Ok(evaluate_all(named, processes, &evaluate).await)
 }
 
 /// The store path that this program was started from, if it is in the store.
