@@ -5,8 +5,8 @@ Usage: benches/suite.py SNOWGLOBE [NIXPKGS [SUITE]]
 
 Runs eight tests one at a time and as many at a time as this machine allows, as virtual machines and as containers, and
 prints the ratios of the wall times. With a nixpkgs of 26.11, also evaluates its tests that fixtures/nixpkgs lists, with
-the packages of a Debian SUITE: one after another, all in one process, and by several processes. Prints the wall times
-and the peaks of memory.
+the packages of a Debian SUITE: one after another, all in one process, and by several processes; and one test with five
+machines, by one process and by several. Prints the wall times and the peaks of memory.
 """
 
 import os
@@ -33,6 +33,7 @@ def main():
     if len(sys.argv) > 2:
         suite = sys.argv[3] if len(sys.argv) > 3 else "forky"
         evaluate_side_by_side(snowglobe, sys.argv[2], suite)
+        evaluate_nodes(snowglobe, sys.argv[2], suite)
 
 
 def run_side_by_side(snowglobe, backend):
@@ -72,6 +73,10 @@ def measure_memory(snowglobe, guest, backend):
     print(f"a test of one {guest} {backend}: {peak:.0f} MiB with the runner, {counted} MiB are counted")
 
 
+# What asks what machines are evaluates them.
+EVERYTHING = ["--filter", "backend(vm) | backend(container)"]
+
+
 def evaluate_side_by_side(snowglobe, nixpkgs, suite):
     """The tests that are listed for the release."""
     listed = tomllib.loads((HERE.parent / "fixtures/nixpkgs/26.11.toml").read_text())["test"]
@@ -81,12 +86,10 @@ def evaluate_side_by_side(snowglobe, nixpkgs, suite):
     attributes = [part for name in names for part in ["-A", name]]
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "XDG_CACHE_HOME": cache}
-        # What asks what machines are evaluates them.
-        everything = ["--filter", "backend(vm) | backend(container)"]
         runs = {
             "one by one": [[snowglobe, "eval", *source, "-A", name] for name in names],
             "as one set": [[snowglobe, "eval", *source, *attributes]],
-            "by several processes": [[snowglobe, "list", *source, *attributes, *everything]],
+            "by several processes": [[snowglobe, "list", *source, *attributes, *EVERYTHING]],
         }
         results = {}
         for name, commands in runs.items():
@@ -97,6 +100,30 @@ def evaluate_side_by_side(snowglobe, nixpkgs, suite):
     print(f"evaluation of {len(names)} tests of nixpkgs 26.11:")
     for name, (seconds, peak) in results.items():
         print(f"  {name:22} {seconds:6.1f} s   {seconds / first:4.2f} x   {peak / 2**30:4.1f} GiB")
+
+
+def evaluate_nodes(snowglobe, nixpkgs, suite):
+    """One test with five machines, and with one, which no number of processes makes quicker."""
+    source = [HERE / "nodes.nix", "-I", f"nixpkgs={nixpkgs}", "--packages", f"debian:{suite}"]
+    runs = {
+        "five machines, one process": ("5", "1"),
+        "five machines, several processes": ("5", "auto"),
+        "one machine": ("1", "1"),
+    }
+    results = {name: [] for name in runs}
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "XDG_CACHE_HOME": cache}
+        for _ in range(ROUNDS):
+            for name, (count, jobs) in runs.items():
+                shutil.rmtree(pathlib.Path(cache, "snowglobe/evaluations"), ignore_errors=True)
+                command = [snowglobe, "list", *source, "--arg", "count", count, *EVERYTHING, "--eval-jobs", jobs]
+                results[name].append(measure(command, environment))
+    first = statistics.median(seconds for seconds, _ in next(iter(results.values())))
+    print("evaluation of one test of nixpkgs 26.11:")
+    for name, measured in results.items():
+        seconds = statistics.median(seconds for seconds, _ in measured)
+        peak = max(peak for _, peak in measured) / 2**30
+        print(f"  {name:32} {seconds:5.1f} s   {seconds / first:4.2f} x   {peak:4.1f} GiB")
 
 
 def measure(command, environment):

@@ -15,8 +15,11 @@
   nixpkgs ? null,
   # "manifest" for everything, "names" where machines need not be evaluated,
   # "check" for the derivations that run the tests, "build" for those that build
-  # their machines, or for a derivation that is no test.
+  # their machines, or for a derivation that is no test; "part" for some nodes of
+  # the only test, where other processes evaluate the others.
   want ? "manifest",
+  # For a part: the names of its nodes.
+  nodes ? [ ],
   # Whether tests are taken as they are for runs by hand.
   interactive ? false,
   # For machines whose state can be saved, what their store is: "image",
@@ -41,7 +44,7 @@ let
       backend
       ;
   };
-  manifest = import ./manifest.nix;
+  say = import ./present.nix;
 
   # As Nix does, a flake's attribute is looked for among its checks and
   # packages, too. Without one, all checks are meant.
@@ -96,27 +99,24 @@ let
       };
   present =
     { path, test }:
-    {
+    let
       attribute = load.showPath path;
-      name = test.name;
-      nodes = builtins.attrNames test.nodes;
-      containers = builtins.attrNames test.containers;
-      tags = test.tags or [ ];
-    }
-    // (
-      if want == "names" then
-        { }
-      else if want == "check" then
-        { derivation = (checkOf test).drvPath; }
-      else
-        let
-          made = manifest.make { inherit file test backend; };
-        in
-        {
-          inherit (made) manifest script;
-          derivation = made.package.drvPath;
-        }
-    );
+    in
+    if want == "names" then
+      say.outline { inherit attribute test; }
+    else if want == "part" then
+      import ./part.nix { inherit attribute test nodes; }
+    else if want == "check" then
+      say.outline { inherit attribute test; } // { derivation = (checkOf test).drvPath; }
+    else
+      say.whole {
+        inherit
+          attribute
+          test
+          file
+          backend
+          ;
+      };
   # Nix does not say which of several tests an error comes from: what is traced
   # last before it does (src/nix_cli/message.rs).
   mark =

@@ -90,11 +90,7 @@ impl Failed {
 fn code_of_run(error: &RunnerError) -> u8 {
     match error {
         RunnerError::OfTest { source, .. } => code_of_run(source),
-        RunnerError::Eval(EvalError::NoNix(_))
-        | RunnerError::Build(BuildError::NoNix(_))
-        | RunnerError::Guest(_)
-        | RunnerError::Host { .. }
-        | RunnerError::OutputLost { .. } => code::HOST_FAILED,
+        RunnerError::Eval(error) if error.is_of_the_host() => code::HOST_FAILED,
         RunnerError::Output(error) if error.is_of_the_host() => code::HOST_FAILED,
         RunnerError::Findings { .. }
         | RunnerError::Session(SessionError::NoContainer { .. })
@@ -105,7 +101,12 @@ fn code_of_run(error: &RunnerError) -> u8 {
         | RunnerError::NoTestFits { .. }
         | RunnerError::Eval(_)
         | RunnerError::Output(_) => code::WRONG_USAGE,
-        RunnerError::Session(_) | RunnerError::NotBegun(_) => code::HOST_FAILED,
+        RunnerError::Build(BuildError::NoNix(_))
+        | RunnerError::Guest(_)
+        | RunnerError::Host { .. }
+        | RunnerError::OutputLost { .. }
+        | RunnerError::Session(_)
+        | RunnerError::NotBegun(_) => code::HOST_FAILED,
         RunnerError::Build(_) => code::BUILD_FAILED,
     }
 }

@@ -195,6 +195,7 @@ impl SourceOptions {
                 attributes,
                 is_part: false,
                 heap_mib: None,
+                parts: Vec::new(),
                 arguments: Arguments {
                     expressions: pairs(&self.expressions),
                     strings: pairs(&self.strings),

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::eval::{Answer, instantiate, label_of};
+use super::eval::label_of;
 use super::evaluation::Want;
+use super::instantiate::{Answer, instantiate};
 use super::{BuildError, EvalError, Evaluation, Library, Nix};
 
 /// How a derivation that runs a test is made.

@@ -17,11 +17,8 @@ pub(super) fn entry_command(
     want: Want<'_>,
 ) -> Result<Command, EvalError> {
     let attributes = attributes(&evaluation.attributes)?;
-    let mut command = nix.command("nix-instantiate");
+    let mut command = instantiate(nix, &library.entry());
     command
-        // It tells which files it evaluates.
-        .args(["--eval", "--strict", "--json", "--read-write-mode", "-v"])
-        .arg(library.entry())
         .args(["--arg", "attributes", &attributes])
         .args(["--arg", "arguments", &nix_arguments(&evaluation.arguments)])
         .args(["--argstr", "want", want.name()]);
@@ -34,8 +31,9 @@ pub(super) fn entry_command(
     if let MachineVariant::SnapshotSafe(store) = evaluation.machines {
         command.args(["--argstr", "snapshotStore", store.name()]);
     }
-    if let Some(backend) = evaluation.backend {
-        command.args(["--argstr", "backend", backend.name()]);
+    add_backend(&mut command, evaluation);
+    if let Want::Part(nodes) = want {
+        command.args(["--arg", "nodes", &nix_list(nodes)]);
     }
     if let Want::Check(options) = want {
         let allow = if options.allow_emulation {
@@ -72,17 +70,50 @@ pub(super) fn entry_command(
     Ok(command)
 }
 
-fn add_place(command: &mut Command, place: &TestSource) -> Result<(), EvalError> {
-    match place {
-        TestSource::File(file) => {
-            command.args(["--argstr", "file"]).arg(test_file(file)?);
-        }
-        TestSource::Flake(reference) => {
-            command.args(["--extra-experimental-features", "flakes nix-command"]);
-            command.args(["--argstr", "flake", reference, "--argstr", "file"]);
-            command.arg(flake_file(reference));
-        }
+/// The command that makes a test of its parts, which are in a file.
+pub(super) fn whole_command(
+    nix: &Nix,
+    library: &Library,
+    evaluation: &Evaluation,
+    parts: &Path,
+) -> Result<Command, EvalError> {
+    let mut command = instantiate(nix, &library.whole());
+    command.args(["--argstr", "parts"]).arg(parts);
+    add_backend(&mut command, evaluation);
+    add_file(&mut command, &evaluation.place)?;
+    Ok(command)
+}
+
+fn instantiate(nix: &Nix, entry: &Path) -> Command {
+    let mut command = nix.command("nix-instantiate");
+    command
+        // It tells which files it evaluates.
+        .args(["--eval", "--strict", "--json", "--read-write-mode", "-v"])
+        .arg(entry);
+    command
+}
+
+fn add_backend(command: &mut Command, evaluation: &Evaluation) {
+    if let Some(backend) = evaluation.backend {
+        command.args(["--argstr", "backend", backend.name()]);
     }
+}
+
+fn add_place(command: &mut Command, place: &TestSource) -> Result<(), EvalError> {
+    if let TestSource::Flake(reference) = place {
+        command.args(["--extra-experimental-features", "flakes nix-command"]);
+        command.args(["--argstr", "flake", reference]);
+    }
+    add_file(command, place)
+}
+
+/// Where scripts are looked for.
+fn add_file(command: &mut Command, place: &TestSource) -> Result<(), EvalError> {
+    let file = match place {
+        TestSource::File(file) => test_file(file)?,
+        TestSource::Flake(reference) => flake_file(reference),
+    };
+    command.args(["--argstr", "file"]).arg(file);
     Ok(())
 }
 
@@ -134,12 +165,12 @@ fn add_debian(
 /// Read by Nix's garbage collector.
 const HEAP_VARIABLE: &str = "GC_INITIAL_HEAP_SIZE";
 
-/// The memory that is filled before garbage is looked for: at most a quarter of what there is. Machines of NixOS
-/// need this much in any case, and Nix begins with a third of it: looking for
-/// garbage meanwhile finds little, and takes a tenth of the time.
+/// The memory that is filled before garbage is looked for: at most a quarter of what there is. Five machines of NixOS
+/// need 1.6 GiB, one needs a third of that: looking for garbage meanwhile finds little, and takes up to a third of the
+/// time. What is not needed is not taken.
 fn heap_of_one_test_mib() -> Option<u64> {
     let memory = nix::sys::sysinfo::sysinfo().ok()?.ram_total();
-    Some((memory >> 22).min(1024))
+    Some((memory >> 22).min(2048))
 }
 
 /// The file of a flake, if it is on this machine: scripts are looked for

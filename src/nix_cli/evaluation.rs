@@ -122,6 +122,9 @@ pub struct Evaluation {
     pub packages: PackageSource,
     /// The memory that is filled before garbage is looked for, in MiB; None for what one test of nixpkgs needs.
     pub heap_mib: Option<u64>,
+    /// The names of the nodes of the only test, for each of the processes that evaluate it; empty for one process that
+    /// evaluates all. Only what is said of manifests is made of parts.
+    pub parts: Vec<Vec<String>>,
     /// The index of the built-in guests, if they are set up.
     pub guest_index: Option<PathBuf>,
 }
@@ -132,6 +135,8 @@ pub(super) enum Want<'a> {
     /// The tests' names and nodes; no machine is evaluated.
     Names,
     Manifest,
+    /// What a manifest says of these nodes of the only test.
+    Part(&'a [String]),
     /// The derivations that run the tests.
     Check(&'a CheckOptions),
     /// The derivations that build the machines, or the one that the file holds.
@@ -143,6 +148,7 @@ impl Want<'_> {
         match self {
             Self::Names => "names",
             Self::Manifest => "manifest",
+            Self::Part(_) => "part",
             Self::Check(_) => "check",
             Self::Build => "build",
         }
@@ -158,6 +164,8 @@ pub enum EvalError {
     File { path: PathBuf, source: io::Error },
     #[error("`nix-instantiate` cannot be started: {0}; install Nix (Debian's package is nix-bin)")]
     NoNix(io::Error),
+    #[error("cannot write what parts of a test have given to a temporary file: {0}")]
+    Temporary(io::Error),
     #[error("{0}")]
     Nix(String),
     #[error(
@@ -175,4 +183,12 @@ pub enum EvalError {
         manifest::VERSION
     )]
     ManifestVersion { name: String, found: u32 },
+}
+
+impl EvalError {
+    /// Whether the file has no part in it.
+    #[must_use]
+    pub fn is_of_the_host(&self) -> bool {
+        matches!(self, Self::NoNix(_) | Self::Temporary(_))
+    }
 }

@@ -77,6 +77,7 @@ mod tests {
             attributes: Vec::new(),
             is_part: false,
             heap_mib: None,
+            parts: Vec::new(),
             arguments: Arguments::default(),
             form: Form::default(),
             machines: MachineVariant::default(),

@@ -77,6 +77,12 @@ impl Library {
         self.folder.join("entry.nix")
     }
 
+    /// The expression that makes a test of its parts.
+    #[must_use]
+    pub(super) fn whole(&self) -> PathBuf {
+        self.folder.join("whole.nix")
+    }
+
     /// What replaces nixpkgs.
     #[must_use]
     pub fn builtin(&self) -> PathBuf {

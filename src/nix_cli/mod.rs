@@ -10,6 +10,7 @@ mod entry_command;
 mod eval;
 mod evaluation;
 mod imports;
+mod instantiate;
 mod library;
 mod log;
 mod message;

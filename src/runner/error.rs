@@ -78,7 +78,7 @@ impl RunnerError {
     /// Whether other tests may do better.
     pub(super) fn is_of_one_test(&self) -> bool {
         match self {
-            Self::Eval(error) => !matches!(error, EvalError::NoNix(_)),
+            Self::Eval(error) => !error.is_of_the_host(),
             Self::Build(error) => !matches!(error, BuildError::NoNix(_)),
             Self::Findings { .. }
             | Self::Output(_)

@@ -55,6 +55,34 @@ impl EvalProcesses {
         }
     }
 
+    /// Of a test that is one of `total`, the nodes that each of its processes evaluates; none if one process evaluates
+    /// all of them. Several take more memory and less time: so only processes that have nothing else to do are taken.
+    fn parts(self, nodes: &[String], total: usize) -> Vec<Vec<String>> {
+        let free = self.count / total.max(1);
+        let count = free.min(nodes.len());
+        if count < 2 {
+            return Vec::new();
+        }
+        // The first one evaluates the script, too: it gets no more nodes than the others.
+        let begin = |part: usize| part * nodes.len() / count;
+        (0..count)
+            .map(|part| nodes[begin(part)..begin(part + 1)].to_vec())
+            .collect()
+    }
+
+    /// Whether these are one test whose nodes are evaluated by several.
+    pub fn divide(self, tests: &[NamedTest<'_>]) -> bool {
+        let [
+            NamedTest {
+                names: Ok(test), ..
+            },
+        ] = tests
+        else {
+            return false;
+        };
+        !self.parts(&test.nodes, 1).is_empty()
+    }
+
     /// How many of `total` tests a process evaluates.
     fn batch_size(self, total: usize) -> usize {
         let by_memory = usize::try_from(self.memory_mib / TEST_MIB).unwrap_or(usize::MAX);
@@ -101,6 +129,8 @@ impl Evaluated for NamedDerivation {
 struct Batch<'a> {
     selection: &'a TestSelection,
     tests: Vec<(String, TestNames)>,
+    /// How many there are in all batches.
+    total: usize,
 }
 
 /// Evaluates the tests, several processes at a time, in their order as far as that is possible. One that does not
@@ -151,7 +181,8 @@ fn batches<'a>(
     tests: Vec<(&'a TestSelection, String, TestNames)>,
     processes: EvalProcesses,
 ) -> Vec<Batch<'a>> {
-    let size = processes.batch_size(tests.len());
+    let total = tests.len();
+    let size = processes.batch_size(total);
     let mut batches: Vec<Batch<'a>> = Vec::new();
     for (selection, label, names) in tests {
         let is_open = |batch: &&mut Batch<'a>| {
@@ -162,6 +193,7 @@ fn batches<'a>(
             None => batches.push(Batch {
                 selection,
                 tests: vec![(label, names)],
+                total,
             }),
         }
     }
@@ -174,10 +206,14 @@ impl<'a> Batch<'a> {
         processes: EvalProcesses,
         evaluate: impl AsyncFn(&TestSelection, &Evaluation) -> Result<Vec<T>, RunnerError>,
     ) -> Vec<FoundTest<'a, T>> {
-        let Self { selection, tests } = self;
+        let Self {
+            selection,
+            tests,
+            total,
+        } = self;
         // A file that is the test itself has no path.
         let evaluation = |attributes: Vec<String>| Evaluation {
-            is_part: attributes.iter().all(|path| !path.is_empty()),
+            is_part: total > 1 && attributes.iter().all(|path| !path.is_empty()),
             attributes: attributes
                 .into_iter()
                 .filter(|path| !path.is_empty())
@@ -186,7 +222,10 @@ impl<'a> Batch<'a> {
             ..selection.evaluation.clone()
         };
         let all = tests.iter().map(|(_, names)| names.attribute.clone());
-        let all = evaluation(all.collect());
+        let mut all = evaluation(all.collect());
+        if let [(_, names)] = tests.as_slice() {
+            all.parts = processes.parts(&names.nodes, total);
+        }
         let error = match evaluate(selection, &all).await {
             Ok(found) => return with_labels(selection, &tests, found),
             Err(error) => error,
@@ -253,5 +292,20 @@ mod tests {
         assert_eq!(decide(2, 11_000, 4), (2, 1));
         assert_eq!(decide(8, 3000, 40), (2, 2));
         assert_eq!(decide(8, 100, 40), (1, 1));
+    }
+
+    #[test]
+    fn processes_without_a_test_take_nodes_of_one() {
+        let nodes: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).into();
+        let sizes = |wanted, total| {
+            let parts = EvalProcesses::within(wanted, 100_000).parts(&nodes, total);
+            assert!(parts.is_empty() || parts.concat() == nodes);
+            parts.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(2, 1), [2, 3]);
+        assert_eq!(sizes(8, 1), [1, 1, 1, 1, 1]);
+        assert_eq!(sizes(8, 2), [1, 1, 1, 2]);
+        assert_eq!(sizes(8, 5), [0; 0]);
+        assert_eq!(sizes(1, 1), [0; 0]);
     }
 }

@@ -116,13 +116,13 @@ pub(super) async fn find<'a>(
     if processes.count < 2 {
         return find_whole(only, whole.await, named).await;
     }
-    // Most files hold one test, whose names alone would only cost time; of many, the names come first.
+    // Most files hold one test of one node, whose names alone would only cost time; of many, the names come first.
     tokio::pin!(whole, named);
     tokio::select! {
         biased;
         result = &mut whole => find_whole(only, result, named).await,
         tests = &mut named => match tests {
-            Ok(tests) if tests.len() > 1 => Ok(FoundTests::Named(tests)),
+            Ok(tests) if tests.len() > 1 || processes.divide(&tests) => Ok(FoundTests::Named(tests)),
             _ => Ok(FoundTests::Evaluated(found_in(only, whole.await?))),
         },
     }

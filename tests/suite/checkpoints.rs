@@ -107,7 +107,7 @@ fn a_run_after_an_edit() {
     };
     assert_eq!(drawn(&first), drawn(&second));
     let verified = again.run(&["--verify"]);
-    assert_eq!(verified.code, Some(0));
+    assert_eq!(verified.code, Some(0), "{}", verified.seen());
     assert_eq!(
         first_line(&verified),
         "from checkpoint \"here\" (recorded [AGE] ago)"
@@ -173,7 +173,7 @@ machine.succeed("cat /proc/sys/kernel/random/uuid")
     );
     assert_eq!(again.run(&[]).code, Some(0));
     let second = again.run(&[]);
-    assert_eq!(second.code, Some(0));
+    assert_eq!(second.code, Some(0), "{}", second.seen());
     assert_eq!(
         first_line(&second),
         "from checkpoint \"here\" (recorded [AGE] ago)"
@@ -272,7 +272,7 @@ machine.succeed("true")
         first_line(&second),
         "from checkpoint \"here\" (recorded [AGE] ago)"
     );
-    assert_eq!(second.code, Some(0));
+    assert_eq!(second.code, Some(0), "{}", second.seen());
     assert!(again.place.path().join("was-here").exists());
     again.place.assert_tidy();
 }
@@ -302,7 +302,7 @@ assert machine.succeed("echo no") == "yes\n"
     );
     assert_eq!(again.run(&[]).code, Some(1));
     let third = again.run(&[]);
-    assert_eq!(third.code, Some(1));
+    assert_eq!(third.code, Some(1), "{}", third.seen());
     let asked = "machine: must succeed: echo no\n";
     assert!(third.stdout.contains(asked), "{}", third.seen());
     again.place.assert_tidy();

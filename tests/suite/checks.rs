@@ -21,7 +21,7 @@ fn all_findings_at_once_with_their_lines() {
 #[test]
 fn findings_for_programs() {
     let ended = check(&Place::new(), &["-A", "checks", "--format", "json"]);
-    assert_eq!(ended.code, Some(2));
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
     let findings: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     let first = &findings[0];
     assert_eq!(first["code"], "unknown-name");
@@ -193,7 +193,7 @@ fn where_ty_comes_from() {
 fn stubs_name_the_machines() {
     let place = Place::new();
     let ended = place.run(&["stubs", "--nodes", "web-server,db"]);
-    assert_eq!(ended.code, Some(0));
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
     assert!(
         ended
             .stdout

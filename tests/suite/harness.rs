@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ pub struct Place {
 /// What came of a run.
 pub struct Ended {
     pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
@@ -89,6 +92,7 @@ impl Place {
         let output = output.unwrap();
         Ended {
             code: output.status.code(),
+            signal: output.status.signal(),
             stdout: self.comparable(&output.stdout),
             stderr: self.comparable(&output.stderr),
         }
@@ -186,8 +190,10 @@ impl Ended {
     /// Everything a user sees, for a snapshot.
     pub fn seen(&self) -> String {
         let code = self.code.map_or("none".to_owned(), |code| code.to_string());
+        let signal = self.signal;
+        let signal = signal.map_or(String::new(), |number| format!(" (signal {number})"));
         format!(
-            "exit code: {code}\n--- stdout\n{}--- stderr\n{}",
+            "exit code: {code}{signal}\n--- stdout\n{}--- stderr\n{}",
             self.stdout, self.stderr
         )
     }

@@ -8,6 +8,7 @@ mod containers;
 mod displays;
 mod docs;
 mod driver;
+mod evaluations;
 mod filters;
 mod flakes;
 mod guests;

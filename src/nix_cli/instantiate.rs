@@ -1,0 +1,207 @@
+//! Asks the library's entry by `nix-instantiate`: what is remembered, one process, or one for each part of a test.
+
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use futures_util::future::try_join_all;
+use serde::de::DeserializeOwned;
+
+use super::cache::{Cache, Question, Said};
+use super::entry_command::{entry_command, test_file, whole_command};
+use super::evaluation::{EvalError, Evaluation, Nixpkgs, TestSource, Want};
+use super::message::{describe_error, evaluated_file, split_warnings};
+use super::moment::Moment;
+use super::sources::FetchedNixpkgs;
+use super::{Library, Nix};
+
+/// What the library's entry gives for each test.
+pub(super) trait Answer: DeserializeOwned {
+    /// What the evaluation has put into the store for it.
+    fn derivation(&self) -> Option<&Path>;
+}
+
+/// What the library's entry gives for an evaluation: from the cache, where
+/// what is remembered is still in the store.
+pub(super) async fn instantiate<T: Answer>(
+    nix: &Nix,
+    library: &Library,
+    evaluation: &Evaluation,
+    want: Want<'_>,
+) -> Result<Vec<T>, EvalError> {
+    let command = entry_command(nix, library, evaluation, want)?;
+    let memory = Memory::of(library, evaluation, &command);
+    if let Some((items, said)) = memory.as_ref().and_then(Memory::recall) {
+        nix.warn(&said.warnings);
+        return Ok(items);
+    }
+    let begin = Moment::now();
+    let process = Process {
+        nix,
+        library,
+        evaluation,
+    };
+    let given = if matches!(want, Want::Manifest) && !evaluation.parts.is_empty() {
+        process.run_parts().await?
+    } else {
+        process.run(command).await?
+    };
+    nix.warn(&given.said.warnings);
+    let items = serde_json::from_str(&given.said.answer).map_err(EvalError::BadManifest)?;
+    if let Some(memory) = memory {
+        let mut read = given.read;
+        if let TestSource::File(file) = &evaluation.place {
+            // Nix tells where a link leads to, and not of the link.
+            read.push(test_file(file)?);
+        }
+        memory
+            .cache
+            .remember(&memory.question, &read, begin, given.said);
+    }
+    Ok(items)
+}
+
+/// Where the answer to a question is remembered.
+struct Memory<'a> {
+    cache: Cache<'a>,
+    question: Question,
+}
+
+impl<'a> Memory<'a> {
+    /// None without a cache, or if the answer may be another each time.
+    fn of(library: &'a Library, evaluation: &Evaluation, command: &Command) -> Option<Self> {
+        let fetched = if evaluation.nixpkgs == Nixpkgs::Builtin {
+            FetchedNixpkgs::Replaced
+        } else {
+            FetchedNixpkgs::Used
+        };
+        Some(Self {
+            cache: Cache {
+                folder: library.evaluations()?,
+                own: library.folder(),
+                fetched,
+            },
+            question: question(command, evaluation)?,
+        })
+    }
+
+    /// The answer, as long as Nix's garbage collector has not been there.
+    fn recall<T: Answer>(&self) -> Option<(Vec<T>, Said)> {
+        let said = self.cache.recall(&self.question)?;
+        let items: Vec<T> = serde_json::from_str(&said.answer).ok()?;
+        let is_there = items.iter().filter_map(T::derivation).all(Path::exists);
+        is_there.then_some((items, said))
+    }
+}
+
+/// What processes of Nix have given.
+struct Given {
+    said: Said,
+    /// The files that were evaluated.
+    read: Vec<PathBuf>,
+}
+
+/// How a process of Nix is started, and its errors are told.
+struct Process<'a> {
+    nix: &'a Nix,
+    library: &'a Library,
+    evaluation: &'a Evaluation,
+}
+
+impl Process<'_> {
+    async fn run(&self, command: Command) -> Result<Given, EvalError> {
+        let mut command = tokio::process::Command::from(command);
+        command.kill_on_drop(true);
+        let output = command.output().await.map_err(EvalError::NoNix)?;
+        let (warnings, message) = split_warnings(&String::from_utf8_lossy(&output.stderr));
+        if output.status.success() {
+            let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+            return Ok(Given {
+                said: Said { answer, warnings },
+                read: message.lines().filter_map(evaluated_file).collect(),
+            });
+        }
+        self.nix.warn(&warnings);
+        if let Some(signal) = output.status.signal() {
+            return Err(EvalError::Killed(signal));
+        }
+        let mut message = describe_error(&message, self.library.folder());
+        if self.evaluation.nixpkgs == Nixpkgs::Builtin && is_missing_attribute(&message) {
+            message.push_str(PACKAGE_HINT);
+        }
+        Err(EvalError::Nix(message))
+    }
+
+    /// The parts at a time, and then the whole that they make. The first error ends all.
+    async fn run_parts(&self) -> Result<Given, EvalError> {
+        let Self {
+            nix,
+            library,
+            evaluation,
+        } = self;
+        let parts = evaluation.parts.iter().map(async |nodes| {
+            let command = entry_command(nix, library, evaluation, Want::Part(nodes))?;
+            self.run(command).await
+        });
+        let parts = try_join_all(parts).await?;
+        let answers: Vec<&str> = parts.iter().map(|part| part.said.answer.trim()).collect();
+        let mut file = tempfile::NamedTempFile::new().map_err(EvalError::Temporary)?;
+        write!(file, "[{}]", answers.join(",")).map_err(EvalError::Temporary)?;
+        let whole = whole_command(nix, library, evaluation, file.path())?;
+        let mut given = self.run(whole).await?;
+        given.said.warnings = warnings_of(&parts);
+        given.read = parts.into_iter().flat_map(|part| part.read).collect();
+        Ok(given)
+    }
+}
+
+/// What each of the parts warns of is said once.
+fn warnings_of(parts: &[Given]) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for part in parts {
+        let new = part.said.warnings.lines();
+        let new: Vec<&str> = new.filter(|line| !lines.contains(line)).collect();
+        lines.extend(new);
+    }
+    lines.iter().flat_map(|line| [line, "\n"]).collect()
+}
+
+/// What can be remembered; None where the answer may be another each time.
+fn question(command: &Command, evaluation: &Evaluation) -> Option<Question> {
+    // Nix keeps what it has fetched of flakes, and knows when it is old.
+    if matches!(evaluation.place, TestSource::Flake(_)) || evaluation.arguments.show_trace {
+        return None;
+    }
+    // Expressions may read anything.
+    let is_plain = |text: &str| {
+        !text.contains(['/', '<', '(', '.']) && !text.contains("builtins") && !text.contains("__")
+    };
+    let expressions = &evaluation.arguments.expressions;
+    if !expressions.iter().all(|(_, text)| is_plain(text)) {
+        return None;
+    }
+    let mut arguments: Vec<String> = command
+        .get_args()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let includes: Vec<String> = arguments
+        .windows(2)
+        .filter(|pair| pair[0] == "-I")
+        .map(|pair| pair[1].clone())
+        .collect();
+    // A relative `-I` means another folder elsewhere.
+    arguments.push(std::env::current_dir().ok()?.display().to_string());
+    Question::new(arguments, &includes)
+}
+
+/// What may help where the built-in package set was asked for what it has not.
+const PACKAGE_HINT: &str = "\n\nIf this is a package that Debian has: `snowglobe guest fetch NAME` \
+    adds it to the built-in ones, under Debian's name.";
+
+fn is_missing_attribute(message: &str) -> bool {
+    message
+        .lines()
+        .next()
+        .is_some_and(|line| line.contains("attribute '") && line.ends_with("missing"))
+}

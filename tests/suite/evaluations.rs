@@ -1,0 +1,192 @@
+//! How test files are evaluated: what is remembered, and by how many processes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::harness::{Ended, Place};
+
+/// A place where each call of `nix-instantiate` is noted, with a cache of its own.
+struct Noted {
+    place: Place,
+}
+
+impl Noted {
+    fn new() -> Self {
+        let place = Place::new();
+        fs::create_dir(place.path().join("bin")).unwrap();
+        let program = place.write(
+            "bin/nix-instantiate",
+            "#!/bin/sh\necho $* >> \"$CALLS\"\nPATH=\"${PATH#*:}\" exec nix-instantiate \"$@\"\n",
+        );
+        fs::set_permissions(program, PermissionsExt::from_mode(0o755)).unwrap();
+        Self { place }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        let folder = self.place.path();
+        let path = std::env::var("PATH").unwrap();
+        let mut command = self.place.command(arguments);
+        command
+            .args(["--nixpkgs", "builtin"])
+            .env("PATH", format!("{}:{path}", folder.join("bin").display()))
+            .env("CALLS", folder.join("calls"))
+            .env("XDG_CACHE_HOME", self.cache());
+        self.place.finish(command.spawn().unwrap())
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.place.path().join("cache")
+    }
+
+    /// What Nix has been asked since the last time.
+    fn calls(&self) -> Vec<String> {
+        let file = self.place.path().join("calls");
+        let calls = fs::read_to_string(&file).unwrap_or_default();
+        fs::write(&file, "").unwrap();
+        calls.lines().map(str::to_owned).collect()
+    }
+
+    /// What Nix has answered of manifests.
+    fn remembered(&self) -> Vec<Value> {
+        let folder = fs::read_dir(self.cache().join("snowglobe/evaluations")).unwrap();
+        let entries = folder.map(|entry| entry.unwrap().path());
+        let entries = entries.filter(|path| path.extension().is_some_and(|it| it == "json"));
+        let answers = entries.map(|path| {
+            let entry: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            serde_json::from_str(entry["said"]["answer"].as_str().unwrap()).unwrap()
+        });
+        answers
+            .filter(|answer: &Value| answer[0]["manifest"].is_object())
+            .collect()
+    }
+}
+
+#[test]
+fn an_evaluation_is_remembered_until_something_changes() {
+    let noted = Noted::new();
+    let place = &noted.place;
+    let evaluate = || {
+        let ended = noted.run(&["eval", "test.nix"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.seen());
+        noted.calls().len()
+    };
+
+    place.write("motd.txt", "one");
+    place.write(
+        "test.nix",
+        r#"(import <nixpkgs> { }).nixosTest {
+          name = "remembered";
+          nodes.machine.environment.etc.motd.text = builtins.readFile ./motd.txt;
+          testScript = "";
+        }"#,
+    );
+    place.settle();
+    assert_eq!([evaluate(), evaluate()], [1, 0]);
+    place.write("motd.txt", "two");
+    place.settle();
+    assert_eq!([evaluate(), evaluate()], [1, 0]);
+    // Times that are set back do not hide a change.
+    let motd = place.write("motd.txt", "six");
+    let file = fs::File::options().write(true).open(motd).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    drop(file);
+    place.settle();
+    assert_eq!([evaluate(), evaluate()], [1, 0]);
+    place.write("test.nix", "{ }");
+    assert_eq!(noted.run(&["eval", "test.nix"]).code, Some(2));
+}
+
+/// A test whose nodes are told apart, and whose script names them.
+fn nodes_test(third: &str) -> String {
+    let nodes = r#"
+        first = { nodes, ... }: { environment.etc.peer.text = nodes.second.networking.primaryIPAddress; };
+        second = builtins.trace "the second node" { };
+        third = THIRD;"#;
+    let nodes = nodes.replace("THIRD", third);
+    format!(
+        r#"(import <nixpkgs> {{ }}).nixosTest {{
+          name = "three";
+          passthru.tags = [ "several" ];
+          nodes = {{ {nodes} }};
+          testScript = {{ nodes, ... }}: "print('${{nodes.second.networking.primaryIPAddress}}', '${{nodes.first.system.build.vm}}')";
+        }}"#
+    )
+}
+
+/// What asks what machines are has a test evaluated, and nothing more.
+const LIST: [&str; 4] = ["list", "three.nix", "--filter", "backend(vm)"];
+
+#[test]
+fn nodes_of_one_test_are_evaluated_by_several_processes() {
+    let noted = Noted::new();
+    noted
+        .place
+        .write("three.nix", &nodes_test("{ virtualisation.cores = 2; }"));
+    noted.place.settle();
+    let list = |jobs: &str| {
+        let ended = noted.run(&[&LIST[..], &["--eval-jobs", jobs]].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.seen());
+        assert_eq!(
+            ended.stdout,
+            "three: first, second, third (tags: several)\n"
+        );
+        assert_eq!(ended.stderr, "trace: the second node\n");
+        noted.calls()
+    };
+
+    let calls = list("2");
+    let [names, parts @ .., whole] = &calls[..] else {
+        panic!("{calls:?}");
+    };
+    assert!(names.contains("--argstr want names"), "{names}");
+    let mut nodes: Vec<&str> = parts
+        .iter()
+        .map(|call| {
+            assert!(call.contains("--argstr want part"), "{call}");
+            call.split("--arg nodes ").nth(1).unwrap()
+        })
+        .collect();
+    nodes.sort_unstable();
+    assert!(nodes[0].starts_with("[ \"first\" ]"), "{nodes:?}");
+    assert!(
+        nodes[1].starts_with("[ \"second\" \"third\" ]"),
+        "{nodes:?}"
+    );
+    assert_eq!(nodes.len(), 2);
+    assert!(whole.contains("/whole.nix"), "{whole}");
+    let in_parts = noted.remembered();
+    // What is remembered is the whole.
+    assert_eq!(list("2"), [""; 0]);
+    assert_eq!(list("1"), [""; 0]);
+
+    fs::remove_dir_all(noted.cache().join("snowglobe/evaluations")).unwrap();
+    let calls = list("1");
+    assert_eq!(calls.len(), 2, "{calls:?}");
+    assert!(calls[1].contains("--argstr want manifest"), "{}", calls[1]);
+    // The derivation tells that nothing is missing from what must be built.
+    assert_eq!(noted.remembered(), in_parts);
+    assert_eq!(in_parts.len(), 1);
+    noted.place.assert_tidy();
+}
+
+#[test]
+fn an_error_in_a_part_is_that_of_the_whole() {
+    let noted = Noted::new();
+    noted
+        .place
+        .write("three.nix", &nodes_test("throw \"no third node\""));
+    let list = |jobs: &str| {
+        let ended = noted.run(&[&LIST[..], &["--eval-jobs", jobs]].concat());
+        assert_eq!((ended.code, &*ended.stdout), (Some(2), ""));
+        ended.stderr
+    };
+    let message = "error: no third node\n";
+    // The process of the third node has not seen the second.
+    assert_eq!(list("3"), message);
+    assert_eq!(list("1"), format!("trace: the second node\n{message}"));
+    noted.place.assert_tidy();
+}
