@@ -105,11 +105,13 @@ impl Budget {
     }
 }
 
-/// Processes that want to run, on average over a minute.
-fn load() -> f64 {
+/// How many threads of the host want to run now, as proc_loadavg(5) says. The averages there would hold up short tests
+/// for a minute.
+fn running_threads() -> u32 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let first = text.split_whitespace().next();
-    first
+    let counts = text.split_whitespace().nth(3);
+    let running = counts.and_then(|counts| counts.split('/').next());
+    running
         .and_then(|number| number.parse().ok())
         .unwrap_or_default()
 }
@@ -224,7 +226,8 @@ impl Schedule {
             return true;
         }
         let is_early = |last: Instant| last.elapsed() < PAUSE_UNDER_LOAD;
-        let is_storm = state.last_start.is_some_and(is_early) && load() > 2.0 * self.budget.cores;
+        let is_storm = state.last_start.is_some_and(is_early)
+            && f64::from(running_threads()) > 2.0 * self.budget.cores;
         !is_storm
     }
 

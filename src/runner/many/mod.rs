@@ -1,34 +1,34 @@
 //! Runs several tests side by side, each in a process of its own.
 
+mod one_test;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered, Stream};
 use tokio::sync::{Semaphore, broadcast};
 
-use super::apart::{ApartEnd, TestPlan, run_apart};
 use super::ends::{Ends, RunSummary, TestEnd};
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::plan::{FoundTests, evaluate_these};
-use super::planned::{PlannedTest, not_run, relative};
-use super::reporting::{no_thread, stdout_lost};
-use super::request::{RunRequest, TestSettings, file_name};
+use super::planned::{PlannedTest, not_run};
+use super::request::RunRequest;
 use super::run_reports::RunReports;
 use super::schedule::{Budget, Demand, Schedule};
 use super::survey::NamedTest;
-use super::test_run::{check_test, is_certain, run_settings};
-use crate::model::event::{Event, Level, Verdict, round};
-use crate::model::outcome::{Attempt, Outcome, TestResult};
-use crate::nix_cli::{self, Test};
+use super::test_run::check_test;
+use crate::model::event::{Event, Level};
+use crate::model::outcome::TestResult;
+use crate::nix_cli::Test;
 use crate::qemu::AcceleratorChoice;
-use crate::report::{Output, Reports, SharedDisplay};
-use crate::session::{Interrupt, ReplayMode};
+use crate::report::SharedDisplay;
+use crate::session::Interrupt;
 
 /// How often to look whether the host can take one more test.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -262,175 +262,4 @@ impl Run<'_> {
         let groups = planned.policy.groups.clone();
         Demand::of(&planned.test.manifest, self.accelerator.accelerator, groups)
     }
-
-    /// Builds a test and runs it in its turn.
-    async fn one(&self, planned: PlannedTest<'_>) -> TestEnd {
-        let mut interrupts = self.interrupts.subscribe();
-        let ended = self.attempts(&planned, &mut interrupts).await;
-        match ended {
-            Ok(end) => end,
-            Err(error) => planned.failed(error),
-        }
-    }
-
-    async fn attempts(
-        &self,
-        planned: &PlannedTest<'_>,
-        interrupts: &mut broadcast::Receiver<Interrupt>,
-    ) -> Result<TestEnd, RunnerError> {
-        let left_out = || planned.end(Vec::new(), self.display.time_s());
-        let Ok(place) = self.building.acquire().await else {
-            return Ok(left_out());
-        };
-        let folder = self.folder.join(file_name(&planned.label));
-        let output = Output::create(&folder, &planned.test.name)?;
-        let root = output.root();
-        let mut reports = self.report(&planned.label, output)?;
-        let built = {
-            let emit = |event| reports.events.emit(event);
-            let nix = &planned.selection.nix;
-            tokio::select! {
-                built = nix_cli::realise(nix, &planned.test.derivation, &root, &emit) => Some(built),
-                _ = interrupts.recv() => None,
-            }
-        };
-        match built {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                close(reports)?;
-                return Err(error.into());
-            }
-            None => {
-                close(reports)?;
-                let mut end = left_out();
-                end.result.outcome = Outcome::Interrupted;
-                return Ok(end);
-            }
-        }
-        let turn = self
-            .schedule
-            .turn(self.demand(planned), planned.expected_s)
-            .await;
-        drop(place);
-        if turn.is_none() {
-            close(reports)?;
-            return Ok(left_out());
-        }
-        let begin = Instant::now();
-        let started_s = self.display.time_s();
-        let mut attempts = Vec::new();
-        let mut is_leaky = false;
-        let mut at = folder.clone();
-        loop {
-            let start = Instant::now();
-            let ApartEnd { outcome, leaky } =
-                self.attempt(planned, &at, reports, interrupts).await?;
-            is_leaky |= leaky;
-            attempts.push(Attempt {
-                verdict: outcome.verdict,
-                duration_s: round(start.elapsed().as_secs_f64()),
-                folder: relative(&at, &self.folder),
-            });
-            if self.schedule.is_closed() || !planned.rule.continues(&attempts, begin) {
-                break;
-            }
-            if outcome.verdict != Verdict::Passed {
-                self.announce_retry(planned, attempts.len());
-            }
-            at = planned.rule.folder(&folder, &attempts);
-            let output = Output::create(&at, &planned.test.name)?;
-            reports = self.report(&planned.label, output)?;
-        }
-        drop(turn);
-        let mut end = planned.end(attempts, started_s);
-        end.result.leaky = is_leaky;
-        Ok(end)
-    }
-
-    /// One attempt, whose reports are whole at its end.
-    async fn attempt(
-        &self,
-        planned: &PlannedTest<'_>,
-        folder: &Path,
-        reports: Reports,
-        interrupts: &mut broadcast::Receiver<Interrupt>,
-    ) -> Result<ApartEnd, RunnerError> {
-        let settings = planned.settings(self.request);
-        let ended = self
-            .once(planned, &settings, folder, reports, None, interrupts)
-            .await?;
-        let verdict = ended.outcome.verdict;
-        if is_certain(&settings, ended.outcome) {
-            return Ok(ended);
-        }
-        let cold = TestSettings {
-            replay: ReplayMode::Disabled,
-            ..settings
-        };
-        let output = Output::create(folder, &planned.test.name)?;
-        let reports = self.report(&planned.label, output)?;
-        self.once(planned, &cold, folder, reports, Some(verdict), interrupts)
-            .await
-    }
-
-    /// One run of a test; its events say whether it `verifies` a verdict from a checkpoint.
-    async fn once(
-        &self,
-        planned: &PlannedTest<'_>,
-        settings: &TestSettings,
-        folder: &Path,
-        reports: Reports,
-        verifies: Option<Verdict>,
-        interrupts: &mut broadcast::Receiver<Interrupt>,
-    ) -> Result<ApartEnd, RunnerError> {
-        let test = &planned.test;
-        for note in &test.notes {
-            reports.events.note(Level::Info, note.clone());
-        }
-        let source_map = test.source_map().into();
-        let settings = run_settings(&test.manifest, source_map, settings, folder.to_owned());
-        let plan = TestPlan::new(test, &settings);
-        let events = reports.events.clone();
-        let run = run_apart(&plan, &events, interrupts);
-        tokio::pin!(run);
-        let slow = planned.policy.slow_timeout.unwrap_or(Duration::MAX);
-        let ended = tokio::select! {
-            ended = &mut run => ended,
-            () = tokio::time::sleep(slow) => {
-                let after_s = slow.as_secs_f64();
-                events.emit(Event::Slow { after_s });
-                run.await
-            }
-        };
-        if let (Ok(end), Some(from_checkpoint)) = (&ended, verifies) {
-            let cold = end.outcome.verdict;
-            events.emit(Event::Verified {
-                from_checkpoint,
-                cold,
-            });
-        }
-        close(reports)?;
-        ended
-    }
-
-    fn announce_retry(&self, planned: &PlannedTest<'_>, done: usize) {
-        let (Some(attempts), Ok(done)) = (planned.rule.most(), u32::try_from(done)) else {
-            return;
-        };
-        let event = Event::Retrying {
-            attempt: done + 1,
-            attempts,
-        };
-        self.display.emit(Some(&planned.label), event);
-    }
-
-    fn report(&self, label: &str, output: Output) -> Result<Reports, RunnerError> {
-        Reports::of_one(&self.display, label, Some(output)).map_err(no_thread())
-    }
-}
-
-/// Ends the reports on a test: its files are whole then.
-fn close(reports: Reports) -> Result<(), RunnerError> {
-    let (output, _) = reports.end().map_err(stdout_lost)?;
-    Ok(output.map_or(Ok(()), Output::finish)?)
 }
