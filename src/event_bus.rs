@@ -142,11 +142,7 @@ impl Events {
 
     /// A note without a machine.
     pub fn note(&self, level: Level, text: impl Into<String>) {
-        self.emit(Event::Note {
-            machine: None,
-            level,
-            text: text.into(),
-        });
+        self.emit(Event::note(level, text));
     }
 }
 

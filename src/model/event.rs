@@ -213,6 +213,17 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// A note without a machine.
+    pub fn note(level: Level, text: impl Into<String>) -> Self {
+        Self::Note {
+            machine: None,
+            level,
+            text: text.into(),
+        }
+    }
+}
+
 /// A checkpoint that a run starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -102,7 +102,7 @@ struct Given {
     read: Vec<PathBuf>,
 }
 
-/// How a process of Nix is started, and its errors are told.
+/// What a process of Nix is started with.
 struct Process<'a> {
     nix: &'a Nix,
     library: &'a Library,

@@ -214,15 +214,10 @@ impl DisplayQueue {
                 "{} lines of consoles and build logs are not shown, as the reader of this output is slow: the output folder has them all",
                 std::mem::take(&mut self.left_out)
             );
-            let note = Event::Note {
-                machine: None,
-                level: Level::Warning,
-                text,
-            };
             self.send(Record {
                 label: None,
                 time_s: record.time_s,
-                event: note,
+                event: Event::note(Level::Warning, text),
             });
         }
         self.queued.fetch_add(bytes, Ordering::Relaxed);

@@ -7,10 +7,12 @@ use super::ends::TestEnd;
 use super::error::RunnerError;
 use super::project::{Candidate, absolute};
 use super::request::{RunRequest, TestSelection, TestSettings};
+use super::schedule::Demand;
 use crate::config::TestPolicy;
 use crate::model::manifest::{BackendKind, Manifest};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::nix_cli::Test;
+use crate::qemu::Accelerator;
 
 /// The test.
 #[derive(Debug)]
@@ -47,6 +49,22 @@ impl<'a> PlannedTest<'a> {
             policy,
             test,
         }
+    }
+
+    /// What its machines take together.
+    pub fn demand(&self, accelerator: Accelerator) -> Demand {
+        let groups = self.policy.groups.clone();
+        Demand::of(&self.test.manifest, accelerator, groups)
+    }
+
+    /// What the configuration says that the user should know.
+    pub fn warning(&self) -> Option<String> {
+        let expired = self.policy.expired.as_ref()?;
+        let until = expired.until.as_deref().unwrap_or_default();
+        Some(format!(
+            "its quarantine has ended on {until} ({}): the test counts again",
+            expired.reason
+        ))
     }
 
     /// The settings of the run, with the test's own timeout.

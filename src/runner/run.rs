@@ -20,6 +20,7 @@ use crate::history;
 use crate::model::event::{Event, Level, round};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::nix_cli::Test;
+use crate::qemu::AcceleratorChoice;
 use crate::report::write_reports;
 
 /// Runs all tests of a request; returns how they have ended. An interrupt leaves
@@ -79,6 +80,7 @@ async fn run_one_by_one(
 ) -> Result<RunSummary, RunnerError> {
     let count = found.len();
     let mut ends = Ends::new(frontend, count, request.max_fail);
+    let accelerator = AcceleratorChoice::detect().accelerator;
     // Nothing boots before all scripts are checked.
     let mut tests = Vec::new();
     for FoundTest {
@@ -87,11 +89,17 @@ async fn run_one_by_one(
         test,
     } in found
     {
-        let checked = test.and_then(|test| check_test(request, &test, frontend).map(|()| test));
-        match checked {
-            Ok(test) => tests.push(PlannedTest::new(request, selection, label, test)),
+        let name = label.clone();
+        let planned = test.and_then(|test| {
+            check_test(request, &test, frontend)?;
+            let planned = PlannedTest::new(request, selection, label, test);
+            planned.demand(accelerator).check(&request.resources)?;
+            Ok(planned)
+        });
+        match planned {
+            Ok(planned) => tests.push(planned),
             Err(error) => {
-                if ends.add(not_run(selection, &label, error))?.is_break() {
+                if ends.add(not_run(selection, &name, error))?.is_break() {
                     return Ok(ends.finish());
                 }
             }
@@ -111,6 +119,9 @@ async fn run_one_by_one(
         } else {
             run_folder.join(file_name(&planned.label))
         };
+        if let Some(warning) = planned.warning() {
+            announce(frontend, Event::note(Level::Warning, warning))?;
+        }
         let started_s = round(begin.elapsed().as_secs_f64());
         let attempts = run_attempts(request, &planned, &folder, frontend, interrupts).await;
         let end = match attempts {
@@ -129,16 +140,10 @@ async fn run_one_by_one(
     }
     let summary = ends.finish();
     let only = summary.results.tests.first().filter(|_| count == 1);
-    if let Some(text) = only.and_then(attempts_line).filter(|_| shown == Shown::All) {
-        let level = Level::Info;
-        announce(
-            frontend,
-            Event::Note {
-                machine: None,
-                level,
-                text,
-            },
-        )?;
+    for text in only.map(closing_lines).unwrap_or_default() {
+        if shown == Shown::All {
+            announce(frontend, Event::note(Level::Info, text))?;
+        }
     }
     let path = write_reports(&run_folder, &summary.results, &request.project.history)?;
     if count > 1 {
@@ -177,8 +182,8 @@ async fn run_attempts(
     Ok((attempts, shown))
 }
 
-/// How the attempts at the only test have ended.
-fn attempts_line(test: &TestResult) -> Option<String> {
+/// What there is to say of the only test beside the verdict of its last attempt.
+fn closing_lines(test: &TestResult) -> Vec<String> {
     let count = test.attempts.len();
     let verdicts = test.attempts.iter().map(|attempt| attempt.verdict);
     let counts: Vec<String> = Outcome::count(verdicts.map(Outcome::of_verdict))
@@ -186,11 +191,13 @@ fn attempts_line(test: &TestResult) -> Option<String> {
         .map(|(count, outcome)| format!("{count} {}", outcome.name()))
         .collect();
     let counts = counts.join(", ");
-    (count > 1).then(|| {
-        format!(
-            "{}: {}, {count} attempts: {counts}",
-            test.outcome.name(),
-            test.label
-        )
-    })
+    let (outcome, label) = (test.outcome.name(), &test.label);
+    let attempts = format!("{outcome}: {label}, {count} attempts: {counts}");
+    let excuse = test.quarantine.as_ref().map(|quarantine| {
+        let reason = &quarantine.reason;
+        format!("in quarantine: {label} ({outcome}: {reason}): the run does not fail")
+    });
+    let attempts = (count > 1).then_some(attempts);
+    let excuse = excuse.filter(|_| !test.outcome.is_good());
+    attempts.into_iter().chain(excuse).collect()
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::error::RunnerError;
 use super::free_memory::available_mib;
 use super::request::{JobCount, Resources};
 use crate::model::manifest::{BackendKind, Manifest, Node};
@@ -48,6 +49,21 @@ impl Demand {
             memory_mib: TEST_PROCESS_MIB + memory.iter().sum::<u64>(),
             cores: cores.iter().sum(),
             groups,
+        }
+    }
+
+    /// Checks that the user grants as much.
+    ///
+    /// # Errors
+    /// When the test alone needs more.
+    pub fn check(&self, resources: &Resources) -> Result<(), RunnerError> {
+        let needs_mib = self.memory_mib;
+        match resources.memory_mib {
+            Some(budget_mib) if budget_mib < needs_mib => Err(RunnerError::Memory {
+                needs_mib,
+                budget_mib,
+            }),
+            _ => Ok(()),
         }
     }
 }
@@ -92,6 +108,16 @@ impl Budget {
             jobs,
             groups: resources.groups.clone(),
         }
+    }
+
+    /// What is said of a test that the host may have no room for.
+    pub fn warning(&self, demand: &Demand) -> Option<String> {
+        (demand.memory_mib > self.memory_mib).then(|| {
+            format!(
+                "it asks for {} MiB of memory, and {} MiB are free: it runs alone",
+                demand.memory_mib, self.memory_mib
+            )
+        })
     }
 
     /// How many tests can run at a time at most, if they are small.

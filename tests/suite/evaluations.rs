@@ -100,7 +100,7 @@ fn an_evaluation_is_remembered_until_something_changes() {
     assert_eq!(noted.run(&["eval", "test.nix"]).code, Some(2));
 }
 
-/// A test whose nodes are told apart, and whose script names them.
+/// A test whose nodes differ, and whose script names them.
 fn nodes_test(third: &str) -> String {
     let nodes = r#"
         first = { nodes, ... }: { environment.etc.peer.text = nodes.second.networking.primaryIPAddress; };

@@ -85,6 +85,16 @@ fn a_budget_that_is_smaller_than_a_test_is_said() {
         "error: pair: the test needs 208 MiB of memory, and `--memory` grants 150 MiB: grant more, or run fewer machines\n"
     );
     assert!(ended.stdout.contains("passed: boots ("), "{}", ended.seen());
+    // Also if the test is alone.
+    let ended = run(&place, &["--filter", "pair", "--memory", "150M"]);
+    assert_eq!(
+        (ended.code, &*ended.stdout, &*ended.stderr),
+        (
+            Some(2),
+            "",
+            "error: the test needs 208 MiB of memory, and `--memory` grants 150 MiB: grant more, or run fewer machines\n"
+        )
+    );
     let ended = run(&place, &["--memory", "4"]);
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
     assert!(ended.stderr.contains("such as `4G`"), "{}", ended.seen());
@@ -108,9 +118,17 @@ fn a_configuration_is_found_and_what_is_wrong_in_it_shown() {
     let warning =
         "wrong: warning: its quarantine has ended on 2020-02-01 (known): the test counts again\n";
     assert!(ended.stdout.contains(warning), "{}", ended.seen());
+    // Also of one alone.
+    let ended = run(&place, &["--filter", "wrong"]);
+    let warning = &warning["wrong: ".len()..];
+    assert!(ended.stdout.starts_with(warning), "{}", ended.seen());
     override_of("wrong", "quarantine = { reason = \"known\" }");
     let ended = run(&place, &["--filter", "wrong | boots"]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let ended = run(&place, &["--filter", "wrong"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let line = "\nin quarantine: wrong (failed: known): the run does not fail\n";
+    assert!(ended.stdout.contains(line), "{}", ended.seen());
     override_of("wrong", "retires = 2");
     assert_snapshot!(run(&place, &[]).seen());
     override_of("tag(", "retries = 2");

@@ -225,41 +225,19 @@ impl Run<'_> {
             Err(error) => return Err(Box::new(not_run(selection, &label, error))),
         };
         let planned = PlannedTest::new(self.request, selection, label, test);
-        let needs = self.demand(&planned).memory_mib;
-        if self
-            .request
-            .resources
-            .memory_mib
-            .is_some_and(|most| most < needs)
-        {
-            let error = RunnerError::Memory {
-                needs_mib: needs,
-                budget_mib: self.budget.memory_mib,
-            };
+        let demand = self.demand(&planned);
+        if let Err(error) = demand.check(&self.request.resources) {
             return Err(Box::new(planned.failed(error)));
         }
-        if let Some(expired) = &planned.policy.expired {
-            let until = expired.until.as_deref().unwrap_or_default();
-            let warning = format!(
-                "its quarantine has ended on {until} ({}): the test counts again",
-                expired.reason
-            );
-            self.warn(&planned.label, warning);
+        let warnings = planned.warning().into_iter();
+        for warning in warnings.chain(self.budget.warning(&demand)) {
+            let note = Event::note(Level::Warning, warning);
+            self.display.emit(Some(&planned.label), note);
         }
         Ok(planned)
     }
 
-    fn warn(&self, label: &str, text: String) {
-        let note = Event::Note {
-            machine: None,
-            level: Level::Warning,
-            text,
-        };
-        self.display.emit(Some(label), note);
-    }
-
     fn demand(&self, planned: &PlannedTest<'_>) -> Demand {
-        let groups = planned.policy.groups.clone();
-        Demand::of(&planned.test.manifest, self.accelerator.accelerator, groups)
+        planned.demand(self.accelerator.accelerator)
     }
 }
