@@ -2,8 +2,10 @@
 //! what runs have written there. Only what is listed is ever removed.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -136,12 +138,27 @@ impl Tag {
     fn write(&self) -> io::Result<()> {
         let mut text = format!("{SIGNATURE}\n{ABOUT}{USED_BY}{}\n", self.user);
         for path in &self.listed {
-            // Names may hold line ends.
-            text.push_str(&serde_json::to_string(path)?);
+            text.push_str(&line_of(path)?);
             text.push('\n');
         }
         write_whole(&self.folder, TAG, text.as_bytes())
     }
+}
+
+/// A path as a line: names may hold line ends, and those from guests any bytes.
+fn line_of(path: &Path) -> serde_json::Result<String> {
+    match path.to_str() {
+        Some(text) => serde_json::to_string(text),
+        None => serde_json::to_string(path.as_os_str().as_bytes()),
+    }
+}
+
+fn path_of(line: &str) -> Option<PathBuf> {
+    if let Ok(text) = serde_json::from_str::<String>(line) {
+        return Some(PathBuf::from(text));
+    }
+    let bytes: Vec<u8> = serde_json::from_str(line).ok()?;
+    Some(PathBuf::from(OsString::from_vec(bytes)))
 }
 
 /// What is listed in a folder; None if it has no mark.
@@ -151,7 +168,7 @@ fn read(folder: &Path) -> Option<BTreeSet<PathBuf>> {
     (lines.next()? == SIGNATURE).then(|| {
         lines
             .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| serde_json::from_str::<PathBuf>(line).ok())
+            .filter_map(path_of)
             .filter(|path| is_inside(path))
             .collect()
     })
@@ -276,6 +293,8 @@ mod tests {
         fs::create_dir(folder.join("tree")).unwrap();
         fs::write(folder.join("tree/a\nb"), "x").unwrap();
         symlink("/etc", folder.join("tree/link")).unwrap();
+        let no_text = OsString::from_vec(b"tree/inv\xffalid".to_vec());
+        fs::write(folder.join(no_text), "x").unwrap();
         tag.list(&folder.join("tree")).unwrap();
         drop(tag);
         let mut tag = claim(folder).unwrap();

@@ -82,6 +82,7 @@ impl RunnerError {
             Self::Build(error) => !matches!(error, BuildError::NoNix(_)),
             Self::Findings { .. }
             | Self::Output(_)
+            | Self::OutputLost { .. }
             | Self::Session(_)
             | Self::NotBegun(_)
             | Self::Memory { .. } => true,

@@ -95,9 +95,13 @@ impl<'a> PlannedTest<'a> {
         }
     }
 
-    /// The end of a test that does not build, or cannot be begun.
+    /// The end of a test that does not build, cannot be begun, or whose output is lost.
     pub fn failed(&self, error: RunnerError) -> TestEnd {
+        let is_lost = matches!(error, RunnerError::OutputLost { .. });
         let mut end = not_run(self.selection, &self.label, error);
+        if is_lost {
+            end.result.outcome = Outcome::Error;
+        }
         end.result.attribute.clone_from(&self.test.attribute);
         end.result.quarantine.clone_from(&self.policy.quarantine);
         end

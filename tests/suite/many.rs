@@ -101,6 +101,47 @@ fn a_budget_that_is_smaller_than_a_test_is_said() {
 }
 
 #[test]
+fn nothing_begins_after_the_first_failure() {
+    let place = Place::new();
+    let arguments = [
+        "--filter",
+        "wrong | subtests | quarantined",
+        "--jobs",
+        "1",
+        "--eval-jobs",
+        "1",
+        "--fail-fast",
+    ];
+    let ended = run(&place, &arguments);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let count = "3 tests in [T] s: 1 failed, 2 left out\n";
+    assert!(ended.stdout.contains(count), "{}", ended.seen());
+}
+
+/// The verdict stays, and the next run removes them.
+#[test]
+fn names_of_files_of_guests_may_be_no_text() {
+    let place = Place::new();
+    let test = place.write(
+        "test.nix",
+        r#"(import <nixpkgs> { }).nixosTest {
+          name = "odd";
+          nodes.m.virtualisation = { guest = "tiny"; backend = "container"; };
+          testScript = ''
+            m.succeed("mkdir /tmp/d && touch /tmp/d/$(printf 'inv\\377alid')")
+            m.copy_from_machine("/tmp/d")
+          '';
+        }"#,
+    );
+    for _ in 0..2 {
+        let ended = place.run(&["run", "--nixpkgs", "builtin", test.to_str().unwrap()]);
+        assert_eq!(ended.code, Some(0), "{}", ended.seen());
+        let copied = fs::read_dir(place.path().join("result-odd/d")).unwrap();
+        assert_eq!(copied.count(), 1);
+    }
+}
+
+#[test]
 fn a_configuration_is_found_and_what_is_wrong_in_it_shown() {
     let place = Place::new();
     let override_of = |filter: &str, rules: &str| {

@@ -119,15 +119,12 @@ impl Run<'_> {
                         }
                     }
                 }
-                end = running.next(), if !running.is_empty() => {
-                    self.schedule.grant();
-                    ended.extend(end);
-                }
+                end = running.next(), if !running.is_empty() => ended.extend(end),
                 Some(interrupt) = interrupts.recv() => {
                     ends.interrupt();
                     self.stop(interrupt);
                 }
-                () = tokio::time::sleep(PAUSE) => self.schedule.grant(),
+                () = tokio::time::sleep(PAUSE) => {}
             }
             for end in ended {
                 if let Err(error) = self.end(&mut ends, end) {
@@ -136,6 +133,8 @@ impl Run<'_> {
                     return Err(error);
                 }
             }
+            // Only now: an end may have closed the schedule.
+            self.schedule.grant();
             if self.schedule.is_closed() {
                 is_evaluating = false;
             }

@@ -180,8 +180,15 @@ impl Run<'_> {
                 cold,
             });
         }
-        close(reports)?;
-        ended
+        let written = close(reports);
+        let ended = ended?;
+        match written {
+            Err(RunnerError::Output(source)) => Err(RunnerError::OutputLost {
+                source,
+                verdict: ended.outcome.verdict,
+            }),
+            other => other.map(|()| ended),
+        }
     }
 
     fn announce_retry(&self, planned: &PlannedTest<'_>, done: usize) {
