@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::sources::SCRIPT_NAME;
 use super::state::EngineState;
-use crate::host::Call;
+use crate::host::{Call, CallError};
 use crate::model::event::{Event, round};
 
 /// Longer texts are cut: they are in the consoles, or in files.
@@ -37,15 +37,16 @@ impl CallMade {
     }
 
     /// Emits its end.
-    pub fn report(self, state: &EngineState, result: Result<&Value, &String>) {
+    pub fn report(self, state: &EngineState, result: Result<&Value, String>) {
         let Some(made) = self.0 else {
             return;
         };
+        let failed = result.is_err();
         let text = match result {
             Ok(Value::Null) => String::new(),
             Ok(Value::String(text)) => cut(text),
             Ok(value) => cut(&value.to_string()),
-            Err(message) => cut(message),
+            Err(reason) => cut(&reason),
         };
         state.emit(Event::CallEnded {
             machine: made.machine,
@@ -54,7 +55,7 @@ impl CallMade {
             line: made.line,
             duration_s: round(made.begin.elapsed().as_secs_f64()),
             result: text,
-            failed: result.is_err(),
+            failed,
         });
     }
 }
@@ -80,12 +81,23 @@ pub(super) fn shown_arguments(arguments: &Value) -> Value {
     Value::Object(shown.collect())
 }
 
+/// The message of a failed call, and what its command has written.
+pub(super) fn reason_of(error: &CallError) -> String {
+    let command = error.details.as_ref().and_then(|it| it.command.as_ref());
+    let written = command.map_or([""; 2], |command| {
+        [command.stdout.trim_end(), command.stderr.trim_end()]
+    });
+    let parts = [error.message.as_str()].into_iter().chain(written);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    parts.join("\n")
+}
+
 fn cut(text: &str) -> String {
-    if text.len() <= LONGEST_SHOWN {
-        return text.to_owned();
+    let (shown, rest) = text.split_at(text.floor_char_boundary(LONGEST_SHOWN));
+    if rest.is_empty() {
+        return shown.to_owned();
     }
-    let end = text.floor_char_boundary(LONGEST_SHOWN);
-    format!("{}…", &text[..end])
+    format!("{shown}… ({} more bytes)", rest.len())
 }
 
 /// The line of the script, from 1, that runs in this thread.

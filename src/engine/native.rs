@@ -10,7 +10,7 @@ use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::call_report::{CallMade, shown_arguments};
+use super::call_report::{CallMade, reason_of, shown_arguments};
 use super::cancellation::{self, CancelCause, CancelScope};
 use super::exceptions::api_exception;
 use super::failure::describe;
@@ -273,11 +273,11 @@ fn call(
                 return from_json(value, vm);
             }
             (CallStep::Done(Err(error)), _) => {
-                made.report(state, Err(&error.message));
+                made.report(state, Err(reason_of(&error)));
                 return Err(exception_of(vm, &error));
             }
             (CallStep::CancelCause(alarm), _) => {
-                made.report(state, Err(&"ended early".to_owned()));
+                made.report(state, Err("ended early".to_owned()));
                 return Err(raise(alarm, vm)?);
             }
             (CallStep::Pause, Some((_, callback))) => {

@@ -68,17 +68,31 @@ impl RecordedTest {
     }
 }
 
-/// Reads the events of an output folder. A line that is none ends them: the run was killed while it wrote it.
+/// Why not all events of an output folder are known.
+#[derive(Debug)]
+pub enum EventsFault {
+    Unreadable(io::Error),
+    /// The number of the line, from 1, at which something else than events begins: the run was killed while it wrote it.
+    BrokenAt(usize),
+}
+
+/// Reads the events of an output folder. Those of another version that are not known here are left out.
 ///
 /// # Errors
-/// When there are none.
-pub fn for_each_event(folder: &Path, mut take: impl FnMut(Record)) -> io::Result<()> {
-    let lines = BufReader::new(File::open(folder.join(EVENTS))?).lines();
-    for line in lines {
-        let Ok(record) = serde_json::from_str(&line?) else {
-            break;
-        };
-        take(record);
+/// When there are none, or something else follows them.
+pub fn for_each_event(folder: &Path, mut take: impl FnMut(Record)) -> Result<(), EventsFault> {
+    let file = File::open(folder.join(EVENTS)).map_err(EventsFault::Unreadable)?;
+    for (index, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(EventsFault::Unreadable)?;
+        match serde_json::from_str(&line) {
+            Ok(record) => take(record),
+            Err(_) if is_event(&line) => {}
+            Err(_) => return Err(EventsFault::BrokenAt(index + 1)),
+        }
     }
     Ok(())
+}
+
+fn is_event(line: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|it| it["event"].is_string())
 }

@@ -73,6 +73,7 @@ pub fn write_reports(
     let context = PageContext {
         folder,
         history,
+        started_unix_s: results.started_unix_s,
         is_alone: results.tests.len() == 1,
     };
     write(REPORT, page::document(context, results).as_bytes())?;

@@ -3,6 +3,10 @@
 //! It is readable without JavaScript. Everything that guests and scripts have written is escaped.
 
 mod attempt;
+mod calls;
+mod console_text;
+mod files;
+mod lanes;
 mod pictures;
 mod test;
 mod timeline;
@@ -32,6 +36,8 @@ pub(super) struct PageContext<'a> {
     /// That of the run; what the page links to is relative to it.
     pub folder: &'a Path,
     pub history: &'a History,
+    /// When the run began: what was before is an earlier one.
+    pub started_unix_s: u64,
     /// Whether there is one test, which the reader wants to see.
     pub is_alone: bool,
 }
@@ -39,8 +45,7 @@ pub(super) struct PageContext<'a> {
 /// The text of the page.
 pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String {
     let mut tests: Vec<&TestResult> = results.tests.iter().collect();
-    // What needs attention comes first.
-    tests.sort_by_key(|test| (test.outcome.is_good(), test.label.clone()));
+    tests.sort_by_key(|test| (rank(test), test.label.clone()));
     let mut bytes = 0;
     let mut sections = Vec::new();
     for (number, result) in tests.iter().enumerate() {
@@ -66,15 +71,17 @@ pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
                 title { (plain(&title)) }
                 style { (PreEscaped(STYLE)) }
+                noscript { style { "nav.tools, p.tools input, p.tools select { display: none }" } }
             }
             body {
                 header {
                     h1 { (plain(&title)) }
                     p.when {
                         (moment(results.started_unix_s)) ", " (seconds(results.duration_s))
+                        ", by Snowglobe " (env!("CARGO_PKG_VERSION"))
                     }
-                    @if results.tests.len() > 1 { (tools(&results.tests)) }
                 }
+                @if results.tests.len() > 1 { (tools(&results.tests)) }
                 main {
                     @for section in sections { (section) }
                 }
@@ -86,9 +93,34 @@ pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String
     page.into_string()
 }
 
+/// A failure of a test in quarantine is none of the run.
+fn is_excused(test: &TestResult) -> bool {
+    test.quarantine.is_some() && !test.outcome.is_good()
+}
+
+/// What needs attention comes first.
+fn rank(test: &TestResult) -> u8 {
+    match test.outcome {
+        _ if is_excused(test) => 2,
+        Outcome::LeftOut => 3,
+        Outcome::Flaky => 1,
+        outcome if outcome.is_good() => 4,
+        _ => 0,
+    }
+}
+
+/// What a test is counted as: its outcome, or that it is in quarantine.
+fn kind(test: &TestResult) -> String {
+    if is_excused(test) {
+        return "in-quarantine".to_owned();
+    }
+    class(test.outcome)
+}
+
 /// What chooses tests.
 fn tools(tests: &[TestResult]) -> PreEscaped<String> {
-    let outcomes = Outcome::count(tests.iter().map(|test| test.outcome));
+    let (excused, ended): (Vec<_>, Vec<_>) = tests.iter().partition(|test| is_excused(test));
+    let outcomes = Outcome::count(ended.iter().map(|test| test.outcome));
     html! {
         nav.tools {
             input #search type="search" placeholder="Search tests ( / )" aria-label="Search tests" autocomplete="off";
@@ -96,7 +128,11 @@ fn tools(tests: &[TestResult]) -> PreEscaped<String> {
                 @for (count, outcome) in outcomes {
                     button.filter.(class(outcome)) type="button" data-outcome=(class(outcome)) aria-pressed="true" { (outcome.name()) " " (count) }
                 }
+                @if !excused.is_empty() {
+                    button.filter type="button" data-outcome="in-quarantine" aria-pressed="true" { "in quarantine " (excused.len()) }
+                }
             }
+            output #shown aria-live="polite" {}
             span.keys { kbd { "j" } " " kbd { "k" } " next and previous test, " kbd { "Enter" } " opens it" }
         }
     }
@@ -131,17 +167,21 @@ fn link(context: PageContext<'_>, path: &Path) -> Option<String> {
     } else {
         path.to_owned()
     };
-    let text = relative.to_str()?;
-    let mut link = String::from("./");
+    Some(format!("./{}", encoded(relative.to_str()?)))
+}
+
+/// A text as a part of an address.
+fn encoded(text: &str) -> String {
+    let mut part = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            link.push(char::from(byte));
+            part.push(char::from(byte));
         } else {
             // Writing to a string does not fail.
-            let _ = write!(link, "%{byte:02X}");
+            let _ = write!(part, "%{byte:02X}");
         }
     }
-    Some(link)
+    part
 }
 
 /// The size of a file, for people; None if there is none.
@@ -167,6 +207,7 @@ mod tests {
         let context = PageContext {
             folder: Path::new("/out"),
             history: &history,
+            started_unix_s: 0,
             is_alone: false,
         };
         let link = |path: &str| link(context, Path::new(path));
@@ -182,6 +223,7 @@ mod tests {
         let context = PageContext {
             folder: folder.path(),
             history: &history,
+            started_unix_s: 0,
             is_alone: false,
         };
         let results = RunResults {

@@ -56,10 +56,10 @@ fn strip(id: &str, folder: &Path, machine: &str, timeline: &Timeline) -> Markup 
                 "Display of " (plain(machine)) ", "
                 output { (format!("{:.1} s", pictures[last].0)) }
             }
-            input type="range" min="0" max=(last) value=(last) aria-label="Moment";
+            input type="range" min="0" max=(last) value=(last) aria-label={ "Moment, display of " (plain(machine)) };
             div.frames {
-                @for (index, (time_s, picture)) in pictures.iter().enumerate() {
-                    img src=(picture) alt={ "the display at " (format!("{time_s:.1}")) " s" } data-time=(format!("{time_s:.1}")) hidden[index != last];
+                @for (time_s, picture) in &pictures {
+                    img src=(picture) alt={ "the display at " (format!("{time_s:.1}")) " s" } title={ (format!("{time_s:.1}")) " s" } data-time=(format!("{time_s:.1}"));
                 }
             }
         }

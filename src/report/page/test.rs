@@ -1,16 +1,18 @@
 //! The section of a test: its verdict, its earlier runs, its failures, and its attempts.
 
-use std::path::Path;
-
 use maud::{Markup, html};
 
 use super::attempt::attempt_view;
 use super::timeline::Timeline;
-use super::{PageContext, class, link, moment, plain, seconds};
+use super::{PageContext, class, encoded, is_excused, kind, link, moment, plain, seconds};
 use crate::history::TestHistory;
-use crate::model::outcome::{Attempt, TestResult};
+use crate::model::outcome::{Attempt, Outcome, TestResult};
+use crate::output_folder::EVENTS;
 use crate::report::failures::report_of;
-use crate::report::recorded::for_each_event;
+use crate::report::recorded::{EventsFault, for_each_event};
+
+/// Of more tests that did not pass, the others are closed.
+const MOST_OPEN: usize = 20;
 
 /// How many earlier runs are shown.
 const SHOWN_RUNS: usize = 24;
@@ -39,17 +41,19 @@ pub(super) fn brief_section(context: PageContext<'_>, number: usize, test: &Test
 }
 
 fn frame(context: PageContext<'_>, number: usize, test: &TestResult, body: &Markup) -> Markup {
-    let outcome = class(test.outcome);
-    let is_open = context.is_alone || !test.outcome.is_good() && test.quarantine.is_none();
+    let id = id_of(&test.label);
+    let needs_attention =
+        !test.outcome.is_good() && test.outcome != Outcome::LeftOut && !is_excused(test);
+    let is_open = context.is_alone || needs_attention && number < MOST_OPEN;
     html! {
-        details.test.(outcome) #{ "test-" (number) } data-label=(plain(&test.label)) data-outcome=(outcome) open[is_open] {
+        details.test.(class(test.outcome)) #(id) data-label=(plain(&test.label)) data-outcome=(kind(test)) open[is_open] {
             summary {
                 span.outcome { (test.outcome.name()) }
                 span.label { (plain(&test.label)) }
                 @for (holds, mark) in [(test.slow, "slow"), (test.leaky, "leaves processes"), (test.quarantine.is_some(), "in quarantine")] {
                     @if holds { span.mark { (mark) } }
                 }
-                (earlier_runs(context.history.of(&test.source, &test.attribute)))
+                (earlier_runs(context, test))
                 span.duration { (seconds(test.duration_s)) }
             }
             div.body {
@@ -61,18 +65,38 @@ fn frame(context: PageContext<'_>, number: usize, test: &TestResult, body: &Mark
                 }
                 @if let Some(message) = &test.message { pre.failure { (plain(message)) } }
                 (body)
-                p.source { (plain(&test.source)) @if !test.attribute.is_empty() { ", " code { (plain(&test.attribute)) } } }
+                p.source {
+                    (plain(&test.source))
+                    @if !test.attribute.is_empty() { ", " code { (plain(&test.attribute)) } }
+                    @if let Some(backend) = &test.backend { ", " (plain(backend)) }
+                    ", " a href={ "#" (encoded(&id)) } { "link to this test" }
+                }
             }
         }
     }
 }
 
+/// The name of a test's place on the page: it stays the same from run to run.
+fn id_of(label: &str) -> String {
+    let label = plain(label);
+    let words: Vec<&str> = label.split_whitespace().collect();
+    format!("test-{}", words.join("_"))
+}
+
 /// A square for each earlier run, the newest last.
-fn earlier_runs(history: Option<&TestHistory>) -> Markup {
-    let entries = history.map_or(&[][..], TestHistory::entries);
-    let last = &entries[entries.len().saturating_sub(SHOWN_RUNS)..];
+fn earlier_runs(context: PageContext<'_>, test: &TestResult) -> Markup {
+    let history = context.history.of(&test.source, &test.attribute);
+    let entries = history.map_or(&[][..], TestHistory::entries).iter();
+    let earlier: Vec<_> = entries
+        .filter(|entry| entry.run_unix_s < context.started_unix_s)
+        .collect();
+    let last = &earlier[earlier.len().saturating_sub(SHOWN_RUNS)..];
+    if last.is_empty() {
+        return html! {};
+    }
+    let outcomes: Vec<&str> = last.iter().map(|entry| entry.outcome.name()).collect();
     html! {
-        span.runs aria-label="earlier runs" {
+        span.runs role="img" aria-label={ "earlier runs, the newest last: " (outcomes.join(", ")) } {
             @for entry in last {
                 i.(class(entry.outcome)) title={ (moment(entry.run_unix_s)) ": " (entry.outcome.name()) ", " (seconds(entry.duration_s)) } {}
             }
@@ -88,19 +112,31 @@ fn attempt_section(
     index: usize,
 ) -> Markup {
     let folder = context.folder.join(&attempt.folder);
-    let timeline = read_timeline(&folder);
+    let mut timeline = Timeline::default();
+    let fault = for_each_event(&folder, |record| timeline.take(record)).err();
+    let outcome = Outcome::of_verdict(attempt.verdict);
     html! {
         section.attempt {
-            @if test.attempts.len() > 1 { h3 { "Attempt " (index + 1) } }
+            @if test.attempts.len() > 1 {
+                h3 { "Attempt " (index + 1) ": " (outcome.name()) ", " (seconds(attempt.duration_s)) }
+            }
+            @if let Some(fault) = &fault { p.note { (plain(&described(fault))) } }
+            @else if timeline.verdict.is_none() { p.note { (EVENTS) " ends before the test does." } }
+            @for step in timeline.ended_at() { p.note { "It was ended at: " (plain(step)) } }
             @for failure in &timeline.failures { pre.failure { (report_of(failure)) } }
             (attempt_view(context, id, &folder, &timeline))
         }
     }
 }
 
-fn read_timeline(folder: &Path) -> Timeline {
-    let mut timeline = Timeline::default();
-    // Without events there is nothing to show.
-    let _ = for_each_event(folder, |record| timeline.take(record));
-    timeline
+/// Why there is less to see than there was.
+fn described(fault: &EventsFault) -> String {
+    match fault {
+        EventsFault::Unreadable(error) => {
+            format!("{EVENTS} cannot be read ({error}): only the verdict is known.")
+        }
+        EventsFault::BrokenAt(line) => {
+            format!("{EVENTS} is broken at line {line}: what came after is not known.")
+        }
+    }
 }

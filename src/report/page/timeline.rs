@@ -1,75 +1,19 @@
 //! What a test has done when: boots, calls and subtests as spans of time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::model::event::{Event, Failure, Record, SourceLine};
+use super::calls::{CallList, CallSpan, described};
+use super::console_text::ConsoleText;
+use crate::model::event::{Event, Failure, Record, SourceLine, Verdict};
 
-/// A call of the script.
-#[derive(Debug, Clone)]
-pub(super) struct CallSpan {
-    pub machine: String,
-    pub method: String,
-    pub arguments: String,
-    /// Of the script, from 1.
-    pub line: Option<u32>,
-    pub begin_s: f64,
-    pub duration_s: f64,
-    pub result: String,
-    pub failed: bool,
-}
-
-/// Another span of time.
+/// A span of time.
 #[derive(Debug, Clone)]
 pub(super) struct Span {
     pub name: String,
     pub begin_s: f64,
     pub end_s: f64,
     pub failed: bool,
-}
-
-/// Of longer consoles the first and the last lines are kept: a guest writes as many as it likes, as long as it likes.
-const FIRST_LINES: usize = 400;
-const LAST_LINES: usize = 1600;
-const LONGEST_LINE: usize = 2000;
-
-/// More calls are counted.
-const MOST_CALLS: usize = 2000;
-
-/// A line of a console.
-#[derive(Debug, Clone)]
-pub(super) struct ConsoleLine {
-    pub time_s: f64,
-    pub text: String,
-}
-
-/// What a machine has written.
-#[derive(Debug, Default)]
-pub(super) struct ConsoleText {
-    pub first: Vec<ConsoleLine>,
-    pub last: VecDeque<ConsoleLine>,
-    pub count: usize,
-}
-
-impl ConsoleText {
-    fn add(&mut self, time_s: f64, mut text: String) {
-        text.truncate(text.floor_char_boundary(LONGEST_LINE));
-        let line = ConsoleLine { time_s, text };
-        self.count += 1;
-        if self.first.len() < FIRST_LINES {
-            self.first.push(line);
-            return;
-        }
-        if self.last.len() == LAST_LINES {
-            self.last.pop_front();
-        }
-        self.last.push_back(line);
-    }
-
-    /// How many lines are between the first and the last ones.
-    pub fn left_out(&self) -> usize {
-        self.count - self.first.len() - self.last.len()
-    }
 }
 
 /// A picture of a display.
@@ -88,16 +32,20 @@ pub(super) struct Timeline {
     pub end_s: f64,
     /// From the start of a machine to its first answer.
     pub boots: BTreeMap<String, Vec<Span>>,
-    /// The first ones.
-    pub calls: Vec<CallSpan>,
-    pub call_count: usize,
+    pub calls: CallList,
     pub subtests: Vec<Span>,
+    /// What the script has printed and noted.
+    pub output: ConsoleText,
     pub consoles: BTreeMap<String, ConsoleText>,
     pub screens: Vec<Screen>,
     /// What was saved, relative to the output folder.
     pub files: Vec<PathBuf>,
     pub script: Vec<SourceLine>,
     pub failures: Vec<Failure>,
+    /// None if the events end before the test.
+    pub verdict: Option<Verdict>,
+    /// What the script was waiting for, by its number.
+    unfinished: BTreeMap<u64, String>,
     /// Machines that have been started and do not answer yet.
     booting: BTreeMap<String, f64>,
 }
@@ -126,11 +74,8 @@ impl Timeline {
                 result,
                 failed,
             } => {
-                self.call_count += 1;
-                if self.calls.len() == MOST_CALLS {
-                    return;
-                }
-                self.calls.push(CallSpan {
+                self.calls.add(CallSpan {
+                    number: 0,
                     machine,
                     method,
                     arguments: described(&arguments),
@@ -151,6 +96,22 @@ impl Timeline {
                 end_s: time_s,
                 failed: failure.is_some(),
             }),
+            Event::StepStarted { id, machine, text } => {
+                let text = machine.map_or(text.clone(), |machine| format!("{machine}: {text}"));
+                self.unfinished.insert(id, text);
+            }
+            Event::StepFinished { id, .. } => {
+                self.unfinished.remove(&id);
+            }
+            Event::Output { text } => {
+                for line in text.lines() {
+                    self.output.add(time_s, line.to_owned());
+                }
+            }
+            Event::Note { machine, text, .. } => {
+                let text = machine.map_or(text.clone(), |machine| format!("{machine}: {text}"));
+                self.output.add(time_s, text);
+            }
             Event::ScreenTaken { machine, path } => self.screens.push(Screen {
                 machine,
                 time_s,
@@ -159,8 +120,12 @@ impl Timeline {
             Event::FileSaved { path } => self.files.push(path),
             Event::ScriptSource { lines } => self.script = lines,
             Event::TestFinished {
-                failures, output, ..
+                verdict,
+                failures,
+                output,
+                ..
             } => {
+                self.verdict = Some(verdict);
                 let files = failures.iter().flat_map(|failure| &failure.files);
                 self.files.extend(files.cloned());
                 self.failures = failures;
@@ -188,6 +153,30 @@ impl Timeline {
         }
     }
 
+    /// What the script was waiting for when it was ended.
+    pub fn ended_at(&self) -> impl Iterator<Item = &str> {
+        let is_cut = matches!(self.verdict, None | Some(Verdict::Interrupted));
+        let steps = self.unfinished.values().map(String::as_str);
+        steps.filter(move |_| is_cut)
+    }
+
+    /// The subtests, each with how many of the others it is in.
+    pub fn nested_subtests(&self) -> Vec<(&Span, usize)> {
+        let mut spans: Vec<&Span> = self.subtests.iter().collect();
+        spans.sort_by(|left, right| {
+            let by_begin = left.begin_s.total_cmp(&right.begin_s);
+            by_begin.then(right.end_s.total_cmp(&left.end_s))
+        });
+        let mut open: Vec<f64> = Vec::new();
+        let mut nested = Vec::new();
+        for span in spans {
+            open.retain(|end_s| *end_s > span.begin_s);
+            nested.push((span, open.len()));
+            open.push(span.end_s);
+        }
+        nested
+    }
+
     /// All machines that something is known of.
     pub fn machines(&self) -> Vec<String> {
         let of_calls = self.calls.iter().map(|call| &call.machine);
@@ -202,43 +191,6 @@ impl Timeline {
     }
 }
 
-/// The arguments of a call as a reader wants them: what is empty left out.
-fn described(arguments: &serde_json::Value) -> String {
-    use serde_json::Value;
-    let Value::Object(all) = arguments else {
-        return String::new();
-    };
-    let is_empty = |value: &Value| match value {
-        Value::Null => true,
-        Value::Object(inner) => inner.values().all(|value| match value {
-            Value::Null => true,
-            Value::Object(map) => map.is_empty(),
-            Value::Array(list) => list.is_empty(),
-            _ => false,
-        }),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
-    };
-    let given: Vec<(&String, &Value)> = all.iter().filter(|(_, value)| !is_empty(value)).collect();
-    let texts: Vec<String> = given
-        .iter()
-        .map(|(name, value)| match value {
-            // What a command is, is clear from the method.
-            Value::Array(list) if *name == "commands" => {
-                let commands = list.iter().map(|command| match command {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                });
-                commands.collect::<Vec<_>>().join("; ")
-            }
-            Value::String(text) if *name == "command" => text.clone(),
-            Value::String(text) => format!("{name}={text}"),
-            other => format!("{name}={other}"),
-        })
-        .collect();
-    texts.join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -251,17 +203,6 @@ mod tests {
             label: None,
             event,
         }
-    }
-
-    #[test]
-    fn a_guest_that_writes_without_end_is_cut() {
-        let mut console = ConsoleText::default();
-        for number in 0..10_000 {
-            console.add(0.0, format!("{number} {}", "ä".repeat(2000)));
-        }
-        assert_eq!((console.count, console.left_out()), (10_000, 8000));
-        let last = console.last.back().unwrap();
-        assert!(last.text.starts_with("9999 ") && last.text.len() <= LONGEST_LINE);
     }
 
     #[test]
@@ -300,9 +241,33 @@ mod tests {
         }
         let boot = &timeline.boots["server"][0];
         assert!((boot.begin_s, boot.end_s, boot.failed) == (1.0, 4.0, false));
-        let call = &timeline.calls[0];
+        let call = timeline.calls.iter().next().unwrap();
         assert_eq!(call.arguments, "true, timeout=3");
         assert!((call.begin_s - 4.5).abs() < 1e-9);
         assert_eq!(timeline.machines(), ["server"]);
+    }
+
+    #[test]
+    fn subtests_may_be_in_others() {
+        let span = |name: &str, begin_s, end_s| Span {
+            name: name.to_owned(),
+            begin_s,
+            end_s,
+            failed: false,
+        };
+        let timeline = Timeline {
+            subtests: vec![
+                span("inner", 1.0, 2.0),
+                span("outer", 0.5, 3.0),
+                span("next", 3.0, 4.0),
+            ],
+            ..Timeline::default()
+        };
+        let nested = timeline.nested_subtests();
+        let depths: Vec<(&str, usize)> = nested
+            .iter()
+            .map(|(span, depth)| (span.name.as_str(), *depth))
+            .collect();
+        assert_eq!(depths, [("outer", 0), ("inner", 1), ("next", 0)]);
     }
 }

@@ -1,0 +1,91 @@
+//! The picture of an attempt in time: a lane for the subtests, and one for each machine.
+
+use maud::{Markup, html};
+
+use super::plain;
+use super::timeline::{Span, Timeline};
+
+/// What nested subtests take each.
+const ROW_PX: usize = 18;
+
+/// Where spans of time are, in percent of the whole.
+struct Scale {
+    begin_s: f64,
+    length_s: f64,
+}
+
+impl Scale {
+    fn of(timeline: &Timeline) -> Self {
+        Self {
+            begin_s: timeline.begin_s,
+            length_s: (timeline.end_s - timeline.begin_s).max(0.001),
+        }
+    }
+
+    fn style(&self, begin_s: f64, end_s: f64) -> String {
+        let percent =
+            |time_s: f64| (time_s - self.begin_s).clamp(0.0, self.length_s) / self.length_s * 100.0;
+        let (left, right) = (percent(begin_s), percent(end_s));
+        format!("left:{left:.2}%;width:{:.2}%", (right - left).max(0.15))
+    }
+}
+
+pub(super) fn lanes(id: &str, timeline: &Timeline) -> Markup {
+    let scale = Scale::of(timeline);
+    let machines = timeline.machines();
+    if machines.is_empty() && timeline.subtests.is_empty() {
+        return html! {};
+    }
+    html! {
+        div.lanes {
+            (subtests(timeline, &scale))
+            @for machine in &machines {
+                div.lane { span.name title=(plain(machine)) { (plain(machine)) } div.track {
+                    @for boot in timeline.boots.get(machine).into_iter().flatten() {
+                        span.bar.boot.failed[boot.failed] style=(scale.style(boot.begin_s, boot.end_s)) title=(title(boot)) {}
+                    }
+                    @for call in timeline.calls.iter().filter(|call| call.machine == *machine) {
+                        a.bar.call.failed[call.failed] href={ "#call-" (id) "-" (call.number) }
+                            style=(scale.style(call.begin_s, call.begin_s + call.duration_s))
+                            title=(plain(&format!("{}({}): {:.2} s", call.method, call.arguments, call.duration_s)))
+                            aria-label=(plain(&format!("{}, call {} of {}", call.method, call.number + 1, timeline.calls.count())))
+                            data-begin=(format!("{:.3}", call.begin_s - timeline.begin_s))
+                            data-end=(format!("{:.3}", call.begin_s + call.duration_s - timeline.begin_s)) {}
+                    }
+                } }
+            }
+            div.lane.axis {
+                span.name {}
+                div.track {
+                    span { "0 s" }
+                    span.legend { i.boot {} " boot " i.call {} " call " i.failed {} " failed" }
+                    span.end { (format!("{:.1} s", scale.length_s)) }
+                }
+            }
+        }
+    }
+}
+
+fn subtests(timeline: &Timeline, scale: &Scale) -> Markup {
+    let nested = timeline.nested_subtests();
+    let Some(rows) = nested.iter().map(|(_, depth)| depth + 1).max() else {
+        return html! {};
+    };
+    html! {
+        div.lane { span.name { "subtests" } div.track style={ "height:" (rows * ROW_PX + 2) "px" } {
+            @for (subtest, depth) in &nested {
+                span.bar.subtest.failed[subtest.failed]
+                    style={ (scale.style(subtest.begin_s, subtest.end_s)) ";top:" (depth * ROW_PX + 1) "px" }
+                    title=(title(subtest)) { (plain(&subtest.name)) }
+            }
+        } }
+    }
+}
+
+fn title(span: &Span) -> String {
+    plain(&format!(
+        "{}: {:.2} s",
+        span.name,
+        span.end_s - span.begin_s
+    ))
+}
