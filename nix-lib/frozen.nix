@@ -15,7 +15,7 @@ in
 rec {
   freeze =
     value:
-    if isPath value || value ? outPath then
+    if isPath value || value ? outPath || value ? __toString then
       freeze "${value}"
     else if isAttrs value then
       mapAttrs (_: freeze) value

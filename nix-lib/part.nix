@@ -39,6 +39,7 @@ in
       {
         inherit attribute;
         test = freeze common;
+        names = builtins.attrNames test.nodes;
       }
     else
       null;

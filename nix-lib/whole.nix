@@ -14,6 +14,8 @@ let
   inherit (builtins.head (builtins.filter (part: part.rest != null) all)) rest;
   nodes = builtins.foldl' (nodes: part: nodes // part.nodes) { } all;
 in
+# The test may have changed since its nodes were named.
+assert builtins.attrNames nodes == rest.names;
 [
   ((import ./present.nix).whole {
     inherit (rest) attribute;

@@ -4,8 +4,10 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getppid};
 
 /// Finds a program on PATH.
 #[must_use]
@@ -20,9 +22,19 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
 /// ends, however that comes about. Start it from a thread that lives long.
 #[allow(unsafe_code)]
 pub fn die_with_parent(command: &mut Command, signal: Signal) {
-    // SAFETY: between fork and exec only prctl(2) is called, which allocates
-    // nothing and takes no lock.
+    let parent = Pid::this();
+    let ask = move || {
+        set_pdeathsig(signal)?;
+        // It may have ended before the kernel was asked.
+        if getppid() == parent {
+            Ok(())
+        } else {
+            Err(std::io::Error::from(Errno::ESRCH))
+        }
+    };
+    // SAFETY: between fork and exec only prctl(2) and getppid(2) are called,
+    // which allocate nothing and take no lock.
     unsafe {
-        command.pre_exec(move || set_pdeathsig(signal).map_err(std::io::Error::from));
+        command.pre_exec(ask);
     }
 }

@@ -81,7 +81,7 @@ impl ListCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
         let selections = self.files.iter().map(|file| self.source.select(file));
         let selections = selections.collect::<Result<Vec<_>, _>>()?;
-        let (filter, project) = (self.filter.filter(), project(config_here()?)?);
+        let (filter, project) = (self.filter.filter(), project(config_here()?));
         let limits = self.eval.limits();
         let tests = on_this_thread(list(&selections, &filter, &project, limits))?;
         let listed: Vec<ListedTest> = tests

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::error::Failed;
+use super::error::{Failed, show_warning};
 use crate::config::{Config, length};
 use crate::history::History;
 use crate::runner::{
@@ -116,12 +116,19 @@ pub fn config_here() -> Result<Config, Failed> {
 }
 
 /// What is known of the tests of a project.
-///
-/// # Errors
-/// When the history cannot be read.
-pub fn project(config: Config) -> Result<Project, Failed> {
-    let history = History::read().map_err(Failed::host("cannot read the history of tests"))?;
-    Ok(Project { config, history })
+pub fn project(config: Config) -> Project {
+    Project {
+        config,
+        history: known_history(),
+    }
+}
+
+/// The history of tests; without it, everything else works.
+pub fn known_history() -> History {
+    History::read().unwrap_or_else(|error| {
+        show_warning(&format!("the history of tests cannot be read: {error}"));
+        History::default()
+    })
 }
 
 fn job_count(text: &str) -> Result<JobCount, String> {

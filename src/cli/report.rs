@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::error::{Failed, exit_code_of_results};
 use super::frontend::{CommandFrontend, DisplayFormat};
-use crate::history::History;
+use super::many_options::known_history;
 use crate::repl::Above;
 use crate::report::{Detail, RunFolder, merge_results};
 use crate::runner::{RunnerError, show_results};
@@ -31,7 +31,7 @@ impl ReportCommand {
             .map_err(Failed::host_at("cannot make", &self.output))?;
         // The folder may be one of those that are read.
         let results = merge_results(&self.folders, &self.output)?;
-        let history = History::read().map_err(Failed::host("cannot read the history of tests"))?;
+        let history = known_history();
         let folder = RunFolder::claim(&self.output).map_err(RunnerError::from)?;
         let path = folder
             .finish(&results, &history)

@@ -123,7 +123,7 @@ impl RunCommand {
             evaluation: self.eval.limits(),
             attempts: self.many.attempts(),
             resources: self.many.resources(&config),
-            project: project(config)?,
+            project: project(config),
             place: match (self.as_derivation, self.allow_emulation) {
                 (false, _) => RunPlace::Here,
                 (true, false) => RunPlace::Derivation(Builders::WithKvm),

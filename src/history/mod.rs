@@ -3,7 +3,7 @@
 //! May import `model` and `folders`.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -12,12 +12,13 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::folders::{UserFolder, create_private, own};
+use crate::model::event::round;
 use crate::model::outcome::{Outcome, RunResults, TestResult};
 
 /// Beyond it the older half is dropped.
 const MOST_BYTES: u64 = 8 << 20;
 
-/// From how many passed runs a duration is expected.
+/// Of how many of the last runs that passed the duration is the median.
 const RUNS_FOR_DURATION: usize = 5;
 
 /// How a test ended once.
@@ -30,7 +31,7 @@ pub struct HistoryEntry {
     pub attribute: String,
     pub label: String,
     pub outcome: Outcome,
-    /// Of all attempts.
+    /// Of one attempt, on average.
     pub duration_s: f64,
     pub attempts: usize,
     pub backend: Option<String>,
@@ -46,11 +47,16 @@ impl HistoryEntry {
             attribute: test.attribute.clone(),
             label: test.label.clone(),
             outcome: test.outcome,
-            duration_s: test.duration_s,
+            duration_s: per_attempt(test),
             attempts: test.attempts.len(),
             backend: test.backend.clone(),
         }
     }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn per_attempt(test: &TestResult) -> f64 {
+    round(test.duration_s / test.attempts.len().max(1) as f64)
 }
 
 /// What names a test across runs: its source, and its attribute path there.
@@ -66,7 +72,7 @@ impl TestHistory {
         &self.0
     }
 
-    /// How it ended last, unless it was left out ever since.
+    /// How it ended last.
     #[must_use]
     pub fn last(&self) -> Option<&HistoryEntry> {
         self.0.last()
@@ -101,11 +107,15 @@ impl History {
         let Some(path) = file() else {
             return Ok(Self::default());
         };
-        match fs::read_to_string(path) {
-            Ok(text) => Ok(Self::of_text(&text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            other => other?,
+        };
+        // Not while another run writes.
+        let mut file = Flock::lock(file, FlockArg::LockShared).map_err(|(_, error)| error)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(Self::of_text(&String::from_utf8_lossy(&bytes)))
     }
 
     fn of_text(text: &str) -> Self {
@@ -155,6 +165,10 @@ pub fn remember(run: &RunResults) -> io::Result<()> {
     // Runs side by side write one after another.
     let mut file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
     let mut lines = String::new();
+    if !ends_with_a_line(&mut file)? {
+        // A run was killed while it wrote.
+        lines.push('\n');
+    }
     for test in &run.tests {
         lines.push_str(&serde_json::to_string(&HistoryEntry::of(run, test))?);
         lines.push('\n');
@@ -163,14 +177,25 @@ pub fn remember(run: &RunResults) -> io::Result<()> {
     shorten(&mut file)
 }
 
+fn ends_with_a_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == [b'\n'])
+}
+
 /// Drops the older half of a file that has become too large.
 fn shorten(file: &mut File) -> io::Result<()> {
     if file.metadata()?.len() <= MOST_BYTES {
         return Ok(());
     }
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;
-    file.read_to_string(&mut text)?;
+    file.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
     let half = text.floor_char_boundary(text.len() / 2);
     let rest = text[half..].split_once('\n').map_or("", |(_, rest)| rest);
     file.set_len(0)?;
@@ -211,6 +236,16 @@ mod tests {
         assert_eq!(known.duration_s(), Some(3.0));
         assert_eq!(known.last().unwrap().outcome, Outcome::Failed);
         assert!(history.of("/t.nix", "b").is_none());
+    }
+
+    #[test]
+    fn half_a_line_does_not_spoil_the_next() {
+        let mut file = tempfile::tempfile().unwrap();
+        assert!(ends_with_a_line(&mut file).unwrap());
+        file.write_all(b"{}\n{\"half").unwrap();
+        assert!(!ends_with_a_line(&mut file).unwrap());
+        file.write_all(b"\n").unwrap();
+        assert!(ends_with_a_line(&mut file).unwrap());
     }
 
     #[test]

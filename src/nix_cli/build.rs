@@ -7,7 +7,7 @@ use std::process::{self, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use thiserror::Error;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use super::Nix;
@@ -97,14 +97,14 @@ async fn build(
     let mut child = Command::from(command)
         .args(["--log-format", "internal-json"])
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        // The paths of what was built: they are known.
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(BuildError::NoNix)?;
     // A caller that stops waiting stops the builds.
     let stop = StopOnDrop(child.id());
     let stderr = child.stderr.take().expect("the pipe was asked for");
-    let mut stdout = child.stdout.take().expect("the pipe was asked for");
 
     let mut log = Log::default();
     let mut lines = BufReader::new(stderr).split(b'\n');
@@ -113,9 +113,6 @@ async fn build(
             tell(event);
         }
     }
-    let mut output = String::new();
-    // The root's path is all it prints; the manifest is read through it.
-    let _ = stdout.read_to_string(&mut output).await;
     let status = child.wait().await.map_err(BuildError::NoNix)?;
     std::mem::forget(stop);
     if !status.success() {

@@ -1,11 +1,12 @@
 //! Asks the library's entry by `nix-instantiate`: what is remembered, one process, or one for each part of a test.
 
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use futures_util::future::try_join_all;
+use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
 use super::cache::{Cache, Question, Said};
@@ -15,6 +16,7 @@ use super::message::{describe_error, evaluated_file, split_warnings};
 use super::moment::Moment;
 use super::sources::FetchedNixpkgs;
 use super::{Library, Nix};
+use crate::child;
 
 /// What the library's entry gives for each test.
 pub(super) trait Answer: DeserializeOwned {
@@ -42,10 +44,14 @@ pub(super) async fn instantiate<T: Answer>(
         library,
         evaluation,
     };
-    let given = if matches!(want, Want::Manifest) && !evaluation.parts.is_empty() {
+    let whole = if matches!(want, Want::Manifest) && !evaluation.parts.is_empty() {
         process.run_parts().await?
     } else {
-        process.run(command).await?
+        None
+    };
+    let given = match whole {
+        Some(given) => given,
+        None => process.run(command).await?,
     };
     nix.warn(&given.said.warnings);
     let items = serde_json::from_str(&given.said.answer).map_err(EvalError::BadManifest)?;
@@ -110,7 +116,10 @@ struct Process<'a> {
 }
 
 impl Process<'_> {
-    async fn run(&self, command: Command) -> Result<Given, EvalError> {
+    async fn run(&self, mut command: Command) -> Result<Given, EvalError> {
+        child::die_with_parent(&mut command, Signal::SIGKILL);
+        // Ctrl-C is for this program, which then stops waiting.
+        command.process_group(0);
         let mut command = tokio::process::Command::from(command);
         command.kill_on_drop(true);
         let output = command.output().await.map_err(EvalError::NoNix)?;
@@ -133,8 +142,9 @@ impl Process<'_> {
         Err(EvalError::Nix(message))
     }
 
-    /// The parts at a time, and then the whole that they make. The first error ends all.
-    async fn run_parts(&self) -> Result<Given, EvalError> {
+    /// The parts at a time, and then the whole that they make. The first error of the test ends all; None where one
+    /// process may still do it.
+    async fn run_parts(&self) -> Result<Option<Given>, EvalError> {
         let Self {
             nix,
             library,
@@ -144,15 +154,21 @@ impl Process<'_> {
             let command = entry_command(nix, library, evaluation, Want::Part(nodes))?;
             self.run(command).await
         });
-        let parts = try_join_all(parts).await?;
+        let parts = match try_join_all(parts).await {
+            // Several need more memory than one.
+            Err(EvalError::Killed(_)) => return Ok(None),
+            other => other?,
+        };
         let answers: Vec<&str> = parts.iter().map(|part| part.said.answer.trim()).collect();
         let mut file = tempfile::NamedTempFile::new().map_err(EvalError::Temporary)?;
         write!(file, "[{}]", answers.join(",")).map_err(EvalError::Temporary)?;
         let whole = whole_command(nix, library, evaluation, file.path())?;
-        let mut given = self.run(whole).await?;
+        let Ok(mut given) = self.run(whole).await else {
+            return Ok(None);
+        };
         given.said.warnings = warnings_of(&parts);
         given.read = parts.into_iter().flat_map(|part| part.read).collect();
-        Ok(given)
+        Ok(Some(given))
     }
 }
 
@@ -190,6 +206,8 @@ fn question(command: &Command, evaluation: &Evaluation) -> Option<Question> {
         .filter(|pair| pair[0] == "-I")
         .map(|pair| pair[1].clone())
         .collect();
+    let own = command.get_envs();
+    arguments.extend(own.map(|(name, value)| format!("{}={value:?}", name.display())));
     // A relative `-I` means another folder elsewhere.
     arguments.push(std::env::current_dir().ok()?.display().to_string());
     Question::new(arguments, &includes)

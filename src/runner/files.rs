@@ -16,6 +16,8 @@ const QUIET: Duration = Duration::from_millis(200);
 /// editors put new files in the place of old ones.
 pub(super) struct Changes {
     changed: mpsc::UnboundedReceiver<()>,
+    /// Whether there was one that nobody has waited out.
+    pending: bool,
     _watcher: notify::RecommendedWatcher,
 }
 
@@ -51,19 +53,22 @@ impl Changes {
         }
         Ok(Self {
             changed,
+            pending: false,
             _watcher: watcher,
         })
     }
 
-    /// Waits for a change, and until there is quiet after it.
+    /// Waits for a change, and until there is quiet after it. If the caller stops waiting in between, the change is
+    /// still the next one.
     pub async fn next(&mut self) {
-        if self.changed.recv().await.is_none() {
-            std::future::pending::<()>().await;
+        if !self.pending {
+            if self.changed.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+            self.pending = true;
         }
-        while tokio::time::timeout(QUIET, self.changed.recv())
-            .await
-            .is_ok()
-        {}
+        while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changed.recv()).await {}
+        self.pending = false;
     }
 }
 
@@ -85,6 +90,19 @@ fn unwatchable(error: notify::Error) -> RunnerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_change_is_not_lost_with_who_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.nix");
+        std::fs::write(&file, "1").unwrap();
+        let mut changes = Changes::of(BTreeSet::from([file.clone()])).unwrap();
+        std::fs::write(&file, "2").unwrap();
+        // Ends while it waits for quiet.
+        let early = tokio::time::timeout(QUIET / 2, changes.next()).await;
+        assert!(early.is_err());
+        changes.next().await;
+    }
 
     #[test]
     fn outputs_are_no_changes() {

@@ -1,5 +1,7 @@
 //! What a project's configuration and its earlier runs say of tests.
 
+use std::fs;
+
 use jiff::Zoned;
 
 use crate::config::{Config, TestPolicy};
@@ -99,10 +101,11 @@ impl Described<'_> {
     }
 }
 
-/// A file by its absolute path, a flake by its reference: what names it in the history.
+/// A file by its own path, a flake by its reference: what names it in the history.
 pub(super) fn absolute(source: &TestSource) -> String {
     match source {
-        TestSource::File(file) => std::path::absolute(file)
+        TestSource::File(file) => fs::canonicalize(file)
+            .or_else(|_| std::path::absolute(file))
             .as_deref()
             .unwrap_or(file)
             .display()

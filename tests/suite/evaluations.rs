@@ -8,6 +8,22 @@ use serde_json::Value;
 
 use crate::harness::{Ended, Place};
 
+/// Notes its arguments, and does as two variables say.
+const NOTING: &str = r#"#!/bin/sh
+echo $* >> "$CALLS"
+PATH="${PATH#*:}"
+case "$*" in
+  *"want part"*) [ -z "$KILL_PARTS" ] || kill -KILL $$ ;;
+  *"want names"*)
+    nix-instantiate "$@"
+    code=$?
+    eval "$AFTER_NAMES"
+    exit $code
+    ;;
+esac
+exec nix-instantiate "$@"
+"#;
+
 /// A place where each call of `nix-instantiate` is noted, with a cache of its own.
 struct Noted {
     place: Place,
@@ -17,15 +33,16 @@ impl Noted {
     fn new() -> Self {
         let place = Place::new();
         fs::create_dir(place.path().join("bin")).unwrap();
-        let program = place.write(
-            "bin/nix-instantiate",
-            "#!/bin/sh\necho $* >> \"$CALLS\"\nPATH=\"${PATH#*:}\" exec nix-instantiate \"$@\"\n",
-        );
+        let program = place.write("bin/nix-instantiate", NOTING);
         fs::set_permissions(program, PermissionsExt::from_mode(0o755)).unwrap();
         Self { place }
     }
 
     fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, ("AFTER_NAMES", ""))
+    }
+
+    fn run_with(&self, arguments: &[&str], variable: (&str, &str)) -> Ended {
         let folder = self.place.path();
         let path = std::env::var("PATH").unwrap();
         let mut command = self.place.command(arguments);
@@ -33,6 +50,7 @@ impl Noted {
             .args(["--nixpkgs", "builtin"])
             .env("PATH", format!("{}:{path}", folder.join("bin").display()))
             .env("CALLS", folder.join("calls"))
+            .env(variable.0, variable.1)
             .env("XDG_CACHE_HOME", self.cache());
         self.place.finish(command.spawn().unwrap())
     }
@@ -188,5 +206,32 @@ fn an_error_in_a_part_is_that_of_the_whole() {
     // The process of the third node has not seen the second.
     assert_eq!(list("3"), message);
     assert_eq!(list("1"), format!("trace: the second node\n{message}"));
+    noted.place.assert_tidy();
+}
+
+#[test]
+fn one_process_does_what_several_cannot() {
+    let noted = Noted::new();
+    let file = noted.place.path().join("three.nix");
+    noted.place.write("three.nix", &nodes_test("{ }"));
+    noted.place.settle();
+    let list = |variable: (&str, &str), nodes: &str| {
+        let arguments = [&LIST[..], &["--eval-jobs", "2"]].concat();
+        let ended = noted.run_with(&arguments, variable);
+        assert_eq!(ended.code, Some(0), "{}", ended.seen());
+        assert_eq!(ended.stdout, format!("three: {nodes} (tags: several)\n"));
+        let calls = noted.calls();
+        let last = calls.last().unwrap();
+        assert!(last.contains("--argstr want manifest"), "{calls:?}");
+    };
+    // Their memory is used up.
+    list(("KILL_PARTS", "yes"), "first, second, third");
+    fs::remove_dir_all(noted.cache().join("snowglobe/evaluations")).unwrap();
+    // The file changes after the nodes were named.
+    let change = format!(
+        "sed -i 's/third = /fourth = {{ }}; third = /' {}",
+        file.display()
+    );
+    list(("AFTER_NAMES", &change), "first, fourth, second, third");
     noted.place.assert_tidy();
 }

@@ -64,7 +64,8 @@ pub async fn run_apart(
 }
 
 fn start() -> io::Result<Child> {
-    let mut command = std::process::Command::new(std::env::current_exe()?);
+    // This program, also if its file has been replaced meanwhile.
+    let mut command = std::process::Command::new("/proc/self/exe");
     command
         .arg(TEST_PROCESS)
         .stdin(Stdio::piped())

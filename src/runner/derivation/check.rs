@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::confined::{ModeBits, OpenFolder};
 use crate::model::event::{Event, Record, Verdict};
@@ -99,7 +100,15 @@ pub(super) async fn run_one(
     let folder = output.folder().to_owned();
     let root = folder.join("result");
     let reports = (display.start)(output)?;
-    let emit = |event| reports.events.emit(event);
+    let began = AtomicBool::new(state == BuildState::Failed);
+    let emit = |event: Event| {
+        let derivation = check.derivation.to_str();
+        if matches!(&event, Event::BuildStarted { derivation: begun } if Some(begun.as_str()) == derivation)
+        {
+            began.store(true, Ordering::Relaxed);
+        }
+        reports.events.emit(event);
+    };
     let built = match state {
         BuildState::Failed => Some(Err(BuildError::Failed("the test has failed".to_owned()))),
         BuildState::Unknown => tokio::select! {
@@ -111,6 +120,8 @@ pub(super) async fn run_one(
         None => Some(Ok(CheckEnd::INTERRUPTED)),
         Some(Ok(())) => None,
         Some(Err(error @ BuildError::NoNix(_))) => Some(Err(error.into())),
+        // Nix keeps the logs of earlier builds, too: they say nothing of this one.
+        Some(Err(error)) if !began.load(Ordering::Relaxed) => Some(Err(error.into())),
         Some(Err(error)) => Some(failed(nix, &emit, check, &folder, error)),
     };
     let (output, showing) = reports
@@ -161,6 +172,10 @@ fn failed(
         return Err(error.into());
     };
     let (end, event) = placed(end, folder);
+    // A build that fails after its test has passed gives nothing.
+    if end.verdict == Verdict::Passed {
+        return Err(error.into());
+    }
     emit(event);
     Ok(end)
 }
