@@ -25,8 +25,9 @@ pub fn die_with_parent(command: &mut Command, signal: Signal) {
     let parent = Pid::this();
     let ask = move || {
         set_pdeathsig(signal)?;
-        // It may have ended before the kernel was asked.
-        if getppid() == parent {
+        // It may have ended before the kernel was asked. From inside a new PID namespace it has no number.
+        let now = getppid();
+        if now == parent || now == Pid::from_raw(0) {
             Ok(())
         } else {
             Err(std::io::Error::from(Errno::ESRCH))

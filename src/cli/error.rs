@@ -11,11 +11,10 @@ use crate::config::ConfigError;
 use crate::guest;
 use crate::input_file::InputFileError;
 use crate::model::event::Verdict;
-use crate::model::outcome::{Outcome, RunResults};
-use crate::nix_cli::{BuildError, EvalError, LibraryError};
+use crate::model::outcome::{Obstacle, Outcome, RunResults};
+use crate::nix_cli::{EvalError, LibraryError};
 use crate::report::{Colours, MergeError, sanitise};
-use crate::runner::{RunSummary, RunnerError};
-use crate::session::SessionError;
+use crate::runner::RunnerError;
 
 /// The exit codes, as documented in the manual.
 pub mod code {
@@ -88,26 +87,14 @@ impl Failed {
 }
 
 fn code_of_run(error: &RunnerError) -> u8 {
-    match error {
-        RunnerError::OfTest { source, .. } => code_of_run(source),
-        RunnerError::Eval(error) if error.is_of_the_host() => code::HOST_FAILED,
-        RunnerError::Output(error) if error.is_of_the_host() => code::HOST_FAILED,
-        RunnerError::Findings { .. }
-        | RunnerError::Session(SessionError::NoContainer { .. })
-        | RunnerError::SeveralTests { .. }
-        | RunnerError::Node { .. }
-        | RunnerError::Running(_)
-        | RunnerError::Memory { .. }
-        | RunnerError::NoTestFits { .. }
-        | RunnerError::Eval(_)
-        | RunnerError::Output(_) => code::WRONG_USAGE,
-        RunnerError::Build(BuildError::NoNix(_))
-        | RunnerError::Guest(_)
-        | RunnerError::Host { .. }
-        | RunnerError::OutputLost { .. }
-        | RunnerError::Session(_)
-        | RunnerError::NotBegun(_) => code::HOST_FAILED,
-        RunnerError::Build(_) => code::BUILD_FAILED,
+    code_of_obstacle(error.obstacle())
+}
+
+fn code_of_obstacle(obstacle: Obstacle) -> u8 {
+    match obstacle {
+        Obstacle::Test => code::WRONG_USAGE,
+        Obstacle::Build => code::BUILD_FAILED,
+        Obstacle::Host => code::HOST_FAILED,
     }
 }
 
@@ -141,22 +128,15 @@ pub fn exit_code(verdict: Verdict) -> ExitCode {
 }
 
 /// The exit code of a run: that of the worst end. What is in quarantine does not count.
-pub fn exit_code_of_run(run: &RunSummary) -> ExitCode {
-    if run.is_interrupted {
+pub fn exit_code_of_run(results: &RunResults) -> ExitCode {
+    if results.interrupted {
         return ExitCode::from(code::INTERRUPTED);
     }
-    let counted = run.ends.iter().filter(|end| end.result.counts_as_failure());
-    let codes = counted.map(|end| match &end.error {
-        Some(error) => code_of_run(error),
-        None => code_of_outcome(end.result.outcome),
-    });
-    ExitCode::from(codes.max().unwrap_or(code::PASSED))
-}
-
-/// The exit code of results that were read.
-pub fn exit_code_of_results(results: &RunResults) -> ExitCode {
     let counted = results.tests.iter().filter(|test| test.counts_as_failure());
-    let codes = counted.map(|test| code_of_outcome(test.outcome));
+    let codes = counted.map(|test| match test.obstacle {
+        Some(obstacle) => code_of_obstacle(obstacle),
+        None => code_of_outcome(test.outcome),
+    });
     ExitCode::from(codes.max().unwrap_or(code::PASSED))
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::error::{Failed, exit_code_of_results};
+use super::error::{Failed, exit_code_of_run};
 use super::frontend::{CommandFrontend, DisplayFormat};
 use super::many_options::known_history;
 use crate::repl::Above;
@@ -42,6 +42,6 @@ impl ReportCommand {
             above: Above::default(),
         };
         show_results(&frontend, &results, path)?;
-        Ok(exit_code_of_results(&results))
+        Ok(exit_code_of_run(&results))
     }
 }

@@ -78,11 +78,10 @@ impl TestFilter {
         let mut chosen: Vec<_> = tests
             .filter(|(_, subject)| self.fits(subject) != Some(false))
             .collect();
-        let is_decided = chosen
-            .iter()
-            .all(|(_, subject)| self.fits(subject).is_some());
-        // A part of what may still become less would be another one for each run.
-        if let Some(partition) = self.partition.as_ref().filter(|_| is_decided) {
+        // A part of what may still become less would be another one for each run, and one of a part less than is meant.
+        let is_last =
+            !self.needs_backends() || chosen.iter().all(|(_, subject)| subject.backend.is_some());
+        if let Some(partition) = self.partition.as_ref().filter(|_| is_last) {
             chosen = partition.part_of(chosen);
         }
         chosen.into_iter().map(|(test, _)| test).collect()

@@ -110,6 +110,20 @@ pub struct Attempt {
     pub folder: PathBuf,
 }
 
+/// What kept a test from running.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Obstacle {
+    /// It does not evaluate, its script is wrong, or the command asks for what there is not.
+    #[default]
+    Test,
+    /// It does not build.
+    Build,
+    /// The host or Snowglobe failed.
+    Host,
+}
+
 /// Why a test that fails does not fail the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -146,6 +160,9 @@ pub struct TestResult {
     pub leaky: bool,
     /// Why it was not run.
     pub message: Option<String>,
+    /// What kept it from running.
+    #[serde(default)]
+    pub obstacle: Option<Obstacle>,
 }
 
 impl TestResult {
@@ -164,5 +181,8 @@ pub struct RunResults {
     /// Seconds since 1970.
     pub started_unix_s: u64,
     pub duration_s: f64,
+    /// Whether the user has ended it.
+    #[serde(default)]
+    pub interrupted: bool,
     pub tests: Vec<TestResult>,
 }

@@ -1,5 +1,6 @@
 //! Merges the results of runs, such as those of the parts of a suite on several machines of a CI.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -41,9 +42,15 @@ pub fn merge_results(folders: &[PathBuf], output: &Path) -> Result<RunResults, M
         version: RESULTS_VERSION,
         started_unix_s: u64::MAX,
         duration_s: 0.0,
+        interrupted: false,
         tests: Vec::new(),
     };
+    let mut known = BTreeSet::new();
     for folder in folders {
+        // One that is named twice has not run twice.
+        if !known.insert(fs::canonicalize(folder).unwrap_or_else(|_| folder.clone())) {
+            continue;
+        }
         let mut results = read(folder)?;
         let prefix = relative_to(output, folder);
         for test in &mut results.tests {
@@ -56,6 +63,7 @@ pub fn merge_results(folders: &[PathBuf], output: &Path) -> Result<RunResults, M
             }
         }
         merged.tests.extend(results.tests);
+        merged.interrupted |= results.interrupted;
         merged.started_unix_s = merged.started_unix_s.min(results.started_unix_s);
         // The parts have run at the same time.
         merged.duration_s = merged.duration_s.max(results.duration_s);

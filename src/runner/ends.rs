@@ -24,7 +24,7 @@ pub(super) struct Ends<'a> {
     count: usize,
     /// After how many that have not passed the others are left out.
     max_fail: Option<NonZeroUsize>,
-    collected: Vec<TestEnd>,
+    collected: Vec<TestResult>,
     is_interrupted: bool,
     begin: Instant,
     started_unix_s: u64,
@@ -50,19 +50,21 @@ impl<'a> Ends<'a> {
     /// When the test is the only one, or its error is one of the host, which others would have, too.
     pub fn add(&mut self, mut end: TestEnd) -> Result<ControlFlow<()>, RunnerError> {
         if let Some(error) = end.error.take() {
+            end.result.obstacle = Some(error.obstacle());
+            end.result.message = Some(error.to_string());
             if self.count == 1 || !error.is_of_one_test() {
+                self.collected.push(end.result);
                 return Err(error);
             }
             let error = error.of_test(&end.result.label);
             self.frontend.show_error(&error);
             end.result.message = Some(error.to_string());
-            end.error = Some(error);
         }
         let is_interrupted = end.result.outcome == Outcome::Interrupted;
         self.is_interrupted |= is_interrupted;
-        self.collected.push(end);
+        self.collected.push(end.result);
         let failures = self.collected.iter();
-        let failures = failures.filter(|end| end.result.counts_as_failure());
+        let failures = failures.filter(|test| test.counts_as_failure());
         let is_enough = self
             .max_fail
             .is_some_and(|most| failures.count() >= most.get());
@@ -84,48 +86,25 @@ impl<'a> Ends<'a> {
     }
 
     /// The one that was added last.
-    pub fn last(&self) -> Option<&TestEnd> {
+    pub fn last(&self) -> Option<&TestResult> {
         self.collected.last()
     }
 
-    /// All that were added.
-    pub fn finish(self) -> RunSummary {
-        let tests = self.collected.iter().map(|end| end.result.clone());
-        RunSummary {
-            results: RunResults {
-                version: RESULTS_VERSION,
-                started_unix_s: self.started_unix_s,
-                duration_s: round(self.begin.elapsed().as_secs_f64()),
-                tests: tests.collect(),
-            },
-            ends: self.collected,
-            is_interrupted: self.is_interrupted,
+    /// All that were added, in the order in which they ended.
+    pub fn finish(self) -> RunResults {
+        RunResults {
+            version: RESULTS_VERSION,
+            started_unix_s: self.started_unix_s,
+            duration_s: round(self.begin.elapsed().as_secs_f64()),
+            interrupted: self.is_interrupted,
+            tests: self.collected,
         }
     }
-}
 
-/// The end of all tests of a run.
-#[derive(Debug)]
-pub struct RunSummary {
-    /// In the order in which they ended.
-    pub ends: Vec<TestEnd>,
-    pub results: RunResults,
-    /// Whether the user has ended it.
-    pub is_interrupted: bool,
-}
-
-impl RunSummary {
-    /// What is said of a run that was interrupted before its tests were known.
-    pub(super) fn interrupted(frontend: &dyn Frontend) -> Self {
-        let mut ends = Ends::new(frontend, 1, None);
+    /// What there is of a run that was interrupted before its tests were known.
+    pub fn interrupted(frontend: &'a dyn Frontend) -> RunResults {
+        let mut ends = Self::new(frontend, 0, None);
         ends.interrupt();
-        ends.collected.push(TestEnd {
-            result: TestResult {
-                outcome: Outcome::Interrupted,
-                ..TestResult::default()
-            },
-            error: None,
-        });
         ends.finish()
     }
 }

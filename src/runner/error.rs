@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::guest;
 use crate::model::event::Verdict;
+use crate::model::outcome::Obstacle;
 use crate::nix_cli::{BuildError, EvalError};
 use crate::report::{OutputError, word};
 use crate::session::SessionError;
@@ -87,6 +88,25 @@ impl RunnerError {
             | Self::NotBegun(_)
             | Self::Memory { .. } => true,
             _ => false,
+        }
+    }
+
+    /// What keeps a test from running that has this error.
+    #[must_use]
+    pub fn obstacle(&self) -> Obstacle {
+        match self {
+            Self::OfTest { source, .. } => source.obstacle(),
+            Self::Eval(error) if error.is_of_the_host() => Obstacle::Host,
+            Self::Output(error) if error.is_of_the_host() => Obstacle::Host,
+            Self::Session(SessionError::NoContainer { .. }) => Obstacle::Test,
+            Self::Guest(_)
+            | Self::Host { .. }
+            | Self::OutputLost { .. }
+            | Self::Session(_)
+            | Self::NotBegun(_)
+            | Self::Build(BuildError::NoNix(_)) => Obstacle::Host,
+            Self::Build(_) => Obstacle::Build,
+            _ => Obstacle::Test,
         }
     }
 

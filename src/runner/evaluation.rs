@@ -97,14 +97,21 @@ pub(super) struct FoundTest<'a, T> {
     pub selection: &'a TestSelection,
     /// What it is called among all that are meant.
     pub label: String,
+    /// None if not even they are known.
+    pub names: Option<TestNames>,
     pub test: Result<T, RunnerError>,
 }
 
-impl<T: Evaluated> FoundTest<'_, T> {
+impl<T> FoundTest<'_, T> {
     /// How long it takes if it passes, in seconds.
     pub fn expected_s(&self, project: &Project) -> Option<f64> {
         let place = &self.selection.evaluation.place;
-        project.expected_s(place, self.test.as_ref().ok()?.attribute())
+        project.expected_s(place, &self.names.as_ref()?.attribute)
+    }
+
+    /// What its output folder is called after.
+    pub fn name(&self) -> &str {
+        self.names.as_ref().map_or(&self.label, |names| &names.name)
     }
 }
 
@@ -153,6 +160,7 @@ pub(super) fn evaluate_in_batches<'a, T: Evaluated>(
             Err(error) => bad.push(FoundTest {
                 selection,
                 label,
+                names: None,
                 test: Err(error),
             }),
         }
@@ -172,8 +180,12 @@ pub(super) async fn evaluate_all<'a, T: Evaluated>(
     processes: EvalProcesses,
     evaluate: impl AsyncFn(&TestSelection, &Evaluation) -> Result<Vec<T>, RunnerError> + Copy,
 ) -> Vec<FoundTest<'a, T>> {
+    let order: Vec<String> = tests.iter().map(|test| test.label.clone()).collect();
     let batches = evaluate_in_batches(tests, processes, evaluate);
-    batches.map(stream::iter).flatten().collect().await
+    let mut found: Vec<_> = batches.map(stream::iter).flatten().collect().await;
+    // In their order, whichever was evaluated first: parts of the tests depend on it.
+    found.sort_by_key(|found| order.iter().position(|label| *label == found.label));
+    found
 }
 
 /// Tests of the same selection together.
@@ -232,9 +244,10 @@ impl<'a> Batch<'a> {
         };
         if tests.len() == 1 || !error.is_of_one_test() {
             let mut tests = tests.into_iter();
-            let first = tests.next().map(|(label, _)| FoundTest {
+            let first = tests.next().map(|(label, names)| FoundTest {
                 selection,
                 label,
+                names: Some(names),
                 test: Err(error),
             });
             return first.into_iter().collect();
@@ -244,10 +257,11 @@ impl<'a> Batch<'a> {
         for (label, names) in tests {
             let one = evaluation(vec![names.attribute.clone()]);
             match evaluate(selection, &one).await {
-                Ok(tests) => found.extend(with_labels(selection, &[(label, names)], tests)),
+                Ok(tests) => found.extend(with_labels(selection, &[(label, names.clone())], tests)),
                 Err(error) => found.push(FoundTest {
                     selection,
                     label,
+                    names: Some(names),
                     test: Err(error),
                 }),
             }
@@ -259,22 +273,19 @@ impl<'a> Batch<'a> {
 fn with_labels<'a, T: Evaluated>(
     selection: &'a TestSelection,
     labels: &[(String, TestNames)],
-    found: Vec<T>,
+    tests: Vec<T>,
 ) -> Vec<FoundTest<'a, T>> {
-    let label = |test: &T| {
-        let known = labels
-            .iter()
-            .find(|(_, names)| names.attribute == test.attribute());
-        known.map_or_else(|| test.attribute().to_owned(), |(label, _)| label.clone())
+    let known = |test: &T| {
+        let mut known = labels.iter();
+        known.find(|(_, names)| names.attribute == test.attribute())
     };
-    let found = found.into_iter();
-    found
-        .map(|test| FoundTest {
-            selection,
-            label: label(&test),
-            test: Ok(test),
-        })
-        .collect()
+    let found = |test: T| FoundTest {
+        selection,
+        label: known(&test).map_or_else(|| test.attribute().to_owned(), |(label, _)| label.clone()),
+        names: known(&test).map(|(_, names)| names.clone()),
+        test: Ok(test),
+    };
+    tests.into_iter().map(found).collect()
 }
 
 #[cfg(test)]

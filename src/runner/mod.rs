@@ -38,7 +38,6 @@ pub use attempts::{AttemptRule, RepeatAfterFailure, Repetition};
 pub use build::build;
 pub use built::{BuiltTest, run_built};
 pub use doctor::{HostPart, Need, PartState, examine_host, is_unfit};
-pub use ends::{RunSummary, TestEnd};
 pub use error::RunnerError;
 pub use frontend::Frontend;
 pub use interactive::{InteractiveSession, OtherMachines, run_session};

@@ -70,7 +70,7 @@ impl FoundTests<'_> {
             }
             Self::Evaluated(tests) => {
                 let tests = tests.iter().map(|found| {
-                    let attribute = found.test.as_ref().map(|test| test.attribute.as_str());
+                    let attribute = found.names.as_ref().map(|names| names.attribute.as_str());
                     named(
                         found.selection,
                         &found.label,
@@ -123,7 +123,11 @@ pub(super) async fn find<'a>(
         result = &mut whole => find_whole(only, result, named).await,
         tests = &mut named => match tests {
             Ok(tests) if tests.len() > 1 || processes.divide(&tests) => Ok(FoundTests::Named(tests)),
-            _ => Ok(FoundTests::Evaluated(found_in(only, whole.await?))),
+            Ok(tests) => match whole.await {
+                Ok(whole) => Ok(FoundTests::Evaluated(found_in(only, whole))),
+                Err(error) => not_evaluated(tests, error).map(FoundTests::Evaluated),
+            },
+            Err(_) => Ok(FoundTests::Evaluated(found_in(only, whole.await?))),
         },
     }
 }
@@ -141,14 +145,40 @@ async fn find_whole<'a>(
     };
     match named.await {
         Ok(tests) if tests.len() > 1 => Ok(FoundTests::Named(tests)),
-        _ => Err(error),
+        Ok(tests) => not_evaluated(tests, error).map(FoundTests::Evaluated),
+        Err(_) => Err(error),
     }
+}
+
+/// The only test of a selection, which does not evaluate.
+///
+/// # Errors
+/// Why not, if its names are not known.
+fn not_evaluated(
+    mut tests: Vec<NamedTest<'_>>,
+    error: RunnerError,
+) -> Result<Vec<FoundTest<'_, Test>>, RunnerError> {
+    let Some(NamedTest {
+        selection,
+        label,
+        names: Ok(names),
+    }) = tests.pop()
+    else {
+        return Err(error);
+    };
+    Ok(vec![FoundTest {
+        selection,
+        label,
+        names: Some(names),
+        test: Err(error),
+    }])
 }
 
 fn found_in(selection: &TestSelection, tests: Vec<Test>) -> Vec<FoundTest<'_, Test>> {
     let found = |test: Test| FoundTest {
         selection,
         label: test.label().to_owned(),
+        names: Some(test.names()),
         test: Ok(test),
     };
     tests.into_iter().map(found).collect()

@@ -5,13 +5,16 @@ use std::path::Path;
 use super::attempts::AttemptRule;
 use super::ends::TestEnd;
 use super::error::RunnerError;
+use super::evaluation::FoundTest;
+use super::frontend::Frontend;
 use super::project::{Candidate, absolute};
 use super::request::{RunRequest, TestSelection, TestSettings};
 use super::schedule::Demand;
+use super::test_run::check_test;
 use crate::config::TestPolicy;
 use crate::model::manifest::{BackendKind, Manifest};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
-use crate::nix_cli::Test;
+use crate::nix_cli::{Test, TestNames};
 use crate::qemu::Accelerator;
 
 /// The test.
@@ -48,6 +51,34 @@ impl<'a> PlannedTest<'a> {
             label,
             policy,
             test,
+        }
+    }
+
+    /// A test that is found, checked.
+    ///
+    /// # Errors
+    /// Its end, if it cannot be run.
+    pub fn of_found(
+        request: &RunRequest,
+        found: FoundTest<'a, Test>,
+        frontend: &dyn Frontend,
+    ) -> Result<Self, Box<TestEnd>> {
+        let FoundTest {
+            selection,
+            label,
+            names,
+            test,
+        } = found;
+        let checked = test.and_then(|test| {
+            check_test(request, &test, frontend)?;
+            Ok(test)
+        });
+        match checked {
+            Ok(test) => Ok(Self::new(request, selection, label, test)),
+            Err(error) => {
+                let names = names.as_ref();
+                Err(Box::new(not_run(request, selection, &label, names, error)))
+            }
         }
     }
 
@@ -100,22 +131,39 @@ impl<'a> PlannedTest<'a> {
     /// The end of a test that does not build, cannot be begun, or whose output is lost.
     pub fn failed(&self, error: RunnerError) -> TestEnd {
         let is_lost = matches!(error, RunnerError::OutputLost { .. });
-        let mut end = not_run(self.selection, &self.label, error);
-        if is_lost {
-            end.result.outcome = Outcome::Error;
-        }
-        end.result.attribute.clone_from(&self.test.attribute);
-        end.result.quarantine.clone_from(&self.policy.quarantine);
+        let mut end = self.end(Vec::new(), 0.0);
+        end.result.outcome = if is_lost {
+            Outcome::Error
+        } else {
+            Outcome::NotRun
+        };
+        end.error = Some(error);
         end
     }
 }
 
-/// The end of a test that cannot be run.
-pub(super) fn not_run(selection: &TestSelection, label: &str, error: RunnerError) -> TestEnd {
+/// The end of a test that cannot be run. If not even its names are known, the label stands for its attribute path.
+pub(super) fn not_run(
+    request: &RunRequest,
+    selection: &TestSelection,
+    label: &str,
+    names: Option<&TestNames>,
+    error: RunnerError,
+) -> TestEnd {
+    let place = &selection.evaluation.place;
+    let policy = names.map(|names| {
+        request.project.policy(&Candidate {
+            place,
+            names,
+            backend: None,
+        })
+    });
+    let attribute = names.map_or(label, |names| names.attribute.as_str());
     TestEnd {
         result: TestResult {
             outcome: Outcome::NotRun,
-            ..named(selection, label, label)
+            quarantine: policy.and_then(|policy| policy.quarantine),
+            ..named(selection, label, attribute)
         },
         error: Some(error),
     }

@@ -4,24 +4,24 @@ use std::path::{Path, absolute};
 use std::time::Instant;
 
 use super::derivation;
-use super::ends::{Ends, RunSummary};
+use super::ends::{Ends, TestEnd};
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::many;
 use super::plan::{self, FoundTests};
-use super::planned::{PlannedTest, not_run, relative};
+use super::planned::{PlannedTest, relative};
 use super::reporting::{Shown, announce, announce_report, show_results};
 use super::request::{RunPlace, RunRequest, file_name};
-use super::test_run::{check_test, run_test};
+use super::run_reports::remember;
+use super::test_run::run_test;
 use crate::engine::RunMode;
-use crate::history;
 use crate::model::event::{Event, Level, round};
-use crate::model::outcome::{Attempt, Outcome, TestResult};
+use crate::model::outcome::{Attempt, Obstacle, Outcome, RunResults};
 use crate::nix_cli::Test;
 use crate::qemu::AcceleratorChoice;
-use crate::report::write_reports;
+use crate::report::{Output, write_reports};
 
 /// Runs all tests of a request; returns how they have ended. An interrupt leaves
 /// out those that are left. One of several that does not evaluate, is wrong or does
@@ -33,28 +33,24 @@ pub async fn run(
     request: &RunRequest,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<RunSummary, RunnerError> {
-    let summary = match request.place {
-        RunPlace::Here => run_here(request, frontend, interrupts).await?,
+) -> Result<RunResults, RunnerError> {
+    match request.place {
+        RunPlace::Here => run_here(request, frontend, interrupts).await,
         RunPlace::Derivation(builders) => {
-            derivation::run(request, builders, frontend, interrupts).await?
+            derivation::run(request, builders, frontend, interrupts).await
         }
-    };
-    if let Err(error) = history::remember(&summary.results) {
-        frontend.show_warning(&format!("the history of tests cannot be written: {error}"));
     }
-    Ok(summary)
 }
 
 async fn run_here(
     request: &RunRequest,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<RunSummary, RunnerError> {
+) -> Result<RunResults, RunnerError> {
     let processes = EvalProcesses::new(request.evaluation);
     let found = tokio::select! {
         found = plan::find(&request.selections, &request.filter, &request.project, processes) => found?,
-        _ = interrupts.recv() => return Ok(RunSummary::interrupted(frontend)),
+        _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
     };
     if found.count() > 1 && matches!(request.settings.mode, RunMode::Script) {
         return many::run_side_by_side(request, found, processes, frontend, interrupts).await;
@@ -64,7 +60,7 @@ async fn run_here(
         FoundTests::Named(named) => {
             tokio::select! {
                 found = evaluate_all(named, processes, plan::evaluate_these) => found,
-                _ = interrupts.recv() => return Ok(RunSummary::interrupted(frontend)),
+                _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
             }
         }
     };
@@ -77,81 +73,142 @@ async fn run_one_by_one(
     found: Vec<FoundTest<'_, Test>>,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<RunSummary, RunnerError> {
-    let count = found.len();
-    let mut ends = Ends::new(frontend, count, request.max_fail);
-    let accelerator = AcceleratorChoice::detect().accelerator;
-    // Nothing boots before all scripts are checked.
-    let mut tests = Vec::new();
-    for FoundTest {
-        selection,
-        label,
-        test,
-    } in found
-    {
-        let name = label.clone();
-        let planned = test.and_then(|test| {
-            check_test(request, &test, frontend)?;
-            let planned = PlannedTest::new(request, selection, label, test);
-            planned.demand(accelerator).check(&request.resources)?;
-            Ok(planned)
-        });
-        match planned {
-            Ok(planned) => tests.push(planned),
-            Err(error) => {
-                if ends.add(not_run(selection, &name, error))?.is_break() {
-                    return Ok(ends.finish());
-                }
-            }
-        }
-    }
-    let begin = Instant::now();
-    let run_folder = match tests.as_slice() {
-        [only] if count == 1 => request.output.of_one(&only.test.name),
-        _ => request.output.of_many(),
+) -> Result<RunResults, RunnerError> {
+    let name = match found.as_slice() {
+        [only] => Some(only.name().to_owned()),
+        _ => None,
     };
-    let run_folder =
-        absolute(run_folder).map_err(RunnerError::host("cannot tell where the output goes"))?;
-    let mut shown = Shown::All;
-    for planned in tests {
-        let folder = if count == 1 {
-            run_folder.clone()
-        } else {
-            run_folder.join(file_name(&planned.label))
-        };
-        if let Some(warning) = planned.warning() {
-            announce(frontend, Event::note(Level::Warning, warning))?;
+    let folder = match &name {
+        Some(name) => request.output.of_one(name),
+        None => request.output.of_many(),
+    };
+    let folder =
+        absolute(folder).map_err(RunnerError::host("cannot tell where the output goes"))?;
+    let mut ends = Ends::new(frontend, found.len(), request.max_fail);
+    let mut turns = Turns {
+        request,
+        folder: &folder,
+        is_alone: name.is_some(),
+        frontend,
+        ends: &mut ends,
+        shown: Shown::All,
+    };
+    let ended = turns.run(found, interrupts).await;
+    let shown = turns.shown;
+    let results = ends.finish();
+    remember(frontend, &results);
+    if let Err(error) = ended {
+        if let Some(name) = name {
+            replace_reports(request, &folder, &name, &results);
         }
-        let started_s = round(begin.elapsed().as_secs_f64());
-        let attempts = run_attempts(request, &planned, &folder, frontend, interrupts).await;
-        let end = match attempts {
-            Ok((mut attempts, seen)) => {
-                shown = seen;
-                for attempt in &mut attempts {
-                    attempt.folder = relative(&attempt.folder, &run_folder);
-                }
-                planned.end(attempts, started_s)
-            }
-            Err(error) => planned.failed(error),
-        };
-        if ends.add(end)?.is_break() {
-            break;
-        }
+        return Err(error);
     }
-    let summary = ends.finish();
-    let only = summary.results.tests.first().filter(|_| count == 1);
-    for text in only.map(closing_lines).unwrap_or_default() {
+    for text in closing_lines(name.is_some(), &results) {
         if shown == Shown::All {
             announce(frontend, Event::note(Level::Info, text))?;
         }
     }
-    let path = write_reports(&run_folder, &summary.results, &request.project.history)?;
-    if count > 1 {
-        show_results(frontend, &summary.results, path)?;
-    } else {
+    let path = write_reports(&folder, &results, &request.project.history)?;
+    if name.is_some() {
         announce_report(frontend, path, shown, interrupts).await?;
+    } else {
+        show_results(frontend, &results, path)?;
     }
-    Ok(summary)
+    Ok(results)
+}
+
+/// Puts the reports on a test that was not run in the place of those of an earlier run, as far as that is possible: the
+/// reason is shown in any case.
+fn replace_reports(request: &RunRequest, folder: &Path, name: &str, results: &RunResults) {
+    let obstacle = results.tests.first().and_then(|test| test.obstacle);
+    let is_ready = match obstacle {
+        Some(Obstacle::Test) => Output::create(folder, name)
+            .and_then(Output::finish)
+            .is_ok(),
+        // What the build has said is there.
+        Some(Obstacle::Build) => true,
+        Some(Obstacle::Host) | None => false,
+    };
+    if is_ready && let Err(error) = write_reports(folder, results, &request.project.history) {
+        tracing::warn!("{error}");
+    }
+}
+
+/// Tests that run each in its turn.
+struct Turns<'a, 'f> {
+    request: &'a RunRequest,
+    folder: &'a Path,
+    is_alone: bool,
+    frontend: &'f dyn Frontend,
+    ends: &'a mut Ends<'f>,
+    /// How much of the last one its reader has seen.
+    shown: Shown,
+}
+
+impl Turns<'_, '_> {
+    async fn run(
+        &mut self,
+        found: Vec<FoundTest<'_, Test>>,
+        interrupts: &mut Interrupts,
+    ) -> Result<(), RunnerError> {
+        // Nothing boots before all scripts are checked.
+        let mut tests = Vec::new();
+        for found in found {
+            match self.planned(found) {
+                Ok(planned) => tests.push(planned),
+                Err(end) => {
+                    if self.ends.add(*end)?.is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        let begin = Instant::now();
+        for planned in tests {
+            let started_s = round(begin.elapsed().as_secs_f64());
+            let end = self.one(&planned, started_s, interrupts).await?;
+            if self.ends.add(end)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn planned<'t>(&self, found: FoundTest<'t, Test>) -> Result<PlannedTest<'t>, Box<TestEnd>> {
+        let planned = PlannedTest::of_found(self.request, found, self.frontend)?;
+        let demand = planned.demand(AcceleratorChoice::detect().accelerator);
+        match demand.check(&self.request.resources) {
+            Ok(()) => Ok(planned),
+            Err(error) => Err(Box::new(planned.failed(error))),
+        }
+    }
+
+    async fn one(
+        &mut self,
+        planned: &PlannedTest<'_>,
+        started_s: f64,
+        interrupts: &mut Interrupts,
+    ) -> Result<TestEnd, RunnerError> {
+        let folder = if self.is_alone {
+            self.folder.to_owned()
+        } else {
+            self.folder.join(file_name(&planned.label))
+        };
+        if let Some(warning) = planned.warning() {
+            announce(self.frontend, Event::note(Level::Warning, warning))?;
+        }
+        let attempts = run_attempts(self.request, planned, &folder, self.frontend, interrupts);
+        Ok(match attempts.await {
+            Ok((mut attempts, seen)) => {
+                self.shown = seen;
+                for attempt in &mut attempts {
+                    attempt.folder = relative(&attempt.folder, self.folder);
+                }
+                planned.end(attempts, started_s)
+            }
+            Err(error) => planned.failed(error),
+        })
+    }
 }
 
 /// Runs a test as often as it may be tried; returns how much the reader has seen of it, too.
@@ -183,7 +240,10 @@ async fn run_attempts(
 }
 
 /// What there is to say of the only test beside the verdict of its last attempt.
-fn closing_lines(test: &TestResult) -> Vec<String> {
+fn closing_lines(is_alone: bool, results: &RunResults) -> Vec<String> {
+    let Some(test) = results.tests.first().filter(|_| is_alone) else {
+        return Vec::new();
+    };
     let count = test.attempts.len();
     let verdicts = test.attempts.iter().map(|attempt| attempt.verdict);
     let counts: Vec<String> = Outcome::count(verdicts.map(Outcome::of_verdict))

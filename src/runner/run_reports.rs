@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use super::ends::{Ends, RunSummary};
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::reporting::{no_thread, wait_until_shown};
 use super::request::RunRequest;
+use crate::history;
 use crate::model::event::Event;
+use crate::model::outcome::RunResults;
 use crate::report::{RunFolder, SharedDisplay, Showing};
 
 /// Until the run ends.
@@ -41,36 +42,44 @@ impl RunReports {
         self.folder.path()
     }
 
-    /// Shows how the tests have ended, and writes the reports.
+    /// Shows how the tests have ended, writes the reports, and remembers the ends.
     ///
     /// # Errors
-    /// That of the run; if it has none, that of its reports.
+    /// When the reports cannot be written, or not all be shown.
     pub async fn conclude(
         self,
-        ended: Result<Ends<'_>, RunnerError>,
+        results: RunResults,
         request: &RunRequest,
+        frontend: &dyn Frontend,
         interrupts: &mut Interrupts,
-    ) -> Result<RunSummary, RunnerError> {
+    ) -> Result<RunResults, RunnerError> {
         let Self {
             folder,
             display,
             showing,
         } = self;
-        let written = ended.map(|ends| {
-            let summary = ends.finish();
-            let results = Box::new(summary.results.clone());
-            let output = folder.path().to_owned();
-            display.emit(None, Event::RunFinished { results, output });
-            let written = folder.finish(&summary.results, &request.project.history);
-            if let Ok(path) = &written {
-                display.emit(None, Event::ReportWritten { path: path.clone() });
-            }
-            (summary, written)
-        });
+        remember(frontend, &results);
+        display.emit(
+            None,
+            Event::RunFinished {
+                results: Box::new(results.clone()),
+                output: folder.path().to_owned(),
+            },
+        );
+        let written = folder.finish(&results, &request.project.history);
+        if let Ok(path) = &written {
+            display.emit(None, Event::ReportWritten { path: path.clone() });
+        }
         drop(display);
         wait_until_shown(showing, interrupts).await?;
-        let (summary, written) = written?;
         written?;
-        Ok(summary)
+        Ok(results)
+    }
+}
+
+/// Adds a run to the history. Without it, the run is what it is.
+pub(super) fn remember(frontend: &dyn Frontend, results: &RunResults) {
+    if let Err(error) = history::remember(results) {
+        frontend.show_warning(&format!("the history of tests cannot be written: {error}"));
     }
 }

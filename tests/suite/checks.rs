@@ -42,7 +42,18 @@ fn a_wrong_script_does_not_run() {
     let place = Place::new();
     let ended = place.run_fixture("failing.nix", &["-A", "checks"]);
     assert_snapshot!(ended.seen());
-    assert!(!place.path().join("result-checks").exists());
+    // The reports say so, in the place of those of an earlier run.
+    let results = fs::read_to_string(place.path().join("result-checks/run.json")).unwrap();
+    assert!(results.contains("\"outcome\": \"not_run\""), "{results}");
+    let junit = fs::read_to_string(place.path().join("result-checks/junit.xml")).unwrap();
+    assert!(junit.contains("errors=\"1\""), "{junit}");
+    assert!(
+        !place
+            .path()
+            .join("result-checks/events.jsonl")
+            .metadata()
+            .is_ok_and(|it| it.len() > 0)
+    );
 }
 
 #[test]

@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 
 use super::check::{BuildState, CheckDisplay, CheckEnd, FoundCheck, end_in_log, run_one};
 use crate::model::event::{Event, Verdict};
+use crate::model::outcome::RunResults;
 use crate::nix_cli::{self, BuildError, Nix};
 use crate::report::{Reports, SharedDisplay};
-use crate::runner::ends::{Ends, RunSummary, TestEnd};
+use crate::runner::ends::{Ends, TestEnd};
 use crate::runner::error::RunnerError;
 use crate::runner::frontend::Frontend;
 use crate::runner::interrupts::Interrupts;
@@ -26,7 +27,7 @@ pub(super) async fn run_at_once(
     mut ends: Ends<'_>,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<RunSummary, RunnerError> {
+) -> Result<RunResults, RunnerError> {
     let reports = RunReports::start(request, frontend)?;
     let display = &reports.display;
     display.emit(None, Event::RunStarted { jobs: ends.count() });
@@ -46,8 +47,10 @@ pub(super) async fn run_at_once(
         };
         at_once.run(interrupts).await
     };
-    let ended = ended.map(|()| ends);
-    reports.conclude(ended, request, interrupts).await
+    let concluded = reports.conclude(ends.finish(), request, frontend, interrupts);
+    let results = concluded.await;
+    ended?;
+    results
 }
 
 /// Tests that Nix builds all at once.
@@ -166,8 +169,8 @@ impl AtOnce<'_, '_> {
         end: TestEnd,
     ) -> Result<ControlFlow<()>, RunnerError> {
         let flow = self.ends.add(end)?;
-        if let Some(end) = self.ends.last() {
-            let result = Box::new(end.result.clone());
+        if let Some(result) = self.ends.last() {
+            let result = Box::new(result.clone());
             self.display
                 .emit(Some(&found.label), Event::TestEnded { result });
         }

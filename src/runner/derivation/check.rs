@@ -8,35 +8,65 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::confined::{ModeBits, OpenFolder};
 use crate::model::event::{Event, Record, Verdict};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
-use crate::nix_cli::{self, BuildError, NamedDerivation, Nix};
+use crate::nix_cli::{self, BuildError, NamedDerivation, Nix, TestNames};
 use crate::output_folder::{EVENTS, TAG};
 use crate::report::{Output, Reports, VERDICT_MARK};
 use crate::runner::ends::TestEnd;
 use crate::runner::error::RunnerError;
 use crate::runner::interrupts::Interrupts;
 use crate::runner::planned::{named, not_run};
+use crate::runner::project::Candidate;
 use crate::runner::reporting::wait_until_shown;
-use crate::runner::request::TestSelection;
+use crate::runner::request::{RunRequest, TestSelection};
 
 /// The whole log of a build that failed, in the output folder.
 const LOG: &str = "build.log";
 
 /// A test as the derivation that runs it.
 pub(super) struct FoundCheck<'a> {
+    pub request: &'a RunRequest,
     pub selection: &'a TestSelection,
     pub label: String,
+    pub names: Option<TestNames>,
     pub check: NamedDerivation,
 }
 
 impl FoundCheck<'_> {
     /// How its build has ended: the verdict of the test, if it came to one.
     pub fn end(&self, result: Result<CheckEnd, RunnerError>, folder: &Path) -> TestEnd {
-        let mut end = match result {
-            Err(error) => return not_run(self.selection, &self.label, error),
-            Ok(end) => end_of_check(self.selection, &self.label, &end, folder),
-        };
-        end.result.attribute.clone_from(&self.check.attribute);
-        end
+        match result {
+            Err(error) => {
+                let names = self.names.as_ref();
+                not_run(self.request, self.selection, &self.label, names, error)
+            }
+            Ok(end) => TestEnd {
+                result: self.result_of(&end, folder),
+                error: None,
+            },
+        }
+    }
+
+    fn result_of(&self, end: &CheckEnd, folder: &Path) -> TestResult {
+        let policy = self.names.as_ref().map(|names| {
+            self.request.project.policy(&Candidate {
+                place: &self.selection.evaluation.place,
+                names,
+                backend: None,
+            })
+        });
+        let slow = policy.as_ref().and_then(|policy| policy.slow_timeout);
+        TestResult {
+            outcome: Outcome::of_verdict(end.verdict),
+            duration_s: end.duration_s,
+            attempts: vec![Attempt {
+                verdict: end.verdict,
+                duration_s: end.duration_s,
+                folder: folder.to_owned(),
+            }],
+            slow: slow.is_some_and(|limit| end.duration_s > limit.as_secs_f64()),
+            quarantine: policy.and_then(|policy| policy.quarantine),
+            ..named(self.selection, &self.label, &self.check.attribute)
+        }
     }
 }
 
@@ -51,24 +81,6 @@ impl CheckEnd {
         verdict: Verdict::Interrupted,
         duration_s: 0.0,
     };
-}
-
-fn end_of_check(selection: &TestSelection, label: &str, end: &CheckEnd, folder: &Path) -> TestEnd {
-    let attempt = Attempt {
-        verdict: end.verdict,
-        duration_s: end.duration_s,
-        folder: folder.to_owned(),
-    };
-    let result = TestResult {
-        outcome: Outcome::of_verdict(end.verdict),
-        duration_s: end.duration_s,
-        attempts: vec![attempt],
-        ..named(selection, label, label)
-    };
-    TestEnd {
-        result,
-        error: None,
-    }
 }
 
 /// What is known of the build of a test.

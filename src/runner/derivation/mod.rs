@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf, absolute};
 
 use self::at_once::run_at_once;
 use self::check::{BuildState, CheckDisplay, FoundCheck, run_one};
-use super::ends::{Ends, RunSummary};
+use super::ends::Ends;
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
 use super::frontend::Frontend;
@@ -15,9 +15,11 @@ use super::interrupts::Interrupts;
 use super::planned::not_run;
 use super::reporting::{Shown, announce, announce_report, start};
 use super::request::{Builders, RunRequest, TestSelection};
+use super::run_reports::remember;
 use super::survey::survey;
 use crate::folders::private_temporary_folder;
 use crate::guest;
+use crate::model::outcome::RunResults;
 use crate::nix_cli::{self, CheckOptions, Evaluation, NamedDerivation};
 use crate::report::write_reports;
 
@@ -30,12 +32,12 @@ pub(super) async fn run(
     builders: Builders,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<RunSummary, RunnerError> {
+) -> Result<RunResults, RunnerError> {
     let processes = EvalProcesses::new(request.evaluation);
     let work = find(request, builders, processes);
     let tests = tokio::select! {
         tests = work => tests?,
-        _ = interrupts.recv() => return Ok(RunSummary::interrupted(frontend)),
+        _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
     };
     let count = tests.len();
     let mut found = Vec::new();
@@ -43,17 +45,21 @@ pub(super) async fn run(
     for FoundTest {
         selection,
         label,
+        names,
         test,
     } in tests
     {
         match test {
             Ok(check) => found.push(FoundCheck {
+                request,
                 selection,
                 label,
+                names,
                 check,
             }),
             Err(error) => {
-                if ends.add(not_run(selection, &label, error))?.is_break() {
+                let end = not_run(request, selection, &label, names.as_ref(), error);
+                if ends.add(end)?.is_break() {
                     return Ok(ends.finish());
                 }
             }
@@ -67,12 +73,13 @@ pub(super) async fn run(
         };
         let end = run_one(only, BuildState::Unknown, &folder, &display, interrupts).await;
         let _ = ends.add(only.end(end, Path::new("")))?;
-        let summary = ends.finish();
+        let results = ends.finish();
+        remember(frontend, &results);
         let folder =
             absolute(&folder).map_err(RunnerError::host("cannot tell where the output goes"))?;
-        let path = write_reports(&folder, &summary.results, &request.project.history)?;
+        let path = write_reports(&folder, &results, &request.project.history)?;
         announce_report(frontend, path, Shown::All, interrupts).await?;
-        return Ok(summary);
+        return Ok(results);
     }
     run_at_once(request, &found, ends, frontend, interrupts).await
 }

@@ -11,20 +11,19 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered, Stream};
 use tokio::sync::{Semaphore, broadcast};
 
-use super::ends::{Ends, RunSummary, TestEnd};
+use super::ends::{Ends, TestEnd};
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::plan::{FoundTests, evaluate_these};
-use super::planned::{PlannedTest, not_run};
+use super::planned::PlannedTest;
 use super::request::RunRequest;
 use super::run_reports::RunReports;
 use super::schedule::{Budget, Demand, Schedule};
 use super::survey::NamedTest;
-use super::test_run::check_test;
 use crate::model::event::{Event, Level};
-use crate::model::outcome::TestResult;
+use crate::model::outcome::{RunResults, TestResult};
 use crate::nix_cli::Test;
 use crate::qemu::AcceleratorChoice;
 use crate::report::SharedDisplay;
@@ -59,7 +58,7 @@ pub(super) async fn run_side_by_side(
     processes: EvalProcesses,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
-) -> Result<RunSummary, RunnerError> {
+) -> Result<RunResults, RunnerError> {
     let reports = RunReports::start(request, frontend)?;
     let budget = Budget::new(&request.resources);
     let run = Run {
@@ -72,21 +71,27 @@ pub(super) async fn run_side_by_side(
         interrupts: broadcast::channel(16).0,
         accelerator: AcceleratorChoice::detect(),
     };
-    let ended = run.all(found, processes, frontend, interrupts).await;
+    let mut ends = Ends::new(frontend, found.count(), request.max_fail);
+    let ended = run
+        .all(found, processes, &mut ends, frontend, interrupts)
+        .await;
     drop(run);
-    reports.conclude(ended, request, interrupts).await
+    let concluded = reports.conclude(ends.finish(), request, frontend, interrupts);
+    let results = concluded.await;
+    ended?;
+    results
 }
 
 impl Run<'_> {
-    async fn all<'f>(
+    async fn all(
         &self,
         found: FoundTests<'_>,
         processes: EvalProcesses,
-        frontend: &'f dyn Frontend,
+        ends: &mut Ends<'_>,
+        frontend: &dyn Frontend,
         interrupts: &mut Interrupts,
-    ) -> Result<Ends<'f>, RunnerError> {
+    ) -> Result<(), RunnerError> {
         let count = found.count();
-        let mut ends = Ends::new(frontend, count, self.request.max_fail);
         let jobs = self.budget.most_jobs().min(count);
         self.display.emit(None, Event::RunStarted { jobs });
         let expected_s = found.expected_s(&self.request.project);
@@ -105,6 +110,7 @@ impl Run<'_> {
         let evaluated = self.evaluated(found, processes);
         tokio::pin!(evaluated);
         let mut is_evaluating = true;
+        let mut fault = None;
         let mut running = FuturesUnordered::new();
         loop {
             let mut ended = Vec::new();
@@ -127,10 +133,10 @@ impl Run<'_> {
                 () = tokio::time::sleep(PAUSE) => {}
             }
             for end in ended {
-                if let Err(error) = self.end(&mut ends, end) {
+                if let Err(error) = self.end(ends, end) {
                     self.stop(Interrupt::Terminate);
-                    while running.next().await.is_some() {}
-                    return Err(error);
+                    // What is wrong with the others may be the same.
+                    fault.get_or_insert(error);
                 }
             }
             // Only now: an end may have closed the schedule.
@@ -145,14 +151,14 @@ impl Run<'_> {
         // Those that were to be evaluated later.
         for result in unseen.into_values() {
             self.end(
-                &mut ends,
+                ends,
                 TestEnd {
                     result,
                     error: None,
                 },
             )?;
         }
-        Ok(ends)
+        fault.map_or(Ok(()), Err)
     }
 
     /// The tests as they are evaluated: first those that take longest.
@@ -193,8 +199,8 @@ impl Run<'_> {
     fn end(&self, ends: &mut Ends<'_>, end: TestEnd) -> Result<(), RunnerError> {
         let label = end.result.label.clone();
         let enough = ends.add(end)?.is_break();
-        if let Some(end) = ends.last() {
-            let result = Box::new(end.result.clone());
+        if let Some(result) = ends.last() {
+            let result = Box::new(result.clone());
             self.display.emit(Some(&label), Event::TestEnded { result });
         }
         if enough {
@@ -210,20 +216,7 @@ impl Run<'_> {
         found: FoundTest<'a, Test>,
         frontend: &dyn Frontend,
     ) -> Result<PlannedTest<'a>, Box<TestEnd>> {
-        let FoundTest {
-            selection,
-            label,
-            test,
-        } = found;
-        let checked = test.and_then(|test| {
-            check_test(self.request, &test, frontend)?;
-            Ok(test)
-        });
-        let test = match checked {
-            Ok(test) => test,
-            Err(error) => return Err(Box::new(not_run(selection, &label, error))),
-        };
-        let planned = PlannedTest::new(self.request, selection, label, test);
+        let planned = PlannedTest::of_found(self.request, found, frontend)?;
         let demand = self.demand(&planned);
         if let Err(error) = demand.check(&self.request.resources) {
             return Err(Box::new(planned.failed(error)));
