@@ -8,6 +8,24 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::confined::OpenFolder;
 
+/// In the folder of a test: what came after the first failure of a test that is repeated.
+pub const LATER_ATTEMPT: &str = "later";
+
+/// In the folder of a test: a further attempt, by its number from 2.
+#[must_use]
+pub fn further_attempt(number: usize) -> String {
+    format!("{FURTHER_ATTEMPT}{number}")
+}
+
+const FURTHER_ATTEMPT: &str = "attempt-";
+
+/// Whether a name is one of these.
+#[must_use]
+pub fn is_attempt(name: &str) -> bool {
+    let number = name.strip_prefix(FURTHER_ATTEMPT);
+    name == LATER_ATTEMPT || number.is_some_and(|it| it.parse::<u32>().is_ok())
+}
+
 /// The stream of events.
 pub const EVENTS: &str = "events.jsonl";
 /// The report for continuous integration.

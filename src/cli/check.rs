@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::error::{Failed, code};
-use super::findings::{locate, show};
+use super::findings::locate;
 use super::source::{SourceOptions, on_this_thread};
 use super::write_stdout;
 use crate::input_file::read_script;
@@ -14,7 +14,7 @@ use crate::language::check::{Finding, Parts, TestContext, count, stops};
 use crate::model::manifest::python_name;
 use crate::nix_cli::{self, Test};
 use crate::report::Colours;
-use crate::runner::{MISSING_TYPE_CHECK, TestSelection, TypeCheck, check_script};
+use crate::runner::{MISSING_TYPE_CHECK, TestSelection, TypeCheck, check_script, show_finding};
 use crate::source_map::SourceMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -136,7 +136,7 @@ impl CheckedScript {
     fn emit(&self, findings: &[Finding]) -> String {
         let text: String = findings
             .iter()
-            .map(|finding| show(finding, &self.source_map, Colours::of_stdout()) + "\n")
+            .map(|finding| show_finding(finding, &self.source_map, Colours::of_stdout()) + "\n")
             .collect();
         let verdict = match count(findings) {
             nothing if nothing.is_empty() => "no findings".to_owned(),

@@ -1,18 +1,20 @@
 //! The displays of a command: on a terminal, in a pipe, for programs.
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use indicatif::MultiProgress;
 
 use super::error::{show_message, show_warning};
-use super::findings::show;
 use crate::language::check::Finding;
+use crate::model::outcome::RunResults;
 use crate::repl::Above;
 use crate::report::{
-    Annotated, Colours, Detail, JsonDisplay, LogReader, ManyPlain, ManyTerminal, PlainDisplay,
-    Report, TerminalDisplay,
+    Colours, Detail, JsonDisplay, LogReader, ManyPlain, ManyTerminal, OutputStream, PlainDisplay,
+    Report, TerminalDisplay, annotations, is_in_workflow,
 };
-use crate::runner::{Frontend, RunnerError};
+use crate::runner::{Frontend, RunnerError, show_finding};
 use crate::source_map::SourceMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,15 +35,6 @@ pub fn is_on_terminal() -> bool {
     std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// The display with annotations, in a workflow of GitHub.
-fn annotated(display: Box<dyn Report>) -> Box<dyn Report> {
-    if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
-        Box::new(Annotated::new(display))
-    } else {
-        display
-    }
-}
-
 /// Shows runs on standard output and standard error.
 #[derive(Debug)]
 pub struct CommandFrontend {
@@ -49,6 +42,8 @@ pub struct CommandFrontend {
     pub detail: Detail,
     /// Where a prompt is, if there is one.
     pub above: Above,
+    /// The live progress of several tests.
+    pub bars: MultiProgress,
 }
 
 impl Frontend for CommandFrontend {
@@ -60,7 +55,7 @@ impl Frontend for CommandFrontend {
                 Box::new(TerminalDisplay::new(detail, self.above.clone()))
             }
             DisplayFormat::Human | DisplayFormat::Plain => {
-                annotated(Box::new(PlainDisplay::new(detail, LogReader::Person)))
+                Box::new(PlainDisplay::new(detail, LogReader::Person))
             }
             DisplayFormat::BuildLog => Box::new(PlainDisplay::new(detail, LogReader::BuildLog)),
         }
@@ -69,22 +64,34 @@ impl Frontend for CommandFrontend {
     fn display_of_many(&self) -> Box<dyn Report> {
         match self.format {
             DisplayFormat::Json => Box::new(JsonDisplay::exclusive()),
-            DisplayFormat::Human if is_on_terminal() => Box::new(ManyTerminal::new(self.detail)),
-            _ => annotated(Box::new(ManyPlain::new(self.detail))),
+            DisplayFormat::Human if is_on_terminal() => {
+                Box::new(ManyTerminal::new(self.detail, self.bars.clone()))
+            }
+            _ => Box::new(ManyPlain::new(self.detail)),
+        }
+    }
+
+    fn annotate(&self, folder: &Path, results: &RunResults) {
+        let is_wanted = self.format != DisplayFormat::Json && is_in_workflow();
+        if is_wanted {
+            let workspace = std::env::var_os("GITHUB_WORKSPACE").map(PathBuf::from);
+            let text = annotations(folder, results, workspace.as_deref());
+            OutputStream::shared().print(text.as_bytes());
         }
     }
 
     fn show_findings(&self, findings: &[Finding], source_map: &SourceMap) {
         for finding in findings {
-            eprintln!("{}", show(finding, source_map, Colours::of_stderr()));
+            let text = show_finding(finding, source_map, Colours::of_stderr());
+            self.bars.suspend(|| eprintln!("{text}"));
         }
     }
 
     fn show_error(&self, error: &RunnerError) {
-        show_message(&error.to_string());
+        self.bars.suspend(|| show_message(&error.to_string()));
     }
 
     fn show_warning(&self, text: &str) {
-        show_warning(text);
+        self.bars.suspend(|| show_warning(text));
     }
 }

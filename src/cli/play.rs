@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use indicatif::MultiProgress;
 
 use super::error::Failed;
 use super::frontend::{CommandFrontend, DisplayFormat};
@@ -40,6 +41,7 @@ impl PlayCommand {
                 Detail::Normal
             },
             above: Above::default(),
+            bars: MultiProgress::new(),
         };
         let mut display = frontend.display();
         let mut shown_s = 0.0;

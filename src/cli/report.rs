@@ -1,16 +1,18 @@
 //! `snowglobe report`: one report of several runs.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use indicatif::MultiProgress;
 
 use super::error::{Failed, exit_code_of_run};
 use super::frontend::{CommandFrontend, DisplayFormat};
 use super::many_options::known_history;
 use crate::repl::Above;
-use crate::report::{Detail, RunFolder, merge_results};
-use crate::runner::{RunnerError, show_results};
+use crate::report::{Detail, RunFolder, merge_results, write_reports};
+use crate::runner::{Frontend, RunnerError, show_results};
 
 #[derive(Debug, Args)]
 pub struct ReportCommand {
@@ -27,21 +29,30 @@ pub struct ReportCommand {
 
 impl ReportCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        std::fs::create_dir_all(&self.output)
-            .map_err(Failed::host_at("cannot make", &self.output))?;
+        fs::create_dir_all(&self.output).map_err(Failed::host_at("cannot make", &self.output))?;
         // The folder may be one of those that are read.
         let results = merge_results(&self.folders, &self.output)?;
         let history = known_history();
-        let folder = RunFolder::claim(&self.output).map_err(RunnerError::from)?;
-        let path = folder
-            .finish(&results, &history)
-            .map_err(RunnerError::from)?;
+        let path = if self.is_input(&self.output) {
+            // What it has of its tests is what the report is made of.
+            write_reports(&self.output, &results, &history)
+        } else {
+            RunFolder::claim(&self.output).and_then(|folder| folder.finish(&results, &history))
+        };
+        let path = path.map_err(RunnerError::from)?;
         let frontend = CommandFrontend {
             format: self.format,
             detail: Detail::Normal,
             above: Above::default(),
+            bars: MultiProgress::new(),
         };
         show_results(&frontend, &results, path)?;
+        frontend.annotate(&self.output, &results);
         Ok(exit_code_of_run(&results))
+    }
+
+    fn is_input(&self, output: &Path) -> bool {
+        let own = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        self.folders.iter().any(|folder| own(folder) == own(output))
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use indicatif::MultiProgress;
 use regex_lite::Regex;
 
 use super::error::Failed;
@@ -87,6 +88,7 @@ impl RunOptions {
                 Detail::Normal
             },
             above,
+            bars: MultiProgress::new(),
         }
     }
 }

@@ -1,82 +1,47 @@
 //! Annotations of failures for GitHub's workflows: <https://docs.github.com/actions> shows them at their lines.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::LazyLock;
 
-use super::output_stream::OutputStream;
-use super::{Colours, Report, sanitise};
-use crate::model::event::{Event, Failure, Record, Verdict};
-use crate::model::outcome::{Outcome, TestResult};
+use super::recorded::RecordedTest;
+use super::{Colours, sanitise};
+use crate::model::event::Failure;
+use crate::model::outcome::{Outcome, RunResults, TestResult};
 
-/// A display that adds annotations to what another one shows.
-pub struct Annotated {
-    inner: Box<dyn Report>,
-    stdout: OutputStream,
-    /// The folder of the repository: files in it are named by their path there.
-    workspace: Option<PathBuf>,
-    /// The last failure of each test that has not ended.
-    failures: BTreeMap<String, Failure>,
+/// The annotations of a run whose folder this is. Files in `workspace`, the folder of the repository, are named by their
+/// path there.
+#[must_use]
+pub fn annotations(folder: &Path, results: &RunResults, workspace: Option<&Path>) -> String {
+    let of_test = |test: &TestResult| {
+        let failure = failure_of(folder, test)?;
+        Some(annotation(kind(test)?, &test.label, &failure, workspace))
+    };
+    results.tests.iter().filter_map(of_test).collect()
 }
 
-impl std::fmt::Debug for Annotated {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Annotated").finish_non_exhaustive()
-    }
-}
-
-impl Annotated {
-    #[must_use]
-    pub fn new(inner: Box<dyn Report>) -> Self {
-        Self {
-            inner,
-            stdout: OutputStream::shared(),
-            workspace: std::env::var_os("GITHUB_WORKSPACE").map(PathBuf::from),
-            failures: BTreeMap::new(),
-        }
-    }
-
-    fn annotate(&mut self, record: &Record) {
-        match (&record.label, &record.event) {
-            (
-                label,
-                Event::TestFinished {
-                    test,
-                    verdict: Verdict::Failed | Verdict::Error,
-                    failures,
-                    ..
-                },
-            ) => {
-                let Some(failure) = failures.last() else {
-                    return;
-                };
-                match label {
-                    Some(label) => {
-                        self.failures.insert(label.clone(), failure.clone());
-                    }
-                    None => self.print("error", test, failure),
-                }
-            }
-            (Some(label), Event::TestEnded { result }) => {
-                if let (Some(failure), Some(kind)) = (self.failures.remove(label), kind(result)) {
-                    self.print(kind, label, &failure);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn print(&mut self, kind: &str, test: &str, failure: &Failure) {
-        let line = annotation(kind, test, failure, self.workspace.as_deref());
-        self.stdout.print(line.as_bytes());
-    }
+/// The failure of the last attempt that has one, or why the test was not run.
+fn failure_of(folder: &Path, test: &TestResult) -> Option<Failure> {
+    let recorded = test.attempts.iter().rev().find_map(|attempt| {
+        let mut end = RecordedTest::read(&folder.join(&attempt.folder)).end?;
+        end.failures.pop()
+    });
+    let not_run = || {
+        Some(Failure {
+            kind: test.outcome.name().to_owned(),
+            message: test.message.clone()?,
+            ..Failure::default()
+        })
+    };
+    recorded.or_else(not_run)
 }
 
 /// How loud the failure of a test is.
 fn kind(result: &TestResult) -> Option<&'static str> {
     match result.outcome {
-        Outcome::Failed | Outcome::Error if result.quarantine.is_none() => Some("error"),
-        Outcome::Failed | Outcome::Error | Outcome::Flaky => Some("warning"),
+        Outcome::Failed | Outcome::Error | Outcome::NotRun if result.quarantine.is_none() => {
+            Some("error")
+        }
+        Outcome::Failed | Outcome::Error | Outcome::NotRun | Outcome::Flaky => Some("warning"),
         _ => None,
     }
 }
@@ -108,21 +73,51 @@ fn property(value: &str) -> String {
     text(value).replace(':', "%3A").replace(',', "%2C")
 }
 
-impl Report for Annotated {
-    fn take(&mut self, record: &Record) {
-        self.inner.take(record);
-        self.annotate(record);
-    }
+/// Whether a workflow of GitHub reads what is printed.
+#[must_use]
+pub fn is_in_workflow() -> bool {
+    static IS_IN_WORKFLOW: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true"));
+    *IS_IN_WORKFLOW
+}
 
-    fn finish(&mut self) -> io::Result<()> {
-        self.inner.finish()
+/// Text as a log shows it.
+pub(super) fn for_log(text: &str) -> String {
+    let text = sanitise(text, Colours::of_stdout());
+    if !is_in_workflow() {
+        return text;
     }
+    let lines: Vec<String> = text.split('\n').map(without_commands).collect();
+    lines.join("\n")
+}
+
+/// A line of a log that is no command of a workflow, whatever a guest has written: `::NAME …::` at the begin of a line,
+/// and `##[NAME …]` anywhere.
+fn without_commands(line: &str) -> String {
+    let line = line.replace("##[", "##\\[");
+    let text = line.trim_start();
+    if !text.starts_with("::") {
+        return line;
+    }
+    let blank = &line[..line.len() - text.len()];
+    format!("{blank}\\{text}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::event::{Excerpt, Position};
+
+    #[test]
+    fn a_line_of_a_guest_is_no_command() {
+        for (line, shown) in [
+            ("  ::add-mask::x", "  \\::add-mask::x"),
+            ("a ::b", "a ::b"),
+            ("x ##[add-mask]y", "x ##\\[add-mask]y"),
+        ] {
+            assert_eq!(without_commands(line), shown);
+        }
+    }
 
     #[test]
     fn a_failure_is_at_its_line_and_cannot_add_commands() {

@@ -9,7 +9,7 @@ use super::failures::report_of;
 use super::recorded::{RecordedTest, SubtestCase};
 use super::{Colours, sanitise};
 use crate::model::event::{Failure, Verdict};
-use crate::model::outcome::{Outcome, RunResults, TestResult};
+use crate::model::outcome::{Attempt, Outcome, RunResults, TestResult};
 
 /// How the whole ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,10 @@ pub fn of_run(folder: &Path, results: &RunResults) -> String {
 }
 
 fn suite_of(run: &Path, test: &TestResult) -> TestSuite {
-    let Some(attempt) = test.attempts.last() else {
+    // The outcome of repeated attempts is not that of the last one.
+    let decides = |attempt: &&Attempt| Outcome::of_verdict(attempt.verdict) == test.outcome;
+    let deciding = test.attempts.iter().find(decides);
+    let Some(attempt) = deciding.or(test.attempts.last()) else {
         return suite_without_run(test);
     };
     let recorded = RecordedTest::read(&run.join(&attempt.folder));
@@ -70,6 +73,9 @@ fn suite_without_run(test: &TestResult) -> TestSuite {
     };
     let mut case = TestCase::new(WHOLE, status);
     case.set_classname(&test.label);
+    if let Some(quarantine) = &test.quarantine {
+        excuse(&mut case, &quarantine.reason);
+    }
     suite.add_test_case(case);
     suite
 }

@@ -29,7 +29,7 @@ use crate::model::event::{Event, Record};
 
 pub use delivery::{Reports, SharedDisplay, Showing};
 pub use drawing::{Annotation, AnnotationKind, Colours, draw};
-pub use github::Annotated;
+pub use github::{annotations, is_in_workflow};
 pub use json::JsonDisplay;
 pub use lines::{age, word};
 pub use many::{ManyPlain, ManyTerminal};

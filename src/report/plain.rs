@@ -2,10 +2,11 @@
 
 use std::io;
 
+use super::github::for_log;
 use super::json::json_line;
 use super::lines::{lines, short_name};
 use super::output_stream::OutputStream;
-use super::{Colours, Detail, Report, View, sanitise};
+use super::{Detail, Report, View};
 use crate::model::event::{Event, Record};
 
 /// What begins the line that is the event of a test's end, in the log of a build.
@@ -53,7 +54,7 @@ impl PlainDisplay {
     fn print(&mut self, lines: &[String]) {
         let mut text = String::new();
         for line in lines {
-            text.push_str(&sanitise(line, Colours::of_stdout()));
+            text.push_str(&for_log(line));
             text.push('\n');
         }
         if self.reader == LogReader::BuildLog {

@@ -14,7 +14,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::output_error::OutputError;
 use crate::confined::OpenFolder;
-use crate::output_folder::{CONSOLE, TAG, WRITTEN, is_unfinished, write_whole};
+use crate::output_folder::{CONSOLE, TAG, WRITTEN, is_attempt, is_unfinished, write_whole};
 
 /// The first line of the file; nothing else has it.
 const SIGNATURE: &str = "Signature: 5f1d0c7c9b6e4a0f8b1e2d3c4a596877";
@@ -87,6 +87,7 @@ impl Tag {
             _lock: lock,
         };
         tag.write().map_err(unwritable)?;
+        discard_attempts(folder)?;
         remove(folder, &tag.listed).map_err(unwritable)?;
         tag.listed = WRITTEN.map(PathBuf::from).into();
         tag.listed.insert(PathBuf::from(CONSOLE));
@@ -159,6 +160,23 @@ fn path_of(line: &str) -> Option<PathBuf> {
     }
     let bytes: Vec<u8> = serde_json::from_str(line).ok()?;
     Some(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+/// Removes the folders of further attempts of an earlier run. What else is in one stays.
+fn discard_attempts(folder: &Path) -> Result<(), OutputError> {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    for name in names.filter(|name| is_attempt(name)) {
+        let attempt = folder.join(name);
+        let is_folder = fs::symlink_metadata(&attempt).is_ok_and(|it| it.is_dir());
+        if is_folder && is_marked(&attempt) {
+            // It removes what is listed.
+            drop(Tag::claim(&attempt, "", Occupancy::Shared)?);
+            let _ = fs::remove_file(attempt.join(TAG));
+            let _ = fs::remove_dir(attempt);
+        }
+    }
+    Ok(())
 }
 
 /// What is listed in a folder; None if it has no mark.
@@ -325,6 +343,19 @@ mod tests {
         fs::write(folder.join(TAG), list).unwrap();
         drop(claim(&folder).unwrap());
         assert!(outside.exists() && !folder.join(EVENTS).exists());
+    }
+
+    #[test]
+    fn further_attempts_go_with_the_next_run() {
+        let place = tempfile::tempdir().unwrap();
+        let attempt = place.path().join("attempt-2");
+        let named = place.path().join("attempt-x");
+        for folder in [&attempt, &named] {
+            fs::create_dir(folder).unwrap();
+            drop(claim(folder).unwrap());
+        }
+        drop(claim(place.path()).unwrap());
+        assert!(!attempt.exists() && named.exists());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::event::Verdict;
 use crate::model::outcome::{Attempt, Outcome};
+use crate::output_folder::{LATER_ATTEMPT, further_attempt};
 
 /// Why a test may have more than one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,18 +82,13 @@ impl AttemptRule {
 
     /// The output folder of the next attempt: the first failure of a test is kept whole.
     pub(super) fn folder(self, of_test: &Path, attempts: &[Attempt]) -> PathBuf {
-        let beside = |ending: String| {
-            let mut name = of_test.as_os_str().to_owned();
-            name.push(ending);
-            PathBuf::from(name)
-        };
         match self {
             Self::Retry(_) if attempts.is_empty() => of_test.to_owned(),
-            Self::Retry(_) => beside(format!("-attempt-{}", attempts.len() + 1)),
+            Self::Retry(_) => of_test.join(further_attempt(attempts.len() + 1)),
             Self::Repeat(_) if attempts.iter().all(|it| it.verdict == Verdict::Passed) => {
                 of_test.to_owned()
             }
-            Self::Repeat(_) => beside("-later".to_owned()),
+            Self::Repeat(_) => of_test.join(LATER_ATTEMPT),
         }
     }
 }
@@ -171,13 +167,13 @@ mod tests {
         };
         let retry = AttemptRule::Retry(2);
         assert_eq!(folder(retry, &[]), "/o/t");
-        assert_eq!(folder(retry, &[Failed]), "/o/t-attempt-2");
+        assert_eq!(folder(retry, &[Failed]), "/o/t/attempt-2");
         let repeat = AttemptRule::Repeat(Repetition {
             count: None,
             time: None,
             after_failure: RepeatAfterFailure::GoOn,
         });
         assert_eq!(folder(repeat, &[Passed, Passed]), "/o/t");
-        assert_eq!(folder(repeat, &[Passed, Failed, Passed]), "/o/t-later");
+        assert_eq!(folder(repeat, &[Passed, Failed, Passed]), "/o/t/later");
     }
 }

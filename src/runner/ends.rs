@@ -51,14 +51,14 @@ impl<'a> Ends<'a> {
     pub fn add(&mut self, mut end: TestEnd) -> Result<ControlFlow<()>, RunnerError> {
         if let Some(error) = end.error.take() {
             end.result.obstacle = Some(error.obstacle());
-            end.result.message = Some(error.to_string());
+            end.result.message = Some(error.report());
             if self.count == 1 || !error.is_of_one_test() {
                 self.collected.push(end.result);
                 return Err(error);
             }
             let error = error.of_test(&end.result.label);
             self.frontend.show_error(&error);
-            end.result.message = Some(error.to_string());
+            end.result.message = Some(error.report());
         }
         let is_interrupted = end.result.outcome == Outcome::Interrupted;
         self.is_interrupted |= is_interrupted;

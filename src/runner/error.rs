@@ -20,6 +20,8 @@ pub enum RunnerError {
         test: String,
         /// How many there are of each kind.
         findings: String,
+        /// Each with its lines.
+        shown: String,
     },
     #[error("the file has {count} tests, and one is needed: choose it with -A ({names})")]
     SeveralTests { count: usize, names: String },
@@ -88,6 +90,14 @@ impl RunnerError {
             | Self::NotBegun(_)
             | Self::Memory { .. } => true,
             _ => false,
+        }
+    }
+
+    /// What reports say of it: where it is shown, the findings are, too.
+    pub(super) fn report(&self) -> String {
+        match self {
+            Self::Findings { shown, .. } => format!("{self}\n\n{shown}"),
+            other => other.to_string(),
         }
     }
 

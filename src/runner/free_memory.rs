@@ -1,13 +1,56 @@
-//! How much memory the host has to give.
+//! How much memory there is for tests.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
-/// The memory that the host can give now, in MiB.
+const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
+
+/// The memory that can be had now, in MiB: what the host can give, as far as the control groups of this process let it.
 pub(super) fn available_mib() -> Option<u64> {
+    let host = of_host()?;
+    let group = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = group.lines().find_map(|line| line.strip_prefix("0::/"));
+    let group = PathBuf::from(CONTROL_GROUPS).join(group.unwrap_or_default());
+    let groups = group
+        .ancestors()
+        .take_while(|folder| folder.starts_with(CONTROL_GROUPS));
+    let granted = groups.filter_map(of_group).min();
+    Some(granted.map_or(host, |granted| granted.min(host)))
+}
+
+fn of_host() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib / 1024)
+}
+
+/// What a control group may still take; None without a limit.
+fn of_group(folder: &Path) -> Option<u64> {
+    let number = |name: &str| -> Option<u64> {
+        let text = fs::read_to_string(folder.join(name)).ok()?;
+        text.trim().parse().ok()
+    };
+    let (most, used) = (number("memory.max")?, number("memory.current")?);
+    Some(most.saturating_sub(used) >> 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_without_a_limit_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        assert_eq!(of_group(folder.path()), None);
+        write("memory.max", "max\n");
+        write("memory.current", "1048576\n");
+        assert_eq!(of_group(folder.path()), None);
+        write("memory.max", "4194304\n");
+        assert_eq!(of_group(folder.path()), Some(3));
+        assert!(available_mib().is_some_and(|mib| mib > 0));
+    }
 }

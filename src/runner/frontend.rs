@@ -1,7 +1,10 @@
 //! What a runner needs of the program around it.
 
+use std::path::Path;
+
 use super::error::RunnerError;
 use crate::language::check::Finding;
+use crate::model::outcome::RunResults;
 use crate::report::Report;
 use crate::source_map::SourceMap;
 
@@ -12,6 +15,9 @@ pub trait Frontend: Sync {
 
     /// Returns a display for the events of several tests that run side by side.
     fn display_of_many(&self) -> Box<dyn Report>;
+
+    /// Says where tests of a run have failed to who shows it in the code, as a CI does.
+    fn annotate(&self, folder: &Path, results: &RunResults);
 
     /// Shows findings of the check of a script, before anything is built.
     fn show_findings(&self, findings: &[Finding], source_map: &SourceMap);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
+use super::findings::show_finding;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::planned::{backend, named};
@@ -16,6 +17,7 @@ use crate::language::check::{self, Parts, Severity, TestContext};
 use crate::model::manifest::Manifest;
 use crate::model::outcome::TestResult;
 use crate::nix_cli::{self, Evaluation, NamedDerivation, PackageSource, Test, TestNames};
+use crate::report::Colours;
 use crate::session::decide_backends;
 use crate::source_map::SourceMap;
 
@@ -319,6 +321,10 @@ pub(super) fn check(
         return Err(RunnerError::Findings {
             test: label.to_owned(),
             findings: check::count(&findings),
+            shown: findings
+                .iter()
+                .map(|finding| show_finding(finding, source_map, Colours::Off))
+                .collect(),
         });
     }
     Ok(())

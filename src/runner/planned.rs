@@ -107,9 +107,10 @@ impl<'a> PlannedTest<'a> {
 
     /// How the test has ended, from its attempts.
     pub fn end(&self, attempts: Vec<Attempt>, started_s: f64) -> TestEnd {
-        let durations = attempts.iter().map(|attempt| attempt.duration_s);
         // Not `sum`, which is -0 without any.
-        let duration_s = durations.fold(0.0, |sum, duration_s| sum + duration_s);
+        let duration_s = attempts
+            .iter()
+            .fold(0.0, |sum, attempt| sum + attempt.duration_s);
         let slow_s = self.policy.slow_timeout.map(|limit| limit.as_secs_f64());
         let is_slow = |attempt: &Attempt| slow_s.is_some_and(|limit| attempt.duration_s > limit);
         TestEnd {

@@ -151,15 +151,19 @@ impl OutputLocation {
 
 /// A test's name as the name of a file.
 pub(super) fn file_name(name: &str) -> String {
-    name.chars()
-        .map(|c| {
-            if c == '/' || c == ':' || c.is_whitespace() || c.is_control() {
-                '-'
-            } else {
-                c
-            }
-        })
-        .collect()
+    let plain = |c: char| {
+        if c == '/' || c == ':' || c.is_whitespace() || c.is_control() {
+            '-'
+        } else {
+            c
+        }
+    };
+    let name: String = name.chars().map(plain).collect();
+    // Such a file would be hidden, or another folder.
+    match name.strip_prefix('.') {
+        Some(rest) => format!("_{rest}"),
+        None => name,
+    }
 }
 
 #[cfg(test)]
@@ -175,5 +179,6 @@ mod tests {
         let expected = ("result-my-test".into(), "results".into());
         assert_eq!(folders(&unnamed), expected);
         assert_eq!(file_name("a.b/c:d"), "a.b-c-d");
+        assert_eq!(file_name(".:x"), "_-x");
     }
 }

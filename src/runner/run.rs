@@ -100,6 +100,7 @@ async fn run_one_by_one(
     if let Err(error) = ended {
         if let Some(name) = name {
             replace_reports(request, &folder, &name, &results);
+            frontend.annotate(&folder, &results);
         }
         return Err(error);
     }
@@ -113,6 +114,9 @@ async fn run_one_by_one(
         announce_report(frontend, path, shown, interrupts).await?;
     } else {
         show_results(frontend, &results, path)?;
+    }
+    if shown == Shown::All {
+        frontend.annotate(&folder, &results);
     }
     Ok(results)
 }

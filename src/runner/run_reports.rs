@@ -5,7 +5,7 @@ use std::path::Path;
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::reporting::{no_thread, wait_until_shown};
+use super::reporting::{Shown, no_thread, wait_until_shown};
 use super::request::RunRequest;
 use crate::history;
 use crate::model::event::Event;
@@ -59,11 +59,12 @@ impl RunReports {
             showing,
         } = self;
         remember(frontend, &results);
+        let folder_path = folder.path().to_owned();
         display.emit(
             None,
             Event::RunFinished {
                 results: Box::new(results.clone()),
-                output: folder.path().to_owned(),
+                output: folder_path.clone(),
             },
         );
         let written = folder.finish(&results, &request.project.history);
@@ -71,7 +72,9 @@ impl RunReports {
             display.emit(None, Event::ReportWritten { path: path.clone() });
         }
         drop(display);
-        wait_until_shown(showing, interrupts).await?;
+        if wait_until_shown(showing, interrupts).await? == Shown::All {
+            frontend.annotate(&folder_path, &results);
+        }
         written?;
         Ok(results)
     }

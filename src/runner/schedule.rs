@@ -131,7 +131,7 @@ impl Budget {
     }
 }
 
-/// How many threads of the host want to run now, as proc_loadavg(5) says. The averages there would hold up short tests
+/// How many threads of the host want to run now, as `/proc/loadavg` says. The averages there would hold up short tests
 /// for a minute.
 fn running_threads() -> u32 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();

@@ -1,11 +1,11 @@
 //! Which tests a request means: their names, before machines are evaluated.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::stream::{self, StreamExt};
 
 use super::error::RunnerError;
-use super::project::{Candidate, Project};
+use super::project::{Candidate, Project, absolute};
 use super::request::TestSelection;
 use crate::filter::TestFilter;
 use crate::nix_cli::{self, Evaluation, TestNames};
@@ -61,6 +61,13 @@ pub async fn survey<'a>(
             Err(error) => return Err(error),
         }
     }
+    // Two arguments may mean the same test.
+    let mut known = HashSet::new();
+    found.retain(|test: &NamedTest<'_>| {
+        let names = test.names.as_ref().ok();
+        let place = absolute(&test.selection.evaluation.place);
+        names.is_none_or(|names| known.insert((place, names.attribute.clone())))
+    });
     let count = found.len();
     let mut chosen = choose(found, filter, project);
     if chosen.is_empty() {

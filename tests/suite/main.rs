@@ -25,6 +25,7 @@ mod nixos;
 mod operations;
 mod packages;
 mod report;
+mod results;
 mod runs;
 mod scripts;
 mod trust;

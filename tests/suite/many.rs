@@ -33,7 +33,7 @@ fn every_end_is_reported() {
         .collect();
     assert_snapshot!(format!("{outcomes:#?}"));
     // The first failure of a flaky test is kept.
-    for folder in ["flaky", "flaky-attempt-2"] {
+    for folder in ["flaky", "flaky/attempt-2"] {
         let events = place
             .path()
             .join("results")

@@ -4,8 +4,9 @@ use std::io;
 
 use super::texts::Texts;
 use crate::model::event::Record;
+use crate::report::github::for_log;
 use crate::report::output_stream::OutputStream;
-use crate::report::{Colours, Detail, Report, sanitise};
+use crate::report::{Detail, Report};
 
 /// Writes to standard output.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl ManyPlain {
 impl Report for ManyPlain {
     fn take(&mut self, record: &Record) {
         for line in self.texts.of(record) {
-            let line = sanitise(&line, Colours::of_stdout()) + "\n";
+            let line = for_log(&line) + "\n";
             self.stdout.print(line.as_bytes());
         }
     }

@@ -147,6 +147,7 @@ mod tests {
             version: 1,
             started_unix_s: 0,
             duration_s: 12.34,
+            interrupted: false,
             tests,
         };
         assert_eq!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
+use indicatif::{MultiProgress, ProgressBar};
 
 use super::summary::counts;
 use super::texts::Texts;
@@ -17,7 +17,7 @@ use crate::report::{Colours, Detail, Report, sanitise};
 
 const TICK: Duration = Duration::from_millis(120);
 
-/// Draws on standard error, below the lines that stay.
+/// Draws below the lines that stay.
 #[derive(Debug)]
 pub struct ManyTerminal {
     texts: Texts,
@@ -56,15 +56,11 @@ impl RunningTest {
 
 impl ManyTerminal {
     #[must_use]
-    pub fn new(detail: Detail) -> Self {
-        Self::on(ProgressDrawTarget::stderr(), detail)
-    }
-
-    fn on(target: ProgressDrawTarget, detail: Detail) -> Self {
+    pub fn new(detail: Detail, bars: MultiProgress) -> Self {
         Self {
             texts: Texts::new(detail),
             stdout: OutputStream::shared(),
-            bars: MultiProgress::with_draw_target(target),
+            bars,
             counter: None,
             running: BTreeMap::new(),
             ended: Vec::new(),
@@ -256,8 +252,9 @@ mod tests {
     #[test]
     fn each_running_test_has_a_line_and_all_are_counted() {
         let terminal = InMemoryTerm::new(10, 90);
-        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
-        let mut display = ManyTerminal::on(target, Detail::Normal);
+        let target = indicatif::ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let mut display =
+            ManyTerminal::new(Detail::Normal, MultiProgress::with_draw_target(target));
         let started = json!({"event": "test_started", "test": "t", "nodes": ["m"], "accelerator": "x", "timeout_factor": 1.0});
         let ended = json!({"event": "test_ended", "result": TestResult {
             label: "mail".to_owned(),

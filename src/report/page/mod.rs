@@ -230,6 +230,7 @@ mod tests {
             version: 1,
             started_unix_s: 0,
             duration_s: 1.0,
+            interrupted: false,
             tests: vec![TestResult {
                 label: "</title><script>alert(1)</script>".to_owned(),
                 message: Some("<img src=x onerror=alert(2)>\u{1b}[31m".to_owned()),

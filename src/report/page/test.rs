@@ -111,6 +111,15 @@ fn attempt_section(
     attempt: &Attempt,
     index: usize,
 ) -> Markup {
+    let later = &test.attempts[index + 1..];
+    if later.iter().any(|other| other.folder == attempt.folder) {
+        return html! {
+            section.attempt {
+                h3 { "Attempt " (index + 1) ": " (Outcome::of_verdict(attempt.verdict).name()) ", " (seconds(attempt.duration_s)) }
+                p.note { "A later attempt has replaced its output." }
+            }
+        };
+    }
     let folder = context.folder.join(&attempt.folder);
     let mut timeline = Timeline::default();
     let fault = for_each_event(&folder, |record| timeline.take(record)).err();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::broadcast;
 
@@ -21,6 +21,12 @@ use crate::session::{Interrupt, RunOutcome, StartPoint};
 
 /// How long after the end of the process something else may hold its output open.
 const LEAK_LIMIT: Duration = Duration::from_millis(200);
+
+/// How long after the end of the process its last events may take.
+const EVENTS_LIMIT: Duration = Duration::from_mins(1);
+
+/// The longest line that a script's process prints; more of it is the next line.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// How the process of a test has ended.
 #[derive(Debug)]
@@ -51,13 +57,22 @@ pub async fn run_apart(
     // A process that ends early is seen below.
     let _ = stdin.write_all(&text).await;
     drop(stdin);
-    let status = wait(&mut child, interrupts).await.map_err(failed())?;
-    let end = reader.await.ok().flatten();
+    let Waited {
+        status,
+        is_interrupted,
+    } = wait(&mut child, interrupts).await.map_err(failed())?;
+    // A process that the script has forked may hold the pipe open.
+    let end = tokio::time::timeout(EVENTS_LIMIT, reader).await;
+    let end = end.ok().and_then(Result::ok).flatten();
     let leaky = tokio::time::timeout(LEAK_LIMIT, &mut output).await.is_err();
     output.abort();
     let outcome = match end {
         Some(FromTest::Ended(outcome)) => outcome,
         Some(FromTest::Failed(message)) => return Err(RunnerError::NotBegun(message)),
+        Some(FromTest::Event(_)) | None if is_interrupted => RunOutcome {
+            verdict: Verdict::Interrupted,
+            begun: StartPoint::Cold,
+        },
         Some(FromTest::Event(_)) | None => died(plan, status, events),
     };
     Ok(ApartEnd { outcome, leaky })
@@ -79,15 +94,29 @@ fn start() -> io::Result<Child> {
     command.spawn()
 }
 
+/// How a process has ended.
+struct Waited {
+    status: ExitStatus,
+    /// Whether it was asked to.
+    is_interrupted: bool,
+}
+
 async fn wait(
     child: &mut Child,
     interrupts: &mut broadcast::Receiver<Interrupt>,
-) -> io::Result<ExitStatus> {
+) -> io::Result<Waited> {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    let mut is_interrupted = false;
     loop {
         tokio::select! {
-            status = child.wait() => return status,
+            status = child.wait() => {
+                return Ok(Waited {
+                    status: status?,
+                    is_interrupted,
+                });
+            }
             Ok(interrupt) = interrupts.recv() => {
+                is_interrupted = true;
                 let signal = match interrupt {
                     Interrupt::CtrlC => Signal::SIGINT,
                     Interrupt::Terminate => Signal::SIGTERM,
@@ -119,10 +148,18 @@ async fn pass_events(stdout: impl AsyncRead + Unpin, events: Events) -> Option<F
 
 /// Emits what the script's processes print.
 async fn pass_output(stderr: impl AsyncRead + Unpin, events: Events) {
-    let mut lines = BufReader::new(stderr).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
-        let text = String::from_utf8_lossy(&line).into_owned();
+    let mut reader = BufReader::new(stderr);
+    let mut line = Vec::new();
+    while let Ok(1..) = (&mut reader)
+        .take(LONGEST_LINE)
+        .read_until(b'\n', &mut line)
+        .await
+    {
+        let text = String::from_utf8_lossy(&line);
+        let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+        events.ready().await;
         events.emit(Event::Output { text });
+        line.clear();
     }
 }
 

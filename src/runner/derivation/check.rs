@@ -112,12 +112,12 @@ pub(super) async fn run_one(
     let folder = output.folder().to_owned();
     let root = folder.join("result");
     let reports = (display.start)(output)?;
-    let began = AtomicBool::new(state == BuildState::Failed);
+    let has_begun = AtomicBool::new(state == BuildState::Failed);
     let emit = |event: Event| {
-        let derivation = check.derivation.to_str();
-        if matches!(&event, Event::BuildStarted { derivation: begun } if Some(begun.as_str()) == derivation)
+        let own = check.derivation.to_str();
+        if matches!(&event, Event::BuildStarted { derivation } if Some(derivation.as_str()) == own)
         {
-            began.store(true, Ordering::Relaxed);
+            has_begun.store(true, Ordering::Relaxed);
         }
         reports.events.emit(event);
     };
@@ -133,7 +133,7 @@ pub(super) async fn run_one(
         Some(Ok(())) => None,
         Some(Err(error @ BuildError::NoNix(_))) => Some(Err(error.into())),
         // Nix keeps the logs of earlier builds, too: they say nothing of this one.
-        Some(Err(error)) if !began.load(Ordering::Relaxed) => Some(Err(error.into())),
+        Some(Err(error)) if !has_begun.load(Ordering::Relaxed) => Some(Err(error.into())),
         Some(Err(error)) => Some(failed(nix, &emit, check, &folder, error)),
     };
     let (output, showing) = reports

@@ -79,6 +79,7 @@ pub(super) async fn run(
             absolute(&folder).map_err(RunnerError::host("cannot tell where the output goes"))?;
         let path = write_reports(&folder, &results, &request.project.history)?;
         announce_report(frontend, path, Shown::All, interrupts).await?;
+        frontend.annotate(&folder, &results);
         return Ok(results);
     }
     run_at_once(request, &found, ends, frontend, interrupts).await

@@ -32,8 +32,11 @@ use crate::session::Interrupt;
 /// How often to look whether the host can take one more test.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How many tests at most are built, or wait for their turn, beside those that run.
-const BUILT_AHEAD: usize = 4;
+/// How many tests at most are built at a time.
+const MOST_BUILDS: usize = 4;
+
+/// How many tests at most are begun, run or wait for their turn: those that wait for their group keep no others waiting.
+const MOST_BEGUN: usize = 64;
 
 /// What all tests of a run share.
 struct Run<'a> {
@@ -42,7 +45,9 @@ struct Run<'a> {
     display: SharedDisplay,
     schedule: Schedule,
     budget: Budget,
-    /// For tests that are built, or wait with what is built for their turn.
+    /// For tests that are begun.
+    begun: Semaphore,
+    /// For tests that are built.
     building: Semaphore,
     interrupts: broadcast::Sender<Interrupt>,
     accelerator: AcceleratorChoice,
@@ -66,7 +71,13 @@ pub(super) async fn run_side_by_side(
         folder: reports.path().to_owned(),
         display: reports.display.clone(),
         schedule: Schedule::new(budget.clone()),
-        building: Semaphore::new(budget.most_jobs().min(BUILT_AHEAD)),
+        begun: Semaphore::new(
+            budget
+                .most_jobs()
+                .saturating_add(MOST_BEGUN)
+                .min(Semaphore::MAX_PERMITS),
+        ),
+        building: Semaphore::new(budget.most_jobs().min(MOST_BUILDS)),
         budget,
         interrupts: broadcast::channel(16).0,
         accelerator: AcceleratorChoice::detect(),
@@ -188,10 +199,15 @@ impl Run<'_> {
         }
     }
 
+    fn begin_no_more(&self) {
+        self.schedule.close();
+        self.begun.close();
+        self.building.close();
+    }
+
     /// Has no more tests begin, and those end that run.
     fn stop(&self, interrupt: Interrupt) {
-        self.schedule.close();
-        self.building.close();
+        self.begin_no_more();
         let _ = self.interrupts.send(interrupt);
     }
 
@@ -204,8 +220,7 @@ impl Run<'_> {
             self.display.emit(Some(&label), Event::TestEnded { result });
         }
         if enough {
-            self.schedule.close();
-            self.building.close();
+            self.begin_no_more();
         }
         Ok(())
     }

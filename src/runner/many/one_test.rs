@@ -89,7 +89,10 @@ impl Run<'_> {
         folder: &Path,
         interrupts: &mut broadcast::Receiver<Interrupt>,
     ) -> Result<Start, RunnerError> {
-        let Ok(place) = self.building.acquire().await else {
+        let Ok(_place) = self.begun.acquire().await else {
+            return Ok(Start::Never(Outcome::LeftOut));
+        };
+        let Ok(building) = self.building.acquire().await else {
             return Ok(Start::Never(Outcome::LeftOut));
         };
         let output = Output::create(folder, &planned.test.name)?;
@@ -103,10 +106,10 @@ impl Run<'_> {
                 _ = interrupts.recv() => None,
             }
         };
+        drop(building);
         if let Some(Ok(())) = built {
             let demand = self.demand(planned);
             let turn = self.schedule.turn(demand, planned.expected_s).await;
-            drop(place);
             if let Some(turn) = turn {
                 return Ok(Start::Granted(turn, reports));
             }
