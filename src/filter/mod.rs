@@ -43,7 +43,7 @@ pub struct TestFilter {
     pub expression: Option<Expression>,
     /// Tests whose name or attribute path fits one of these are left out.
     pub exclude: Vec<Pattern>,
-    /// Whether only those are meant that did not pass last time.
+    /// Whether only those are meant that did not pass, or did not run, last time.
     pub not_passed: bool,
     /// The part of what is chosen otherwise.
     pub partition: Option<Partition>,

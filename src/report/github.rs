@@ -91,7 +91,7 @@ pub(super) fn for_log(text: &str) -> String {
     lines.join("\n")
 }
 
-/// A line of a log that is no command of a workflow, whatever a guest has written: `::NAME …::` at the begin of a line,
+/// A line of a log that is no command of a workflow, whatever a guest has written: `::NAME …::` at the start of a line,
 /// and `##[NAME …]` anywhere.
 fn without_commands(line: &str) -> String {
     let line = line.replace("##[", "##\\[");

@@ -93,7 +93,7 @@ impl RunnerError {
         }
     }
 
-    /// What reports say of it: where it is shown, the findings are, too.
+    /// The text for reports: that of findings holds the lines that they are about.
     pub(super) fn report(&self) -> String {
         match self {
             Self::Findings { shown, .. } => format!("{self}\n\n{shown}"),

@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// editors put new files in the place of old ones.
 pub(super) struct Changes {
     changed: mpsc::UnboundedReceiver<()>,
-    /// Whether there was one that nobody has waited out.
+    /// Whether there was one, and there may be more of it.
     pending: bool,
     _watcher: notify::RecommendedWatcher,
 }

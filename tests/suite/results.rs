@@ -38,7 +38,7 @@ fn a_test_that_was_not_run_is_no_longer_passed() {
     write_test(&place, "one", "m.succeed('true')");
     assert_eq!(run(&place, &["one.nix"]).code, Some(0));
     assert!(read(&place, "result-one/junit.xml").contains("errors=\"0\""));
-    assert_eq!(rerun().code, Some(2));
+    assert_eq!(rerun().code, Some(2), "{}", rerun().seen());
     for (script, message) in [
         ("m.suceed('true')", "suceed"),
         ("${throw \"no script\"}", "no script"),
