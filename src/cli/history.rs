@@ -64,6 +64,7 @@ impl HistoryCommand {
         let subject = TestSubject {
             name: &entry.label,
             attribute: &entry.attribute,
+            label: &entry.label,
             ..TestSubject::default()
         };
         self.test

@@ -314,6 +314,7 @@ fn finish(interpreter: Interpreter, state: &EngineState) {
         };
         // Nothing depends on it but how long the end takes.
         let _ = forget();
+        state.forget_compiled();
     });
     interpreter.finalize(None);
     state.print_rest();

@@ -5,8 +5,8 @@
 //! call to a machine by the counter that it watches besides its work.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::libc;
@@ -32,7 +32,7 @@ const GAP: Duration = Duration::from_millis(50);
 pub struct Interrupter {
     sender: UserSignalSender,
     thread: libc::pthread_t,
-    armed: Arc<AtomicBool>,
+    armed: Arc<Armed>,
     cancellations: Arc<Cancellations>,
     turn: Arc<Mutex<()>>,
 }
@@ -61,9 +61,9 @@ impl Interrupter {
 
     /// Does `run`, which can be interrupted meanwhile.
     pub fn while_armed<T>(&self, run: impl FnOnce() -> T) -> T {
-        self.armed.store(true, Ordering::Release);
+        self.armed.set(true);
         let result = run();
-        self.armed.store(false, Ordering::Release);
+        self.armed.set(false);
         result
     }
 
@@ -101,7 +101,7 @@ impl Interrupter {
         let sent = self.sender.send(Box::new({
             let (taken, armed) = (taken.clone(), self.armed.clone());
             move |vm| {
-                if taken.swap(true, Ordering::AcqRel) || !armed.load(Ordering::Acquire) {
+                if taken.swap(true, Ordering::AcqRel) || !armed.is_set() {
                     return Ok(());
                 }
                 make(vm).map_or(Ok(()), Err)
@@ -116,16 +116,43 @@ impl Interrupter {
                 tokio::time::sleep(GAP).await;
                 return true;
             }
-            if !self.armed.load(Ordering::Acquire) {
+            // One that arrives just before the system call begins is lost.
+            if !self.armed.signal(self.thread) {
                 break;
             }
-            // One that arrives just before the system call begins is lost.
-            let _ = nix::sys::pthread::pthread_kill(self.thread, Signal::SIGUSR1);
             tokio::time::sleep(REMINDER_PAUSE).await;
             // What is sent is only looked at after something new was sent.
             let _ = self.sender.send(Box::new(|_| Ok(())));
         }
         taken.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// Whether the script's thread runs the script. While it is, the thread is there.
+#[derive(Default)]
+struct Armed(StdMutex<bool>);
+
+impl Armed {
+    fn set(&self, is_armed: bool) {
+        *self.lock() = is_armed;
+    }
+
+    fn is_set(&self) -> bool {
+        *self.lock()
+    }
+
+    /// Cuts short a system call of the script's thread; false if the script is over.
+    fn signal(&self, thread: libc::pthread_t) -> bool {
+        let is_armed = self.lock();
+        if *is_armed {
+            // The thread cannot end meanwhile: it needs the lock for that.
+            let _ = nix::sys::pthread::pthread_kill(thread, Signal::SIGUSR1);
+        }
+        *is_armed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,6 +165,6 @@ fn install_handler() {
         SaFlags::empty(),
         SigSet::empty(),
     );
-    // SAFETY: the handler does nothing, and nothing else here uses SIGUSR1.
+    // SAFETY: the handler does nothing. A script that sets another one has the signals that it is sent.
     let _ = unsafe { sigaction(Signal::SIGUSR1, &action) };
 }

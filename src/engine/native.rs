@@ -281,7 +281,10 @@ fn call(
                 return Err(raise(alarm, vm)?);
             }
             (CallStep::Pause, Some((_, callback))) => {
-                callback.call((), vm)?;
+                if let Err(exception) = callback.call((), vm) {
+                    made.report(state, Err("ended early".to_owned()));
+                    return Err(exception);
+                }
             }
             (CallStep::Pause, None) => {}
         }

@@ -68,8 +68,12 @@ impl EngineState {
 
     /// The script is over: nothing of the run is to be reached any more.
     pub(super) fn close(&self) {
-        lock(&self.compiled).take();
         lock(&self.replay).take();
+    }
+
+    /// Lets go of the script's objects, while there still is an interpreter for what their ends do.
+    pub(super) fn forget_compiled(&self) {
+        lock(&self.compiled).take();
     }
 
     pub(super) fn keep_compiled(&self, code: PyRef<PyCode>, globals: Globals) {

@@ -7,6 +7,10 @@ use thiserror::Error;
 
 use super::numbers::{Comparison, SIGNS, length_of_time};
 use super::{Pattern, TestSubject};
+use crate::model::outcome::Outcome;
+
+/// What the machines of a test may be.
+const BACKENDS: [&str; 4] = ["vm", "container", "mixed", "none"];
 
 /// Why a text is no expression.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -181,8 +185,8 @@ impl Reader<'_> {
             "attribute" => Expression::Attribute(self.matcher()?),
             "tag" => Expression::Tag(self.matcher()?),
             "machines" => self.machines()?,
-            "backend" => Expression::Backend(self.matcher()?),
-            "last" => Expression::Last(self.matcher()?),
+            "backend" => Expression::Backend(self.matcher_of(&BACKENDS)?),
+            "last" => Expression::Last(self.matcher_of(&Outcome::ALL.map(Outcome::name))?),
             "duration" => self.duration()?,
             _ => {
                 self.position = begin;
@@ -194,6 +198,17 @@ impl Reader<'_> {
         };
         self.expect(")")?;
         Ok(expression)
+    }
+
+    /// A matcher for one of a few texts: one that fits none of them is a mistake.
+    fn matcher_of(&mut self, texts: &[&str]) -> Result<TextMatcher, ExpressionError> {
+        let begin = self.position;
+        let matcher = self.matcher()?;
+        if texts.iter().any(|text| matcher.fits(text)) {
+            return Ok(matcher);
+        }
+        self.position = begin;
+        Err(self.error(&format!("it fits none of: {}", texts.join(", "))))
     }
 
     /// `=text`, `~part`, `/regex/` or `#glob`; without a sign a part.
@@ -308,12 +323,12 @@ impl Reader<'_> {
 mod tests {
     use super::*;
     use crate::filter::LastRun;
-    use crate::model::outcome::Outcome;
 
     fn fits(expression: &str) -> bool {
         let test = TestSubject {
             name: "postgresql-jit",
             attribute: "databases.postgresql",
+            label: "t.nix:databases.postgresql",
             machines: 2,
             tags: &["slow".to_owned(), "database".to_owned()],
             backend: Some("container"),
@@ -407,6 +422,10 @@ mod tests {
         assert_eq!(
             message("a & taag(x)"),
             "there is no predicate `taag`: there are `test`, `attribute`, `tag`, `machines`, `backend`, `last`, `duration`, `all` and `none`\n  a & taag(x)\n      ^"
+        );
+        assert_eq!(
+            message("last(bogus)"),
+            "it fits none of: passed, flaky, failed, error, not run, interrupted, left out, session closed\n  last(bogus)\n       ^"
         );
         assert_eq!(
             message("machines(x)"),

@@ -20,6 +20,8 @@ pub struct TestSubject<'a> {
     pub name: &'a str,
     /// Its path in the file; empty if the file is the test.
     pub attribute: &'a str,
+    /// What it is called among the tests of a run: with its file, if another one has the same name.
+    pub label: &'a str,
     /// How many machines it has.
     pub machines: usize,
     /// `passthru.tags` of the test, and those of `snowglobe.toml`.

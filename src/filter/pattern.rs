@@ -40,10 +40,12 @@ impl Pattern {
         self.0.is_match(name)
     }
 
-    /// Whether the name or the attribute path of a test fits.
+    /// Whether the name, the attribute path or the label of a test fits.
     #[must_use]
     pub fn names(&self, test: &TestSubject<'_>) -> bool {
-        self.fits(test.name) || self.fits(test.attribute)
+        [test.name, test.attribute, test.label]
+            .into_iter()
+            .any(|name| self.fits(name))
     }
 }
 

@@ -210,6 +210,7 @@ fn choose_evaluated<'a>(
             let candidate = Candidate {
                 place,
                 names,
+                label: &found.label,
                 backend: Some(backend.unwrap_or("none")),
             };
             Some((position, candidate))

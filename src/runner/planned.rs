@@ -41,6 +41,7 @@ impl<'a> PlannedTest<'a> {
         let policy = request.project.policy(&Candidate {
             place,
             names: &test.names(),
+            label: &label,
             backend: backend(&test.manifest),
         });
         let retry = AttemptRule::Retry(policy.retries.unwrap_or_default());
@@ -156,6 +157,7 @@ pub(super) fn not_run(
         request.project.policy(&Candidate {
             place,
             names,
+            label,
             backend: None,
         })
     });

@@ -21,6 +21,7 @@ pub struct Project {
 pub struct Candidate<'a> {
     pub place: &'a TestSource,
     pub names: &'a TestNames,
+    pub label: &'a str,
     /// None before the test is evaluated.
     pub backend: Option<&'a str>,
 }
@@ -60,12 +61,14 @@ impl Project {
         let Candidate {
             place,
             names,
+            label,
             backend,
         } = candidate;
         let history = self.history_of(place, &names.attribute);
         let last = history.and_then(TestHistory::last);
         let mut described = Described {
             names,
+            label,
             backend: *backend,
             tags: names.tags.clone(),
             last: last.map(|last| LastRun {
@@ -83,6 +86,7 @@ impl Project {
 #[derive(Debug)]
 struct Described<'a> {
     names: &'a TestNames,
+    label: &'a str,
     backend: Option<&'a str>,
     tags: Vec<String>,
     last: Option<LastRun>,
@@ -93,6 +97,7 @@ impl Described<'_> {
         TestSubject {
             name: &self.names.name,
             attribute: &self.names.attribute,
+            label: self.label,
             machines: self.names.nodes.len() + self.names.containers.len(),
             tags: &self.tags,
             backend: self.backend,

@@ -230,7 +230,7 @@ impl Schedule {
             let Some(place) = self.next(&state) else {
                 return;
             };
-            let Waiting { demand, grant, .. } = state.waiting.swap_remove(place);
+            let Waiting { demand, grant, .. } = state.waiting.remove(place);
             let turn = Turn {
                 demand: demand.clone(),
                 state: self.state.clone(),

@@ -68,12 +68,13 @@ pub async fn survey<'a>(
         let place = absolute(&test.selection.evaluation.place);
         names.is_none_or(|names| known.insert((place, names.attribute.clone())))
     });
+    // Before some are chosen: a test is called the same whatever else is chosen.
+    make_unique(&mut found);
     let count = found.len();
-    let mut chosen = choose(found, filter, project);
+    let chosen = choose(found, filter, project);
     if chosen.is_empty() {
         return Err(RunnerError::NoTestFits { count });
     }
-    make_unique(&mut chosen);
     Ok(chosen)
 }
 
@@ -90,6 +91,7 @@ fn choose<'a>(
             Some(Candidate {
                 place: &test.selection.evaluation.place,
                 names: test.names.as_ref().ok()?,
+                label: &test.label,
                 backend: None,
             })
         })

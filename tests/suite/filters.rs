@@ -157,6 +157,10 @@ fn several_files_are_one_run() {
         "{}",
         listed.seen()
     );
+    // As the run calls it.
+    let both = ["list", "--nixpkgs", "builtin", "a.nix", "b.nix"];
+    let listed = place.run(&[&both[..], &["--filter", "b.nix:same"]].concat());
+    assert_eq!(listed.stdout, "b.nix: same: m\n", "{}", listed.seen());
     let chosen = [
         &["run", "--nixpkgs", "builtin", "--filter", "oth*"],
         &files[..3],

@@ -51,6 +51,7 @@ impl FoundCheck<'_> {
             self.request.project.policy(&Candidate {
                 place: &self.selection.evaluation.place,
                 names,
+                label: &self.label,
                 backend: None,
             })
         });
