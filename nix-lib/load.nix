@@ -19,7 +19,7 @@ let
   isNixpkgs =
     source:
     let
-      address = if isAttrs source then source.url or "" else source;
+      address = toString (if isAttrs source then source.url or "" else source);
     in
     builtins.match ".*(/[Nn]ix[Oo][Ss]/nixpkgs|channels\\.nixos\\.org|releases\\.nixos\\.org).*" address
     != null;
@@ -107,7 +107,7 @@ let
   isOwn =
     path:
     let
-      own = toString ./.;
+      own = toString ./. + "/";
     in
     builtins.substring 0 (builtins.stringLength own) (toString path) == own;
 
@@ -122,7 +122,11 @@ let
     path:
     builtins.concatStringsSep "." (
       map (
-        name: if builtins.match "[A-Za-z_][A-Za-z0-9_'-]*" name == null then "\"${name}\"" else name
+        name:
+        if builtins.match "[A-Za-z_][A-Za-z0-9_'-]*" name == null then
+          "\"${builtins.replaceStrings [ "\\" "\"" ] [ "\\\\" "\\\"" ] name}\""
+        else
+          name
       ) path
     );
 

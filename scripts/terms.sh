@@ -18,7 +18,7 @@ words+="|\`[^\`'\" ]+'"
 # The user names and the user's own page are not ours to word.
 ours=(src nix-lib docs tests fixtures benches scripts README.md CONTRIBUTING.md CHANGELOG.md
   ':!scripts/terms.sh' ':!fixtures/integration-testing.md' ':!fixtures/postgrest.nix')
-if git grep -nEi "$words" -- "${ours[@]}" | grep -vE 'nobody:x:65534|user nobody'; then
+if git grep -InEi "$words" -- "${ours[@]}" | grep -vE 'nobody:x:65534|user nobody'; then
   echo 'error: these lines use words that CONTRIBUTING.md replaces' >&2
   exit 1
 fi

@@ -97,7 +97,7 @@ fn summary(test: &TestHistory) -> String {
     format!("{} ({}): {}\n", last.label, last.source, parts.join("; "))
 }
 
-/// How often a test passed only at a later attempt, of the runs in which it passed.
+/// How often a test passed only at a later attempt, of the runs that have a verdict.
 fn flake_rate(entries: &[HistoryEntry]) -> Option<String> {
     let count = |outcome| {
         entries
@@ -105,11 +105,12 @@ fn flake_rate(entries: &[HistoryEntry]) -> Option<String> {
             .filter(|entry| entry.outcome == outcome)
             .count()
     };
-    let (passed, flaky) = (count(Outcome::Passed), count(Outcome::Flaky));
+    let flaky = count(Outcome::Flaky);
     if flaky == 0 {
         return None;
     }
-    Some(format!("flaky in {} %", flaky * 100 / (passed + flaky)))
+    let all = flaky + count(Outcome::Passed) + count(Outcome::Failed);
+    Some(format!("flaky in {} %", flaky * 100 / all))
 }
 
 /// The last runs, the newest first.

@@ -220,6 +220,10 @@ mod tests {
             ),
             ("[defaults]\ngroups = ['kvm']", "add `[groups.kvm]`"),
             ("[groups.kvm]\nmax = 0", "nonzero"),
+            (
+                "[[overrides]]\nfilter = 'a'\nquarantine = { reason = 'x', until = 12:30:00 }",
+                "`12:30:00` is no day",
+            ),
         ] {
             let message = message(text);
             assert!(message.contains(part), "{message}");

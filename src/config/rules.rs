@@ -30,7 +30,8 @@ pub(super) struct Rules {
 #[serde(deny_unknown_fields)]
 struct QuarantineRule {
     reason: String,
-    until: Option<toml::value::Datetime>,
+    #[serde(default, deserialize_with = "optional_day")]
+    until: Option<Date>,
 }
 
 /// What holds for one test.
@@ -61,13 +62,11 @@ impl Rules {
         if policy.quarantine.is_some() || policy.expired.is_some() {
             return;
         }
-        let until = rule.until.as_ref().map(ToString::to_string);
-        let last_day = until.as_deref().and_then(|day| day.parse::<Date>().ok());
         let quarantine = Some(Quarantine {
             reason: rule.reason.clone(),
-            until,
+            until: rule.until.map(|day| day.to_string()),
         });
-        if last_day.is_some_and(|day| day < today) {
+        if rule.until.is_some_and(|day| day < today) {
             policy.expired = quarantine;
         } else {
             policy.quarantine = quarantine;
@@ -82,6 +81,15 @@ impl Rules {
 pub fn length(text: &str) -> Result<Duration, String> {
     length_of_time(text)
         .ok_or_else(|| format!("`{text}` is no length of time, such as `90s` or `10m`"))
+}
+
+/// A day, without a time.
+fn optional_day<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Date>, D::Error> {
+    let value = toml::value::Datetime::deserialize(source)?;
+    let day = value.date.filter(|_| value.time.is_none());
+    let day = day.and_then(|_| value.to_string().parse().ok());
+    day.map(Some)
+        .ok_or_else(|| D::Error::custom(format!("`{value}` is no day, such as `2026-12-31`")))
 }
 
 fn optional_length<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Duration>, D::Error> {

@@ -214,18 +214,26 @@ fn attributes(paths: &[String]) -> Result<String, EvalError> {
     Ok(format!("[ {} ]", lists.join(" ")))
 }
 
-/// `a."b.c".d` as `["a", "b.c", "d"]`.
+/// `a."b.c".d` as `["a", "b.c", "d"]`. In quotation marks, a backslash stands before one of them, or another backslash.
 fn split_attribute(path: &str) -> Option<Vec<String>> {
-    let mut names = vec![String::new()];
-    let mut quoted = false;
-    for c in path.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            '.' if !quoted => names.push(String::new()),
-            _ => names.last_mut()?.push(c),
+    let mut names: Vec<(String, bool)> = vec![(String::new(), false)];
+    let mut in_quotes = false;
+    let mut letters = path.chars();
+    while let Some(letter) = letters.next() {
+        let (name, has_quotes) = names.last_mut()?;
+        match letter {
+            '"' => {
+                in_quotes = !in_quotes;
+                *has_quotes = true;
+            }
+            '\\' if in_quotes => name.push(letters.next()?),
+            '.' if !in_quotes => names.push((String::new(), false)),
+            _ => name.push(letter),
         }
     }
-    (!quoted).then(|| names.into_iter().filter(|name| !name.is_empty()).collect())
+    let is_name = |(name, has_quotes): &(String, bool)| *has_quotes || !name.is_empty();
+    let names = names.into_iter().filter(is_name).map(|(name, _)| name);
+    (!in_quotes).then(|| names.collect())
 }
 
 fn nix_string(text: &str) -> String {
@@ -268,6 +276,15 @@ mod tests {
         assert_eq!(
             split_attribute(r#"checks."x.y".z"#),
             Some(vec!["checks".into(), "x.y".into(), "z".into()])
+        );
+        assert_eq!(
+            split_attribute(r#""q\"x"."\\"."".y"#),
+            Some(vec![
+                r#"q"x"#.into(),
+                r"\".into(),
+                String::new(),
+                "y".into()
+            ])
         );
         assert_eq!(split_attribute(r#"a."b"#), None);
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::junit;
 use super::output_error::OutputError;
-use super::page::{self, PageContext};
+use super::page::{self, PageContext, PictureBudget};
 use super::tag::{Occupancy, Tag};
 use crate::history::History;
 use crate::model::outcome::RunResults;
@@ -74,6 +74,7 @@ pub fn write_reports(
         folder,
         history,
         started_unix_s: results.started_unix_s,
+        pictures: &PictureBudget::new(),
         is_alone: results.tests.len() == 1,
     };
     write(REPORT, page::document(context, results).as_bytes())?;

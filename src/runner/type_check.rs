@@ -106,14 +106,15 @@ fn finding(line: &str, source_map: &SourceMap) -> Option<Finding> {
     parts
         .next()
         .filter(|file| file.ends_with("test_script.py"))?;
-    let (line, column) = (number(parts.next())?.checked_sub(1)?, number(parts.next())?);
+    let from_1 = |part| number(part)?.checked_sub(1);
+    let (line, column) = (from_1(parts.next())?, from_1(parts.next())?);
     let message = parts.next()?.trim();
     let begin = source_map.offset(line, 1);
     let text = &source_map.script()[begin..];
     let begin = begin
         + text
             .char_indices()
-            .nth(column - 1)
+            .nth(column)
             .map_or(text.len(), |(offset, _)| offset);
     let length = source_map.script()[begin..]
         .find(|c: char| !c.is_alphanumeric() && c != '_')

@@ -24,7 +24,7 @@ pub(super) fn attempt_view(
         // The call that was chosen.
         div.chosen aria-live="polite" hidden {}
         (calls(id, timeline))
-        (film(id, folder, timeline))
+        (film(context.pictures, id, folder, timeline))
         @if timeline.output.count > 0 {
             (text_view(timeline, "Output of the script", None, &timeline.output))
         }

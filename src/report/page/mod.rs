@@ -11,6 +11,8 @@ mod pictures;
 mod test;
 mod timeline;
 
+pub(super) use pictures::PictureBudget;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,6 +40,7 @@ pub(super) struct PageContext<'a> {
     pub history: &'a History,
     /// When the run began: what was before is an earlier one.
     pub started_unix_s: u64,
+    pub pictures: &'a PictureBudget,
     /// Whether there is one test, which the reader wants to see.
     pub is_alone: bool,
 }
@@ -208,6 +211,7 @@ mod tests {
             folder: Path::new("/out"),
             history: &history,
             started_unix_s: 0,
+            pictures: &PictureBudget::new(),
             is_alone: false,
         };
         let link = |path: &str| link(context, Path::new(path));
@@ -224,6 +228,7 @@ mod tests {
             folder: folder.path(),
             history: &history,
             started_unix_s: 0,
+            pictures: &PictureBudget::new(),
             is_alone: false,
         };
         let results = RunResults {

@@ -1,5 +1,6 @@
 //! Pictures of displays, as a strip to scrub through. They are in the page itself.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
@@ -17,19 +18,41 @@ const MOST_PICTURES: usize = 60;
 /// Larger files are no pictures of a display.
 const MOST_BYTES: u64 = 2 << 20;
 
+/// What the pictures of a page may take together: a guest shows what it likes.
+#[derive(Debug)]
+pub struct PictureBudget(Cell<usize>);
+
+impl PictureBudget {
+    pub fn new() -> Self {
+        Self(Cell::new(24 << 20))
+    }
+
+    fn take(&self, picture: String) -> Option<String> {
+        let left = self.0.get().checked_sub(picture.len())?;
+        self.0.set(left);
+        Some(picture)
+    }
+}
+
 /// What every picture begins with.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// A strip for each display.
-pub(super) fn film(id: &str, folder: &Path, timeline: &Timeline) -> Markup {
+pub(super) fn film(budget: &PictureBudget, id: &str, folder: &Path, timeline: &Timeline) -> Markup {
     html! {
         @for machine in timeline.machines() {
-            (strip(id, folder, &machine, timeline))
+            (strip(budget, id, folder, &machine, timeline))
         }
     }
 }
 
-fn strip(id: &str, folder: &Path, machine: &str, timeline: &Timeline) -> Markup {
+fn strip(
+    budget: &PictureBudget,
+    id: &str,
+    folder: &Path,
+    machine: &str,
+    timeline: &Timeline,
+) -> Markup {
     let all: Vec<&Screen> = timeline
         .screens
         .iter()
@@ -42,7 +65,7 @@ fn strip(id: &str, folder: &Path, machine: &str, timeline: &Timeline) -> Markup 
         .filter_map(|screen| {
             Some((
                 screen.time_s - timeline.begin_s,
-                read(folder, &screen.path)?,
+                budget.take(read(folder, &screen.path)?)?,
             ))
         })
         .collect();
@@ -77,4 +100,19 @@ fn read(folder: &Path, path: &Path) -> Option<String> {
         .ok()
         .filter(|bytes| bytes.starts_with(PNG))?;
     Some(format!("data:image/png;base64,{}", STANDARD.encode(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_have_a_limit_together() {
+        let budget = PictureBudget::new();
+        let picture = "x".repeat(10 << 20);
+        assert!(budget.take(picture.clone()).is_some());
+        assert!(budget.take(picture.clone()).is_some());
+        assert!(budget.take(picture).is_none());
+        assert!(budget.take("x".to_owned()).is_some());
+    }
 }

@@ -35,8 +35,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How many tests at most are built at a time.
 const MOST_BUILDS: usize = 4;
 
-/// How many tests at most are begun, run or wait for their turn: those that wait for their group keep no others waiting.
-const MOST_BEGUN: usize = 64;
+/// How many tests at most are built ahead and wait for their turn: those that wait for their group keep no others waiting.
+const MOST_WAITING: usize = 64;
 
 /// What all tests of a run share.
 struct Run<'a> {
@@ -45,8 +45,8 @@ struct Run<'a> {
     display: SharedDisplay,
     schedule: Schedule,
     budget: Budget,
-    /// For tests that are begun.
-    begun: Semaphore,
+    /// For tests that do not run yet.
+    waiting: Semaphore,
     /// For tests that are built.
     building: Semaphore,
     interrupts: broadcast::Sender<Interrupt>,
@@ -71,12 +71,7 @@ pub(super) async fn run_side_by_side(
         folder: reports.path().to_owned(),
         display: reports.display.clone(),
         schedule: Schedule::new(budget.clone()),
-        begun: Semaphore::new(
-            budget
-                .most_jobs()
-                .saturating_add(MOST_BEGUN)
-                .min(Semaphore::MAX_PERMITS),
-        ),
+        waiting: Semaphore::new(MOST_WAITING),
         building: Semaphore::new(budget.most_jobs().min(MOST_BUILDS)),
         budget,
         interrupts: broadcast::channel(16).0,
@@ -201,7 +196,7 @@ impl Run<'_> {
 
     fn begin_no_more(&self) {
         self.schedule.close();
-        self.begun.close();
+        self.waiting.close();
         self.building.close();
     }
 

@@ -89,7 +89,7 @@ impl Run<'_> {
         folder: &Path,
         interrupts: &mut broadcast::Receiver<Interrupt>,
     ) -> Result<Start, RunnerError> {
-        let Ok(_place) = self.begun.acquire().await else {
+        let Ok(_place) = self.waiting.acquire().await else {
             return Ok(Start::Never(Outcome::LeftOut));
         };
         let Ok(building) = self.building.acquire().await else {
