@@ -127,6 +127,12 @@ pub fn exit_code(verdict: Verdict) -> ExitCode {
     ExitCode::from(code_of_outcome(Outcome::of_verdict(verdict)))
 }
 
+/// That of the worst of some errors.
+pub fn exit_code_of_errors(errors: &[RunnerError]) -> ExitCode {
+    let codes = errors.iter().map(code_of_run);
+    ExitCode::from(codes.max().unwrap_or(code::PASSED))
+}
+
 /// The exit code of a run: that of the worst end. What is in quarantine does not count.
 pub fn exit_code_of_run(results: &RunResults) -> ExitCode {
     if results.interrupted {

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::error::Failed;
+use super::error::{Failed, exit_code_of_errors, show_message};
 use super::filter::FilterOptions;
 use super::many_options::{EvalOptions, config_here, project};
 use super::source::{Source, SourceOptions, on_this_thread};
 use super::write_stdout;
 use crate::model::manifest::Manifest;
 use crate::nix_cli::{self, TestNames};
-use crate::runner::{TestSelection, list};
+use crate::runner::{ListedTests, TestSelection, list};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ListFormat {
@@ -83,7 +83,8 @@ impl ListCommand {
         let selections = selections.collect::<Result<Vec<_>, _>>()?;
         let (filter, project) = (self.filter.filter(), project(config_here()?));
         let limits = self.eval.limits();
-        let tests = on_this_thread(list(&selections, &filter, &project, limits))?;
+        let ListedTests { tests, errors } =
+            on_this_thread(list(&selections, &filter, &project, limits))?;
         let listed: Vec<ListedTest> = tests
             .into_iter()
             .map(|(selection, test)| ListedTest {
@@ -95,8 +96,13 @@ impl ListCommand {
             ListFormat::Json => json(&listed),
             ListFormat::Human => listed.iter().map(line).collect(),
         };
-        write_stdout(&text)?;
-        Ok(ExitCode::SUCCESS)
+        if !listed.is_empty() {
+            write_stdout(&text)?;
+        }
+        for error in &errors {
+            show_message(&error.to_string());
+        }
+        Ok(exit_code_of_errors(&errors))
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::plan;
 use super::reporting::{finish, start};
 use super::request::TestSettings;
+use super::script_check::check_script_of;
 use super::test_run::run_settings;
 use crate::model::event::{Level, Verdict};
 use crate::model::manifest::Manifest;
@@ -43,7 +43,7 @@ pub async fn run_built(
     } = test;
     let choices = session::decide_backends(&mut manifest, script.script());
     let script_check = settings.script_check;
-    plan::check(&manifest.name, &script, &manifest, script_check, frontend)?;
+    check_script_of(&manifest.name, &script, &manifest, script_check, frontend)?;
     session::preflight(&manifest)?;
     let output = Output::beside(folder, &manifest.name)?;
     let settings = run_settings(

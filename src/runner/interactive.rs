@@ -7,6 +7,7 @@ use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::plan;
 use super::request::{OutputLocation, TestSelection, TestSettings};
+use super::script_check::check_script_of;
 use super::test_run::{Job, build_and_run};
 use crate::model::event::Verdict;
 use crate::model::manifest::{Manifest, python_name};
@@ -57,7 +58,7 @@ pub async fn run_session(
         InteractiveSession::Prompt => {
             let script = test.source_map();
             let check = settings.script_check;
-            plan::check(test.label(), &script, &test.manifest, check, frontend)?;
+            check_script_of(test.label(), &script, &test.manifest, check, frontend)?;
             script
         }
         InteractiveSession::Shell { node, others } => {

@@ -29,6 +29,7 @@ mod run;
 mod run_reports;
 mod running;
 mod schedule;
+mod script_check;
 mod survey;
 mod test_run;
 mod type_check;
@@ -44,7 +45,7 @@ pub use findings::show_finding;
 pub use frontend::Frontend;
 pub use interactive::{InteractiveSession, OtherMachines, run_session};
 pub use interrupts::{Interrupts, interrupts};
-pub use plan::list;
+pub use plan::{ListedTests, list};
 pub use project::Project;
 pub use reporting::{show_results, wait_until_shown};
 pub use request::{

@@ -1,25 +1,19 @@
-//! Finds the tests of a request, evaluates them, and checks them, before anything is built.
+//! Finds the tests of a request and evaluates them, before anything is built.
 
 use std::path::PathBuf;
 
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
-use super::findings::show_finding;
-use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::planned::{backend, named};
 use super::project::{Candidate, Project};
-use super::request::{EvalLimits, ScriptCheck, TestSelection};
+use super::request::{EvalLimits, TestSelection};
 use super::survey::{NamedTest, survey};
 use crate::filter::TestFilter;
 use crate::guest;
-use crate::language::check::{self, Parts, Severity, TestContext};
-use crate::model::manifest::Manifest;
 use crate::model::outcome::TestResult;
 use crate::nix_cli::{self, Evaluation, NamedDerivation, PackageSource, Test, TestNames};
-use crate::report::Colours;
 use crate::session::decide_backends;
-use crate::source_map::SourceMap;
 
 /// Evaluates the tests; None if the user interrupts.
 pub(super) async fn evaluate(
@@ -231,33 +225,56 @@ fn choose_evaluated<'a>(
     Ok(chosen)
 }
 
-/// The tests that a filter chooses, by name.
+/// The tests that a filter chooses, by name, and why some do not evaluate so far.
+#[derive(Debug, Default)]
+pub struct ListedTests<'a> {
+    pub tests: Vec<(&'a TestSelection, TestNames)>,
+    pub errors: Vec<RunnerError>,
+}
+
+impl<'a> FromIterator<(&'a TestSelection, Result<TestNames, RunnerError>)> for ListedTests<'a> {
+    fn from_iter<T>(found: T) -> Self
+    where
+        T: IntoIterator<Item = (&'a TestSelection, Result<TestNames, RunnerError>)>,
+    {
+        let mut listed = Self::default();
+        for (selection, names) in found {
+            match names {
+                Ok(names) => listed.tests.push((selection, names)),
+                Err(error) => listed.errors.push(error),
+            }
+        }
+        listed
+    }
+}
+
+/// Lists the tests that a filter chooses.
 ///
 /// # Errors
-/// When none fits, or one does not evaluate so far.
+/// When none fits, or the only selection does not evaluate.
 pub async fn list<'a>(
     selections: &'a [TestSelection],
     filter: &TestFilter,
     project: &Project,
     limits: EvalLimits,
-) -> Result<Vec<(&'a TestSelection, TestNames)>, RunnerError> {
+) -> Result<ListedTests<'a>, RunnerError> {
     let processes = EvalProcesses::new(limits);
-    if filter.needs_backends() {
-        let FoundTests::Evaluated(found) = find(selections, filter, project, processes).await?
-        else {
-            return Ok(Vec::new());
-        };
-        let listed = found.into_iter().map(|found| {
-            let test = found.test?;
-            Ok((found.selection, test.names()))
-        });
-        return listed.collect();
+    if !filter.needs_backends() {
+        let named = survey(selections, filter, project, processes.count).await?;
+        let named = named.into_iter();
+        return Ok(named.map(|test| (test.selection, test.names)).collect());
     }
-    let named = survey(selections, filter, project, processes.count).await?;
-    let listed = named
-        .into_iter()
-        .map(|test| Ok((test.selection, test.names?)));
-    listed.collect()
+    let FoundTests::Evaluated(found) = find(selections, filter, project, processes).await? else {
+        return Ok(ListedTests::default());
+    };
+    let names = |found: FoundTest<'a, Test>| {
+        let names = found.test.map(|test| test.names());
+        (
+            found.selection,
+            names.map_err(|error| error.of_test(&found.label)),
+        )
+    };
+    Ok(found.into_iter().map(names).collect())
 }
 
 /// The test with what its machines are.
@@ -296,37 +313,4 @@ fn check_packages<T>(
     }
     let names: Vec<String> = missing.into_iter().collect();
     Err(guest::Error::NotFetched(names.join(", ")).into())
-}
-
-/// Checks the script of a test and shows what is found.
-///
-/// # Errors
-/// When the check finds an error.
-pub(super) fn check(
-    label: &str,
-    source_map: &SourceMap,
-    manifest: &Manifest,
-    script_check: ScriptCheck,
-    frontend: &dyn Frontend,
-) -> Result<(), RunnerError> {
-    let parts = match script_check {
-        ScriptCheck::SyntaxOnly => Parts::NONE,
-        ScriptCheck::AsConfigured => Parts::of(manifest),
-    };
-    let context = TestContext::of(manifest);
-    let mut findings = check::check(source_map.script(), &context, parts);
-    // Notes are for who asks for a check.
-    findings.retain(|finding| finding.level > Severity::Note);
-    frontend.show_findings(&findings, source_map);
-    if check::stops(&findings) {
-        return Err(RunnerError::Findings {
-            test: label.to_owned(),
-            findings: check::count(&findings),
-            shown: findings
-                .iter()
-                .map(|finding| show_finding(finding, source_map, Colours::Off))
-                .collect(),
-        });
-    }
-    Ok(())
 }

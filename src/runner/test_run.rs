@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::plan;
 use super::reporting::{FinishedRun, finish, start};
 use super::request::{RunRequest, TestSettings, Verification};
+use super::script_check::check_script_of;
 use crate::model::event::{Event, Level, Verdict};
 use crate::model::manifest::Manifest;
 use crate::nix_cli::{self, Nix, Test};
@@ -26,7 +26,7 @@ pub(super) fn check_test(
 ) -> Result<(), RunnerError> {
     let (label, source_map) = (test.label(), test.source_map());
     let script_check = request.settings.script_check;
-    plan::check(label, &source_map, &test.manifest, script_check, frontend)?;
+    check_script_of(label, &source_map, &test.manifest, script_check, frontend)?;
     Ok(session::preflight(&test.manifest)?)
 }
 

@@ -98,6 +98,19 @@ fn the_others_run_if_one_cannot() {
         ended.stdout,
         "running 2 tests, at most 2 at a time\n2 tests in [T] s: 1 not run, 1 left out\n  not run: misspelt\nreport in [DIR]/results/report.html\n"
     );
+    // So it is for a list of what has to be evaluated.
+    let mixed = fixture_path("mixed.nix");
+    let list = ["list", "--nixpkgs", "builtin", mixed.to_str().unwrap()];
+    let ended = place.run(&[&list[..], &["--filter", "backend(container)"]].concat());
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    let names = ["good", "later", "misspelt", "wrong"];
+    let lines = names.map(|name| format!("{name} ({name}): machine\n"));
+    assert_eq!(ended.stdout, lines.concat(), "{}", ended.seen());
+    assert!(
+        ended.stderr.contains("this test has no script"),
+        "{}",
+        ended.seen()
+    );
     // Of one test alone the error is that of the command.
     let ended = place.run_fixture("mixed.nix", &["--filter", "broken"]);
     assert_eq!(
