@@ -9,31 +9,34 @@
 let
   inherit (import ./frozen.nix) freeze;
 
-  isWanted = builtins.listToAttrs (
-    map (name: {
-      inherit name;
-      value = null;
-    }) nodes
-  );
+  # Those attributes of a set that have one of some names.
+  pick =
+    names: set:
+    builtins.intersectAttrs (builtins.listToAttrs (
+      map (name: {
+        inherit name;
+        value = null;
+      }) names
+    )) set;
   # All that manifest.nix and present.nix take, and nothing that they do not.
-  common = builtins.intersectAttrs {
-    name = null;
-    tags = null;
-    containers = null;
-    testScript = null;
-    globalTimeout = null;
-    enableOCR = null;
-    skipLint = null;
-    skipTypeCheck = null;
-    pythonPackages = null;
-    shellOptions = null;
-    shell = null;
-    system = null;
-  } test;
+  common = pick [
+    "name"
+    "tags"
+    "containers"
+    "testScript"
+    "globalTimeout"
+    "enableOCR"
+    "skipLint"
+    "skipTypeCheck"
+    "pythonPackages"
+    "shellOptions"
+    "shell"
+    "system"
+  ] test;
   hasFirst = builtins.elem (builtins.head (builtins.attrNames test.nodes)) nodes;
 in
 {
-  nodes = freeze (builtins.intersectAttrs isWanted test.nodes);
+  nodes = freeze (pick nodes test.nodes);
   rest =
     if hasFirst then
       {

@@ -1,6 +1,6 @@
 //! The folders of this program below the user's home, by the XDG specification.
 
-use std::fs::{DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -36,6 +36,12 @@ pub fn own(kind: UserFolder) -> Option<PathBuf> {
     };
     let base = folder(variable).or_else(|| Some(folder("HOME")?.join(usual)))?;
     Some(base.join("snowglobe"))
+}
+
+/// A path without the links in it; the path itself if it leads nowhere.
+#[must_use]
+pub fn real_path(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Makes a folder, and those above it, that only this user can use, whatever

@@ -38,12 +38,23 @@ pub fn is_on_terminal() -> bool {
 /// Shows runs on standard output and standard error.
 #[derive(Debug)]
 pub struct CommandFrontend {
-    pub format: DisplayFormat,
-    pub detail: Detail,
+    format: DisplayFormat,
+    detail: Detail,
     /// Where a prompt is, if there is one.
-    pub above: Above,
+    above: Above,
     /// The live progress of several tests.
-    pub bars: MultiProgress,
+    bars: MultiProgress,
+}
+
+impl CommandFrontend {
+    pub fn new(format: DisplayFormat, detail: Detail, above: Above) -> Self {
+        Self {
+            format,
+            detail,
+            above,
+            bars: MultiProgress::new(),
+        }
+    }
 }
 
 impl Frontend for CommandFrontend {

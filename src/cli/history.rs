@@ -83,10 +83,7 @@ fn summary(test: &TestHistory) -> String {
         return String::new();
     };
     let entries = test.entries();
-    let counts: Vec<String> = Outcome::count(entries.iter().map(|entry| entry.outcome))
-        .into_iter()
-        .map(|(count, outcome)| format!("{count} {}", outcome.name()))
-        .collect();
+    let counts = Outcome::count_in_words(entries.iter().map(|entry| entry.outcome));
     let runs = if entries.len() == 1 { "run" } else { "runs" };
     let mut parts = vec![format!("{} {runs}: {}", entries.len(), counts.join(", "))];
     parts.extend(flake_rate(entries));

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::MultiProgress;
 
 use super::error::Failed;
 use super::frontend::{CommandFrontend, DisplayFormat};
@@ -33,16 +32,12 @@ pub struct PlayCommand {
 
 impl PlayCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let frontend = CommandFrontend {
-            format: self.format,
-            detail: if self.verbose {
-                Detail::Everything
-            } else {
-                Detail::Normal
-            },
-            above: Above::default(),
-            bars: MultiProgress::new(),
+        let detail = if self.verbose {
+            Detail::Everything
+        } else {
+            Detail::Normal
         };
+        let frontend = CommandFrontend::new(self.format, detail, Above::default());
         let mut display = frontend.display();
         let mut shown_s = 0.0;
         for record in self.records()? {

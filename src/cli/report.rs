@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use indicatif::MultiProgress;
 
 use super::error::{Failed, exit_code_of_run};
 use super::frontend::{CommandFrontend, DisplayFormat};
 use super::many_options::known_history;
+use crate::folders::real_path;
 use crate::repl::Above;
 use crate::report::{Detail, RunFolder, merge_results, write_reports};
 use crate::runner::{Frontend, RunnerError, show_results};
@@ -40,19 +40,16 @@ impl ReportCommand {
             RunFolder::claim(&self.output).and_then(|folder| folder.finish(&results, &history))
         };
         let path = path.map_err(RunnerError::from)?;
-        let frontend = CommandFrontend {
-            format: self.format,
-            detail: Detail::Normal,
-            above: Above::default(),
-            bars: MultiProgress::new(),
-        };
+        let frontend = CommandFrontend::new(self.format, Detail::Normal, Above::default());
         show_results(&frontend, &results, path)?;
         frontend.annotate(&self.output, &results);
         Ok(exit_code_of_run(&results))
     }
 
     fn is_input(&self, output: &Path) -> bool {
-        let own = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        self.folders.iter().any(|folder| own(folder) == own(output))
+        let output = real_path(output);
+        self.folders
+            .iter()
+            .any(|folder| real_path(folder) == output)
     }
 }

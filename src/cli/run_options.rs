@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::MultiProgress;
 use regex_lite::Regex;
 
 use super::error::Failed;
@@ -80,16 +79,12 @@ impl RunOptions {
 
     /// The displays; a prompt appears below `above`.
     pub fn frontend(&self, above: Above) -> CommandFrontend {
-        CommandFrontend {
-            format: self.format,
-            detail: if self.verbose {
-                Detail::Everything
-            } else {
-                Detail::Normal
-            },
-            above,
-            bars: MultiProgress::new(),
-        }
+        let detail = if self.verbose {
+            Detail::Everything
+        } else {
+            Detail::Normal
+        };
+        CommandFrontend::new(self.format, detail, above)
     }
 }
 

@@ -187,10 +187,10 @@ impl SourceOptions {
             // No binary cache has what is made of Debian's packages.
             options.insert(0, ("substitute".to_owned(), "false".to_owned()));
         }
-        Ok(TestSelection {
-            nix: Nix::new(&options, |warnings| eprint!("{warnings}")),
+        Ok(TestSelection::new(
+            Nix::new(&options, |warnings| eprint!("{warnings}")),
             library,
-            evaluation: Evaluation {
+            Evaluation {
                 place,
                 attributes,
                 is_part: false,
@@ -213,7 +213,7 @@ impl SourceOptions {
                 packages: PackageSource::Nixpkgs,
                 guest_index: index.filter(|index| index.exists()),
             },
-        })
+        ))
     }
 
     /// A name with a `#`, or with the scheme of a flake's reference, is no file's.

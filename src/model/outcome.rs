@@ -66,6 +66,14 @@ impl Outcome {
         counted.filter(|(count, _)| *count > 0).collect()
     }
 
+    /// How often each of them is among some, as people read it: `2 passed`.
+    pub fn count_in_words(outcomes: impl Iterator<Item = Self>) -> Vec<String> {
+        let counted = Self::count(outcomes).into_iter();
+        counted
+            .map(|(count, outcome)| format!("{count} {}", outcome.name()))
+            .collect()
+    }
+
     /// As people read it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -111,12 +119,11 @@ pub struct Attempt {
 }
 
 /// What kept a test from running.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Obstacle {
     /// It does not evaluate, its script is wrong, or the command asks for what there is not.
-    #[default]
     Test,
     /// It does not build.
     Build,

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::folders::real_path;
 use crate::model::outcome::{RESULTS_VERSION, RunResults};
 use crate::output_folder::RESULTS;
 
@@ -48,7 +49,7 @@ pub fn merge_results(folders: &[PathBuf], output: &Path) -> Result<RunResults, M
     let mut known = BTreeSet::new();
     for folder in folders {
         // One that is named twice has not run twice.
-        if !known.insert(fs::canonicalize(folder).unwrap_or_else(|_| folder.clone())) {
+        if !known.insert(real_path(folder)) {
             continue;
         }
         let mut results = read(folder)?;
@@ -93,8 +94,7 @@ fn read(folder: &Path) -> Result<RunResults, MergeError> {
 
 /// The way from one folder to another, by their own paths.
 fn relative_to(from: &Path, to: &Path) -> PathBuf {
-    let own = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let (from, to) = (own(from), own(to));
+    let (from, to) = (real_path(from), real_path(to));
     let common = from
         .components()
         .zip(to.components())

@@ -6,8 +6,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::error::RunnerError;
 use super::frontend::Frontend;
-use crate::model::event::round;
+use crate::model::event::{Event, round};
 use crate::model::outcome::{Outcome, RESULTS_VERSION, RunResults, TestResult};
+use crate::report::SharedDisplay;
 
 /// How one test has ended.
 #[derive(Debug)]
@@ -85,9 +86,23 @@ impl<'a> Ends<'a> {
         self.count
     }
 
-    /// The one that was added last.
-    pub fn last(&self) -> Option<&TestResult> {
-        self.collected.last()
+    /// Adds an end and shows it among those of several tests.
+    ///
+    /// # Errors
+    /// As for [`Self::add`].
+    pub fn add_shown(
+        &mut self,
+        end: TestEnd,
+        display: &SharedDisplay,
+    ) -> Result<ControlFlow<()>, RunnerError> {
+        let flow = self.add(end)?;
+        if let Some(result) = self.collected.last() {
+            let ended = Event::TestEnded {
+                result: Box::new(result.clone()),
+            };
+            display.emit(Some(&result.label), ended);
+        }
+        Ok(flow)
     }
 
     /// All that were added, in the order in which they ended.

@@ -1,5 +1,7 @@
 //! Evaluates tests by several Nix processes at a time, a batch in each.
 
+use std::collections::HashMap;
+
 use futures_util::stream::{self, Stream, StreamExt};
 
 use super::error::RunnerError;
@@ -105,8 +107,7 @@ pub(super) struct FoundTest<'a, T> {
 impl<T> FoundTest<'_, T> {
     /// How long it takes if it passes, in seconds.
     pub fn expected_s(&self, project: &Project) -> Option<f64> {
-        let place = &self.selection.evaluation.place;
-        project.expected_s(place, &self.names.as_ref()?.attribute)
+        project.expected_s(&self.selection.source, &self.names.as_ref()?.attribute)
     }
 
     /// What its output folder is called after.
@@ -180,11 +181,12 @@ pub(super) async fn evaluate_all<'a, T: Evaluated>(
     processes: EvalProcesses,
     evaluate: impl AsyncFn(&TestSelection, &Evaluation) -> Result<Vec<T>, RunnerError> + Copy,
 ) -> Vec<FoundTest<'a, T>> {
-    let order: Vec<String> = tests.iter().map(|test| test.label.clone()).collect();
+    let labels = tests.iter().map(|test| test.label.clone());
+    let order: HashMap<String, usize> = labels.zip(0..).collect();
     let batches = evaluate_in_batches(tests, processes, evaluate);
     let mut found: Vec<_> = batches.map(stream::iter).flatten().collect().await;
     // In their order, whichever was evaluated first: parts of the tests depend on it.
-    found.sort_by_key(|found| order.iter().position(|label| *label == found.label));
+    found.sort_by_key(|found| order.get(&found.label));
     found
 }
 

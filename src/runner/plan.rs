@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
 use super::interrupts::Interrupts;
-use super::planned::{backend, named};
+use super::planned::{backend, left_out};
 use super::project::{Candidate, Project};
 use super::request::{EvalLimits, TestSelection};
 use super::survey::{NamedTest, survey};
@@ -53,28 +53,14 @@ impl FoundTests<'_> {
     /// The tests as results of tests that have been left out.
     pub fn left_out(&self) -> Vec<TestResult> {
         match self {
-            Self::Named(tests) => {
-                let tests = tests.iter().map(|test| {
-                    let attribute = test.names.as_ref().map(|names| names.attribute.as_str());
-                    named(
-                        test.selection,
-                        &test.label,
-                        attribute.unwrap_or(&test.label),
-                    )
-                });
-                tests.collect()
-            }
-            Self::Evaluated(tests) => {
-                let tests = tests.iter().map(|found| {
-                    let attribute = found.names.as_ref().map(|names| names.attribute.as_str());
-                    named(
-                        found.selection,
-                        &found.label,
-                        attribute.unwrap_or(&found.label),
-                    )
-                });
-                tests.collect()
-            }
+            Self::Named(tests) => tests
+                .iter()
+                .map(|test| left_out(test.selection, &test.label, test.names.as_ref().ok()))
+                .collect(),
+            Self::Evaluated(tests) => tests
+                .iter()
+                .map(|test| left_out(test.selection, &test.label, test.names.as_ref()))
+                .collect(),
         }
     }
 
@@ -186,43 +172,15 @@ fn choose_evaluated<'a>(
     filter: &TestFilter,
     project: &Project,
 ) -> Result<Vec<FoundTest<'a, Test>>, RunnerError> {
-    let count = found.len();
-    let names: Vec<Option<(TestNames, Option<&str>)>> = found
-        .iter()
-        .map(|found| {
-            let test = found.test.as_ref().ok()?;
-            Some((test.names(), backend(&test.manifest)))
+    project.choose(found, filter, |found| {
+        let test = found.test.as_ref().ok()?;
+        Some(Candidate {
+            source: &found.selection.source,
+            names: found.names.as_ref()?,
+            label: &found.label,
+            backend: Some(backend(&test.manifest).unwrap_or("none")),
         })
-        .collect();
-    let candidates: Vec<(usize, Candidate<'_>)> = found
-        .iter()
-        .zip(&names)
-        .enumerate()
-        .filter_map(|(position, (found, names))| {
-            let (names, backend) = names.as_ref()?;
-            let place = &found.selection.evaluation.place;
-            let candidate = Candidate {
-                place,
-                names,
-                label: &found.label,
-                backend: Some(backend.unwrap_or("none")),
-            };
-            Some((position, candidate))
-        })
-        .collect();
-    let (positions, candidates): (Vec<usize>, Vec<Candidate<'_>>) = candidates.into_iter().unzip();
-    let mut meant: Vec<bool> = names.iter().map(Option::is_none).collect();
-    for position in project.choose(&candidates, filter) {
-        meant[positions[position]] = true;
-    }
-    let chosen = found.into_iter().zip(meant);
-    let chosen: Vec<_> = chosen
-        .filter_map(|(test, meant)| meant.then_some(test))
-        .collect();
-    if chosen.is_empty() {
-        return Err(RunnerError::NoTestFits { count });
-    }
-    Ok(chosen)
+    })
 }
 
 /// The tests that a filter chooses, by name, and why some do not evaluate so far.

@@ -7,7 +7,7 @@ use super::ends::TestEnd;
 use super::error::RunnerError;
 use super::evaluation::FoundTest;
 use super::frontend::Frontend;
-use super::project::{Candidate, absolute};
+use super::project::Candidate;
 use super::request::{RunRequest, TestSelection, TestSettings};
 use super::schedule::Demand;
 use super::test_run::check_test;
@@ -37,17 +37,14 @@ impl<'a> PlannedTest<'a> {
         label: String,
         test: Test,
     ) -> Self {
-        let place = &selection.evaluation.place;
-        let policy = request.project.policy(&Candidate {
-            place,
-            names: &test.names(),
-            label: &label,
-            backend: backend(&test.manifest),
-        });
+        let backend = backend(&test.manifest);
+        let policy = policy_of(request, selection, &label, Some(&test.names()), backend);
         let retry = AttemptRule::Retry(policy.retries.unwrap_or_default());
         Self {
             rule: request.attempts.unwrap_or(retry),
-            expected_s: request.project.expected_s(place, &test.attribute),
+            expected_s: request
+                .project
+                .expected_s(&selection.source, &test.attribute),
             selection,
             label,
             policy,
@@ -144,7 +141,7 @@ impl<'a> PlannedTest<'a> {
     }
 }
 
-/// The end of a test that cannot be run. If not even its names are known, the label stands for its attribute path.
+/// The end of a test that cannot be run.
 pub(super) fn not_run(
     request: &RunRequest,
     selection: &TestSelection,
@@ -152,30 +149,50 @@ pub(super) fn not_run(
     names: Option<&TestNames>,
     error: RunnerError,
 ) -> TestEnd {
-    let place = &selection.evaluation.place;
-    let policy = names.map(|names| {
-        request.project.policy(&Candidate {
-            place,
-            names,
-            label,
-            backend: None,
-        })
-    });
-    let attribute = names.map_or(label, |names| names.attribute.as_str());
     TestEnd {
         result: TestResult {
             outcome: Outcome::NotRun,
-            quarantine: policy.and_then(|policy| policy.quarantine),
-            ..named(selection, label, attribute)
+            quarantine: policy_of(request, selection, label, names, None).quarantine,
+            ..left_out(selection, label, names)
         },
         error: Some(error),
     }
 }
 
+/// What the configuration says of a test; nothing if its names are not known.
+pub(super) fn policy_of(
+    request: &RunRequest,
+    selection: &TestSelection,
+    label: &str,
+    names: Option<&TestNames>,
+    backend: Option<&str>,
+) -> TestPolicy {
+    let of_test = |names| {
+        request.project.policy(&Candidate {
+            source: &selection.source,
+            names,
+            label,
+            backend,
+        })
+    };
+    names.map(of_test).unwrap_or_default()
+}
+
+/// The result of a test that has not ended yet: as long as nothing else is known, it was left out. If not even its names
+/// are known, the label stands for its attribute path.
+pub(super) fn left_out(
+    selection: &TestSelection,
+    label: &str,
+    names: Option<&TestNames>,
+) -> TestResult {
+    let attribute = names.map_or(label, |names| names.attribute.as_str());
+    named(selection, label, attribute)
+}
+
 pub(super) fn named(selection: &TestSelection, label: &str, attribute: &str) -> TestResult {
     TestResult {
         label: label.to_owned(),
-        source: absolute(&selection.evaluation.place),
+        source: selection.source.clone(),
         attribute: attribute.to_owned(),
         ..TestResult::default()
     }

@@ -1,13 +1,12 @@
 //! What a project's configuration and its earlier runs say of tests.
 
-use std::fs;
-
 use jiff::Zoned;
 
+use super::error::RunnerError;
 use crate::config::{Config, TestPolicy};
 use crate::filter::{LastRun, TestFilter, TestSubject};
 use crate::history::{History, TestHistory};
-use crate::nix_cli::{TestNames, TestSource};
+use crate::nix_cli::TestNames;
 
 /// The configuration and the history.
 #[derive(Debug, Default)]
@@ -19,7 +18,8 @@ pub struct Project {
 /// A test that may be chosen.
 #[derive(Debug)]
 pub struct Candidate<'a> {
-    pub place: &'a TestSource,
+    /// That of its selection.
+    pub source: &'a str,
     pub names: &'a TestNames,
     pub label: &'a str,
     /// None before the test is evaluated.
@@ -27,16 +27,37 @@ pub struct Candidate<'a> {
 }
 
 impl Project {
-    /// The positions of the candidates that a filter chooses.
-    #[must_use]
-    pub fn choose(&self, candidates: &[Candidate<'_>], filter: &TestFilter) -> Vec<usize> {
+    /// The tests that a filter chooses, in their order. What is no candidate is chosen, too: it is an error.
+    ///
+    /// # Errors
+    /// When none fits.
+    pub(super) fn choose<T>(
+        &self,
+        tests: Vec<T>,
+        filter: &TestFilter,
+        candidate: impl Fn(&T) -> Option<Candidate<'_>>,
+    ) -> Result<Vec<T>, RunnerError> {
+        let count = tests.len();
+        let candidates: Vec<Option<Candidate<'_>>> = tests.iter().map(candidate).collect();
         let described: Vec<(usize, Described<'_>)> = candidates
             .iter()
-            .map(|candidate| self.described(candidate))
             .enumerate()
+            .filter_map(|(position, candidate)| {
+                Some((position, self.described(candidate.as_ref()?)))
+            })
             .collect();
-        let chosen = filter.choose(&described, |(_, described)| described.subject());
-        chosen.into_iter().map(|(position, _)| *position).collect()
+        let mut meant: Vec<bool> = candidates.iter().map(Option::is_none).collect();
+        for (position, _) in filter.choose(&described, |(_, described)| described.subject()) {
+            meant[*position] = true;
+        }
+        let tests = tests.into_iter().zip(meant);
+        let chosen: Vec<T> = tests
+            .filter_map(|(test, meant)| meant.then_some(test))
+            .collect();
+        if chosen.is_empty() {
+            return Err(RunnerError::NoTestFits { count });
+        }
+        Ok(chosen)
     }
 
     /// What holds for a test today.
@@ -49,22 +70,18 @@ impl Project {
 
     /// How long a test takes if it passes, in seconds.
     #[must_use]
-    pub fn expected_s(&self, place: &TestSource, attribute: &str) -> Option<f64> {
-        self.history_of(place, attribute)?.duration_s()
-    }
-
-    fn history_of(&self, place: &TestSource, attribute: &str) -> Option<&TestHistory> {
-        self.history.of(&absolute(place), attribute)
+    pub fn expected_s(&self, source: &str, attribute: &str) -> Option<f64> {
+        self.history.of(source, attribute)?.duration_s()
     }
 
     fn described<'a>(&self, candidate: &Candidate<'a>) -> Described<'a> {
         let Candidate {
-            place,
+            source,
             names,
             label,
             backend,
         } = candidate;
-        let history = self.history_of(place, &names.attribute);
+        let history = self.history.of(source, &names.attribute);
         let last = history.and_then(TestHistory::last);
         let mut described = Described {
             names,
@@ -103,18 +120,5 @@ impl Described<'_> {
             backend: self.backend,
             last: self.last,
         }
-    }
-}
-
-/// A file by its own path, a flake by its reference: what names it in the history.
-pub(super) fn absolute(source: &TestSource) -> String {
-    match source {
-        TestSource::File(file) => fs::canonicalize(file)
-            .or_else(|_| std::path::absolute(file))
-            .as_deref()
-            .unwrap_or(file)
-            .display()
-            .to_string(),
-        TestSource::Flake(reference) => reference.clone(),
     }
 }

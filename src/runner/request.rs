@@ -1,6 +1,7 @@
 //! What a runner is asked for, as values.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::engine::RunMode;
 use crate::filter::TestFilter;
 use crate::host::Subtests;
 use crate::machine::StateRetention;
-use crate::nix_cli::{Evaluation, Library, Nix};
+use crate::nix_cli::{Evaluation, Library, Nix, TestSource};
 use crate::session::{Film, ReplayMode};
 
 /// Tests to run, and how.
@@ -65,6 +66,29 @@ pub struct TestSelection {
     pub nix: Nix,
     pub library: Library,
     pub evaluation: Evaluation,
+    /// What names the place in the history: a file's own path, or the reference of a flake.
+    pub source: String,
+}
+
+impl TestSelection {
+    #[must_use]
+    pub fn new(nix: Nix, library: Library, evaluation: Evaluation) -> Self {
+        let source = match &evaluation.place {
+            TestSource::File(file) => fs::canonicalize(file)
+                .or_else(|_| std::path::absolute(file))
+                .as_deref()
+                .unwrap_or(file)
+                .display()
+                .to_string(),
+            TestSource::Flake(reference) => reference.clone(),
+        };
+        Self {
+            nix,
+            library,
+            evaluation,
+            source,
+        }
+    }
 }
 
 /// Where tests run.

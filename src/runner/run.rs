@@ -250,11 +250,7 @@ fn closing_lines(is_alone: bool, results: &RunResults) -> Vec<String> {
     };
     let count = test.attempts.len();
     let verdicts = test.attempts.iter().map(|attempt| attempt.verdict);
-    let counts: Vec<String> = Outcome::count(verdicts.map(Outcome::of_verdict))
-        .into_iter()
-        .map(|(count, outcome)| format!("{count} {}", outcome.name()))
-        .collect();
-    let counts = counts.join(", ");
+    let counts = Outcome::count_in_words(verdicts.map(Outcome::of_verdict)).join(", ");
     let (outcome, label) = (test.outcome.name(), &test.label);
     let attempts = format!("{outcome}: {label}, {count} attempts: {counts}");
     let excuse = test.quarantine.as_ref().map(|quarantine| {

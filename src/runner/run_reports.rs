@@ -45,9 +45,10 @@ impl RunReports {
     /// Shows how the tests have ended, writes the reports, and remembers the ends.
     ///
     /// # Errors
-    /// When the reports cannot be written, or not all be shown.
+    /// Why the run has not `ended` by itself; else when the reports cannot be written, or not all be shown.
     pub async fn conclude(
         self,
+        ended: Result<(), RunnerError>,
         results: RunResults,
         request: &RunRequest,
         frontend: &dyn Frontend,
@@ -72,12 +73,26 @@ impl RunReports {
             display.emit(None, Event::ReportWritten { path: path.clone() });
         }
         drop(display);
-        if wait_until_shown(showing, interrupts).await? == Shown::All {
+        let shown = wait_until_shown(showing, interrupts).await;
+        if matches!(shown, Ok(Shown::All)) {
             frontend.annotate(&folder_path, &results);
         }
+        ended?;
+        shown?;
         written?;
         Ok(results)
     }
+}
+
+/// Shows what a run is about to do.
+pub(super) fn show_start(
+    display: &SharedDisplay,
+    jobs: usize,
+    tests: usize,
+    expected_s: Option<f64>,
+) {
+    display.emit(None, Event::RunStarted { jobs });
+    display.emit(None, Event::TestsFound { tests, expected_s });
 }
 
 /// Adds a run to the history. Without it, the run is what it is.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use futures_util::stream::{self, StreamExt};
 
 use super::error::RunnerError;
-use super::project::{Candidate, Project, absolute};
+use super::project::{Candidate, Project};
 use super::request::TestSelection;
 use crate::filter::TestFilter;
 use crate::nix_cli::{self, Evaluation, TestNames};
@@ -23,8 +23,7 @@ impl NamedTest<'_> {
     /// How long it takes if it passes, in seconds.
     pub(super) fn expected_s(&self, project: &Project) -> Option<f64> {
         let names = self.names.as_ref().ok();
-        let place = &self.selection.evaluation.place;
-        project.expected_s(place, &names?.attribute)
+        project.expected_s(&self.selection.source, &names?.attribute)
     }
 }
 
@@ -65,44 +64,19 @@ pub async fn survey<'a>(
     let mut known = HashSet::new();
     found.retain(|test: &NamedTest<'_>| {
         let names = test.names.as_ref().ok();
-        let place = absolute(&test.selection.evaluation.place);
-        names.is_none_or(|names| known.insert((place, names.attribute.clone())))
+        let source = &test.selection.source;
+        names.is_none_or(|names| known.insert((source, names.attribute.clone())))
     });
     // Before some are chosen: a test is called the same whatever else is chosen.
     make_unique(&mut found);
-    let count = found.len();
-    let chosen = choose(found, filter, project);
-    if chosen.is_empty() {
-        return Err(RunnerError::NoTestFits { count });
-    }
-    Ok(chosen)
-}
-
-/// Those that the filter chooses, in their order.
-fn choose<'a>(
-    found: Vec<NamedTest<'a>>,
-    filter: &TestFilter,
-    project: &Project,
-) -> Vec<NamedTest<'a>> {
-    let (good, bad): (Vec<_>, Vec<_>) = found.into_iter().partition(|test| test.names.is_ok());
-    let candidates: Vec<Candidate<'_>> = good
-        .iter()
-        .filter_map(|test| {
-            Some(Candidate {
-                place: &test.selection.evaluation.place,
-                names: test.names.as_ref().ok()?,
-                label: &test.label,
-                backend: None,
-            })
+    project.choose(found, filter, |test| {
+        Some(Candidate {
+            source: &test.selection.source,
+            names: test.names.as_ref().ok()?,
+            label: &test.label,
+            backend: None,
         })
-        .collect();
-    let mut meant = vec![false; good.len()];
-    for position in project.choose(&candidates, filter) {
-        meant[position] = true;
-    }
-    let good = good.into_iter().zip(meant);
-    let good = good.filter_map(|(test, meant)| meant.then_some(test));
-    bad.into_iter().chain(good).collect()
+    })
 }
 
 /// Tests by the names that they have in their file.

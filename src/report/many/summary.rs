@@ -32,11 +32,7 @@ pub fn counts(tests: &[TestResult]) -> String {
     let is_excused = |test: &&TestResult| test.quarantine.is_some() && !test.outcome.is_good();
     let excused = tests.iter().filter(is_excused).count();
     let ended = tests.iter().filter(|test| !is_excused(test));
-    let counted = Outcome::count(ended.map(|test| test.outcome));
-    let mut parts: Vec<String> = counted
-        .into_iter()
-        .map(|(count, outcome)| format!("{count} {}", outcome.name()))
-        .collect();
+    let mut parts = Outcome::count_in_words(ended.map(|test| test.outcome));
     if excused > 0 {
         parts.push(format!("{excused} in quarantine"));
     }

@@ -1,6 +1,5 @@
 //! The files of an attempt: what the test has saved, and what every run writes.
 
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use maud::{Markup, html};
@@ -8,6 +7,7 @@ use walkdir::WalkDir;
 
 use super::timeline::Timeline;
 use super::{PageContext, link, plain, size};
+use crate::folders::real_path;
 
 const WRITTEN: [&str; 3] = ["events.jsonl", "junit.xml", "build.log"];
 
@@ -49,7 +49,7 @@ pub(super) fn files(context: PageContext<'_>, folder: &Path, timeline: &Timeline
     if listed.is_empty() {
         return html! {};
     }
-    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let folder = real_path(folder);
     html! {
         details.files {
             summary { "Files (" (listed.len()) ")" }

@@ -111,11 +111,14 @@ fn attempt_section(
     attempt: &Attempt,
     index: usize,
 ) -> Markup {
+    let outcome = Outcome::of_verdict(attempt.verdict).name();
+    let head =
+        html! { h3 { "Attempt " (index + 1) ": " (outcome) ", " (seconds(attempt.duration_s)) } };
     let later = &test.attempts[index + 1..];
     if later.iter().any(|other| other.folder == attempt.folder) {
         return html! {
             section.attempt {
-                h3 { "Attempt " (index + 1) ": " (Outcome::of_verdict(attempt.verdict).name()) ", " (seconds(attempt.duration_s)) }
+                (head)
                 p.note { "A later attempt has replaced its output." }
             }
         };
@@ -123,12 +126,9 @@ fn attempt_section(
     let folder = context.folder.join(&attempt.folder);
     let mut timeline = Timeline::default();
     let fault = for_each_event(&folder, |record| timeline.take(record)).err();
-    let outcome = Outcome::of_verdict(attempt.verdict);
     html! {
         section.attempt {
-            @if test.attempts.len() > 1 {
-                h3 { "Attempt " (index + 1) ": " (outcome.name()) ", " (seconds(attempt.duration_s)) }
-            }
+            @if test.attempts.len() > 1 { (head) }
             @if let Some(fault) = &fault { p.note { (plain(&described(fault))) } }
             @else if timeline.verdict.is_none() { p.note { (EVENTS) " ends before the test does." } }
             @for step in timeline.ended_at() { p.note { "It was ended at: " (plain(step)) } }

@@ -18,7 +18,7 @@ use crate::runner::interrupts::Interrupts;
 use crate::runner::planned::named;
 use crate::runner::reporting::no_thread;
 use crate::runner::request::{RunRequest, file_name};
-use crate::runner::run_reports::RunReports;
+use crate::runner::run_reports::{RunReports, show_start};
 
 /// Has Nix build the tests all at once: its builders take what they can. Each test is shown as its build ends.
 pub(super) async fn run_at_once(
@@ -30,14 +30,7 @@ pub(super) async fn run_at_once(
 ) -> Result<RunResults, RunnerError> {
     let reports = RunReports::start(request, frontend)?;
     let display = &reports.display;
-    display.emit(None, Event::RunStarted { jobs: ends.count() });
-    display.emit(
-        None,
-        Event::TestsFound {
-            tests: ends.count(),
-            expected_s: None,
-        },
-    );
+    show_start(display, ends.count(), ends.count(), None);
     let ended = {
         let mut at_once = AtOnce {
             run_folder: reports.path(),
@@ -47,10 +40,10 @@ pub(super) async fn run_at_once(
         };
         at_once.run(interrupts).await
     };
-    let concluded = reports.conclude(ends.finish(), request, frontend, interrupts);
-    let results = concluded.await;
-    ended?;
-    results
+    let results = ends.finish();
+    reports
+        .conclude(ended, results, request, frontend, interrupts)
+        .await
 }
 
 /// Tests that Nix builds all at once.
@@ -109,7 +102,7 @@ impl AtOnce<'_, '_> {
                 _ = interrupts.recv() => {
                     let found = self.left.remove(0);
                     let end = found.end(Ok(CheckEnd::INTERRUPTED), Path::new(""));
-                    let _ = self.add(found, end)?;
+                    let _ = self.ends.add_shown(end, self.display)?;
                     return self.leave_out_the_rest();
                 }
             }
@@ -130,13 +123,11 @@ impl AtOnce<'_, '_> {
         for found in std::mem::take(&mut self.left) {
             // Without an outcome it has been left out.
             let result = named(found.selection, &found.label, &found.check.attribute);
-            let _ = self.add(
-                found,
-                TestEnd {
-                    result,
-                    error: None,
-                },
-            )?;
+            let end = TestEnd {
+                result,
+                error: None,
+            };
+            let _ = self.ends.add_shown(end, self.display)?;
         }
         Ok(())
     }
@@ -160,21 +151,7 @@ impl AtOnce<'_, '_> {
         };
         let end = run_one(found, state, &folder, &display, interrupts).await;
         let end = found.end(end, Path::new(&name));
-        self.add(found, end)
-    }
-
-    fn add(
-        &mut self,
-        found: &FoundCheck<'_>,
-        end: TestEnd,
-    ) -> Result<ControlFlow<()>, RunnerError> {
-        let flow = self.ends.add(end)?;
-        if let Some(result) = self.ends.last() {
-            let result = Box::new(result.clone());
-            self.display
-                .emit(Some(&found.label), Event::TestEnded { result });
-        }
-        Ok(flow)
+        self.ends.add_shown(end, self.display)
     }
 }
 

@@ -14,8 +14,7 @@ use crate::report::{Output, Reports, VERDICT_MARK};
 use crate::runner::ends::TestEnd;
 use crate::runner::error::RunnerError;
 use crate::runner::interrupts::Interrupts;
-use crate::runner::planned::{named, not_run};
-use crate::runner::project::Candidate;
+use crate::runner::planned::{named, not_run, policy_of};
 use crate::runner::reporting::wait_until_shown;
 use crate::runner::request::{RunRequest, TestSelection};
 
@@ -47,15 +46,8 @@ impl FoundCheck<'_> {
     }
 
     fn result_of(&self, end: &CheckEnd, folder: &Path) -> TestResult {
-        let policy = self.names.as_ref().map(|names| {
-            self.request.project.policy(&Candidate {
-                place: &self.selection.evaluation.place,
-                names,
-                label: &self.label,
-                backend: None,
-            })
-        });
-        let slow = policy.as_ref().and_then(|policy| policy.slow_timeout);
+        let names = self.names.as_ref();
+        let policy = policy_of(self.request, self.selection, &self.label, names, None);
         TestResult {
             outcome: Outcome::of_verdict(end.verdict),
             duration_s: end.duration_s,
@@ -64,8 +56,10 @@ impl FoundCheck<'_> {
                 duration_s: end.duration_s,
                 folder: folder.to_owned(),
             }],
-            slow: slow.is_some_and(|limit| end.duration_s > limit.as_secs_f64()),
-            quarantine: policy.and_then(|policy| policy.quarantine),
+            slow: policy
+                .slow_timeout
+                .is_some_and(|limit| end.duration_s > limit.as_secs_f64()),
+            quarantine: policy.quarantine,
             ..named(self.selection, &self.label, &self.check.attribute)
         }
     }

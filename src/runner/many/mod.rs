@@ -19,7 +19,7 @@ use super::interrupts::Interrupts;
 use super::plan::{FoundTests, evaluate_these};
 use super::planned::PlannedTest;
 use super::request::RunRequest;
-use super::run_reports::RunReports;
+use super::run_reports::{RunReports, show_start};
 use super::schedule::{Budget, Demand, Schedule};
 use super::survey::NamedTest;
 use crate::model::event::{Event, Level};
@@ -82,10 +82,10 @@ pub(super) async fn run_side_by_side(
         .all(found, processes, &mut ends, frontend, interrupts)
         .await;
     drop(run);
-    let concluded = reports.conclude(ends.finish(), request, frontend, interrupts);
-    let results = concluded.await;
-    ended?;
-    results
+    let results = ends.finish();
+    reports
+        .conclude(ended, results, request, frontend, interrupts)
+        .await
 }
 
 impl Run<'_> {
@@ -99,14 +99,11 @@ impl Run<'_> {
     ) -> Result<(), RunnerError> {
         let count = found.count();
         let jobs = self.budget.most_jobs().min(count);
-        self.display.emit(None, Event::RunStarted { jobs });
-        let expected_s = found.expected_s(&self.request.project);
-        self.display.emit(
-            None,
-            Event::TestsFound {
-                tests: count,
-                expected_s,
-            },
+        show_start(
+            &self.display,
+            jobs,
+            count,
+            found.expected_s(&self.request.project),
         );
         let mut unseen: BTreeMap<String, TestResult> = found
             .left_out()
@@ -208,13 +205,7 @@ impl Run<'_> {
 
     /// Reports an end; the last one that is allowed has no more tests begin.
     fn end(&self, ends: &mut Ends<'_>, end: TestEnd) -> Result<(), RunnerError> {
-        let label = end.result.label.clone();
-        let enough = ends.add(end)?.is_break();
-        if let Some(result) = ends.last() {
-            let result = Box::new(result.clone());
-            self.display.emit(Some(&label), Event::TestEnded { result });
-        }
-        if enough {
+        if ends.add_shown(end, &self.display)?.is_break() {
             self.begin_no_more();
         }
         Ok(())
