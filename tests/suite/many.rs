@@ -67,7 +67,7 @@ fn tests_are_repeated_to_find_a_failure() {
     let end =
         "flaky: flaky, 2 attempts: 1 passed, 1 failed\nreport in [DIR]/result-flaky/report.html\n";
     assert!(ended.stdout.ends_with(end), "{}", ended.seen());
-    let ended = run(&place, &["--filter", "boots", "--stress", "1s"]);
+    let ended = run(&place, &["--filter", "boots", "--stress", "5s"]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     let verdicts = ended.stdout.matches("passed: boots").count();
     assert!(verdicts > 1, "{}", ended.seen());
