@@ -7,13 +7,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, SeekFrom, Uid};
 use rustix::io::Errno;
 
 const READ_FOLDER: OFlags = OFlags::RDONLY
@@ -310,7 +310,7 @@ impl Copy {
     fn file(&mut self, at: &CopiedEntry<'_>) -> io::Result<()> {
         let mut source = at.from.open_file(at.name)?;
         let mut target = at.to.create_file(at.new_name)?;
-        io::copy(&mut source, &mut target)?;
+        copy_content(&mut source, &mut target)?;
         self.keep_mode(&source, &target, at.shown)
     }
 
@@ -365,6 +365,33 @@ fn listed(paths: &[PathBuf]) -> String {
     text
 }
 
+/// Copies a file in its length of now, with its holes. The guest may change it meanwhile.
+fn copy_content(source: &mut File, target: &mut File) -> io::Result<()> {
+    let length = source.metadata()?.len();
+    let mut position = 0;
+    while position < length {
+        let (data, end) = match next_data(source, position) {
+            Ok(found) => found,
+            Err(Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        rustix::fs::seek(&*source, SeekFrom::Start(data))?;
+        rustix::fs::seek(&*target, SeekFrom::Start(data))?;
+        io::copy(
+            &mut source.take(end.min(length).saturating_sub(data)),
+            target,
+        )?;
+        position = end.max(position + 1);
+    }
+    target.set_len(length)
+}
+
+/// Where the data begins and ends that is not before `position`; NXIO if there is no more.
+fn next_data(file: &File, position: u64) -> rustix::io::Result<(u64, u64)> {
+    let begin = rustix::fs::seek(file, SeekFrom::Data(position))?;
+    Ok((begin, rustix::fs::seek(file, SeekFrom::Hole(begin))?))
+}
+
 fn in_tree(shown: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", shown.display()))
 }
@@ -379,7 +406,7 @@ fn outside(path: &Path) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{FileExt, symlink};
 
     use super::*;
 
@@ -431,6 +458,25 @@ mod tests {
                 "devices, sockets and named pipes are not copied: tree/pipe",
             ]
         );
+    }
+
+    #[test]
+    fn files_keep_their_holes() {
+        let place = tempfile::tempdir().unwrap();
+        let (guest, host) = folders(&place);
+        let length = 64 << 20;
+        let file = File::create(guest.path().join("image")).unwrap();
+        file.set_len(length).unwrap();
+        file.write_all_at(b"begin", 0).unwrap();
+        file.write_all_at(b"middle", length / 2 - 3).unwrap();
+        File::create(guest.path().join("empty")).unwrap();
+        copy(&guest, &host, "image").unwrap();
+        copy(&guest, &host, "empty").unwrap();
+        let copied = host.path().join("image");
+        let content = |path: &Path| fs::read(path).unwrap();
+        assert!(content(&copied) == content(&guest.path().join("image")));
+        assert!(copied.metadata().unwrap().blocks() * 512 < 1 << 20);
+        assert_eq!(content(&host.path().join("empty")), b"");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod engine;
 pub mod event_bus;
 pub mod filter;
 mod folders;
+mod full_disk;
 pub mod guest;
 mod history;
 pub mod host;

@@ -149,6 +149,8 @@ pub enum MachineFault {
     Failed(MachineFailure),
     /// QEMU has ended, and neither Snowglobe nor the guest has ended it.
     Died(Exit),
+    /// The host has no room for what the machine writes; says what that is.
+    DiskFull(String),
 }
 
 /// Where faults are reported, with the machine's name.

@@ -19,6 +19,7 @@ use crate::backend::EXCHANGE_FOLDER;
 use crate::confined::{CopyNotes, ModeBits, OpenFolder, Owner};
 use crate::digest::{self, Digest};
 use crate::folders::create_private;
+use crate::full_disk::expect_room;
 use crate::model::event::{Event, Level};
 use crate::output_folder::{self, SavedFile};
 
@@ -173,11 +174,18 @@ impl Machine {
             let exchange = self.exchange()?;
             let staged = exchange.in_guest(&name);
             let copy = GuestProgram::from(format!("cp -r -- {} {}", quote(source), quote(&staged)));
-            self.must(
-                GuestProgram::join([exchange.found(), copy], " && "),
-                &format!("{source} could not be copied from {}", self.name()),
-            )
-            .await?;
+            let copied = self
+                .must(
+                    GuestProgram::join([exchange.found(), copy], " && "),
+                    &format!("{source} could not be copied from {}", self.name()),
+                )
+                .await;
+            if copied.is_err() {
+                // The guest writes to the host's disk, and its words are no proof.
+                let folder = exchange.folder.path();
+                expect_room(folder).map_err(|error| at(folder, error))?;
+            }
+            copied?;
             let output = self.context.output_folder.clone();
             let saved = output.join(&relative);
             let notes = blocking(move || {

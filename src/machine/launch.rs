@@ -1,6 +1,6 @@
 //! Starts a machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,18 @@ impl Running {
     /// Takes note that the guest's shell answers.
     pub async fn set_connected(&self) {
         *self.connected.lock().await = true;
+    }
+
+    /// The private folder of the machine.
+    fn folder(&self) -> &Path {
+        self.monitor_socket.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Waits until QEMU has stopped the guest because the host has no room for what it
+    /// writes; returns the disk. Connects to the scripts' monitor, from the start on, so
+    /// that they miss no event.
+    async fn full_disk(&self) -> Result<String, QmpError> {
+        self.protocol().await?.full_disk().await
     }
 
     pub async fn protocol(&self) -> Result<&Protocol, QmpError> {
@@ -167,10 +179,14 @@ impl Machine {
         let running = Arc::new(running);
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
         if self.backend.require(Ability::Monitor).is_ok() {
-            // From the start, so that scripts miss no event.
+            let failure_watch = self.failure_watch.clone();
+            let name = self.name.clone();
             tokio::spawn(async move {
                 tokio::select! {
-                    _ = running.protocol() => {}
+                    Ok(disk) = running.full_disk() => {
+                        let what = format!("its disk {disk} in {}", running.folder().display());
+                        failure_watch.report(&name, MachineFault::DiskFull(what));
+                    }
                     _ = running.process.ended() => {}
                 }
             });

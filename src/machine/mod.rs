@@ -36,6 +36,7 @@ use crate::agent::ShellError;
 use crate::backend::{
     Ability, Backend, Console, Exit, FailureWatch, FaultReporter, MachineFailure, ProcessError,
 };
+use crate::full_disk::is_full_disk;
 use crate::model::event::{Details, Event, round};
 use crate::model::manifest::{BackendKind, Node, ShellOptions};
 use crate::qemu::{QemuSettings, QmpError};
@@ -124,6 +125,14 @@ impl MachineError {
             source,
             ShellError::Killed | ShellError::Rebooted | ShellError::Stopping
         )
+    }
+
+    /// What the host has no room for, if that is the reason.
+    fn on_full_disk(&self) -> Option<String> {
+        let Self::File { source, .. } = self else {
+            return None;
+        };
+        is_full_disk(source).then(|| self.to_string())
     }
 
     fn assertion(message: String) -> Self {

@@ -11,15 +11,29 @@ use super::seconds::Seconds;
 use super::waits::SocketKind;
 use super::{Machine, MachineError};
 use crate::agent::Expect;
-use crate::backend::{Link, OnReboot};
+use crate::backend::{Link, MachineFault, OnReboot};
 
 impl Machine {
-    /// Does it; returns what the script is to have back.
+    /// Does it; returns what the script is to have back. A full disk of the host is no
+    /// failure of the test: it is reported as a fault, too.
     ///
     /// # Errors
     /// Those of the operation.
-    #[expect(clippy::too_many_lines, reason = "one arm for each operation")]
     pub async fn perform(self: &Arc<Self>, operation: Operation) -> Result<Value, MachineError> {
+        let performed = self.dispatch(operation).await;
+        let full = performed
+            .as_ref()
+            .err()
+            .and_then(MachineError::on_full_disk);
+        if let Some(what) = full {
+            self.failure_watch
+                .report(&self.name, MachineFault::DiskFull(what));
+        }
+        performed
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one arm for each operation")]
+    async fn dispatch(self: &Arc<Self>, operation: Operation) -> Result<Value, MachineError> {
         use Operation as Op;
         Ok(match operation {
             Op::Start {

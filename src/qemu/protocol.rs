@@ -84,11 +84,39 @@ impl Protocol {
             .map_err(|_| QmpError::Gone)
     }
 
+    /// Waits until QEMU has stopped the guest because a file of one of its disks cannot
+    /// grow; returns QEMU's name for the disk. Elsewhere errors are the guest's to see.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub async fn full_disk(&self) -> Result<String, QmpError> {
+        let mut number = 0;
+        loop {
+            if let Some(disk) = disk_without_room(&self.event(number).await?) {
+                return Ok(disk);
+            }
+            number += 1;
+        }
+    }
+
     /// How many events there were.
     #[must_use]
     pub fn event_count(&self) -> usize {
         self.events.borrow().len()
     }
+}
+
+/// The disk that has stopped its guest, if that is what the event says.
+fn disk_without_room(event: &Value) -> Option<String> {
+    let data = &event["data"];
+    let stops = data["nospace"] == true && data["action"] == "stop";
+    if event["event"] != "BLOCK_IO_ERROR" || !stops {
+        return None;
+    }
+    let names = [&data["device"], &data["qom-path"], &data["node-name"]];
+    let mut names = names.into_iter().filter_map(Value::as_str);
+    let name = names.find(|name| !name.is_empty());
+    Some(name.unwrap_or_default().to_owned())
 }
 
 async fn read(

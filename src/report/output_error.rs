@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::full_disk::is_full_disk;
+
 /// Why there is no output folder, or not a whole one.
 #[derive(Debug, Error)]
 pub enum OutputError {
@@ -28,10 +30,7 @@ impl OutputError {
     pub fn is_of_the_host(&self) -> bool {
         match self {
             Self::Incomplete { .. } => true,
-            Self::Unwritable { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            ),
+            Self::Unwritable { source, .. } => is_full_disk(source),
             Self::Foreign { .. } | Self::Busy { .. } => false,
         }
     }

@@ -247,6 +247,13 @@ fn describe_machine_fault(machine: &str, fault: &MachineFault) -> (&'static str,
             format!("machine {machine} has crashed: {failure}"),
         ),
         MachineFault::Died(exit) => ("MachineDied", format!("machine {machine} has died {exit}")),
+        MachineFault::DiskFull(what) => (
+            "HostDiskFull",
+            format!(
+                "the host has no room for what machine {machine} writes: {what}; free some, or choose other places: \
+                 -o for the output folder, XDG_RUNTIME_DIR or TMPDIR for disks and copies under way"
+            ),
+        ),
     }
 }
 
@@ -258,13 +265,13 @@ fn machine_faulted(
 ) -> (Verdict, Option<Failure>) {
     let verdict = match fault {
         MachineFault::Failed(_) => Verdict::Failed,
-        MachineFault::Died(_) => Verdict::Error,
+        MachineFault::Died(_) | MachineFault::DiskFull(_) => Verdict::Error,
     };
     let (kind, message) = describe_machine_fault(machine, fault);
-    let failure = match ended {
+    let failure = match (fault, ended) {
         // The exception that it caused explains more.
-        Some(Ended::Failed(failure)) => *failure,
-        Some(Ended::Interrupted(at)) => Failure {
+        (MachineFault::Failed(_) | MachineFault::Died(_), Some(Ended::Failed(failure))) => *failure,
+        (_, Some(Ended::Interrupted(at) | Ended::Failed(at))) => Failure {
             kind: kind.to_owned(),
             message,
             details: Details {
@@ -273,7 +280,7 @@ fn machine_faulted(
             },
             ..*at
         },
-        Some(Ended::Passed | Ended::SessionClosed) | None => failure(kind, message),
+        (_, Some(Ended::Passed | Ended::SessionClosed) | None) => failure(kind, message),
     };
     (verdict, Some(failure))
 }

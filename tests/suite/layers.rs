@@ -12,7 +12,7 @@ use syn::visit::Visit;
 const LAYERS: [&[&str]; 22] = [
     &["model", "child", "async_file", "passed_files"],
     &["raw_terminal"],
-    &["event_bus", "digest", "folders"],
+    &["event_bus", "digest", "folders", "full_disk"],
     &["confined"],
     &["output_folder"],
     &["source_map", "language", "filter"],

@@ -228,18 +228,17 @@ fn a_slow_reader_loses_nothing() {
     place.assert_tidy();
 }
 
-#[test]
-fn a_full_disk_is_no_passed_test() {
-    let place = Place::new();
-    write_test(
-        &place,
-        "full",
-        "machine.connect()\nfor number in range(3000):\n    print('x' * 200)\n",
-    );
+/// Runs the test where the folder `small` is a disk of this size.
+fn run_beside_small_disk(
+    place: &Place,
+    size: &str,
+    environment: &[(&str, &Path)],
+    arguments: &str,
+) -> Ended {
     fs::create_dir(place.path().join("small")).unwrap();
     let program = env!("CARGO_BIN_EXE_snowglobe");
     let script = format!(
-        "mount -t tmpfs -o size=200k tmpfs small && exec {program} {} -o small/out",
+        "mount -t tmpfs -o size={size} tmpfs small && exec {program} {} {arguments}",
         RUN.join(" ")
     );
     let like = place.command(&[]);
@@ -256,7 +255,71 @@ fn a_full_disk_is_no_passed_test() {
             None => command.env_remove(name),
         };
     }
-    let ended = place.finish(command.spawn().unwrap());
+    command.envs(environment.iter().copied());
+    place.finish(command.spawn().unwrap())
+}
+
+/// What is said where the host has no room.
+fn assert_no_room(ended: &Ended, what: &[&str]) {
+    let begin = "HostDiskFull: the host has no room for what machine machine writes: ";
+    let end = "; free some, or choose other places: -o for the output folder, XDG_RUNTIME_DIR or TMPDIR \
+               for disks and copies under way\n";
+    holds(ended, &[begin, end]);
+    holds(ended, what);
+    assert_eq!(ended.code, Some(4), "{}", ended.seen());
+}
+
+#[test]
+fn a_disk_that_is_full_for_a_machine_is_no_failed_test() {
+    let fill = "machine.succeed('dd if=/dev/urandom of=/tmp/large bs=1M count=20')\n";
+    // The output folder is full, and the script takes it for a failed test.
+    let place = Place::new();
+    let copy = "try:\n    machine.copy_from_machine('/tmp/large')\nexcept Exception:\n    raise ValueError\n";
+    write_test(&place, "copy", &format!("{fill}{copy}"));
+    let ended = run_beside_small_disk(&place, "8M", &[], "-o small/out");
+    let what = "[DIR]/small/out/large: large: No space left on device (os error 28)";
+    assert_no_room(&ended, &[what]);
+
+    // The folder of copies under way is full, which the guest sees first.
+    let place = Place::new();
+    write_test(
+        &place,
+        "stage",
+        &format!("{fill}machine.copy_from_machine('/tmp/large')\n"),
+    );
+    let small = place.path().join("small");
+    let ended = run_beside_small_disk(&place, "8M", &[("TMPDIR", &small)], "");
+    assert_no_room(
+        &ended,
+        &["/vm-state-machine/xchg/copy-1: No space left on device (os error 28)"],
+    );
+
+    // The file of a disk cannot grow: QEMU stops the guest.
+    let place = Place::new();
+    write_test(
+        &place,
+        "disk",
+        "machine.succeed('dd if=/dev/urandom of=/dev/vdb bs=1M count=20; sync')\n",
+    );
+    place.write(
+        "test.nix",
+        "(import <nixpkgs> { }).nixosTest { name = \"disk\"; testScript = builtins.readFile ./script.py; \
+         nodes.machine.virtualisation = { guest = \"tiny\"; emptyDiskImages = [ 32 ]; }; }",
+    );
+    let small = place.path().join("small");
+    let ended = run_beside_small_disk(&place, "8M", &[("TMPDIR", &small)], "");
+    assert_no_room(&ended, &["writes: its disk ", "/vm-state-machine; free"]);
+}
+
+#[test]
+fn a_full_disk_is_no_passed_test() {
+    let place = Place::new();
+    write_test(
+        &place,
+        "full",
+        "machine.connect()\nfor number in range(3000):\n    print('x' * 200)\n",
+    );
+    let ended = run_beside_small_disk(&place, "200k", &[], "-o small/out");
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     assert!(ended.stdout.ends_with("passed: full ([T] s)\n"));
     assert_eq!(

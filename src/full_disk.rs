@@ -1,0 +1,31 @@
+//! Whether the host's disk is full.
+
+use std::io;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+/// Free space that is as good as none: file systems keep some blocks to themselves.
+const NEXT_TO_NOTHING_BYTES: u64 = 1 << 20;
+
+/// Whether something was not written for want of room.
+#[must_use]
+pub fn is_full_disk(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// The error of a folder whose file system is full, where others have seen only its effect.
+///
+/// # Errors
+/// When there is no room in it. Not knowing is none.
+pub fn expect_room(folder: &Path) -> io::Result<()> {
+    match rustix::fs::statvfs(folder) {
+        Ok(found) if found.f_bavail.saturating_mul(found.f_frsize) < NEXT_TO_NOTHING_BYTES => {
+            Err(Errno::NOSPC.into())
+        }
+        _ => Ok(()),
+    }
+}
