@@ -7,6 +7,8 @@
   flake ? null,
   # Attribute paths, each as the names to follow from the file's value, as `nix-build -A` does.
   attributes ? [ [ ] ],
+  # Of the tests that they lead to, the paths of those that are wanted; null for all.
+  chosen ? null,
   # Whether the tests are some of several: errors name the test then.
   isPart ? false,
   # Arguments for functions met on the way.
@@ -75,14 +77,19 @@ let
     in
     {
       inherit path;
-      value = load.follow path arguments source;
+      value = load.follow {
+        inherit arguments;
+        inherit (adapters) enter;
+      } path source;
     };
-  located = map locate attributes;
+  leadsToChosen = path: chosen == null || builtins.any (load.isPrefix path) chosen;
+  located = builtins.filter ({ path, ... }: leadsToChosen path) (map locate attributes);
   # Paths may lead to the same test.
   unique = builtins.foldl' (
     seen: found: if builtins.any (other: other.path == found.path) seen then seen else seen ++ [ found ]
   ) [ ];
-  tests = unique (builtins.concatMap adapters.testsIn located);
+  testsIn = place: adapters.testsIn (place // { inherit chosen; });
+  tests = unique (builtins.concatMap testsIn located);
   # Only what nixpkgs makes has another form for runs by hand.
   asWanted =
     found: if interactive then found // { test = found.test.interactive or found.test; } else found;
@@ -137,6 +144,6 @@ let
         }
       ]
     else
-      map present' (adapters.testsIn place);
+      map present' (testsIn place);
 in
 if want == "build" then builtins.concatMap buildable located else map present' tests

@@ -151,14 +151,18 @@ let
         value (if takesMore value then arguments else builtins.intersectAttrs wanted arguments)
       );
 
+  # What an attribute path leads to. What is no set is `enter`ed on the way.
   follow =
-    names: arguments: value:
+    { arguments, enter }@how:
+    names: value:
     let
       # What `{ ... }:` gives is the same whatever it is called with.
       isOpen = isFunction value && functionArgs value == { };
-      called = if isOpen && names != [ ] then value arguments else call arguments value;
+      outside = if isOpen && names != [ ] then value arguments else call arguments value;
+      isSet = isAttrs outside || isList outside;
+      called = if isSet || names == [ ] then outside else enter outside;
       name = builtins.head names;
-      next = follow (builtins.tail names) arguments;
+      next = follow how (builtins.tail names);
       known = builtins.concatStringsSep ", " (builtins.attrNames called);
       isIndex = builtins.match "[0-9]+" name != null;
     in
@@ -172,6 +176,13 @@ let
       throw "snowglobe: there is no attribute `${name}`; there are: ${known}"
     else
       next called.${name};
+  # Whether one attribute path leads to another.
+  isPrefix =
+    prefix: path:
+    builtins.length prefix <= builtins.length path
+    && builtins.all (index: builtins.elemAt prefix index == builtins.elemAt path index) (
+      builtins.genList (index: index) (builtins.length prefix)
+    );
   has =
     names: value:
     names == [ ]
@@ -185,6 +196,7 @@ in
   inherit
     follow
     has
+    isPrefix
     showPath
     takesMore
     takesOne

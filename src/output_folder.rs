@@ -57,6 +57,12 @@ const RESERVED: [&str; 8] = [
     EVENTS, JUNIT, RESULTS, REPORT, MANIFEST, CONSOLE, SCREENS, TAG,
 ];
 
+/// Whether a run of several tests keeps a name in its folder for itself, so that no test's folder can have it.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name) || is_attempt(name)
+}
+
 /// Where the console of a machine is saved.
 #[must_use]
 pub fn console_log(output_folder: &Path, machine: &str) -> PathBuf {

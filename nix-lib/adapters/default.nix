@@ -132,47 +132,77 @@ let
   # package set that the caller passes.
   deepest = 3;
 
-  # All tests in a value, as { path, test }.
-  search =
-    path: value:
+  # What a function asks for that it can have no value for.
+  missingFor =
+    function:
     let
+      wanted = builtins.functionArgs function;
+    in
+    filter (name: !wanted.${name} && !(offered ? ${name})) (attrNames wanted);
+  # What it gives with what is offered.
+  resultOf =
+    function:
+    if load.takesOne function then
+      function pkgs
+    else
+      function (builtins.intersectAttrs (builtins.functionArgs function) offered);
+
+  # What is in a file, or behind a function, as far as that can be had.
+  enter =
+    value:
+    if builtins.isPath value then
+      enter (load.import value)
+    else if isFunction value && missingFor value == [ ] then
+      enter (resultOf value)
+    else
+      value;
+
+  # All tests in a value, as { path, test }; if some are `chosen`, only these, whose
+  # paths are known: nothing else of a large set is looked at.
+  search =
+    chosen: path: value:
+    let
+      searchIn = search chosen;
       adapter = adapterFor value;
-      wanted = builtins.functionArgs value;
-      missing = filter (name: !wanted.${name} && !(offered ? ${name})) (attrNames wanted);
-      result = if load.takesOne value then value pkgs else value (builtins.intersectAttrs wanted offered);
+      missing = missingFor value;
+      result = resultOf value;
       # Helpers are beside tests, too: a test's function asks for what is offered.
       isCallable =
         value:
-        let
-          wanted = builtins.functionArgs value;
-        in
-        builtins.all (name: wanted.${name} || offered ? ${name}) (attrNames wanted)
-        && builtins.any (name: offered ? ${name}) (attrNames wanted);
-      inner = filter (name: !isFunction value.${name} || isCallable value.${name}) (attrNames value);
+        missingFor value == [ ]
+        && builtins.any (name: offered ? ${name}) (attrNames (builtins.functionArgs value));
+      leadsToChosen = name: chosen == null || builtins.any (load.isPrefix (path ++ [ name ])) chosen;
+      inner = filter (
+        name: leadsToChosen name && (!isFunction value.${name} || isCallable value.${name})
+      ) (attrNames value);
     in
     if builtins.isPath value then
-      search path (load.import value)
+      searchIn path (load.import value)
     else if adapter != null then
       [ (checked path (adapter (asked value))) ]
     else if isFunction value && missing != [ ] && !load.takesMore value then
       fail "${show path} wants ${concatStringsSep ", " missing}: give it with --arg"
     else if isFunction value && (missing != [ ] || isModule result && adapterFor result == null) then
-      search path (fromModule value)
+      searchIn path (fromModule value)
     else if isFunction value then
-      search path result
+      searchIn path result
     else if isDerivation value || !isAttrs value || value ? callPackage then
       [ ]
     else if isModule value then
-      search path (fromModule value)
+      searchIn path (fromModule value)
     else if length path >= deepest then
       [ ]
     else
-      concatLists (map (name: search (path ++ [ name ]) value.${name}) inner);
+      concatLists (map (name: searchIn (path ++ [ name ]) value.${name}) inner);
 
   testsIn =
-    { path, value }:
+    {
+      path,
+      value,
+      chosen ? null,
+    }:
     let
-      tests = search path value;
+      tests = search chosen path value;
       isOnlyModule = isModule value && !(value ? imports) && adapterFor value == null;
     in
     if isOnlyModule && !(value ? testScript) then
@@ -224,7 +254,7 @@ let
       };
 in
 {
-  inherit testsIn;
+  inherit enter testsIn;
   # Whether a value is a derivation, and no test. The driver of a test has all of the
   # test's attributes.
   isOtherDerivation =

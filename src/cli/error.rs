@@ -135,15 +135,29 @@ pub fn exit_code_of_errors(errors: &[RunnerError]) -> ExitCode {
 
 /// The exit code of a run: that of the worst end. What is in quarantine does not count.
 pub fn exit_code_of_run(results: &RunResults) -> ExitCode {
+    ExitCode::from(code_of_results(results))
+}
+
+/// That of a run of several parts, some of which may be missing.
+pub fn exit_code_of_parts(results: &RunResults, missing: &[MergeError]) -> ExitCode {
+    let of_missing = if missing.is_empty() {
+        code::PASSED
+    } else {
+        code::WRONG_USAGE
+    };
+    ExitCode::from(code_of_results(results).max(of_missing))
+}
+
+fn code_of_results(results: &RunResults) -> u8 {
     if results.interrupted {
-        return ExitCode::from(code::INTERRUPTED);
+        return code::INTERRUPTED;
     }
     let counted = results.tests.iter().filter(|test| test.counts_as_failure());
     let codes = counted.map(|test| match test.obstacle {
         Some(obstacle) => code_of_obstacle(obstacle),
         None => code_of_outcome(test.outcome),
     });
-    ExitCode::from(codes.max().unwrap_or(code::PASSED))
+    codes.max().unwrap_or(code::PASSED)
 }
 
 fn code_of_outcome(outcome: Outcome) -> u8 {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::error::{Failed, exit_code_of_errors, show_message};
 use super::filter::FilterOptions;
-use super::many_options::{EvalOptions, config_here, project};
+use super::many_options::{ConfigOption, EvalOptions, project};
 use super::source::{Source, SourceOptions, on_this_thread};
 use super::write_stdout;
 use crate::model::manifest::Manifest;
@@ -42,6 +42,8 @@ pub struct ListCommand {
     format: ListFormat,
     #[command(flatten)]
     filter: FilterOptions,
+    #[command(flatten)]
+    config: ConfigOption,
     #[command(flatten)]
     eval: EvalOptions,
 }
@@ -81,7 +83,7 @@ impl ListCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
         let selections = self.files.iter().map(|file| self.source.select(file));
         let selections = selections.collect::<Result<Vec<_>, _>>()?;
-        let (filter, project) = (self.filter.filter(), project(config_here()?));
+        let (filter, project) = (self.filter.filter(), project(self.config.read()?));
         let limits = self.eval.limits();
         let ListedTests { tests, errors } =
             on_this_thread(list(&selections, &filter, &project, limits))?;

@@ -62,7 +62,7 @@ impl HistoryCommand {
 
     fn is_meant(&self, entry: &HistoryEntry) -> bool {
         let subject = TestSubject {
-            name: &entry.label,
+            name: &entry.name,
             attribute: &entry.attribute,
             label: &entry.label,
             ..TestSubject::default()
@@ -107,7 +107,10 @@ fn flake_rate(entries: &[HistoryEntry]) -> Option<String> {
         return None;
     }
     let all = flaky + count(Outcome::Passed) + count(Outcome::Failed);
-    Some(format!("flaky in {} %", flaky * 100 / all))
+    Some(match flaky * 100 / all {
+        0 => "flaky in less than 1 %".to_owned(),
+        percent => format!("flaky in {percent} %"),
+    })
 }
 
 /// The last runs, the newest first.

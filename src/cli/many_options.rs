@@ -33,9 +33,8 @@ pub struct ManyOptions {
     /// Run each test again for this long, such as `10m`.
     #[arg(long, value_name = "TIME", value_parser = length, conflicts_with = "as_derivation")]
     stress: Option<Duration>,
-    /// Read this configuration [default: the nearest snowglobe.toml, from the current folder upwards].
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigOption,
     /// Leave out the other tests once N have not passed.
     #[arg(long, value_name = "N", conflicts_with = "fail_fast")]
     max_fail: Option<NonZeroUsize>,
@@ -45,6 +44,28 @@ pub struct ManyOptions {
     /// Run the other tests, whatever becomes of one. This is the default.
     #[arg(long, conflicts_with_all = ["fail_fast", "max_fail"])]
     no_fail_fast: bool,
+}
+
+/// Which configuration holds.
+#[derive(Debug, Args)]
+pub struct ConfigOption {
+    /// Read this configuration [default: the nearest snowglobe.toml, from the current folder upwards].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigOption {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is wrong.
+    pub fn read(&self) -> Result<Config, Failed> {
+        if let Some(file) = &self.config {
+            return Ok(Config::read(file)?);
+        }
+        let folder = std::env::current_dir().map_err(Failed::host("there is no current folder"))?;
+        Ok(Config::of_folder(&folder)?)
+    }
 }
 
 /// How tests are evaluated.
@@ -77,10 +98,7 @@ impl ManyOptions {
     }
 
     pub fn config(&self) -> Result<Config, Failed> {
-        match &self.config {
-            Some(file) => Ok(Config::read(file)?),
-            None => config_here(),
-        }
+        self.config.read()
     }
 
     pub fn attempts(&self) -> Option<AttemptRule> {
@@ -104,15 +122,6 @@ impl ManyOptions {
             self.max_fail
         }
     }
-}
-
-/// The configuration of the current folder.
-///
-/// # Errors
-/// When it cannot be read, or is wrong.
-pub fn config_here() -> Result<Config, Failed> {
-    let folder = std::env::current_dir().map_err(Failed::host("there is no current folder"))?;
-    Ok(Config::of_folder(&folder)?)
 }
 
 /// What is known of the tests of a project.

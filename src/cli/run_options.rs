@@ -69,6 +69,7 @@ impl RunOptions {
                 },
             },
             global_timeout: self.global_timeout.map(Duration::from_secs),
+            slow_timeout: None,
             timeout_factor: self.timeout_factor,
             replay: ReplayMode::NotApplicable,
             verification: Verification::Off,

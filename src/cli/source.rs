@@ -193,6 +193,7 @@ impl SourceOptions {
             Evaluation {
                 place,
                 attributes,
+                chosen: Vec::new(),
                 is_part: false,
                 heap_mib: None,
                 parts: Vec::new(),

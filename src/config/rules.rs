@@ -49,6 +49,19 @@ pub struct TestPolicy {
     pub expired: Option<Quarantine>,
 }
 
+impl TestPolicy {
+    /// What the user should know of it.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let expired = self.expired.as_ref()?;
+        let until = expired.until.as_deref().unwrap_or_default();
+        Some(format!(
+            "its quarantine has ended on {until} ({}): the test counts again",
+            expired.reason
+        ))
+    }
+}
+
 impl Rules {
     /// Sets what is not set yet.
     pub fn add_to(&self, policy: &mut TestPolicy, today: Date) {

@@ -89,6 +89,15 @@ impl TestFilter {
         chosen.into_iter().map(|(test, _)| test).collect()
     }
 
+    /// Whether something is meant of which there is no more than a label, such as a file that does not evaluate. It
+    /// is an error, of one part alone.
+    #[must_use]
+    pub fn takes_unknown(&self, label: &str) -> bool {
+        let is_excluded = self.exclude.iter().any(|pattern| pattern.fits(label));
+        let is_of_part = |partition: &Partition| partition.takes_label(label);
+        !is_excluded && self.partition.as_ref().is_none_or(is_of_part)
+    }
+
     /// None if that shows only when the test is evaluated.
     fn fits(&self, test: &TestSubject<'_>) -> Option<bool> {
         let has_passed = test.last.is_none_or(|last| last.outcome.is_good());
@@ -130,6 +139,13 @@ mod tests {
         assert_eq!(chosen(&filter), ["a1", "a3"]);
         filter.partition = Some("slice:2/2".parse().unwrap());
         assert_eq!(chosen(&filter), ["a3"]);
+        let parts = ["slice:1/2", "slice:2/2"].map(|part| {
+            filter.partition = Some(part.parse().unwrap());
+            (filter.takes_unknown("broken"), filter.takes_unknown("b2"))
+        });
+        assert!(
+            parts == [(true, false), (false, false)] || parts == [(false, false), (true, false)]
+        );
         assert!(!filter.is_all());
     }
 }

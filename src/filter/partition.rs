@@ -59,21 +59,30 @@ impl Partition {
         let tests = tests.into_iter().enumerate();
         let own = tests.filter(|(position, (_, test))| {
             let part = match self.kind {
-                PartitionKind::Hash => hash(test) % self.count as u64,
+                PartitionKind::Hash => self.part_of_hash(hash(test.attribute, test.name)),
                 PartitionKind::Slice => (position * self.count / total) as u64,
             };
             part == self.part as u64
         });
         own.map(|(_, test)| test).collect()
     }
+
+    /// Whether something without a place among the tests belongs to this part.
+    pub(super) fn takes_label(&self, label: &str) -> bool {
+        self.part_of_hash(hash(label, "")) == self.part as u64
+    }
+
+    fn part_of_hash(&self, hash: u64) -> u64 {
+        hash % self.count as u64
+    }
 }
 
 /// The same on all machines and in all versions of this program.
-fn hash(test: &TestSubject<'_>) -> u64 {
+fn hash(attribute: &str, name: &str) -> u64 {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(test.attribute.as_bytes());
+    hasher.update(attribute.as_bytes());
     hasher.update(b"\0");
-    hasher.update(test.name.as_bytes());
+    hasher.update(name.as_bytes());
     let mut first = [0; 8];
     first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
     u64::from_le_bytes(first)

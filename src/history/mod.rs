@@ -29,6 +29,9 @@ pub struct HistoryEntry {
     /// The file or flake, as an absolute path if it is one.
     pub source: String,
     pub attribute: String,
+    /// Its own name; empty if that is not known.
+    #[serde(default)]
+    pub name: String,
     pub label: String,
     pub outcome: Outcome,
     /// Of one attempt, on average.
@@ -45,12 +48,18 @@ impl HistoryEntry {
             run_unix_s: run.started_unix_s,
             source: test.source.clone(),
             attribute: test.attribute.clone(),
+            name: test.name.clone(),
             label: test.label.clone(),
             outcome: test.outcome,
             duration_s: per_attempt(test),
             attempts: test.attempts.len(),
             backend: test.backend.clone(),
         }
+    }
+
+    /// Whether the whole file or flake did not evaluate.
+    fn is_of_file(&self) -> bool {
+        self.name.is_empty() && self.attribute.is_empty() && self.outcome == Outcome::NotRun
     }
 }
 
@@ -136,12 +145,38 @@ impl History {
         self.tests.get(&(source.to_owned(), attribute.to_owned()))
     }
 
-    /// All tests, by source and attribute path.
+    /// How a test ended last. If its file did not evaluate since, it was not run.
+    #[must_use]
+    pub fn last_outcome(&self, source: &str, attribute: &str) -> Option<Outcome> {
+        let last = self.of(source, attribute)?.last()?;
+        let of_file = self.of(source, "").and_then(TestHistory::last);
+        let is_later = |file: &HistoryEntry| file.is_of_file() && file.run_unix_s > last.run_unix_s;
+        Some(if of_file.is_some_and(is_later) {
+            Outcome::NotRun
+        } else {
+            last.outcome
+        })
+    }
+
+    /// All tests, by source and attribute path, and the files that did not evaluate last.
     #[must_use]
     pub fn tests(&self) -> Vec<&TestHistory> {
         let mut tests: Vec<_> = self.tests.iter().collect();
         tests.sort_by_key(|(key, _)| *key);
-        tests.into_iter().map(|(_, test)| test).collect()
+        let is_mended = |test: &TestHistory| {
+            let last = test.last().filter(|last| last.is_of_file());
+            last.is_some_and(|last| self.has_run_since(last))
+        };
+        let tests = tests.into_iter().map(|(_, test)| test);
+        tests.filter(|test| !is_mended(test)).collect()
+    }
+
+    /// Whether a test of the file has ended since.
+    fn has_run_since(&self, file: &HistoryEntry) -> bool {
+        let last = self.tests.values().filter_map(TestHistory::last);
+        last.into_iter().any(|last| {
+            last.source == file.source && !last.is_of_file() && last.run_unix_s > file.run_unix_s
+        })
     }
 }
 
@@ -159,7 +194,8 @@ pub fn remember(run: &RunResults) -> io::Result<()> {
     let file = OpenOptions::new()
         .create(true)
         .read(true)
-        .append(true)
+        .write(true)
+        .truncate(false)
         .mode(0o600)
         .open(&path)?;
     // Runs side by side write one after another.
@@ -173,6 +209,7 @@ pub fn remember(run: &RunResults) -> io::Result<()> {
         lines.push_str(&serde_json::to_string(&HistoryEntry::of(run, test))?);
         lines.push('\n');
     }
+    file.seek(SeekFrom::End(0))?;
     file.write_all(lines.as_bytes())?;
     shorten(&mut file)
 }
@@ -198,9 +235,10 @@ fn shorten(file: &mut File) -> io::Result<()> {
     let text = String::from_utf8_lossy(&bytes);
     let half = text.floor_char_boundary(text.len() / 2);
     let rest = text[half..].split_once('\n').map_or("", |(_, rest)| rest);
-    file.set_len(0)?;
+    // Over what is there: if this ends in the middle, one line is broken and some are there twice.
     file.seek(SeekFrom::Start(0))?;
-    file.write_all(rest.as_bytes())
+    file.write_all(rest.as_bytes())?;
+    file.set_len(rest.len() as u64)
 }
 
 /// The file; None without a home folder.
@@ -217,6 +255,7 @@ mod tests {
             run_unix_s: 1,
             source: "/t.nix".to_owned(),
             attribute: attribute.to_owned(),
+            name: String::new(),
             label: attribute.to_owned(),
             outcome,
             duration_s,
@@ -236,6 +275,26 @@ mod tests {
         assert_eq!(known.duration_s(), Some(3.0));
         assert_eq!(known.last().unwrap().outcome, Outcome::Failed);
         assert!(history.of("/t.nix", "b").is_none());
+    }
+
+    #[test]
+    fn a_file_that_did_not_evaluate_since_hides_that_its_tests_passed() {
+        let at = |run_unix_s: u64, line: &str| {
+            line.replace(
+                "\"run_unix_s\":1,",
+                &format!("\"run_unix_s\":{run_unix_s},"),
+            )
+        };
+        let named = line("a", Outcome::Passed, 1.0).replace("\"name\":\"\"", "\"name\":\"n\"");
+        let of_file = line("", Outcome::NotRun, 0.0);
+        let known = |text: &str| {
+            let history = History::of_text(text);
+            (history.last_outcome("/t.nix", "a"), history.tests().len())
+        };
+        let mut text = at(1, &named) + &at(2, &of_file);
+        assert_eq!(known(&text), (Some(Outcome::NotRun), 2));
+        text += &at(3, &named);
+        assert_eq!(known(&text), (Some(Outcome::Passed), 1));
     }
 
     #[test]

@@ -212,12 +212,14 @@ impl Machine {
             let exit = process.ended().await;
             let _ = tokio::time::timeout(CONSOLE_GRACE, reading).await;
             console_read.send_replace(true);
-            if !exit.wanted() {
+            let wanted = exit.wanted();
+            if !wanted {
                 failure_watch.report(&name, MachineFault::Died(exit.clone()));
             }
             events.emit(Event::MachineStopped {
                 machine: name,
                 status: exit.status,
+                wanted,
             });
         });
         (epilogue, console_end)

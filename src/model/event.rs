@@ -59,6 +59,9 @@ pub enum Event {
     MachineStopped {
         machine: String,
         status: String,
+        /// Whether Snowglobe has ended it, or the guest by powering off.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        wanted: bool,
     },
     /// A line on the machine's serial console.
     Console {
@@ -174,8 +177,10 @@ pub enum Event {
     /// The tests of the run are known.
     TestsFound {
         tests: usize,
-        /// How long they take one after another, if all have passed before.
+        /// How long they take one after another, if some have passed before.
         expected_s: Option<f64>,
+        /// How long a test takes of which nothing is known: as most others.
+        typical_s: Option<f64>,
     },
     /// An attempt at a test has not passed, and another one follows.
     Retrying {

@@ -150,6 +150,9 @@ pub struct TestResult {
     pub source: String,
     /// The attribute path in it; empty if the file is the test.
     pub attribute: String,
+    /// Its own name; empty if that is not known.
+    #[serde(default)]
+    pub name: String,
     pub outcome: Outcome,
     /// Seconds after the start of the run.
     pub started_s: f64,

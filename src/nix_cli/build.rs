@@ -68,31 +68,45 @@ pub async fn realise(
         .arg("--add-root")
         .arg(root)
         .arg("--indirect");
-    build(command, tell).await
+    match build(command, tell).await? {
+        None => Ok(()),
+        Some(log) => Err(BuildError::from_reason(log.failure())),
+    }
+}
+
+/// Builds of which some have failed.
+#[derive(Debug)]
+pub struct FailedBuilds(Log);
+
+impl FailedBuilds {
+    /// What went wrong with those that something `needs`, by their derivations.
+    pub fn of(&self, needs: impl Fn(&str) -> bool) -> BuildError {
+        BuildError::from_reason(self.0.failure_of(needs))
+    }
 }
 
 /// Builds derivations, as many at a time as Nix' settings allow; one that fails does not end the others. Nothing is
-/// kept from Nix' garbage collector.
+/// kept from Nix' garbage collector. Returns what has failed.
 ///
 /// # Errors
-/// When Nix cannot be started or a build fails.
+/// When Nix cannot be started.
 pub async fn realise_all(
     nix: &Nix,
     derivations: &[PathBuf],
     tell: &(dyn Fn(Event) + Sync),
-) -> Result<(), BuildError> {
+) -> Result<Option<FailedBuilds>, BuildError> {
     let mut command = nix.command("nix-store");
     command
         .args(["--keep-going", "--realise"])
         .args(derivations);
-    build(command, tell).await
+    Ok(build(command, tell).await?.map(FailedBuilds))
 }
 
-/// Runs a command that builds, and emits what its log says.
+/// Runs a command that builds, and emits what its log says; returns the log if it fails.
 async fn build(
     mut command: process::Command,
     tell: &(dyn Fn(Event) + Sync),
-) -> Result<(), BuildError> {
+) -> Result<Option<Log>, BuildError> {
     child::die_with_parent(&mut command, Signal::SIGTERM);
     let mut child = Command::from(command)
         .args(["--log-format", "internal-json"])
@@ -115,8 +129,5 @@ async fn build(
     }
     let status = child.wait().await.map_err(BuildError::NoNix)?;
     std::mem::forget(stop);
-    if !status.success() {
-        return Err(BuildError::from_reason(log.failure()));
-    }
-    Ok(())
+    Ok((!status.success()).then_some(log))
 }

@@ -1,5 +1,6 @@
 //! The derivations of a file: those that run its tests, those that build them, and what builds have said.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -79,6 +80,18 @@ pub fn is_built(nix: &Nix, derivation: &Path) -> Result<bool, BuildError> {
     check.arg("--check-validity").args(outputs.lines());
     let checked = check.output().map_err(BuildError::NoNix)?;
     Ok(!outputs.is_empty() && checked.status.success())
+}
+
+/// The derivations that one needs, itself among them.
+///
+/// # Errors
+/// When Nix cannot be started.
+pub fn needed_by(nix: &Nix, derivation: &Path) -> Result<HashSet<String>, BuildError> {
+    let mut query = nix.command("nix-store");
+    query.args(["--query", "--requisites"]).arg(derivation);
+    let paths = query.output().map_err(BuildError::NoNix)?;
+    let paths = String::from_utf8_lossy(&paths.stdout);
+    Ok(paths.lines().map(str::to_owned).collect())
 }
 
 /// What the last build of a derivation has said; nothing where it had none.

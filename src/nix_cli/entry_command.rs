@@ -16,12 +16,20 @@ pub(super) fn entry_command(
     evaluation: &Evaluation,
     want: Want<'_>,
 ) -> Result<Command, EvalError> {
-    let attributes = attributes(&evaluation.attributes)?;
+    let mut paths = paths(&evaluation.attributes)?;
+    if paths.is_empty() {
+        // The one to the value itself.
+        paths.push(Vec::new());
+    }
     let mut command = instantiate(nix, &library.entry());
     command
-        .args(["--arg", "attributes", &attributes])
+        .args(["--arg", "attributes", &nix_lists(&paths)])
         .args(["--arg", "arguments", &nix_arguments(&evaluation.arguments)])
         .args(["--argstr", "want", want.name()]);
+    if !evaluation.chosen.is_empty() {
+        let chosen = nix_lists(&self::paths(&evaluation.chosen)?);
+        command.args(["--arg", "chosen", &chosen]);
+    }
     if evaluation.is_part {
         command.args(["--arg", "isPart", "true"]);
     }
@@ -163,7 +171,7 @@ fn add_debian(
 }
 
 /// Read by Nix's garbage collector.
-const HEAP_VARIABLE: &str = "GC_INITIAL_HEAP_SIZE";
+pub(super) const HEAP_VARIABLE: &str = "GC_INITIAL_HEAP_SIZE";
 
 /// The memory that is filled before garbage is looked for: at most a quarter of what there is. Five machines of NixOS
 /// need 1.6 GiB, one needs a third of that: looking for garbage meanwhile finds little, and takes up to a third of the
@@ -202,16 +210,16 @@ pub(super) fn test_file(path: &Path) -> Result<PathBuf, EvalError> {
     std::path::absolute(&file).map_err(|source| EvalError::File { path: file, source })
 }
 
-/// Attribute paths as a list of Nix; without any the one to the value itself.
-fn attributes(paths: &[String]) -> Result<String, EvalError> {
+/// Attribute paths as the names to follow.
+fn paths(written: &[String]) -> Result<Vec<Vec<String>>, EvalError> {
     let split =
         |path: &String| split_attribute(path).ok_or_else(|| EvalError::BadAttribute(path.clone()));
-    let mut lists: Vec<Vec<String>> = paths.iter().map(split).collect::<Result<_, _>>()?;
-    if lists.is_empty() {
-        lists.push(Vec::new());
-    }
-    let lists: Vec<String> = lists.iter().map(|names| nix_list(names)).collect();
-    Ok(format!("[ {} ]", lists.join(" ")))
+    written.iter().map(split).collect()
+}
+
+fn nix_lists(paths: &[Vec<String>]) -> String {
+    let lists: Vec<String> = paths.iter().map(|names| nix_list(names)).collect();
+    format!("[ {} ]", lists.join(" "))
 }
 
 /// `a."b.c".d` as `["a", "b.c", "d"]`. In quotation marks, a backslash stands before one of them, or another backslash.

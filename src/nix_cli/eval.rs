@@ -66,9 +66,10 @@ pub(super) fn label_of<'a>(attribute: &'a str, name: &'a str) -> &'a str {
 }
 
 /// A test of the file, by name only.
-#[derive(Debug, Clone, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Default, Deserialize, serde::Serialize)]
 pub struct TestNames {
     pub attribute: String,
+    /// Empty for what does not evaluate so far.
     pub name: String,
     pub nodes: Vec<String>,
     pub containers: Vec<String>,

@@ -111,6 +111,8 @@ pub struct Evaluation {
     pub place: TestSource,
     /// Each `-A`, or what follows the `#` of a flake, as the user wrote it; none for all that there is.
     pub attributes: Vec<String>,
+    /// Of the tests that these lead to, the attribute paths of those that are wanted; none for all.
+    pub chosen: Vec<String>,
     /// Whether the tests are some of several: errors name the test then.
     pub is_part: bool,
     pub arguments: Arguments,

@@ -75,6 +75,7 @@ mod tests {
         let evaluation = Evaluation {
             place: TestSource::File(root.join("test.nix")),
             attributes: Vec::new(),
+            chosen: Vec::new(),
             is_part: false,
             heap_mib: None,
             parts: Vec::new(),

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
 use super::cache::{Cache, Question, Said};
-use super::entry_command::{entry_command, test_file, whole_command};
+use super::entry_command::{HEAP_VARIABLE, entry_command, test_file, whole_command};
 use super::evaluation::{EvalError, Evaluation, Nixpkgs, TestSource, Want};
 use super::message::{describe_error, evaluated_file, split_warnings};
 use super::moment::Moment;
@@ -204,7 +204,10 @@ fn question(command: &Command, evaluation: &Evaluation) -> Option<Question> {
         .filter(|pair| pair[0] == "-I")
         .map(|pair| pair[1].clone())
         .collect();
-    let own = command.get_envs();
+    // How much memory Nix has changes no answer.
+    let own = command
+        .get_envs()
+        .filter(|(name, _)| *name != HEAP_VARIABLE);
     arguments.extend(own.map(|(name, value)| format!("{}={value:?}", name.display())));
     // A relative `-I` means another folder elsewhere.
     arguments.push(std::env::current_dir().ok()?.display().to_string());

@@ -1,6 +1,8 @@
 //! Reads Nix's log in the format `internal-json`: one JSON object a line, after the word `@nix`.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -80,8 +82,24 @@ impl Log {
 
     /// What went wrong: the whole log of each failed build, or else Nix's own messages.
     #[must_use]
-    pub fn failure(self) -> String {
-        let errors = self.errors.join("\n");
+    pub fn failure(&self) -> String {
+        self.failure_of(|_| true)
+    }
+
+    /// The same of builds that something `needs`, by their derivations.
+    #[must_use]
+    pub fn failure_of(&self, needs: impl Fn(&str) -> bool) -> String {
+        let concerns = |message: &&String| {
+            let mut named = derivations_in(message).peekable();
+            named.peek().is_none() || named.any(&needs)
+        };
+        let errors: Vec<&str> = self
+            .errors
+            .iter()
+            .filter(concerns)
+            .map(String::as_str)
+            .collect();
+        let errors = errors.join("\n");
         let logs: Vec<String> = self
             .finished
             .iter()
@@ -161,6 +179,12 @@ impl Log {
     }
 }
 
+/// The derivations that a message names.
+fn derivations_in(message: &str) -> impl Iterator<Item = &str> {
+    let words = message.split(|c: char| c.is_whitespace() || "'\"`,;:".contains(c));
+    words.filter(|word| Path::new(word).extension() == Some(OsStr::new("drv")))
+}
+
 fn without_colours(text: &str) -> String {
     console::strip_ansi_codes(text).into_owned()
 }
@@ -186,6 +210,10 @@ mod tests {
         assert_eq!(
             log.failure(),
             "the log of /nix/store/x-a.drv ends:\nit broke\nbuilder for '/nix/store/x-a.drv' failed with exit code 1;"
+        );
+        assert_eq!(
+            log.failure_of(|derivation| derivation.ends_with("b.drv")),
+            ""
         );
     }
 

@@ -18,9 +18,11 @@ mod moment;
 mod sources;
 mod stamp;
 
-pub use build::{BuildError, realise, realise_all};
+pub use build::{BuildError, FailedBuilds, realise, realise_all};
 pub use derivation_file::{Derivation, derivations_below, name_of};
-pub use derivations::{CheckOptions, NamedDerivation, build_log, buildable, checks, is_built};
+pub use derivations::{
+    CheckOptions, NamedDerivation, build_log, buildable, checks, is_built, needed_by,
+};
 pub use eval::{Test, TestNames, evaluate, list};
 pub use evaluation::{
     Arguments, DebianPackages, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,

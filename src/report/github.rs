@@ -5,34 +5,63 @@ use std::sync::LazyLock;
 
 use super::recorded::RecordedTest;
 use super::{Colours, sanitise};
-use crate::model::event::Failure;
+use crate::model::event::{Failure, Verdict};
 use crate::model::outcome::{Outcome, RunResults, TestResult};
 
+/// GitHub shows no more of each kind.
+const MOST_SHOWN: usize = 10;
+
 /// The annotations of a run whose folder this is. Files in `workspace`, the folder of the repository, are named by their
-/// path there.
+/// path there. If there are more than GitHub shows, the last one says so.
 #[must_use]
 pub fn annotations(folder: &Path, results: &RunResults, workspace: Option<&Path>) -> String {
-    let of_test = |test: &TestResult| {
-        let failure = failure_of(folder, test)?;
-        Some(annotation(kind(test)?, &test.label, &failure, workspace))
-    };
-    results.tests.iter().filter_map(of_test).collect()
+    let mut all = String::new();
+    for kind in ["error", "warning"] {
+        let tests = results.tests.iter();
+        let mut lines: Vec<String> = tests
+            .filter(|test| self::kind(test) == Some(kind))
+            .flat_map(|test| of_test(kind, folder, test, workspace))
+            .collect();
+        if lines.len() > MOST_SHOWN {
+            let more = lines.len() - (MOST_SHOWN - 1);
+            lines.truncate(MOST_SHOWN - 1);
+            lines.push(format!("::{kind}::{more} more: the report shows all\n"));
+        }
+        all.extend(lines);
+    }
+    all
 }
 
-/// The failure of the last attempt that has one, or why the test was not run.
-fn failure_of(folder: &Path, test: &TestResult) -> Option<Failure> {
-    let recorded = test.attempts.iter().rev().find_map(|attempt| {
-        let mut end = RecordedTest::read(&folder.join(&attempt.folder)).end?;
-        end.failures.pop()
+fn of_test(kind: &str, folder: &Path, test: &TestResult, workspace: Option<&Path>) -> Vec<String> {
+    let failures = failures_of(folder, test);
+    let lines = failures.iter();
+    lines
+        .map(|failure| annotation(kind, &test.label, failure, workspace))
+        .collect()
+}
+
+/// The failures of the last attempt that has any, or why the test was not run.
+fn failures_of(folder: &Path, test: &TestResult) -> Vec<Failure> {
+    let mut folders: Vec<&Path> = Vec::new();
+    for attempt in test.attempts.iter().rev() {
+        // Later attempts may have replaced its output.
+        if attempt.verdict != Verdict::Passed && !folders.contains(&&*attempt.folder) {
+            folders.push(&attempt.folder);
+        }
+    }
+    let recorded = folders.into_iter().find_map(|attempt| {
+        let failures = RecordedTest::read(&folder.join(attempt)).end?.failures;
+        (!failures.is_empty()).then_some(failures)
     });
     let not_run = || {
-        Some(Failure {
+        let message = test.message.clone()?;
+        Some(vec![Failure {
             kind: test.outcome.name().to_owned(),
-            message: test.message.clone()?,
+            message,
             ..Failure::default()
-        })
+        }])
     };
-    recorded.or_else(not_run)
+    recorded.or_else(not_run).unwrap_or_default()
 }
 
 /// How loud the failure of a test is.
@@ -117,6 +146,30 @@ mod tests {
         ] {
             assert_eq!(without_commands(line), shown);
         }
+    }
+
+    #[test]
+    fn what_github_does_not_show_is_counted() {
+        let not_run = TestResult {
+            outcome: Outcome::NotRun,
+            message: Some("no".to_owned()),
+            ..TestResult::default()
+        };
+        let results = |count: usize| RunResults {
+            version: 1,
+            started_unix_s: 0,
+            duration_s: 0.0,
+            interrupted: false,
+            tests: vec![not_run.clone(); count],
+        };
+        let lines = |count| annotations(Path::new("/nowhere"), &results(count), None);
+        assert_eq!(lines(10).lines().count(), 10);
+        let many = lines(12);
+        assert_eq!(many.lines().count(), 10, "{many}");
+        assert!(
+            many.ends_with("\n::error::3 more: the report shows all\n"),
+            "{many}"
+        );
     }
 
     #[test]

@@ -35,8 +35,8 @@ impl Report for JsonDisplay {
     }
 }
 
-/// The record as a line of JSON. Control characters beyond ASCII, which some
-/// terminals obey, are escaped like the others.
+/// The record as a line of JSON. What terminals and workflows obey is escaped: control
+/// characters beyond ASCII, too, and GitHub's mark of a command.
 pub(super) fn json_line(record: &Record) -> serde_json::Result<String> {
     let mut line = serde_json::to_string(record)?;
     let is_obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
@@ -52,6 +52,8 @@ pub(super) fn json_line(record: &Record) -> serde_json::Result<String> {
             })
             .collect();
     }
+    // GitHub's workflows obey it anywhere in a line. It can be in a string alone.
+    let mut line = line.replace("##[", "\\u0023#[");
     line.push('\n');
     Ok(line)
 }
@@ -63,7 +65,7 @@ mod tests {
 
     #[test]
     fn no_control_character_is_in_a_line() {
-        let text = "a\x1b\u{9b}\x7fb".to_owned();
+        let text = "a\x1b\u{9b}\x7fb ##[error]".to_owned();
         let record = Record {
             label: None,
             time_s: 0.5,
@@ -72,7 +74,7 @@ mod tests {
         let line = json_line(&record).unwrap();
         assert_eq!(
             line,
-            "{\"time_s\":0.5,\"event\":\"output\",\"text\":\"a\\u001b\\u009b\\u007fb\"}\n"
+            "{\"time_s\":0.5,\"event\":\"output\",\"text\":\"a\\u001b\\u009b\\u007fb \\u0023#[error]\"}\n"
         );
         assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
     }

@@ -21,7 +21,7 @@ pub struct Whole<'a> {
 
 /// The text of the file. Without a `whole` it says that the run did not finish.
 pub fn document(test: &str, subtests: &[SubtestCase], whole: Option<&Whole<'_>>) -> String {
-    let mut report = Report::new(test);
+    let mut report = Report::new(plain(test));
     report.add_test_suite(suite(test, subtests, whole));
     report.to_string().unwrap_or_default()
 }
@@ -59,20 +59,21 @@ fn suite_of(run: &Path, test: &TestResult) -> TestSuite {
         }
     }
     // The suite counts them as they are added.
-    let mut suite = TestSuite::new(&test.label);
+    let mut suite = TestSuite::new(plain(&test.label));
+    suite.set_time(duration(test.duration_s));
     suite.add_test_cases(cases);
     suite
 }
 
 /// The suite of a test without an attempt.
 fn suite_without_run(test: &TestResult) -> TestSuite {
-    let mut suite = TestSuite::new(&test.label);
+    let mut suite = TestSuite::new(plain(&test.label));
     let status = match &test.message {
         Some(message) => unsuccessful(NonSuccessKind::Error, test.outcome.name(), message),
         None => TestCaseStatus::skipped(),
     };
     let mut case = TestCase::new(WHOLE, status);
-    case.set_classname(&test.label);
+    case.set_classname(plain(&test.label));
     if let Some(quarantine) = &test.quarantine {
         excuse(&mut case, &quarantine.reason);
     }
@@ -91,8 +92,8 @@ fn add_earlier(case: &mut TestCase, run: &Path, test: &TestResult) {
         let failure = recorded.end.and_then(|mut end| end.failures.pop());
         let failure = failure.unwrap_or_default();
         let mut rerun = TestRerun::new(NonSuccessKind::Failure);
-        rerun.set_type(failure.kind.clone());
-        rerun.set_message(sanitise(&failure.message, Colours::Off));
+        rerun.set_type(plain(&failure.kind));
+        rerun.set_message(first_line(&failure.message));
         rerun.set_description(report_of(&failure));
         rerun.set_time(duration(attempt.duration_s));
         case.status.add_rerun(rerun);
@@ -106,7 +107,7 @@ fn excuse(case: &mut TestCase, reason: &str) {
     };
     let description = description.clone();
     let mut status = TestCaseStatus::skipped();
-    status.set_message(format!("in quarantine: {reason}"));
+    status.set_message(plain(&format!("in quarantine: {reason}")));
     if let Some(description) = description {
         status.set_description(description.as_str());
     }
@@ -117,16 +118,20 @@ fn excuse(case: &mut TestCase, reason: &str) {
 const WHOLE: &str = "test script";
 
 fn suite(test: &str, subtests: &[SubtestCase], whole: Option<&Whole<'_>>) -> TestSuite {
-    let mut suite = TestSuite::new(test);
+    let test = plain(test);
+    let mut suite = TestSuite::new(&test);
+    let mut rest_s = whole.map_or(0.0, |whole| whole.duration_s);
+    suite.set_time(duration(rest_s));
     for subtest in subtests {
         let status = match &subtest.failure {
             None => TestCaseStatus::success(),
             Some(failure) => failed(NonSuccessKind::Failure, failure),
         };
-        let mut case = TestCase::new(sanitise(&subtest.name, Colours::Off), status);
-        case.set_classname(test);
+        let mut case = TestCase::new(plain(&subtest.name), status);
+        case.set_classname(&test);
         case.set_time(duration(subtest.duration_s));
         suite.add_test_case(case);
+        rest_s -= subtest.duration_s;
     }
     let status = match whole {
         None => unsuccessful(
@@ -134,22 +139,33 @@ fn suite(test: &str, subtests: &[SubtestCase], whole: Option<&Whole<'_>>) -> Tes
             "unfinished",
             "the run did not finish",
         ),
-        Some(whole) => status(whole),
+        Some(whole) => status(whole, subtests),
     };
     let mut case = TestCase::new(WHOLE, status);
-    case.set_classname(test);
-    if let Some(whole) = whole {
-        case.set_time(duration(whole.duration_s));
+    case.set_classname(&test);
+    if whole.is_some() {
+        // Readers add the cases up.
+        case.set_time(duration(rest_s));
     }
     suite.add_test_case(case);
     suite
 }
 
-fn status(whole: &Whole<'_>) -> TestCaseStatus {
+fn status(whole: &Whole<'_>, subtests: &[SubtestCase]) -> TestCaseStatus {
     let nothing = Failure::default();
     let failure = whole.failure.unwrap_or(&nothing);
+    // They differ in the calls that led there.
+    let is_same = |subtest: &&SubtestCase| {
+        let other = subtest.failure.as_ref();
+        other.is_some_and(|it| it.kind == failure.kind && it.statement == failure.statement)
+    };
+    let known = subtests.iter().rev().find(is_same);
     match whole.verdict {
         Verdict::Passed => TestCaseStatus::success(),
+        Verdict::Failed if let Some(subtest) = known => {
+            let message = format!("the subtest `{}` has failed", subtest.name);
+            unsuccessful(NonSuccessKind::Failure, &failure.kind, &message)
+        }
         Verdict::Failed => failed(NonSuccessKind::Failure, failure),
         Verdict::Error => failed(NonSuccessKind::Error, failure),
         Verdict::Interrupted => unsuccessful(
@@ -168,11 +184,24 @@ fn failed(kind: NonSuccessKind, failure: &Failure) -> TestCaseStatus {
     status
 }
 
+/// Readers make one line of an attribute: the rest of the message is in the text.
 fn unsuccessful(kind: NonSuccessKind, label: &str, message: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
-    status.set_type(label);
-    status.set_message(sanitise(message, Colours::Off));
+    status.set_type(plain(label));
+    status.set_message(first_line(message));
+    if message.lines().nth(1).is_some() {
+        status.set_description(plain(message));
+    }
     status
+}
+
+fn first_line(message: &str) -> String {
+    plain(message.lines().next().unwrap_or_default())
+}
+
+/// Text of guests and scripts without what XML must not have.
+fn plain(text: &str) -> String {
+    sanitise(text, Colours::Off)
 }
 
 fn duration(seconds: f64) -> Duration {
@@ -188,6 +217,24 @@ mod tests {
         let text = document("t", &[], None);
         assert!(text.contains("errors=\"1\""), "{text}");
         assert!(text.contains("the run did not finish"), "{text}");
+    }
+
+    #[test]
+    fn text_of_any_kind_is_one_that_xml_has() {
+        let failure = Failure {
+            kind: "K\u{ffff}".to_owned(),
+            message: "first\u{fffe}\nsecond \u{1b}[31m".to_owned(),
+            ..Failure::default()
+        };
+        let whole = Whole {
+            verdict: Verdict::Failed,
+            duration_s: 2.0,
+            failure: Some(&failure),
+        };
+        let text = document("t\u{fffe}", &[], Some(&whole));
+        assert!(!text.contains(['\u{fffe}', '\u{ffff}', '\u{1b}']), "{text}");
+        // An attribute has one line.
+        assert!(text.contains("message=\"first\u{fffd}\""), "{text}");
     }
 
     #[test]

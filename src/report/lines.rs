@@ -2,8 +2,8 @@
 
 use console::{Style, style};
 
-use super::View;
 use super::failures::explain;
+use super::{Colours, View, sanitise};
 use crate::model::event::{Event, Level, Restored, Subtest, Verdict};
 
 /// The lines for an event; many events have none.
@@ -35,7 +35,9 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
         Event::MachineReady { machine, after_s } => {
             vec![on(machine, &format!("ready after {after_s:.1} s"))]
         }
-        Event::MachineStopped { machine, status } if everything => {
+        Event::MachineStopped {
+            machine, status, ..
+        } if everything => {
             vec![on(machine, &format!("stopped ({status})"))]
         }
         Event::Console { machine, line } if view.shows_console(machine) => {
@@ -89,7 +91,26 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
         Event::FileSaved { path } => vec![format!("saved {}", path.display())],
         Event::ReportWritten { path } => vec![format!("report in {}", path.display())],
         Event::TestFinished { .. } => finished(event),
+        Event::Retrying { attempt, attempts } => vec![format!(
+            "{} attempt {attempt} of {attempts}",
+            style("again:").yellow().bold()
+        )],
+        Event::Slow { after_s } => vec![format!(
+            "{} it runs for {after_s:.0} s",
+            style("slow:").yellow().bold()
+        )],
         _ => Vec::new(),
+    }
+}
+
+/// A text for a place that has one line, such as a step of several commands.
+pub(super) fn one_line(text: &str) -> String {
+    let mut lines = text.trim().lines();
+    let first = sanitise(lines.next().unwrap_or_default(), Colours::Off);
+    if lines.next().is_some() {
+        format!("{first} …")
+    } else {
+        first
     }
 }
 

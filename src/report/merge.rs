@@ -9,7 +9,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::folders::real_path;
-use crate::model::outcome::{RESULTS_VERSION, RunResults};
+use crate::model::outcome::{RESULTS_VERSION, RunResults, TestResult};
 use crate::output_folder::RESULTS;
 
 /// Why there is nothing to merge.
@@ -34,42 +34,86 @@ struct Versioned {
     version: u32,
 }
 
+/// What some output folders hold together.
+#[derive(Debug)]
+pub struct Merged {
+    pub results: RunResults,
+    /// Why folders are not part of it, such as those of machines that did not come to an end.
+    pub missing: Vec<MergeError>,
+}
+
 /// Reads the results in some output folders as those of one run; the folders of its tests are relative to `output`.
 ///
 /// # Errors
-/// When a folder holds none, or those of another version.
-pub fn merge_results(folders: &[PathBuf], output: &Path) -> Result<RunResults, MergeError> {
-    let mut merged = RunResults {
-        version: RESULTS_VERSION,
-        started_unix_s: u64::MAX,
-        duration_s: 0.0,
-        interrupted: false,
-        tests: Vec::new(),
-    };
+/// When no folder holds any.
+pub fn merge_results(folders: &[PathBuf], output: &Path) -> Result<Merged, MergeError> {
+    let mut missing = Vec::new();
+    let mut parts = Vec::new();
     let mut known = BTreeSet::new();
     for folder in folders {
         // One that is named twice has not run twice.
         if !known.insert(real_path(folder)) {
             continue;
         }
-        let mut results = read(folder)?;
+        match read(folder) {
+            Ok(results) => parts.push((folder, results)),
+            Err(error) => missing.push(error),
+        }
+    }
+    if parts.is_empty()
+        && let Some(error) = missing.pop()
+    {
+        return Err(error);
+    }
+    let results = merge(parts, output);
+    Ok(Merged { results, missing })
+}
+
+fn merge(parts: Vec<(&PathBuf, RunResults)>, output: &Path) -> RunResults {
+    let started = parts.iter().map(|(_, part)| part.started_unix_s);
+    let started_unix_s = started.min().unwrap_or_default();
+    let mut merged = RunResults {
+        version: RESULTS_VERSION,
+        started_unix_s,
+        duration_s: 0.0,
+        interrupted: false,
+        tests: Vec::new(),
+    };
+    let mut known = BTreeSet::new();
+    for (folder, part) in parts {
         let prefix = relative_to(output, folder);
-        for test in &mut results.tests {
-            let is_known = merged.tests.iter().any(|other| other.label == test.label);
-            if is_known {
+        #[allow(clippy::cast_precision_loss)]
+        let later_s = (part.started_unix_s - started_unix_s) as f64;
+        for mut test in part.tests {
+            // A report of several folders may be one of them, and what does not evaluate is in several.
+            if !known.insert(identity(folder, &test)) {
+                continue;
+            }
+            if merged.tests.iter().any(|other| other.label == test.label) {
                 test.label = format!("{}:{}", folder.display(), test.label);
             }
             for attempt in &mut test.attempts {
                 attempt.folder = prefix.join(&attempt.folder);
             }
+            test.started_s += later_s;
+            merged.tests.push(test);
         }
-        merged.tests.extend(results.tests);
-        merged.interrupted |= results.interrupted;
-        merged.started_unix_s = merged.started_unix_s.min(results.started_unix_s);
-        // The parts have run at the same time.
-        merged.duration_s = merged.duration_s.max(results.duration_s);
+        merged.interrupted |= part.interrupted;
+        merged.duration_s = merged.duration_s.max(later_s + part.duration_s);
     }
-    Ok(merged)
+    merged
+}
+
+/// What makes two results the same one: where the output is, or without any what was not run for which reason.
+fn identity(folder: &Path, test: &TestResult) -> (Vec<PathBuf>, [String; 4]) {
+    let folders = test.attempts.iter().map(|attempt| &attempt.folder);
+    let folders: Vec<PathBuf> = folders.map(|path| real_path(&folder.join(path))).collect();
+    if !folders.is_empty() {
+        return (folders, <[String; 4]>::default());
+    }
+    let message = test.message.clone().unwrap_or_default();
+    let (source, attribute) = (test.source.clone(), test.attribute.clone());
+    (folders, [source, attribute, test.name.clone(), message])
 }
 
 fn read(folder: &Path) -> Result<RunResults, MergeError> {

@@ -81,12 +81,13 @@ pub fn write_reports(
     Ok(folder.join(REPORT))
 }
 
-/// Whether there is one attempt at one test, in the folder of the run.
+/// Whether there is one attempt at one test, in the folder of the run, and it is all that the run says of the test.
 fn has_written_its_own(results: &RunResults) -> bool {
     let [only] = results.tests.as_slice() else {
         return false;
     };
-    matches!(only.attempts.as_slice(), [attempt] if attempt.folder == Path::new(""))
+    let is_there = matches!(only.attempts.as_slice(), [attempt] if attempt.folder == Path::new(""));
+    is_there && only.quarantine.is_none()
 }
 
 fn incomplete(folder: &Path, name: &str, error: &io::Error) -> OutputError {

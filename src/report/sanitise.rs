@@ -53,7 +53,9 @@ pub fn sanitise(text: &str, colours: Colours) -> String {
 fn is_obeyed(c: char) -> bool {
     // Marks by which a line is shown in another order than it is read.
     let reorders = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || reorders
+    // No text, and XML must not have them.
+    let is_none = matches!(c, '\u{fffe}' | '\u{ffff}');
+    c.is_control() || reorders || is_none
 }
 
 struct Cleaner {
@@ -108,6 +110,7 @@ mod tests {
             ("a\x1b[2J\x1b[Hb\x1b[1;1fc\x1b[6n", "abc"),
             ("a\x1bP+q544e\x1b\\b", "ab"),
             ("a\u{9b}2Jb", "a\u{fffd}2Jb"),
+            ("a\u{fffe}\u{ffff}b", "a\u{fffd}\u{fffd}b"),
             ("passed\rfailed", "passed␍failed"),
             ("ab\x08\x08cd\x07", "ab␈␈cd␇"),
             ("one\r\ntwo\r", "one\ntwo"),

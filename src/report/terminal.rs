@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::lines::{lines, short_name};
+use super::lines::{lines, one_line, short_name};
 use super::{Colours, Detail, Report, View, sanitise};
 use crate::model::event::{Event, Record};
 use crate::repl::Above;
@@ -110,7 +110,7 @@ impl TerminalDisplay {
                 machine: Some(machine),
                 text,
             } => {
-                let text = sanitise(text, Colours::Off);
+                let text = one_line(text);
                 let bar = self.machine_bar(machine);
                 bar.reset_elapsed();
                 bar.set_message(text);

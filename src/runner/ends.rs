@@ -18,6 +18,16 @@ pub struct TestEnd {
     pub error: Option<RunnerError>,
 }
 
+impl TestEnd {
+    /// That of a test with nothing more to say.
+    pub fn without_error(result: TestResult) -> Self {
+        Self {
+            result,
+            error: None,
+        }
+    }
+}
+
 /// Collects the ends of tests, and says when it is enough.
 pub(super) struct Ends<'a> {
     frontend: &'a dyn Frontend,
@@ -81,11 +91,6 @@ impl<'a> Ends<'a> {
         self.is_interrupted = true;
     }
 
-    /// How many tests there are.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
     /// Adds an end and shows it among those of several tests.
     ///
     /// # Errors
@@ -114,6 +119,13 @@ impl<'a> Ends<'a> {
             interrupted: self.is_interrupted,
             tests: self.collected,
         }
+    }
+
+    /// What there is of a run that comes to nothing, for the reason that a result names.
+    pub fn only(frontend: &'a dyn Frontend, result: TestResult) -> RunResults {
+        let mut ends = Self::new(frontend, 1, None);
+        ends.collected.push(result);
+        ends.finish()
     }
 
     /// What there is of a run that was interrupted before its tests were known.

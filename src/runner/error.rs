@@ -83,6 +83,7 @@ impl RunnerError {
         match self {
             Self::Eval(error) => !error.is_of_the_host(),
             Self::Build(error) => !matches!(error, BuildError::NoNix(_)),
+            Self::Guest(error) => matches!(error, guest::Error::NotFetched(_)),
             Self::Findings { .. }
             | Self::Output(_)
             | Self::OutputLost { .. }

@@ -57,6 +57,11 @@ impl EvalProcesses {
         }
     }
 
+    /// What all of them may take together.
+    pub fn memory_of_all_mib(self) -> u64 {
+        self.memory_mib * self.count as u64
+    }
+
     /// Of a test that is one of `total`, the nodes that each of its processes evaluates; none if one process evaluates
     /// all of them. Several take more memory and less time: so only processes that have nothing else to do are taken.
     fn parts(self, nodes: &[String], total: usize) -> Vec<Vec<String>> {
@@ -74,15 +79,10 @@ impl EvalProcesses {
 
     /// Whether these are one test whose nodes are evaluated by several.
     pub fn divide(self, tests: &[NamedTest<'_>]) -> bool {
-        let [
-            NamedTest {
-                names: Ok(test), ..
-            },
-        ] = tests
-        else {
+        let [only] = tests else {
             return false;
         };
-        !self.parts(&test.nodes, 1).is_empty()
+        !self.parts(&only.names.nodes, 1).is_empty()
     }
 
     /// How many of `total` tests a process evaluates.
@@ -99,20 +99,23 @@ pub(super) struct FoundTest<'a, T> {
     pub selection: &'a TestSelection,
     /// What it is called among all that are meant.
     pub label: String,
-    /// None if not even they are known.
-    pub names: Option<TestNames>,
+    pub names: TestNames,
     pub test: Result<T, RunnerError>,
 }
 
 impl<T> FoundTest<'_, T> {
     /// How long it takes if it passes, in seconds.
     pub fn expected_s(&self, project: &Project) -> Option<f64> {
-        project.expected_s(&self.selection.source, &self.names.as_ref()?.attribute)
+        project.expected_s(&self.selection.source, &self.names.attribute)
     }
 
     /// What its output folder is called after.
     pub fn name(&self) -> &str {
-        self.names.as_ref().map_or(&self.label, |names| &names.name)
+        if self.names.name.is_empty() {
+            &self.label
+        } else {
+            &self.names.name
+        }
     }
 }
 
@@ -141,11 +144,12 @@ struct Batch<'a> {
     total: usize,
 }
 
-/// Evaluates the tests, several processes at a time, in their order as far as that is possible. One that does not
+/// Evaluates the tests, several processes at a time, first the batches of those that took longest. One that does not
 /// evaluate is not the end of the others.
 pub(super) fn evaluate_in_batches<'a, T: Evaluated>(
     tests: Vec<NamedTest<'a>>,
     processes: EvalProcesses,
+    project: &Project,
     evaluate: impl AsyncFn(&TestSelection, &Evaluation) -> Result<Vec<T>, RunnerError> + Copy,
 ) -> impl Stream<Item = Vec<FoundTest<'a, T>>> {
     let mut bad = Vec::new();
@@ -154,19 +158,20 @@ pub(super) fn evaluate_in_batches<'a, T: Evaluated>(
         selection,
         label,
         names,
+        error,
     } in tests
     {
-        match names {
-            Ok(names) => good.push((selection, label, names)),
-            Err(error) => bad.push(FoundTest {
+        match error {
+            None => good.push((selection, label, names)),
+            Some(error) => bad.push(FoundTest {
                 selection,
                 label,
-                names: None,
+                names,
                 test: Err(error),
             }),
         }
     }
-    let batches = batches(good, processes);
+    let batches = batches(good, processes, project);
     let found = stream::iter(batches)
         .map(move |batch| batch.evaluate(processes, evaluate))
         .buffer_unordered(processes.count);
@@ -179,21 +184,23 @@ pub(super) fn evaluate_in_batches<'a, T: Evaluated>(
 pub(super) async fn evaluate_all<'a, T: Evaluated>(
     tests: Vec<NamedTest<'a>>,
     processes: EvalProcesses,
+    project: &Project,
     evaluate: impl AsyncFn(&TestSelection, &Evaluation) -> Result<Vec<T>, RunnerError> + Copy,
 ) -> Vec<FoundTest<'a, T>> {
     let labels = tests.iter().map(|test| test.label.clone());
     let order: HashMap<String, usize> = labels.zip(0..).collect();
-    let batches = evaluate_in_batches(tests, processes, evaluate);
+    let batches = evaluate_in_batches(tests, processes, project, evaluate);
     let mut found: Vec<_> = batches.map(stream::iter).flatten().collect().await;
     // In their order, whichever was evaluated first: parts of the tests depend on it.
     found.sort_by_key(|found| order.get(&found.label));
     found
 }
 
-/// Tests of the same selection together.
+/// Tests of the same selection together, as they are in it: Nix' answer to the same batch is remembered.
 fn batches<'a>(
     tests: Vec<(&'a TestSelection, String, TestNames)>,
     processes: EvalProcesses,
+    project: &Project,
 ) -> Vec<Batch<'a>> {
     let total = tests.len();
     let size = processes.batch_size(total);
@@ -211,10 +218,23 @@ fn batches<'a>(
             }),
         }
     }
+    batches.sort_by(|left, right| {
+        let (left, right) = (left.expected_s(project), right.expected_s(project));
+        right.total_cmp(&left)
+    });
     batches
 }
 
 impl<'a> Batch<'a> {
+    /// How long its longest test takes, in seconds.
+    fn expected_s(&self, project: &Project) -> f64 {
+        let expected = self.tests.iter().map(|(_, names)| {
+            let expected_s = project.expected_s(&self.selection.source, &names.attribute);
+            expected_s.unwrap_or(f64::INFINITY)
+        });
+        expected.fold(0.0, f64::max)
+    }
+
     async fn evaluate<T: Evaluated>(
         self,
         processes: EvalProcesses,
@@ -226,12 +246,9 @@ impl<'a> Batch<'a> {
             total,
         } = self;
         // A file that is the test itself has no path.
-        let evaluation = |attributes: Vec<String>| Evaluation {
-            is_part: total > 1 && attributes.iter().all(|path| !path.is_empty()),
-            attributes: attributes
-                .into_iter()
-                .filter(|path| !path.is_empty())
-                .collect(),
+        let evaluation = |chosen: Vec<String>| Evaluation {
+            is_part: total > 1 && chosen.iter().all(|path| !path.is_empty()),
+            chosen: chosen.into_iter().filter(|path| !path.is_empty()).collect(),
             heap_mib: Some(processes.memory_mib),
             ..selection.evaluation.clone()
         };
@@ -249,7 +266,7 @@ impl<'a> Batch<'a> {
             let first = tests.next().map(|(label, names)| FoundTest {
                 selection,
                 label,
-                names: Some(names),
+                names,
                 test: Err(error),
             });
             return first.into_iter().collect();
@@ -263,7 +280,7 @@ impl<'a> Batch<'a> {
                 Err(error) => found.push(FoundTest {
                     selection,
                     label,
-                    names: Some(names),
+                    names,
                     test: Err(error),
                 }),
             }
@@ -277,15 +294,24 @@ fn with_labels<'a, T: Evaluated>(
     labels: &[(String, TestNames)],
     tests: Vec<T>,
 ) -> Vec<FoundTest<'a, T>> {
-    let known = |test: &T| {
-        let mut known = labels.iter();
-        known.find(|(_, names)| names.attribute == test.attribute())
-    };
-    let found = |test: T| FoundTest {
-        selection,
-        label: known(&test).map_or_else(|| test.attribute().to_owned(), |(label, _)| label.clone()),
-        names: known(&test).map(|(_, names)| names.clone()),
-        test: Ok(test),
+    let found = |test: T| {
+        let known = labels
+            .iter()
+            .find(|(_, names)| names.attribute == test.attribute());
+        let (label, names) = known.cloned().unwrap_or_else(|| {
+            let attribute = test.attribute().to_owned();
+            let names = TestNames {
+                attribute: attribute.clone(),
+                ..TestNames::default()
+            };
+            (attribute, names)
+        });
+        FoundTest {
+            selection,
+            label,
+            names,
+            test: Ok(test),
+        }
     };
     tests.into_iter().map(found).collect()
 }

@@ -34,7 +34,18 @@ fn of_group(folder: &Path) -> Option<u64> {
         text.trim().parse().ok()
     };
     let (most, used) = (number("memory.max")?, number("memory.current")?);
+    let used = used.saturating_sub(reclaimable(folder));
     Some(most.saturating_sub(used) >> 20)
+}
+
+/// What counts as used by a group, and is given up where something else needs it, in bytes: copies of files above all.
+fn reclaimable(folder: &Path) -> u64 {
+    let text = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+    let fields = text.lines().filter_map(|line| line.split_once(' '));
+    let given_up = fields.filter(|(name, _)| matches!(*name, "inactive_file" | "slab_reclaimable"));
+    given_up
+        .filter_map(|(_, bytes)| bytes.parse::<u64>().ok())
+        .sum()
 }
 
 #[cfg(test)]
@@ -51,6 +62,11 @@ mod tests {
         assert_eq!(of_group(folder.path()), None);
         write("memory.max", "4194304\n");
         assert_eq!(of_group(folder.path()), Some(3));
+        write(
+            "memory.stat",
+            "anon 0\ninactive_file 524288\nslab_reclaimable 524288\n",
+        );
+        assert_eq!(of_group(folder.path()), Some(4));
         assert!(available_mib().is_some_and(|mib| mib > 0));
     }
 }

@@ -20,6 +20,7 @@ mod interactive;
 mod interrupts;
 mod many;
 mod nix_settings;
+mod only_report;
 mod plan;
 mod planned;
 mod project;
@@ -32,6 +33,7 @@ mod schedule;
 mod script_check;
 mod survey;
 mod test_run;
+mod tries;
 mod type_check;
 mod watch;
 

@@ -6,7 +6,7 @@ use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
 use super::interrupts::Interrupts;
 use super::planned::{backend, left_out};
-use super::project::{Candidate, Project};
+use super::project::{Candidate, Choosable, Project};
 use super::request::{EvalLimits, TestSelection};
 use super::survey::{NamedTest, survey};
 use crate::filter::TestFilter;
@@ -55,20 +55,45 @@ impl FoundTests<'_> {
         match self {
             Self::Named(tests) => tests
                 .iter()
-                .map(|test| left_out(test.selection, &test.label, test.names.as_ref().ok()))
+                .map(|test| left_out(test.selection, &test.label, &test.names))
                 .collect(),
             Self::Evaluated(tests) => tests
                 .iter()
-                .map(|test| left_out(test.selection, &test.label, test.names.as_ref()))
+                .map(|test| left_out(test.selection, &test.label, &test.names))
                 .collect(),
         }
     }
 
-    /// How long all of them take one after another, in seconds; None if that is not known of all.
-    pub fn expected_s(&self, project: &Project) -> Option<f64> {
-        match self {
-            Self::Named(tests) => tests.iter().map(|test| test.expected_s(project)).sum(),
-            Self::Evaluated(tests) => tests.iter().map(|test| test.expected_s(project)).sum(),
+    /// How long they take by earlier runs.
+    pub fn expected(&self, project: &Project) -> Expected {
+        let times: Vec<Option<f64>> = match self {
+            Self::Named(tests) => tests.iter().map(|test| test.expected_s(project)).collect(),
+            Self::Evaluated(tests) => tests.iter().map(|test| test.expected_s(project)).collect(),
+        };
+        Expected::of(&times)
+    }
+}
+
+/// How long the tests of a run take, in seconds; nothing if none has run before.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Expected {
+    /// One after another.
+    pub all_s: Option<f64>,
+    /// One of which nothing is known: the median of the others.
+    pub typical_s: Option<f64>,
+}
+
+impl Expected {
+    fn of(times: &[Option<f64>]) -> Self {
+        let mut known: Vec<f64> = times.iter().copied().flatten().collect();
+        known.sort_by(f64::total_cmp);
+        let Some(typical_s) = known.get(known.len() / 2).copied() else {
+            return Self::default();
+        };
+        let all_s = times.iter().map(|time| time.unwrap_or(typical_s)).sum();
+        Self {
+            all_s: Some(all_s),
+            typical_s: Some(typical_s),
         }
     }
 }
@@ -85,7 +110,7 @@ pub(super) async fn find<'a>(
 ) -> Result<FoundTests<'a>, RunnerError> {
     let named = survey(selections, filter, project, processes.count);
     if filter.needs_backends() {
-        let found = evaluate_all(named.await?, processes, evaluate_these).await;
+        let found = evaluate_all(named.await?, processes, project, evaluate_these).await;
         return choose_evaluated(found, filter, project).map(FoundTests::Evaluated);
     }
     let [only] = selections else {
@@ -143,7 +168,8 @@ fn not_evaluated(
     let Some(NamedTest {
         selection,
         label,
-        names: Ok(names),
+        names,
+        error: None,
     }) = tests.pop()
     else {
         return Err(error);
@@ -151,7 +177,7 @@ fn not_evaluated(
     Ok(vec![FoundTest {
         selection,
         label,
-        names: Some(names),
+        names,
         test: Err(error),
     }])
 }
@@ -160,7 +186,7 @@ fn found_in(selection: &TestSelection, tests: Vec<Test>) -> Vec<FoundTest<'_, Te
     let found = |test: Test| FoundTest {
         selection,
         label: test.label().to_owned(),
-        names: Some(test.names()),
+        names: test.names(),
         test: Ok(test),
     };
     tests.into_iter().map(found).collect()
@@ -172,14 +198,14 @@ fn choose_evaluated<'a>(
     filter: &TestFilter,
     project: &Project,
 ) -> Result<Vec<FoundTest<'a, Test>>, RunnerError> {
-    project.choose(found, filter, |found| {
-        let test = found.test.as_ref().ok()?;
-        Some(Candidate {
+    project.choose(found, filter, |found| match &found.test {
+        Ok(test) => Choosable::Candidate(Candidate {
             source: &found.selection.source,
-            names: found.names.as_ref()?,
+            names: &found.names,
             label: &found.label,
             backend: Some(backend(&test.manifest).unwrap_or("none")),
-        })
+        }),
+        Err(_) => Choosable::Unknown(&found.label),
     })
 }
 
@@ -220,7 +246,11 @@ pub async fn list<'a>(
     if !filter.needs_backends() {
         let named = survey(selections, filter, project, processes.count).await?;
         let named = named.into_iter();
-        return Ok(named.map(|test| (test.selection, test.names)).collect());
+        let listed = |test: NamedTest<'a>| {
+            let result = test.error.map_or(Ok(test.names), Err);
+            (test.selection, result)
+        };
+        return Ok(named.map(listed).collect());
     }
     let FoundTests::Evaluated(found) = find(selections, filter, project, processes).await? else {
         return Ok(ListedTests::default());
@@ -271,4 +301,17 @@ fn check_packages<T>(
     }
     let names: Vec<String> = missing.into_iter().collect();
     Err(guest::Error::NotFetched(names.join(", ")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_of_which_nothing_is_known_take_as_long_as_most() {
+        assert_eq!(Expected::of(&[None, None]), Expected::default());
+        let expected = Expected::of(&[Some(9.0), None, Some(1.0), Some(2.0)]);
+        assert_eq!(expected.all_s, Some(14.0));
+        assert_eq!(expected.typical_s, Some(2.0));
+    }
 }

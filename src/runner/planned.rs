@@ -1,7 +1,5 @@
 //! A test that is evaluated and checked, with what the configuration and earlier runs say of it.
 
-use std::path::Path;
-
 use super::attempts::AttemptRule;
 use super::ends::TestEnd;
 use super::error::RunnerError;
@@ -11,6 +9,7 @@ use super::project::Candidate;
 use super::request::{RunRequest, TestSelection, TestSettings};
 use super::schedule::Demand;
 use super::test_run::check_test;
+use super::tries::Attempts;
 use crate::config::TestPolicy;
 use crate::model::manifest::{BackendKind, Manifest};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
@@ -38,7 +37,7 @@ impl<'a> PlannedTest<'a> {
         test: Test,
     ) -> Self {
         let backend = backend(&test.manifest);
-        let policy = policy_of(request, selection, &label, Some(&test.names()), backend);
+        let policy = policy_of(request, selection, &label, &test.names(), backend);
         let retry = AttemptRule::Retry(policy.retries.unwrap_or_default());
         Self {
             rule: request.attempts.unwrap_or(retry),
@@ -73,10 +72,7 @@ impl<'a> PlannedTest<'a> {
         });
         match checked {
             Ok(test) => Ok(Self::new(request, selection, label, test)),
-            Err(error) => {
-                let names = names.as_ref();
-                Err(Box::new(not_run(request, selection, &label, names, error)))
-            }
+            Err(error) => Err(Box::new(not_run(request, selection, &label, &names, error))),
         }
     }
 
@@ -86,25 +82,31 @@ impl<'a> PlannedTest<'a> {
         Demand::of(&self.test.manifest, accelerator, groups)
     }
 
-    /// What the configuration says that the user should know.
-    pub fn warning(&self) -> Option<String> {
-        let expired = self.policy.expired.as_ref()?;
-        let until = expired.until.as_deref().unwrap_or_default();
-        Some(format!(
-            "its quarantine has ended on {until} ({}): the test counts again",
-            expired.reason
-        ))
-    }
-
     /// The settings of the run, with the test's own timeout.
     pub fn settings(&self, request: &RunRequest) -> TestSettings {
         let mut settings = request.settings.clone();
         settings.global_timeout = settings.global_timeout.or(self.policy.timeout);
+        settings.slow_timeout = self.policy.slow_timeout;
         settings
     }
 
+    /// The end of a test whose turn has not come.
+    pub fn left_out(&self) -> TestEnd {
+        self.end_of(Vec::new())
+    }
+
     /// How the test has ended, from its attempts.
-    pub fn end(&self, attempts: Vec<Attempt>, started_s: f64) -> TestEnd {
+    pub fn end(&self, attempts: Attempts, started_s: f64) -> TestEnd {
+        let mut end = self.end_of(attempts.all);
+        end.result.started_s = started_s;
+        end.error = attempts.error;
+        if end.error.is_some() && end.result.outcome.is_good() {
+            end.result.outcome = Outcome::Error;
+        }
+        end
+    }
+
+    fn end_of(&self, attempts: Vec<Attempt>) -> TestEnd {
         // Not `sum`, which is -0 without any.
         let duration_s = attempts
             .iter()
@@ -114,14 +116,13 @@ impl<'a> PlannedTest<'a> {
         TestEnd {
             result: TestResult {
                 outcome: self.rule.outcome(&attempts),
-                started_s,
                 duration_s,
                 backend: backend(&self.test.manifest).map(str::to_owned),
                 quarantine: self.policy.quarantine.clone(),
                 expected_s: self.expected_s,
                 slow: attempts.iter().any(is_slow),
                 attempts,
-                ..named(self.selection, &self.label, &self.test.attribute)
+                ..left_out(self.selection, &self.label, &self.test.names())
             },
             error: None,
         }
@@ -130,7 +131,7 @@ impl<'a> PlannedTest<'a> {
     /// The end of a test that does not build, cannot be begun, or whose output is lost.
     pub fn failed(&self, error: RunnerError) -> TestEnd {
         let is_lost = matches!(error, RunnerError::OutputLost { .. });
-        let mut end = self.end(Vec::new(), 0.0);
+        let mut end = self.left_out();
         end.result.outcome = if is_lost {
             Outcome::Error
         } else {
@@ -146,7 +147,7 @@ pub(super) fn not_run(
     request: &RunRequest,
     selection: &TestSelection,
     label: &str,
-    names: Option<&TestNames>,
+    names: &TestNames,
     error: RunnerError,
 ) -> TestEnd {
     TestEnd {
@@ -159,41 +160,29 @@ pub(super) fn not_run(
     }
 }
 
-/// What the configuration says of a test; nothing if its names are not known.
+/// What the configuration says of a test.
 pub(super) fn policy_of(
     request: &RunRequest,
     selection: &TestSelection,
     label: &str,
-    names: Option<&TestNames>,
+    names: &TestNames,
     backend: Option<&str>,
 ) -> TestPolicy {
-    let of_test = |names| {
-        request.project.policy(&Candidate {
-            source: &selection.source,
-            names,
-            label,
-            backend,
-        })
-    };
-    names.map(of_test).unwrap_or_default()
+    request.project.policy(&Candidate {
+        source: &selection.source,
+        names,
+        label,
+        backend,
+    })
 }
 
-/// The result of a test that has not ended yet: as long as nothing else is known, it was left out. If not even its names
-/// are known, the label stands for its attribute path.
-pub(super) fn left_out(
-    selection: &TestSelection,
-    label: &str,
-    names: Option<&TestNames>,
-) -> TestResult {
-    let attribute = names.map_or(label, |names| names.attribute.as_str());
-    named(selection, label, attribute)
-}
-
-pub(super) fn named(selection: &TestSelection, label: &str, attribute: &str) -> TestResult {
+/// The result of a test that has not ended yet: as long as nothing else is known, it was left out.
+pub(super) fn left_out(selection: &TestSelection, label: &str, names: &TestNames) -> TestResult {
     TestResult {
         label: label.to_owned(),
         source: selection.source.clone(),
-        attribute: attribute.to_owned(),
+        attribute: names.attribute.clone(),
+        name: names.name.clone(),
         ..TestResult::default()
     }
 }
@@ -210,9 +199,4 @@ pub(super) fn backend(manifest: &Manifest) -> Option<&'static str> {
         (false, true) => Some("container"),
         (false, false) => Some("mixed"),
     }
-}
-
-/// A folder as reports of the run name it.
-pub(super) fn relative(folder: &Path, run: &Path) -> std::path::PathBuf {
-    folder.strip_prefix(run).unwrap_or(folder).to_owned()
 }

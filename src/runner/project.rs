@@ -26,8 +26,16 @@ pub struct Candidate<'a> {
     pub backend: Option<&'a str>,
 }
 
+/// What a filter may choose.
+#[derive(Debug)]
+pub enum Choosable<'a> {
+    Candidate(Candidate<'a>),
+    /// What does not evaluate so far, by its label.
+    Unknown(&'a str),
+}
+
 impl Project {
-    /// The tests that a filter chooses, in their order. What is no candidate is chosen, too: it is an error.
+    /// The tests that a filter chooses, in their order: none if its part of what is chosen otherwise is empty.
     ///
     /// # Errors
     /// When none fits.
@@ -35,29 +43,45 @@ impl Project {
         &self,
         tests: Vec<T>,
         filter: &TestFilter,
-        candidate: impl Fn(&T) -> Option<Candidate<'_>>,
+        described: impl Fn(&T) -> Choosable<'_>,
     ) -> Result<Vec<T>, RunnerError> {
         let count = tests.len();
-        let candidates: Vec<Option<Candidate<'_>>> = tests.iter().map(candidate).collect();
-        let described: Vec<(usize, Described<'_>)> = candidates
-            .iter()
-            .enumerate()
-            .filter_map(|(position, candidate)| {
-                Some((position, self.described(candidate.as_ref()?)))
-            })
-            .collect();
-        let mut meant: Vec<bool> = candidates.iter().map(Option::is_none).collect();
-        for (position, _) in filter.choose(&described, |(_, described)| described.subject()) {
-            meant[*position] = true;
-        }
-        let tests = tests.into_iter().zip(meant);
-        let chosen: Vec<T> = tests
-            .filter_map(|(test, meant)| meant.then_some(test))
-            .collect();
-        if chosen.is_empty() {
+        let meant = self.meant(&tests, filter, &described);
+        let is_empty = !meant.contains(&true);
+        let whole = TestFilter {
+            partition: None,
+            ..filter.clone()
+        };
+        if is_empty && !self.meant(&tests, &whole, &described).contains(&true) {
             return Err(RunnerError::NoTestFits { count });
         }
-        Ok(chosen)
+        let tests = tests.into_iter().zip(meant);
+        Ok(tests
+            .filter_map(|(test, is_meant)| is_meant.then_some(test))
+            .collect())
+    }
+
+    /// Which of the tests a filter means.
+    fn meant<'t, T>(
+        &self,
+        tests: &'t [T],
+        filter: &TestFilter,
+        described: impl Fn(&'t T) -> Choosable<'t>,
+    ) -> Vec<bool> {
+        let mut meant = vec![false; tests.len()];
+        let mut candidates: Vec<(usize, Described<'_>)> = Vec::new();
+        for (position, test) in tests.iter().enumerate() {
+            match described(test) {
+                Choosable::Candidate(candidate) => {
+                    candidates.push((position, self.described(&candidate)));
+                }
+                Choosable::Unknown(label) => meant[position] = filter.takes_unknown(label),
+            }
+        }
+        for (position, _) in filter.choose(&candidates, |(_, candidate)| candidate.subject()) {
+            meant[*position] = true;
+        }
+        meant
     }
 
     /// What holds for a test today.
@@ -82,14 +106,14 @@ impl Project {
             backend,
         } = candidate;
         let history = self.history.of(source, &names.attribute);
-        let last = history.and_then(TestHistory::last);
+        let last = self.history.last_outcome(source, &names.attribute);
         let mut described = Described {
             names,
             label,
             backend: *backend,
             tags: names.tags.clone(),
-            last: last.map(|last| LastRun {
-                outcome: last.outcome,
+            last: last.map(|outcome| LastRun {
+                outcome,
                 duration_s: history.and_then(TestHistory::duration_s),
             }),
         };

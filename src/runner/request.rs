@@ -13,6 +13,7 @@ use crate::filter::TestFilter;
 use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::nix_cli::{Evaluation, Library, Nix, TestSource};
+use crate::output_folder::is_reserved;
 use crate::session::{Film, ReplayMode};
 
 /// Tests to run, and how.
@@ -115,6 +116,8 @@ pub struct TestSettings {
     pub subtests: Subtests,
     /// None for the test's own.
     pub global_timeout: Option<Duration>,
+    /// After which time a test is said to be slow.
+    pub slow_timeout: Option<Duration>,
     pub timeout_factor: TimeoutFactor,
     pub replay: ReplayMode,
     pub verification: Verification,
@@ -186,6 +189,7 @@ pub(super) fn file_name(name: &str) -> String {
     // Such a file would be hidden, or another folder.
     match name.strip_prefix('.') {
         Some(rest) => format!("_{rest}"),
+        None if is_reserved(&name) => format!("_{name}"),
         None => name,
     }
 }
@@ -204,5 +208,7 @@ mod tests {
         assert_eq!(folders(&unnamed), expected);
         assert_eq!(file_name("a.b/c:d"), "a.b-c-d");
         assert_eq!(file_name(".:x"), "_-x");
+        assert_eq!(file_name("console"), "_console");
+        assert_eq!(file_name("attempt-2"), "_attempt-2");
     }
 }

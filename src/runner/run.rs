@@ -10,18 +10,21 @@ use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::many;
+use super::only_report::OnlyReport;
 use super::plan::{self, FoundTests};
-use super::planned::{PlannedTest, relative};
-use super::reporting::{Shown, announce, announce_report, show_results};
+use super::planned::{PlannedTest, left_out};
+use super::reporting::{Shown, announce, show_results};
 use super::request::{RunPlace, RunRequest, file_name};
 use super::run_reports::remember;
 use super::test_run::run_test;
+use super::tries::{Attempts, Next, Tried, retrying, try_often};
 use crate::engine::RunMode;
 use crate::model::event::{Event, Level, round};
-use crate::model::outcome::{Attempt, Obstacle, Outcome, RunResults};
-use crate::nix_cli::Test;
+use crate::model::outcome::{Attempt, Outcome, RunResults, TestResult};
+use crate::nix_cli::{Test, TestNames};
+use crate::output_folder::RESULTS;
 use crate::qemu::AcceleratorChoice;
-use crate::report::{Output, write_reports};
+use crate::report::RunFolder;
 
 /// Runs all tests of a request; returns how they have ended. An interrupt leaves
 /// out those that are left. One of several that does not evaluate, is wrong or does
@@ -49,17 +52,18 @@ async fn run_here(
 ) -> Result<RunResults, RunnerError> {
     let processes = EvalProcesses::new(request.evaluation);
     let found = tokio::select! {
-        found = plan::find(&request.selections, &request.filter, &request.project, processes) => found?,
+        found = plan::find(&request.selections, &request.filter, &request.project, processes) => found,
         _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
     };
-    if found.count() > 1 && matches!(request.settings.mode, RunMode::Script) {
+    let found = found.inspect_err(|error| replace_reports_of_many(request, frontend, error))?;
+    if found.count() != 1 && matches!(request.settings.mode, RunMode::Script) {
         return many::run_side_by_side(request, found, processes, frontend, interrupts).await;
     }
     let found = match found {
         FoundTests::Evaluated(found) => found,
         FoundTests::Named(named) => {
             tokio::select! {
-                found = evaluate_all(named, processes, plan::evaluate_these) => found,
+                found = evaluate_all(named, processes, &request.project, plan::evaluate_these) => found,
                 _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
             }
         }
@@ -84,6 +88,10 @@ async fn run_one_by_one(
     };
     let folder =
         absolute(folder).map_err(RunnerError::host("cannot tell where the output goes"))?;
+    let claimed = match &name {
+        Some(_) => None,
+        None => Some(RunFolder::claim(&folder)?),
+    };
     let mut ends = Ends::new(frontend, found.len(), request.max_fail);
     let mut turns = Turns {
         request,
@@ -96,45 +104,43 @@ async fn run_one_by_one(
     let ended = turns.run(found, interrupts).await;
     let shown = turns.shown;
     let results = ends.finish();
+    let Some(claimed) = claimed else {
+        let name = name.unwrap_or_default();
+        let report = OnlyReport::new(request, &folder, &name)?;
+        let ended = ended.map(|()| shown);
+        return report.conclude(ended, results, frontend, interrupts).await;
+    };
     remember(frontend, &results);
-    if let Err(error) = ended {
-        if let Some(name) = name {
-            replace_reports(request, &folder, &name, &results);
-            frontend.annotate(&folder, &results);
-        }
-        return Err(error);
-    }
-    for text in closing_lines(name.is_some(), &results) {
-        if shown == Shown::All {
-            announce(frontend, Event::note(Level::Info, text))?;
-        }
-    }
-    let path = write_reports(&folder, &results, &request.project.history)?;
-    if name.is_some() {
-        announce_report(frontend, path, shown, interrupts).await?;
-    } else {
-        show_results(frontend, &results, path)?;
-    }
-    if shown == Shown::All {
-        frontend.annotate(&folder, &results);
-    }
+    let written = claimed.finish(&results, &request.project.history);
+    ended?;
+    show_results(frontend, &results, written?)?;
+    frontend.annotate(&folder, &results);
     Ok(results)
 }
 
-/// Puts the reports on a test that was not run in the place of those of an earlier run, as far as that is possible: the
-/// reason is shown in any case.
-fn replace_reports(request: &RunRequest, folder: &Path, name: &str, results: &RunResults) {
-    let obstacle = results.tests.first().and_then(|test| test.obstacle);
-    let is_ready = match obstacle {
-        Some(Obstacle::Test) => Output::create(folder, name)
-            .and_then(Output::finish)
-            .is_ok(),
-        // What the build has said is there.
-        Some(Obstacle::Build) => true,
-        Some(Obstacle::Host) | None => false,
+/// Puts what keeps a file from being evaluated in the place of the reports of an earlier run of several tests, which
+/// would say that they passed.
+fn replace_reports_of_many(request: &RunRequest, frontend: &dyn Frontend, error: &RunnerError) {
+    let folder = request.output.of_many();
+    let ([selection], RunnerError::Eval(_)) = (request.selections.as_slice(), error) else {
+        return;
     };
-    if is_ready && let Err(error) = write_reports(folder, results, &request.project.history) {
-        tracing::warn!("{error}");
+    if !folder.join(RESULTS).is_file() {
+        return;
+    }
+    let label = selection.evaluation.place.to_string();
+    let result = TestResult {
+        outcome: Outcome::NotRun,
+        obstacle: Some(error.obstacle()),
+        message: Some(error.report()),
+        ..left_out(selection, &label, &TestNames::default())
+    };
+    let results = Ends::only(frontend, result);
+    let written = RunFolder::claim(&folder)
+        .and_then(|folder| folder.finish(&results, &request.project.history));
+    match written {
+        Ok(_) => frontend.annotate(&folder, &results),
+        Err(error) => tracing::warn!("{error}"),
     }
 }
 
@@ -155,25 +161,29 @@ impl Turns<'_, '_> {
         found: Vec<FoundTest<'_, Test>>,
         interrupts: &mut Interrupts,
     ) -> Result<(), RunnerError> {
+        let mut is_over = false;
         // Nothing boots before all scripts are checked.
         let mut tests = Vec::new();
         for found in found {
+            if is_over {
+                let result = left_out(found.selection, &found.label, &found.names);
+                let _ = self.ends.add(TestEnd::without_error(result))?;
+                continue;
+            }
             match self.planned(found) {
                 Ok(planned) => tests.push(planned),
-                Err(end) => {
-                    if self.ends.add(*end)?.is_break() {
-                        return Ok(());
-                    }
-                }
+                Err(end) => is_over = self.ends.add(*end)?.is_break(),
             }
         }
         let begin = Instant::now();
         for planned in tests {
+            if is_over {
+                let _ = self.ends.add(planned.left_out())?;
+                continue;
+            }
             let started_s = round(begin.elapsed().as_secs_f64());
             let end = self.one(&planned, started_s, interrupts).await?;
-            if self.ends.add(end)?.is_break() {
-                break;
-            }
+            is_over = self.ends.add(end)?.is_break();
         }
         Ok(())
     }
@@ -198,66 +208,41 @@ impl Turns<'_, '_> {
         } else {
             self.folder.join(file_name(&planned.label))
         };
-        if let Some(warning) = planned.warning() {
+        if let Some(warning) = planned.policy.warning() {
             announce(self.frontend, Event::note(Level::Warning, warning))?;
         }
-        let attempts = run_attempts(self.request, planned, &folder, self.frontend, interrupts);
-        Ok(match attempts.await {
-            Ok((mut attempts, seen)) => {
-                self.shown = seen;
-                for attempt in &mut attempts {
-                    attempt.folder = relative(&attempt.folder, self.folder);
-                }
-                planned.end(attempts, started_s)
-            }
+        let attempts = self.attempts(planned, &folder, interrupts).await;
+        Ok(match attempts {
+            Ok(attempts) => planned.end(attempts, started_s),
             Err(error) => planned.failed(error),
         })
     }
-}
 
-/// Runs a test as often as it may be tried; returns how much the reader has seen of it, too.
-async fn run_attempts(
-    request: &RunRequest,
-    planned: &PlannedTest<'_>,
-    folder: &Path,
-    frontend: &dyn Frontend,
-    interrupts: &mut Interrupts,
-) -> Result<(Vec<Attempt>, Shown), RunnerError> {
-    let settings = planned.settings(request);
-    let nix = &planned.selection.nix;
-    let begin = Instant::now();
-    let mut attempts = Vec::new();
-    let mut shown = Shown::All;
-    while planned.rule.continues(&attempts, begin) {
-        let at = planned.rule.folder(folder, &attempts);
-        let start = Instant::now();
-        let test = &planned.test;
-        let finished = run_test(nix, &settings, test, &at, frontend, interrupts).await?;
-        shown = finished.shown;
-        attempts.push(Attempt {
-            verdict: finished.outcome.verdict,
-            duration_s: round(start.elapsed().as_secs_f64()),
-            folder: at,
-        });
+    /// Runs a test as often as it may be tried.
+    async fn attempts(
+        &mut self,
+        planned: &PlannedTest<'_>,
+        folder: &Path,
+        interrupts: &mut Interrupts,
+    ) -> Result<Attempts, RunnerError> {
+        let settings = planned.settings(self.request);
+        let (nix, test) = (&planned.selection.nix, &planned.test);
+        let (frontend, shown) = (self.frontend, &mut self.shown);
+        let once = async |at: &Path, earlier: &[Attempt]| {
+            if let Some(event) = retrying(planned.rule, earlier) {
+                announce(frontend, event)?;
+            }
+            let finished = run_test(nix, &settings, test, at, frontend, interrupts).await?;
+            *shown = finished.shown;
+            Ok(Tried {
+                verdict: finished.outcome.verdict,
+                // The user has stopped waiting for the display.
+                next: match finished.shown {
+                    Shown::All => Next::ByTheRule,
+                    Shown::NotAll => Next::Never,
+                },
+            })
+        };
+        try_often(planned.rule, folder, self.folder, once).await
     }
-    Ok((attempts, shown))
-}
-
-/// What there is to say of the only test beside the verdict of its last attempt.
-fn closing_lines(is_alone: bool, results: &RunResults) -> Vec<String> {
-    let Some(test) = results.tests.first().filter(|_| is_alone) else {
-        return Vec::new();
-    };
-    let count = test.attempts.len();
-    let verdicts = test.attempts.iter().map(|attempt| attempt.verdict);
-    let counts = Outcome::count_in_words(verdicts.map(Outcome::of_verdict)).join(", ");
-    let (outcome, label) = (test.outcome.name(), &test.label);
-    let attempts = format!("{outcome}: {label}, {count} attempts: {counts}");
-    let excuse = test.quarantine.as_ref().map(|quarantine| {
-        let reason = &quarantine.reason;
-        format!("in quarantine: {label} ({outcome}: {reason}): the run does not fail")
-    });
-    let attempts = (count > 1).then_some(attempts);
-    let excuse = excuse.filter(|_| !test.outcome.is_good());
-    attempts.into_iter().chain(excuse).collect()
 }

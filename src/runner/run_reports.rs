@@ -5,6 +5,7 @@ use std::path::Path;
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
+use super::plan::Expected;
 use super::reporting::{Shown, no_thread, wait_until_shown};
 use super::request::RunRequest;
 use crate::history;
@@ -85,14 +86,17 @@ impl RunReports {
 }
 
 /// Shows what a run is about to do.
-pub(super) fn show_start(
-    display: &SharedDisplay,
-    jobs: usize,
-    tests: usize,
-    expected_s: Option<f64>,
-) {
+pub(super) fn show_start(display: &SharedDisplay, jobs: usize, tests: usize, expected: Expected) {
+    let Expected { all_s, typical_s } = expected;
     display.emit(None, Event::RunStarted { jobs });
-    display.emit(None, Event::TestsFound { tests, expected_s });
+    display.emit(
+        None,
+        Event::TestsFound {
+            tests,
+            expected_s: all_s,
+            typical_s,
+        },
+    );
 }
 
 /// Adds a run to the history. Without it, the run is what it is.

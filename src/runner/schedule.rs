@@ -28,6 +28,10 @@ const CONTAINER_MIB: u64 = 64;
 const CORES_OF_KVM: f64 = 0.5;
 const CORES_OF_CONTAINER: f64 = 0.25;
 
+/// How many others may begin before a test that waits for memory or processors: else small ones could keep a large one
+/// waiting to the end.
+const MOST_PASSING: u32 = 4;
+
 /// Between two starts on a host that has more to do than it can.
 const PAUSE_UNDER_LOAD: Duration = Duration::from_secs(2);
 
@@ -88,6 +92,8 @@ pub(super) struct Budget {
     cores: f64,
     jobs: usize,
     groups: BTreeMap<String, usize>,
+    /// How many threads the host runs at a time.
+    processors: f64,
 }
 
 impl Budget {
@@ -95,8 +101,9 @@ impl Budget {
     pub fn new(resources: &Resources) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         #[allow(clippy::cast_precision_loss)]
+        let processors = processors as f64;
         let (jobs, cores) = match resources.jobs {
-            JobCount::Auto => (usize::MAX, processors as f64),
+            JobCount::Auto => (usize::MAX, processors),
             JobCount::Exactly(jobs) => (jobs.get(), f64::INFINITY),
         };
         Self {
@@ -107,6 +114,7 @@ impl Budget {
             cores,
             jobs,
             groups: resources.groups.clone(),
+            processors,
         }
     }
 
@@ -155,6 +163,8 @@ struct State {
     running: Vec<Demand>,
     waiting: Vec<Waiting>,
     last_start: Option<Instant>,
+    /// What something else takes beside the tests.
+    reserved_mib: u64,
 }
 
 /// A test that waits for its turn.
@@ -163,6 +173,8 @@ struct Waiting {
     demand: Demand,
     /// By earlier runs; tests without any come first.
     expected_s: f64,
+    /// How many others have begun before it, which is longer.
+    passed_by: u32,
     grant: oneshot::Sender<Turn>,
 }
 
@@ -194,6 +206,11 @@ impl Schedule {
         }
     }
 
+    /// Grants tests so much less memory, in MiB, for what runs beside them.
+    pub fn reserve(&self, memory_mib: u64) {
+        lock(&self.state).reserved_mib = memory_mib;
+    }
+
     /// Waits for the turn of a test; None if no more tests are to begin.
     pub async fn turn(&self, demand: Demand, expected_s: Option<f64>) -> Option<Turn> {
         let (grant, granted) = oneshot::channel();
@@ -205,8 +222,13 @@ impl Schedule {
             state.waiting.push(Waiting {
                 demand,
                 expected_s: expected_s.unwrap_or(f64::INFINITY),
+                passed_by: 0,
                 grant,
             });
+            // Of equals the first one.
+            state
+                .waiting
+                .sort_by(|left, right| right.expected_s.total_cmp(&left.expected_s));
         }
         self.grant();
         granted.await.ok()
@@ -230,6 +252,9 @@ impl Schedule {
             let Some(place) = self.next(&state) else {
                 return;
             };
+            for longer in &mut state.waiting[..place] {
+                longer.passed_by += 1;
+            }
             let Waiting { demand, grant, .. } = state.waiting.remove(place);
             let turn = Turn {
                 demand: demand.clone(),
@@ -253,35 +278,45 @@ impl Schedule {
         }
         let is_early = |last: Instant| last.elapsed() < PAUSE_UNDER_LOAD;
         let is_storm = state.last_start.is_some_and(is_early)
-            && f64::from(running_threads()) > 2.0 * self.budget.cores;
+            && f64::from(running_threads()) > 2.0 * self.budget.processors;
         !is_storm
     }
 
-    /// The longest test that fits beside those that run.
+    /// The longest test that fits beside those that run. One that has waited for room long enough is waited for; those
+    /// that wait for their group are not.
     fn next(&self, state: &State) -> Option<usize> {
-        let fitting = state.waiting.iter().enumerate();
-        let fitting = fitting.filter(|(_, waiting)| self.fits(&state.running, &waiting.demand));
-        let longest = fitting.max_by(|(left_place, left), (right_place, right)| {
-            let by_time = left.expected_s.total_cmp(&right.expected_s);
-            // Of equals the first one.
-            by_time.then(right_place.cmp(left_place))
-        });
-        longest.map(|(place, _)| place)
+        for (place, waiting) in state.waiting.iter().enumerate() {
+            if self.is_crowded(&state.running, &waiting.demand) {
+                continue;
+            }
+            if self.has_room(state, &waiting.demand) {
+                return Some(place);
+            }
+            if waiting.passed_by >= MOST_PASSING {
+                return None;
+            }
+        }
+        None
     }
 
-    fn fits(&self, running: &[Demand], demand: &Demand) -> bool {
-        let is_full = |group: &String| {
+    /// Whether a group of the test is full.
+    fn is_crowded(&self, running: &[Demand], demand: &Demand) -> bool {
+        demand.groups.iter().any(|group| {
             let in_group = running.iter().filter(|other| other.groups.contains(group));
             let most = self.budget.groups.get(group);
             most.is_some_and(|most| in_group.count() >= *most)
-        };
-        if running.len() >= self.budget.jobs || demand.groups.iter().any(is_full) {
+        })
+    }
+
+    fn has_room(&self, state: &State, demand: &Demand) -> bool {
+        let running = &state.running;
+        if running.len() >= self.budget.jobs {
             return false;
         }
         let memory: u64 = running.iter().map(|other| other.memory_mib).sum();
         let cores: f64 = running.iter().map(|other| other.cores).sum();
         running.is_empty()
-            || memory + demand.memory_mib <= self.budget.memory_mib
+            || memory + demand.memory_mib + state.reserved_mib <= self.budget.memory_mib
                 && cores + demand.cores <= self.budget.cores
     }
 }
@@ -300,6 +335,7 @@ mod tests {
             cores,
             jobs,
             groups: [("kvm".to_owned(), 1)].into(),
+            processors: 2.0,
         })
     }
 
@@ -314,7 +350,13 @@ mod tests {
     #[test]
     fn tests_share_memory_processors_and_groups() {
         let schedule = schedule(1000, 2.0, 3);
-        let fits = |running: &[Demand], wanted: &Demand| schedule.fits(running, wanted);
+        let fits = |running: &[Demand], wanted: &Demand| {
+            let state = State {
+                running: running.to_vec(),
+                ..State::default()
+            };
+            schedule.has_room(&state, wanted) && !schedule.is_crowded(running, wanted)
+        };
         let small = demand(400, 0.5, &[]);
         let one = std::slice::from_ref(&small);
         let two = [small.clone(), small.clone()];
@@ -354,6 +396,38 @@ mod tests {
             end_first
         );
         assert_eq!(*order.lock().unwrap(), ["unknown", "long", "short"]);
+    }
+
+    #[tokio::test]
+    async fn small_tests_do_not_keep_a_large_one_waiting_for_ever() {
+        let schedule = schedule(1000, 2.0, 9);
+        let small = demand(1, 1.0, &[]);
+        let first = schedule.turn(small.clone(), Some(1.0)).await.unwrap();
+        let order = Mutex::new(Vec::new());
+        let wait = async |name: &'static str, demand, expected_s| {
+            let turn = schedule.turn(demand, Some(expected_s)).await;
+            order.lock().unwrap().push(name);
+            tokio::task::yield_now().await;
+            drop(turn);
+            schedule.grant();
+        };
+        let large = wait("large", demand(1, 2.0, &[]), 9.0);
+        let crowd =
+            futures_util::future::join_all((0..10).map(|_| wait("small", small.clone(), 1.0)));
+        let end_first = async {
+            while order.lock().unwrap().len() < 4 {
+                tokio::task::yield_now().await;
+            }
+            drop(first);
+            schedule.grant();
+        };
+        tokio::join!(large, crowd, end_first);
+        let order = order.into_inner().unwrap();
+        assert_eq!(
+            order.iter().position(|name| *name == "large"),
+            Some(4),
+            "{order:?}"
+        );
     }
 
     #[tokio::test]

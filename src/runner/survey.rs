@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use futures_util::stream::{self, StreamExt};
 
 use super::error::RunnerError;
-use super::project::{Candidate, Project};
+use super::project::{Candidate, Choosable, Project};
 use super::request::TestSelection;
 use crate::filter::TestFilter;
 use crate::nix_cli::{self, Evaluation, TestNames};
@@ -16,14 +16,16 @@ pub struct NamedTest<'a> {
     pub selection: &'a TestSelection,
     /// What it is called among all that are meant.
     pub label: String,
-    pub names: Result<TestNames, RunnerError>,
+    /// Of a part that does not evaluate, the attribute path only: none for a whole file or flake.
+    pub names: TestNames,
+    /// Why it does not evaluate.
+    pub error: Option<RunnerError>,
 }
 
 impl NamedTest<'_> {
     /// How long it takes if it passes, in seconds.
     pub(super) fn expected_s(&self, project: &Project) -> Option<f64> {
-        let names = self.names.as_ref().ok();
-        project.expected_s(&self.selection.source, &names?.attribute)
+        project.expected_s(&self.selection.source, &self.names.attribute)
     }
 }
 
@@ -46,41 +48,44 @@ pub async fn survey<'a>(
     let mut found = Vec::new();
     for (selection, named) in all {
         let place = &selection.evaluation.place;
+        let test = |(label, names, error)| NamedTest {
+            selection,
+            label,
+            names,
+            error,
+        };
         match named {
-            Ok(named) => found.extend(named.into_iter().map(|(label, names)| NamedTest {
-                selection,
-                label,
-                names,
-            })),
-            Err(error) if selections.len() > 1 && error.is_of_one_test() => found.push(NamedTest {
-                selection,
-                label: place.to_string(),
-                names: Err(error),
-            }),
+            Ok(named) => found.extend(named.into_iter().map(test)),
+            Err(error) if selections.len() > 1 && error.is_of_one_test() => {
+                found.push(test((place.to_string(), TestNames::default(), Some(error))));
+            }
             Err(error) => return Err(error),
         }
     }
     // Two arguments may mean the same test.
     let mut known = HashSet::new();
     found.retain(|test: &NamedTest<'_>| {
-        let names = test.names.as_ref().ok();
-        let source = &test.selection.source;
-        names.is_none_or(|names| known.insert((source, names.attribute.clone())))
+        known.insert((
+            &test.selection.source,
+            test.names.attribute.clone(),
+            test.error.is_some(),
+        ))
     });
     // Before some are chosen: a test is called the same whatever else is chosen.
     make_unique(&mut found);
-    project.choose(found, filter, |test| {
-        Some(Candidate {
+    project.choose(found, filter, |test| match &test.error {
+        None => Choosable::Candidate(Candidate {
             source: &test.selection.source,
-            names: test.names.as_ref().ok()?,
+            names: &test.names,
             label: &test.label,
             backend: None,
-        })
+        }),
+        Some(_) => Choosable::Unknown(&test.label),
     })
 }
 
-/// Tests by the names that they have in their file.
-type Named = Vec<(String, Result<TestNames, RunnerError>)>;
+/// Tests by the names that they have in their file, and why they do not evaluate.
+type Named = Vec<(String, TestNames, Option<RunnerError>)>;
 
 /// The names of a selection. If one of several attribute paths leads nowhere, the others are still tests.
 async fn names_of(selection: &TestSelection) -> Result<Named, RunnerError> {
@@ -90,15 +95,15 @@ async fn names_of(selection: &TestSelection) -> Result<Named, RunnerError> {
         evaluation,
         ..
     } = selection;
-    let label = |names: TestNames| (names.label().to_owned(), Ok(names));
+    let good = |names: TestNames| (names.label().to_owned(), names, None);
     let error = match nix_cli::list(nix, library, evaluation).await {
-        Ok(all) => return Ok(all.into_iter().map(label).collect()),
+        Ok(all) => return Ok(all.into_iter().map(good).collect()),
         Err(error) => RunnerError::from(error),
     };
     if evaluation.attributes.len() < 2 || !error.is_of_one_test() {
         return Err(error);
     }
-    let mut named = Named::new();
+    let mut found = Named::new();
     for attribute in &evaluation.attributes {
         let one = Evaluation {
             attributes: vec![attribute.clone()],
@@ -106,11 +111,17 @@ async fn names_of(selection: &TestSelection) -> Result<Named, RunnerError> {
             ..evaluation.clone()
         };
         match nix_cli::list(nix, library, &one).await {
-            Ok(all) => named.extend(all.into_iter().map(label)),
-            Err(error) => named.push((attribute.clone(), Err(error.into()))),
+            Ok(all) => found.extend(all.into_iter().map(good)),
+            Err(error) => {
+                let names = TestNames {
+                    attribute: attribute.clone(),
+                    ..TestNames::default()
+                };
+                found.push((attribute.clone(), names, Some(error.into())));
+            }
         }
     }
-    Ok(named)
+    Ok(found)
 }
 
 /// Names tests of several files by their file, too, if another one is called the same.

@@ -10,6 +10,7 @@ use super::interrupts::Interrupts;
 use super::reporting::{FinishedRun, finish, start};
 use super::request::{RunRequest, TestSettings, Verification};
 use super::script_check::check_script_of;
+use crate::event_bus::Events;
 use crate::model::event::{Event, Level, Verdict};
 use crate::model::manifest::Manifest;
 use crate::nix_cli::{self, Nix, Test};
@@ -124,10 +125,11 @@ pub(super) async fn build_and_run(
             for note in &test.notes {
                 events.note(Level::Info, note.clone());
             }
+            let slow = settings.slow_timeout;
             let settings = run_settings(manifest, script, settings, output_folder);
-            session::run(manifest, &settings, events, interrupts)
-                .await
-                .map_err(RunnerError::from)
+            let run = Box::pin(session::run(manifest, &settings, events, interrupts));
+            let ended = marking_slow(slow, events, run).await;
+            ended.map_err(RunnerError::from)
         }
     };
     if let (Ok(outcome), Some(from_checkpoint)) = (&result, verifies) {
@@ -137,6 +139,26 @@ pub(super) async fn build_and_run(
         });
     }
     finish(reports, result, interrupts).await
+}
+
+/// Runs a test, and says so when it takes longer than its limit.
+pub(super) async fn marking_slow<T>(
+    limit: Option<Duration>,
+    events: &Events,
+    run: impl Future<Output = T>,
+) -> T {
+    let Some(limit) = limit else {
+        return run.await;
+    };
+    tokio::pin!(run);
+    tokio::select! {
+        ended = &mut run => ended,
+        () = tokio::time::sleep(limit) => {
+            let after_s = limit.as_secs_f64();
+            events.emit(Event::Slow { after_s });
+            run.await
+        }
+    }
 }
 
 pub(super) fn run_settings(

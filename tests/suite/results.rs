@@ -193,3 +193,192 @@ fn delete(path: &Path) {
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{message}");
 }
+
+/// What is there when a run ends is what the run says, and not what an earlier one has said.
+#[test]
+fn files_that_do_not_evaluate_have_passed_no_more() {
+    let place = Place::new();
+    place.write("all.nix", "{ a = import ./a.nix; b = import ./b.nix; }");
+    write_test(&place, "a", "m.succeed('true')");
+    write_test(&place, "b", "m.succeed('true')");
+    assert_eq!(run(&place, &["all.nix"]).code, Some(0));
+    place.write("all.nix", "{ a = import ./a.nix; b = ");
+    let ended = run(&place, &["all.nix"]);
+    assert_eq!(
+        (ended.code, &*ended.stdout),
+        (Some(2), ""),
+        "{}",
+        ended.seen()
+    );
+    assert_eq!(results(&place, "results")["tests"][0]["outcome"], "not_run");
+    assert!(read(&place, "results/junit.xml").contains("errors=\"1\""));
+    assert!(read(&place, "results/report.html").contains("syntax error"));
+    place.assert_tidy();
+}
+
+/// Tests of a file that does not evaluate were not run, also if others have run.
+#[test]
+fn what_did_not_evaluate_is_run_again() {
+    let place = Place::new();
+    write_test(&place, "good", "m.succeed('true')");
+    let both = |text: &str| place.write("both.nix", text);
+    both("{ x = import ./good.nix; y = import ./good.nix; }");
+    assert_eq!(run(&place, &["good.nix", "both.nix"]).code, Some(0));
+    let rerun = || {
+        let ended = run(&place, &["good.nix", "both.nix", "--rerun"]);
+        (ended.code, ended.seen())
+    };
+    assert_eq!(rerun().0, Some(2));
+    // A file that is changed in the second of the run before would be taken for the same.
+    place.settle();
+    both("{ x = ");
+    assert_eq!(run(&place, &["good.nix", "both.nix"]).code, Some(2));
+    assert!(place.run(&["history"]).stdout.contains("both.nix"));
+    place.settle();
+    both("{ x = import ./good.nix; y = import ./good.nix; }");
+    let (code, seen) = rerun();
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(seen.contains("2 tests in [T] s: 2 passed\n"), "{seen}");
+    assert!(!place.run(&["history"]).stdout.contains("both.nix ("));
+}
+
+#[test]
+fn a_quarantine_holds_in_every_report() {
+    let place = Place::new();
+    write_test(&place, "one", "m.fail('true')");
+    place.write(
+        "snowglobe.toml",
+        "[[overrides]]\nfilter = \"one\"\nquarantine = { reason = \"known\" }\n",
+    );
+    assert_eq!(run(&place, &["one.nix"]).code, Some(0));
+    let junit = read(&place, "result-one/junit.xml");
+    assert!(junit.contains("failures=\"0\""), "{junit}");
+    assert!(junit.contains("in quarantine: known"), "{junit}");
+}
+
+/// Each part runs what no other runs, also if something does not evaluate, and if there is nothing for a part.
+#[test]
+fn parts_share_what_there_is() {
+    let place = Place::new();
+    write_test(&place, "one", "m.succeed('true')");
+    place.write("broken.nix", "{ a = ");
+    let ends: Vec<Ended> = (1..=3)
+        .map(|part| {
+            let partition = format!("slice:{part}/3");
+            let folder = format!("part-{part}");
+            run(
+                &place,
+                &[
+                    "one.nix",
+                    "broken.nix",
+                    "--partition",
+                    &partition,
+                    "-o",
+                    &folder,
+                ],
+            )
+        })
+        .collect();
+    let codes: Vec<_> = ends.iter().map(|ended| ended.code.unwrap()).collect();
+    let shown: String = ends.iter().map(Ended::seen).collect();
+    assert_eq!(
+        codes.iter().filter(|code| **code == 2).count(),
+        1,
+        "{shown}"
+    );
+    assert_eq!(shown.matches("passed: one").count(), 1, "{shown}");
+    assert!(
+        shown.contains("no test is in this part\n0 tests in [T] s\n"),
+        "{shown}"
+    );
+    // A machine of the CI has died: the others are reported, and it is named.
+    let ended = place.run(&[
+        "report", "part-1", "part-2", "part-3", "part-4", "-o", "all",
+    ]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    let summary = "2 tests in [T] s: 1 passed, 1 not run\n  not run: broken.nix\n";
+    assert!(ended.stdout.contains(summary), "{}", ended.seen());
+    assert!(
+        ended
+            .stderr
+            .contains("error: the report is not whole: part-4 is no output folder"),
+        "{}",
+        ended.seen()
+    );
+    // A report of reports counts nothing twice.
+    let ended = place.run(&["report", "all", "part-1", "part-2", "part-3", "-o", "again"]);
+    assert!(ended.stdout.contains(summary), "{}", ended.seen());
+}
+
+/// Of a test that is repeated, the failure that is shown is the one whose output is kept.
+#[test]
+fn the_first_failure_is_shown() {
+    let place = Place::new();
+    let runs = place.path().join("runs");
+    let script = [
+        &format!("import os\nfolder = '{}'", runs.display()),
+        "run = len(os.listdir(folder))",
+        "open(f'{folder}/{run}', 'w').close()",
+        "assert run not in (1, 2), f'run {run}'",
+    ]
+    .join("\n");
+    fs::create_dir(&runs).unwrap();
+    place.write("script.py", &script);
+    write_test(&place, "other", "m.succeed('true')");
+    place.write(
+        "hunted.nix",
+        r#"(import <nixpkgs> { }).nixosTest { name = "hunted"; testScript = builtins.readFile ./script.py;
+           nodes.m.virtualisation = { guest = "tiny"; backend = "container"; }; }"#,
+    );
+    let ended = run(&place, &["hunted.nix", "other.nix", "--repeat", "4"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let shown = ended.stdout.matches("AssertionError").count();
+    assert!(
+        ended.stdout.contains("AssertionError: run 1\n") && shown == 1,
+        "{}",
+        ended.seen()
+    );
+    assert!(
+        ended.stdout.contains("output in [DIR]/results/hunted\n"),
+        "{}",
+        ended.seen()
+    );
+}
+
+/// Functions of a file get what is offered, whether all of its tests are evaluated at once or some.
+#[test]
+fn tests_behind_functions_are_run() {
+    let place = Place::new();
+    let node = r#"nodes.m.virtualisation = { guest = "tiny"; backend = "container"; }"#;
+    place.write(
+        "all.nix",
+        &format!(
+            r#"{{ runTest, ... }}: {{
+              first = runTest {{ name = "f"; {node}; testScript = ""; }};
+              inner = ./inner.nix;
+            }}"#
+        ),
+    );
+    place.write(
+        "inner.nix",
+        &format!(
+            r#"{{ pkgs, ... }}: {{ second = pkgs.nixosTest {{ name = "s"; {node}; testScript = ""; }};
+               third = {{ pkgs, ... }}: {{ name = "t"; {node}; testScript = ""; }}; }}"#
+        ),
+    );
+    for jobs in ["1", "2"] {
+        let ended = run(
+            &place,
+            &["all.nix", "--eval-jobs", jobs, "--exclude", "third"],
+        );
+        assert_eq!(ended.code, Some(0), "{}", ended.seen());
+        let ended = run(&place, &["all.nix", "--eval-jobs", jobs]);
+        assert!(
+            ended.stdout.contains("3 tests in [T] s: 3 passed\n"),
+            "{}",
+            ended.seen()
+        );
+    }
+    let one = run(&place, &["all.nix", "-A", "inner", "--filter", "*third"]);
+    assert_eq!(one.code, Some(0), "{}", one.seen());
+}

@@ -11,12 +11,11 @@ const SLOWEST: usize = 3;
 /// The counts, the tests that need attention, and the slowest.
 pub(super) fn summary(results: &RunResults) -> Vec<String> {
     let tests = &results.tests;
-    let head = format!(
-        "{} tests in {:.1} s: {}",
-        tests.len(),
-        results.duration_s,
-        counts(tests)
-    );
+    let head = format!("{} tests in {:.1} s", tests.len(), results.duration_s);
+    let head = match counts(tests) {
+        counts if counts.is_empty() => head,
+        counts => format!("{head}: {counts}"),
+    };
     let mut lines = vec![style(head).bold().to_string()];
     let mut sorted: Vec<&TestResult> = tests.iter().collect();
     let rank = |outcome: Outcome| Outcome::ALL.iter().position(|other| *other == outcome);

@@ -4,18 +4,25 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use console::Term;
 use indicatif::{MultiProgress, ProgressBar};
 
 use super::summary::counts;
 use super::texts::Texts;
 use crate::model::event::{Event, Record};
 use crate::model::outcome::TestResult;
-use crate::report::lines::{age, short_name};
+use crate::report::lines::{age, one_line, short_name};
 use crate::report::output_stream::OutputStream;
 use crate::report::terminal::template;
 use crate::report::{Colours, Detail, Report, sanitise};
 
 const TICK: Duration = Duration::from_millis(120);
+
+/// How often the line that counts is made anew, in seconds.
+const COUNT_PAUSE_S: f64 = 1.0;
+
+/// The line that counts, and the one that the cursor is in.
+const LINES_BESIDE: usize = 2;
 
 /// Draws below the lines that stay.
 #[derive(Debug)]
@@ -27,10 +34,17 @@ pub struct ManyTerminal {
     running: BTreeMap<String, RunningTest>,
     ended: Vec<TestResult>,
     tests: usize,
-    /// How long they take one after another, if that is known.
+    /// How many of them run at a time.
+    jobs: usize,
+    /// How long they take one after another, if that is known, and one of which nothing is known.
     expected_s: Option<f64>,
+    typical_s: f64,
     /// When the last event came, in seconds after the start of the run.
     time_s: f64,
+    /// When the line that counts was made.
+    counted_s: f64,
+    /// How many tests have a line: the one that counts must be seen, too.
+    most_shown: usize,
 }
 
 /// The line of a test.
@@ -41,6 +55,8 @@ struct RunningTest {
     machines: Vec<String>,
     /// What the script waits for, by the numbers of its steps.
     steps: BTreeMap<u64, String>,
+    /// When it was begun, in seconds after the start of the run.
+    begun_s: Option<f64>,
 }
 
 impl RunningTest {
@@ -50,7 +66,7 @@ impl RunningTest {
             None if self.machines.is_empty() => "building".to_owned(),
             None => self.machines.join(", "),
         };
-        self.bar.set_message(sanitise(&doing, Colours::Off));
+        self.bar.set_message(one_line(&doing));
     }
 }
 
@@ -65,15 +81,27 @@ impl ManyTerminal {
             running: BTreeMap::new(),
             ended: Vec::new(),
             tests: 0,
+            jobs: 1,
             expected_s: None,
+            typical_s: 0.0,
             time_s: 0.0,
+            counted_s: 0.0,
+            most_shown: usize::from(Term::stderr().size().0)
+                .saturating_sub(LINES_BESIDE)
+                .max(1),
         }
     }
 
     fn running(&mut self, label: &str) -> &mut RunningTest {
         let bars = &self.bars;
+        let shown = self.running.values().filter(|test| !test.bar.is_hidden());
+        let has_line = shown.count() < self.most_shown;
         self.running.entry(label.to_owned()).or_insert_with(|| {
-            let bar = bars.insert_from_back(1, ProgressBar::new_spinner());
+            let bar = if has_line {
+                bars.insert_from_back(1, ProgressBar::new_spinner())
+            } else {
+                ProgressBar::hidden()
+            };
             bar.set_style(template("{spinner} {prefix:.cyan} {wide_msg} {elapsed}"));
             bar.set_prefix(sanitise(&format!("{label}:"), Colours::Off));
             bar.enable_steady_tick(TICK);
@@ -81,11 +109,13 @@ impl ManyTerminal {
                 bar,
                 machines: Vec::new(),
                 steps: BTreeMap::new(),
+                begun_s: None,
             }
         })
     }
 
     fn count(&mut self) {
+        self.counted_s = self.time_s;
         let left = self.tests.saturating_sub(self.ended.len());
         let running = self.running.len();
         let done = counts(&self.ended);
@@ -101,7 +131,7 @@ impl ManyTerminal {
         let bars = &self.bars;
         let counter = self.counter.get_or_insert_with(|| {
             let bar = bars.add(ProgressBar::new(0));
-            bar.set_style(template("{bar:20} {pos}/{len} {msg} {elapsed}"));
+            bar.set_style(template("{bar:20} {pos}/{len} {wide_msg} {elapsed}"));
             bar.enable_steady_tick(TICK);
             bar
         });
@@ -112,21 +142,37 @@ impl ManyTerminal {
 
     /// How long the other tests take, by earlier runs and by how many run at a time in this one.
     fn left_s(&self) -> Option<u64> {
-        let ended = || self.ended.iter();
-        let expected_s: f64 = ended().filter_map(|test| test.expected_s).sum();
-        let work_left_s = self.expected_s? - expected_s;
-        let work_done_s: f64 = ended().map(|test| test.duration_s).sum();
-        let pace = (work_done_s / self.time_s.max(1.0)).max(1.0);
-        let left_s = Duration::try_from_secs_f64(work_left_s / pace).ok()?;
+        let ended = self.ended.iter();
+        let expected = ended.map(|test| test.expected_s.unwrap_or(self.typical_s));
+        let begun = self.running.values().filter_map(|test| test.begun_s);
+        let running_s: f64 = begun.map(|begun_s| self.time_s - begun_s).sum();
+        let work_left_s = self.expected_s? - expected.sum::<f64>() - running_s;
+        let work_done_s = running_s + self.ended.iter().map(|test| test.duration_s).sum::<f64>();
+        #[allow(clippy::cast_precision_loss)]
+        let pace = if self.ended.is_empty() {
+            self.jobs.min(self.tests) as f64
+        } else {
+            work_done_s / self.time_s.max(1.0)
+        };
+        let left_s = Duration::try_from_secs_f64(work_left_s.max(0.0) / pace.max(1.0)).ok()?;
         (self.ended.len() < self.tests).then_some(left_s.as_secs())
     }
 
     fn draw(&mut self, record: &Record) {
         self.time_s = record.time_s;
         match (&record.label, &record.event) {
-            (None, Event::TestsFound { tests, expected_s }) => {
+            (None, Event::RunStarted { jobs }) => self.jobs = *jobs,
+            (
+                None,
+                Event::TestsFound {
+                    tests,
+                    expected_s,
+                    typical_s,
+                },
+            ) => {
                 self.tests = *tests;
                 self.expected_s = *expected_s;
+                self.typical_s = typical_s.unwrap_or_default();
                 self.count();
             }
             (None, Event::RunFinished { .. }) => {
@@ -157,7 +203,9 @@ impl ManyTerminal {
                 true
             }
             Event::TestStarted { .. } => {
+                let time_s = self.time_s;
                 let test = self.running(label);
+                test.begun_s.get_or_insert(time_s);
                 test.steps.clear();
                 test.machines.clear();
                 test.bar.reset_elapsed();
@@ -190,7 +238,7 @@ impl ManyTerminal {
         if changed {
             self.running(label).show();
         }
-        if changed && is_new {
+        if changed && (is_new || self.time_s >= self.counted_s + COUNT_PAUSE_S) {
             self.count();
         }
     }
@@ -266,7 +314,7 @@ mod tests {
         let steps = [
             (
                 None,
-                json!({"event": "tests_found", "tests": 3, "expected_s": 140.0}),
+                json!({"event": "tests_found", "tests": 3, "expected_s": 140.0, "typical_s": 60.0}),
             ),
             (Some("mail"), started.clone()),
             (Some("web"), started),

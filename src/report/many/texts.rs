@@ -19,7 +19,15 @@ const INDENT: &str = "  ";
 pub(super) struct Texts {
     view: View,
     jobs: usize,
-    failures: BTreeMap<String, Vec<String>>,
+    /// Of each test that runs, the attempts that have failed.
+    failures: BTreeMap<String, Vec<FailedAttempt>>,
+}
+
+/// What there is to say of an attempt.
+#[derive(Debug)]
+struct FailedAttempt {
+    outcome: Outcome,
+    texts: Vec<String>,
 }
 
 impl Texts {
@@ -43,6 +51,8 @@ impl Texts {
                 Event::BuildStarted { derivation } => {
                     vec![format!("building {}", short_name(derivation))]
                 }
+                // With the test's name below.
+                Event::Retrying { .. } | Event::Slow { .. } => Vec::new(),
                 event => lines(event, &self.view),
             };
             texts.extend(all.iter().map(|line| format!("{name} {line}")));
@@ -57,6 +67,9 @@ impl Texts {
                 self.jobs = *jobs;
                 Vec::new()
             }
+            Event::TestsFound { tests: 0, .. } => {
+                vec!["no test is in this part".to_owned()]
+            }
             Event::TestsFound { tests, .. } => {
                 let jobs = self.jobs.min(*tests);
                 vec![format!("running {tests} tests, at most {jobs} at a time")]
@@ -69,14 +82,23 @@ impl Texts {
     fn of_test(&mut self, label: &str, event: &Event) -> Vec<String> {
         match event {
             Event::TestFinished {
-                verdict: Verdict::Failed | Verdict::Error,
+                verdict: verdict @ (Verdict::Failed | Verdict::Error),
                 failures,
                 output,
                 ..
             } => {
                 let mut texts: Vec<String> = failures.iter().flat_map(explain).collect();
                 texts.push(format!("output in {}", output.display()));
-                self.failures.insert(label.to_owned(), texts);
+                let outcome = Outcome::of_verdict(*verdict);
+                let failed = self.failures.entry(label.to_owned()).or_default();
+                failed.push(FailedAttempt { outcome, texts });
+                Vec::new()
+            }
+            Event::Verified {
+                from_checkpoint,
+                cold,
+            } => {
+                self.forget_verified(label, *from_checkpoint, *cold);
                 Vec::new()
             }
             Event::TestEnded { result } => self.ended(result),
@@ -103,8 +125,18 @@ impl Texts {
         }
     }
 
+    /// A cold run has taken the place of the one from a checkpoint before it.
+    fn forget_verified(&mut self, label: &str, from_checkpoint: Verdict, cold: Verdict) {
+        let is_failure = |verdict| matches!(verdict, Verdict::Failed | Verdict::Error);
+        let failed = self.failures.entry(label.to_owned()).or_default();
+        let later = usize::from(is_failure(cold));
+        if is_failure(from_checkpoint) && failed.len() > later {
+            failed.remove(failed.len() - 1 - later);
+        }
+    }
+
     fn ended(&mut self, result: &TestResult) -> Vec<String> {
-        let failure = self.failures.remove(&result.label).unwrap_or_default();
+        let failed = self.failures.remove(&result.label).unwrap_or_default();
         let is_repeated = result.attempts.len() > 1;
         if let (Some(quarantine), false) = (&result.quarantine, result.outcome.is_good()) {
             let head = style("in quarantine:").yellow().bold();
@@ -131,8 +163,10 @@ impl Texts {
                 result.label, result.duration_s
             )],
         };
-        if !result.outcome.is_good() {
-            texts.extend(failure.iter().map(|line| indented(line)));
+        // Of repeated attempts the first failure is kept.
+        let decides = |attempt: &&FailedAttempt| attempt.outcome == result.outcome;
+        if let Some(attempt) = failed.iter().find(decides) {
+            texts.extend(attempt.texts.iter().map(|line| indented(line)));
         }
         texts
     }

@@ -1,8 +1,9 @@
 //! Tests that Nix builds all at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -15,22 +16,31 @@ use crate::runner::ends::{Ends, TestEnd};
 use crate::runner::error::RunnerError;
 use crate::runner::frontend::Frontend;
 use crate::runner::interrupts::Interrupts;
-use crate::runner::planned::named;
+use crate::runner::plan::Expected;
+use crate::runner::planned::left_out;
 use crate::runner::reporting::no_thread;
 use crate::runner::request::{RunRequest, file_name};
 use crate::runner::run_reports::{RunReports, show_start};
 
-/// Has Nix build the tests all at once: its builders take what they can. Each test is shown as its build ends.
+/// Has Nix build the tests all at once: its builders take what they can. Each test is shown as its build ends; before
+/// them those that have `ended` already, because they do not evaluate.
 pub(super) async fn run_at_once(
     request: &RunRequest,
+    ended: Vec<TestEnd>,
     found: &[FoundCheck<'_>],
-    mut ends: Ends<'_>,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunResults, RunnerError> {
+    let count = ended.len() + found.len();
     let reports = RunReports::start(request, frontend)?;
     let display = &reports.display;
-    show_start(display, ends.count(), ends.count(), None);
+    show_start(display, count, count, Expected::default());
+    for check in found {
+        if let Some(warning) = check.warning() {
+            display.emit(Some(&check.label), warning);
+        }
+    }
+    let mut ends = Ends::new(frontend, count, request.max_fail);
     let ended = {
         let mut at_once = AtOnce {
             run_folder: reports.path(),
@@ -38,7 +48,7 @@ pub(super) async fn run_at_once(
             ends: &mut ends,
             left: found.iter().collect(),
         };
-        at_once.run(interrupts).await
+        at_once.run(ended, interrupts).await
     };
     let results = ends.finish();
     reports
@@ -56,77 +66,122 @@ struct AtOnce<'a, 'b> {
 }
 
 impl AtOnce<'_, '_> {
-    async fn run(&mut self, interrupts: &mut Interrupts) -> Result<(), RunnerError> {
+    async fn run(
+        &mut self,
+        ended: Vec<TestEnd>,
+        interrupts: &mut Interrupts,
+    ) -> Result<(), RunnerError> {
+        let mut flow = ControlFlow::Continue(());
+        for end in ended {
+            flow = self.ends.add_shown(end, self.display)?;
+        }
+        if flow.is_continue() {
+            self.build(interrupts).await?;
+        }
+        self.leave_out_the_rest()
+    }
+
+    /// Builds what is left, until it is enough.
+    async fn build(&mut self, interrupts: &mut Interrupts) -> Result<(), RunnerError> {
         let Some(first) = self.left.first() else {
             return Ok(());
         };
         let nix = first.selection.nix.clone();
-        let derivations: Vec<PathBuf> = self
-            .left
-            .iter()
-            .map(|it| it.check.derivation.clone())
-            .collect();
-        let labels: HashMap<String, String> = self
-            .left
-            .iter()
+        let derivations = self.left.iter().map(|it| it.check.derivation.clone());
+        let derivations: Vec<PathBuf> = derivations.collect();
+        let labels = self.left.iter();
+        let labels: HashMap<String, String> = labels
             .map(|it| (it.check.derivation.display().to_string(), it.label.clone()))
             .collect();
+        let display = self.display;
+        let begun = Mutex::new(HashSet::new());
         let (finished, mut ended) = mpsc::unbounded_channel();
-        let display = self.display.clone();
-        let emit = move |event: Event| {
+        let emit = |event: Event| {
             let label = derivation_of(&event).and_then(|name| labels.get(name));
-            if let (Event::BuildFinished { derivation }, Some(_)) = (&event, label) {
-                let _ = finished.send(PathBuf::from(derivation));
+            match (&event, label) {
+                (Event::BuildFinished { derivation }, Some(_)) => {
+                    let _ = finished.send(PathBuf::from(derivation));
+                }
+                (Event::BuildStarted { derivation }, Some(_)) => {
+                    let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+                    begun.insert(PathBuf::from(derivation));
+                }
+                _ => {}
             }
             display.emit(label.map(String::as_str), event);
         };
         let build = nix_cli::realise_all(&nix, &derivations, &emit);
         tokio::pin!(build);
-        loop {
+        let failed = loop {
             tokio::select! {
-                result = &mut build => {
-                    if let Err(error @ BuildError::NoNix(_)) = result {
-                        return Err(error.into());
-                    }
-                    break;
-                }
+                result = &mut build => break result?,
                 Some(derivation) = ended.recv() => {
-                    let place = self.left.iter().position(|it| it.check.derivation == derivation);
-                    let Some(place) = place else { continue };
-                    let Some(state) = state_of(&nix, &derivation)? else { continue };
-                    let found = self.left.remove(place);
-                    if self.take(found, state, interrupts).await?.is_break() {
-                        return self.leave_out_the_rest();
+                    if self.has_ended(&nix, &derivation, interrupts).await?.is_break() {
+                        return Ok(());
                     }
                 }
-                _ = interrupts.recv() => {
-                    let found = self.left.remove(0);
-                    let end = found.end(Ok(CheckEnd::INTERRUPTED), Path::new(""));
-                    let _ = self.ends.add_shown(end, self.display)?;
-                    return self.leave_out_the_rest();
-                }
+                _ = interrupts.recv() => return self.interrupt(),
             }
-        }
-        // Those that were built before, and those that need what did not build.
+        };
+        // Those that were built before, and those that did not build or need what did not.
         while !self.left.is_empty() {
             let found = self.left.remove(0);
-            let flow = self.take(found, BuildState::Unknown, interrupts).await?;
-            if flow.is_break() {
-                break;
+            let derivation = &found.check.derivation;
+            let state = match &failed {
+                Some(failed) if !nix_cli::is_built(&nix, derivation)? => {
+                    let needed = nix_cli::needed_by(&nix, derivation)?;
+                    let begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+                    BuildState::Failed {
+                        error: failed.of(|derivation| needed.contains(derivation)),
+                        has_begun: begun.contains(derivation),
+                    }
+                }
+                _ => BuildState::Unknown,
+            };
+            if self.take(found, state, interrupts).await?.is_break() {
+                return Ok(());
             }
         }
-        self.leave_out_the_rest()
+        Ok(())
+    }
+
+    /// The build of a test is over; if it has failed without a verdict, the reason shows later.
+    async fn has_ended(
+        &mut self,
+        nix: &Nix,
+        derivation: &Path,
+        interrupts: &mut Interrupts,
+    ) -> Result<ControlFlow<()>, RunnerError> {
+        let place = self
+            .left
+            .iter()
+            .position(|it| it.check.derivation == derivation);
+        let (Some(place), Some(state)) = (place, state_of(nix, derivation)?) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let found = self.left.remove(place);
+        self.take(found, state, interrupts).await
+    }
+
+    /// The user ends the run: the first test that is left stands for what was going on.
+    fn interrupt(&mut self) -> Result<(), RunnerError> {
+        self.ends.interrupt();
+        if !self.left.is_empty() {
+            let end = self
+                .left
+                .remove(0)
+                .end(Ok(CheckEnd::INTERRUPTED), Path::new(""));
+            let _ = self.ends.add_shown(end, self.display)?;
+        }
+        Ok(())
     }
 
     /// The run ends before those that are left.
     fn leave_out_the_rest(&mut self) -> Result<(), RunnerError> {
         for found in std::mem::take(&mut self.left) {
             // Without an outcome it has been left out.
-            let result = named(found.selection, &found.label, &found.check.attribute);
-            let end = TestEnd {
-                result,
-                error: None,
-            };
+            let result = left_out(found.selection, &found.label, &found.names);
+            let end = TestEnd::without_error(result);
             let _ = self.ends.add_shown(end, self.display)?;
         }
         Ok(())
@@ -165,7 +220,10 @@ fn state_of(nix: &Nix, derivation: &Path) -> Result<Option<BuildState>, RunnerEr
         end_in_log(&log),
         Some(Event::TestFinished { verdict, .. }) if verdict != Verdict::Passed
     );
-    Ok(has_failed.then_some(BuildState::Failed))
+    Ok(has_failed.then(|| BuildState::Failed {
+        error: BuildError::Failed("the test has failed".to_owned()),
+        has_begun: true,
+    }))
 }
 
 /// The derivation that an event of a build is about.

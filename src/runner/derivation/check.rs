@@ -5,8 +5,9 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::config::TestPolicy;
 use crate::confined::{ModeBits, OpenFolder};
-use crate::model::event::{Event, Record, Verdict};
+use crate::model::event::{Event, Level, Record, Verdict};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::nix_cli::{self, BuildError, NamedDerivation, Nix, TestNames};
 use crate::output_folder::{EVENTS, TAG};
@@ -14,7 +15,7 @@ use crate::report::{Output, Reports, VERDICT_MARK};
 use crate::runner::ends::TestEnd;
 use crate::runner::error::RunnerError;
 use crate::runner::interrupts::Interrupts;
-use crate::runner::planned::{named, not_run, policy_of};
+use crate::runner::planned::{left_out, not_run, policy_of};
 use crate::runner::reporting::wait_until_shown;
 use crate::runner::request::{RunRequest, TestSelection};
 
@@ -26,7 +27,7 @@ pub(super) struct FoundCheck<'a> {
     pub request: &'a RunRequest,
     pub selection: &'a TestSelection,
     pub label: String,
-    pub names: Option<TestNames>,
+    pub names: TestNames,
     pub check: NamedDerivation,
 }
 
@@ -34,10 +35,13 @@ impl FoundCheck<'_> {
     /// How its build has ended: the verdict of the test, if it came to one.
     pub fn end(&self, result: Result<CheckEnd, RunnerError>, folder: &Path) -> TestEnd {
         match result {
-            Err(error) => {
-                let names = self.names.as_ref();
-                not_run(self.request, self.selection, &self.label, names, error)
-            }
+            Err(error) => not_run(
+                self.request,
+                self.selection,
+                &self.label,
+                &self.names,
+                error,
+            ),
             Ok(end) => TestEnd {
                 result: self.result_of(&end, folder),
                 error: None,
@@ -45,9 +49,18 @@ impl FoundCheck<'_> {
         }
     }
 
+    fn policy(&self) -> TestPolicy {
+        policy_of(self.request, self.selection, &self.label, &self.names, None)
+    }
+
+    /// What the user should know before it is built.
+    pub fn warning(&self) -> Option<Event> {
+        let warning = self.policy().warning()?;
+        Some(Event::note(Level::Warning, warning))
+    }
+
     fn result_of(&self, end: &CheckEnd, folder: &Path) -> TestResult {
-        let names = self.names.as_ref();
-        let policy = policy_of(self.request, self.selection, &self.label, names, None);
+        let policy = self.policy();
         TestResult {
             outcome: Outcome::of_verdict(end.verdict),
             duration_s: end.duration_s,
@@ -60,7 +73,7 @@ impl FoundCheck<'_> {
                 .slow_timeout
                 .is_some_and(|limit| end.duration_s > limit.as_secs_f64()),
             quarantine: policy.quarantine,
-            ..named(self.selection, &self.label, &self.check.attribute)
+            ..left_out(self.selection, &self.label, &self.names)
         }
     }
 }
@@ -79,12 +92,16 @@ impl CheckEnd {
 }
 
 /// What is known of the build of a test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum BuildState {
     /// Nix knows, or has to build it.
     Unknown,
     /// A moment ago; another build would take its time for nothing.
-    Failed,
+    Failed {
+        error: BuildError,
+        /// Whether it has come to this build, and not only to what it needs.
+        has_begun: bool,
+    },
 }
 
 /// Where the events of one test go.
@@ -107,7 +124,8 @@ pub(super) async fn run_one(
     let folder = output.folder().to_owned();
     let root = folder.join("result");
     let reports = (display.start)(output)?;
-    let has_begun = AtomicBool::new(state == BuildState::Failed);
+    let begun = matches!(state, BuildState::Failed { has_begun, .. } if has_begun);
+    let has_begun = AtomicBool::new(begun);
     let emit = |event: Event| {
         let own = check.derivation.to_str();
         if matches!(&event, Event::BuildStarted { derivation } if Some(derivation.as_str()) == own)
@@ -117,7 +135,7 @@ pub(super) async fn run_one(
         reports.events.emit(event);
     };
     let built = match state {
-        BuildState::Failed => Some(Err(BuildError::Failed("the test has failed".to_owned()))),
+        BuildState::Failed { error, .. } => Some(Err(error)),
         BuildState::Unknown => tokio::select! {
             built = nix_cli::realise(nix, &check.derivation, &root, &emit) => Some(built),
             _ = interrupts.recv() => None,

@@ -3,25 +3,24 @@
 mod at_once;
 mod check;
 
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 
 use self::at_once::run_at_once;
 use self::check::{BuildState, CheckDisplay, FoundCheck, run_one};
-use super::ends::Ends;
+use super::ends::{Ends, TestEnd};
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
+use super::only_report::OnlyReport;
 use super::planned::not_run;
-use super::reporting::{Shown, announce, announce_report, start};
+use super::reporting::{Shown, announce, start};
 use super::request::{Builders, RunRequest, TestSelection};
-use super::run_reports::remember;
 use super::survey::survey;
 use crate::folders::private_temporary_folder;
 use crate::guest;
 use crate::model::outcome::RunResults;
 use crate::nix_cli::{self, CheckOptions, Evaluation, NamedDerivation};
-use crate::report::write_reports;
 
 /// Where Nix keeps everything.
 const STORE: &str = "/nix/store";
@@ -39,50 +38,75 @@ pub(super) async fn run(
         tests = work => tests?,
         _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
     };
-    let count = tests.len();
+    if let [_] = tests.as_slice() {
+        return run_alone(request, tests, frontend, interrupts).await;
+    }
     let mut found = Vec::new();
-    let mut ends = Ends::new(frontend, count, request.max_fail);
-    for FoundTest {
+    let mut ended = Vec::new();
+    for test in tests {
+        match found_check(request, test) {
+            Ok(check) => found.push(check),
+            Err(end) => ended.push(*end),
+        }
+    }
+    run_at_once(request, ended, &found, frontend, interrupts).await
+}
+
+/// Runs the only test.
+async fn run_alone(
+    request: &RunRequest,
+    tests: Vec<FoundTest<'_, NamedDerivation>>,
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<RunResults, RunnerError> {
+    let mut ends = Ends::new(frontend, tests.len(), None);
+    let name = tests.first().map(|test| test.name().to_owned());
+    let name = name.unwrap_or_default();
+    let folder = request.output.of_one(&name);
+    let mut ended = Ok(Shown::All);
+    for test in tests {
+        let end = match found_check(request, test) {
+            Ok(check) => {
+                if let Some(warning) = check.warning() {
+                    announce(frontend, warning)?;
+                }
+                let display = CheckDisplay {
+                    start: &|output| start(frontend.display(), Some(output)),
+                    show: &|event| announce(frontend, event),
+                };
+                let end = run_one(&check, BuildState::Unknown, &folder, &display, interrupts).await;
+                check.end(end, Path::new(""))
+            }
+            Err(end) => *end,
+        };
+        ended = ends.add(end).map(|_| Shown::All);
+    }
+    let reports = OnlyReport::new(request, &folder, &name)?;
+    reports
+        .conclude(ended, ends.finish(), frontend, interrupts)
+        .await
+}
+
+fn found_check<'a>(
+    request: &'a RunRequest,
+    found: FoundTest<'a, NamedDerivation>,
+) -> Result<FoundCheck<'a>, Box<TestEnd>> {
+    let FoundTest {
         selection,
         label,
         names,
         test,
-    } in tests
-    {
-        match test {
-            Ok(check) => found.push(FoundCheck {
-                request,
-                selection,
-                label,
-                names,
-                check,
-            }),
-            Err(error) => {
-                let end = not_run(request, selection, &label, names.as_ref(), error);
-                if ends.add(end)?.is_break() {
-                    return Ok(ends.finish());
-                }
-            }
-        }
+    } = found;
+    match test {
+        Ok(check) => Ok(FoundCheck {
+            request,
+            selection,
+            label,
+            names,
+            check,
+        }),
+        Err(error) => Err(Box::new(not_run(request, selection, &label, &names, error))),
     }
-    if let ([only], 1) = (found.as_slice(), count) {
-        let folder = request.output.of_one(&only.check.name);
-        let display = CheckDisplay {
-            start: &|output| start(frontend.display(), Some(output)),
-            show: &|event| announce(frontend, event),
-        };
-        let end = run_one(only, BuildState::Unknown, &folder, &display, interrupts).await;
-        let _ = ends.add(only.end(end, Path::new("")))?;
-        let results = ends.finish();
-        remember(frontend, &results);
-        let folder =
-            absolute(&folder).map_err(RunnerError::host("cannot tell where the output goes"))?;
-        let path = write_reports(&folder, &results, &request.project.history)?;
-        announce_report(frontend, path, Shown::All, interrupts).await?;
-        frontend.annotate(&folder, &results);
-        return Ok(results);
-    }
-    run_at_once(request, &found, ends, frontend, interrupts).await
 }
 
 /// Finds the derivations that run the tests of a request.
@@ -121,7 +145,7 @@ async fn find(
         let TestSelection { nix, library, .. } = selection;
         Ok(nix_cli::checks(nix, library, &evaluation, &options).await?)
     };
-    Ok(evaluate_all(named, processes, &evaluate).await)
+    Ok(evaluate_all(named, processes, project, &evaluate).await)
 }
 
 /// The store path that this program was started from, if it is in the store.

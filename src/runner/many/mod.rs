@@ -11,17 +11,17 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered, Stream};
 use tokio::sync::{Semaphore, broadcast};
 
+use super::attempts::AttemptRule;
 use super::ends::{Ends, TestEnd};
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::plan::{FoundTests, evaluate_these};
+use super::plan::{Expected, FoundTests, evaluate_these};
 use super::planned::PlannedTest;
-use super::request::RunRequest;
+use super::request::{Resources, RunRequest};
 use super::run_reports::{RunReports, show_start};
 use super::schedule::{Budget, Demand, Schedule};
-use super::survey::NamedTest;
 use crate::model::event::{Event, Level};
 use crate::model::outcome::{RunResults, TestResult};
 use crate::nix_cli::Test;
@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How many tests at most are built at a time.
 const MOST_BUILDS: usize = 4;
 
-/// How many tests at most are built ahead and wait for their turn: those that wait for their group keep no others waiting.
+/// How many tests at most are built ahead and wait for their turn: as many again of each group, which may be crowded.
 const MOST_WAITING: usize = 64;
 
 /// What all tests of a run share.
@@ -45,8 +45,8 @@ struct Run<'a> {
     display: SharedDisplay,
     schedule: Schedule,
     budget: Budget,
-    /// For tests that do not run yet.
-    waiting: Semaphore,
+    /// For tests that do not run yet: those of each group with a limit, and under no name all others.
+    waiting: BTreeMap<String, Semaphore>,
     /// For tests that are built.
     building: Semaphore,
     interrupts: broadcast::Sender<Interrupt>,
@@ -71,7 +71,7 @@ pub(super) async fn run_side_by_side(
         folder: reports.path().to_owned(),
         display: reports.display.clone(),
         schedule: Schedule::new(budget.clone()),
-        waiting: Semaphore::new(MOST_WAITING),
+        waiting: places_to_wait(&request.resources),
         building: Semaphore::new(budget.most_jobs().min(MOST_BUILDS)),
         budget,
         interrupts: broadcast::channel(16).0,
@@ -88,6 +88,14 @@ pub(super) async fn run_side_by_side(
         .await
 }
 
+fn places_to_wait(resources: &Resources) -> BTreeMap<String, Semaphore> {
+    let groups = resources.groups.keys().cloned();
+    let names = groups.chain([String::new()]);
+    names
+        .map(|name| (name, Semaphore::new(MOST_WAITING)))
+        .collect()
+}
+
 impl Run<'_> {
     async fn all(
         &self,
@@ -99,17 +107,20 @@ impl Run<'_> {
     ) -> Result<(), RunnerError> {
         let count = found.count();
         let jobs = self.budget.most_jobs().min(count);
-        show_start(
-            &self.display,
-            jobs,
-            count,
-            found.expected_s(&self.request.project),
-        );
+        // How often a test is repeated may depend on how it ends.
+        let expected = match self.request.attempts {
+            Some(AttemptRule::Repeat(_)) => Expected::default(),
+            Some(AttemptRule::Retry(_)) | None => found.expected(&self.request.project),
+        };
+        show_start(&self.display, jobs, count, expected);
         let mut unseen: BTreeMap<String, TestResult> = found
             .left_out()
             .into_iter()
             .map(|result| (result.label.clone(), result))
             .collect();
+        if self.request.resources.memory_mib.is_none() && matches!(found, FoundTests::Named(_)) {
+            self.schedule.reserve(processes.memory_of_all_mib());
+        }
         let evaluated = self.evaluated(found, processes);
         tokio::pin!(evaluated);
         let mut is_evaluating = true;
@@ -147,26 +158,23 @@ impl Run<'_> {
             if self.schedule.is_closed() {
                 is_evaluating = false;
             }
+            if !is_evaluating {
+                self.schedule.reserve(0);
+            }
             if !is_evaluating && running.is_empty() {
                 break;
             }
         }
         // Those that were to be evaluated later.
         for result in unseen.into_values() {
-            self.end(
-                ends,
-                TestEnd {
-                    result,
-                    error: None,
-                },
-            )?;
+            self.end(ends, TestEnd::without_error(result))?;
         }
         fault.map_or(Ok(()), Err)
     }
 
     /// The tests as they are evaluated: first those that take longest.
     fn evaluated<'a>(
-        &self,
+        &'a self,
         found: FoundTests<'a>,
         processes: EvalProcesses,
     ) -> Pin<Box<dyn Stream<Item = Vec<FoundTest<'a, Test>>> + 'a>> {
@@ -180,20 +188,28 @@ impl Run<'_> {
                 found.sort_by(|left, right| expected(right).total_cmp(&expected(left)));
                 Box::pin(stream::iter([found]))
             }
-            FoundTests::Named(mut named) => {
-                let expected = |test: &NamedTest<'_>| {
-                    test.expected_s(&self.request.project)
-                        .unwrap_or(f64::INFINITY)
-                };
-                named.sort_by(|left, right| expected(right).total_cmp(&expected(left)));
-                Box::pin(evaluate_in_batches(named, processes, evaluate_these))
+            FoundTests::Named(named) => {
+                let project = &self.request.project;
+                Box::pin(evaluate_in_batches(
+                    named,
+                    processes,
+                    project,
+                    evaluate_these,
+                ))
             }
         }
     }
 
+    /// Where a test waits for its turn.
+    fn place_to_wait(&self, planned: &PlannedTest<'_>) -> Option<&Semaphore> {
+        let groups = planned.policy.groups.iter().map(String::as_str);
+        let mut names = groups.chain([""]);
+        names.find_map(|name| self.waiting.get(name))
+    }
+
     fn begin_no_more(&self) {
         self.schedule.close();
-        self.waiting.close();
+        self.waiting.values().for_each(Semaphore::close);
         self.building.close();
     }
 
@@ -222,7 +238,7 @@ impl Run<'_> {
         if let Err(error) = demand.check(&self.request.resources) {
             return Err(Box::new(planned.failed(error)));
         }
-        let warnings = planned.warning().into_iter();
+        let warnings = planned.policy.warning().into_iter();
         for warning in warnings.chain(self.budget.warning(&demand)) {
             let note = Event::note(Level::Warning, warning);
             self.display.emit(Some(&planned.label), note);

@@ -1,23 +1,23 @@
 //! One of several tests: its build, its turn, its attempts.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
 use super::Run;
-use crate::model::event::{Event, Level, Verdict, round};
+use crate::model::event::{Event, Level, Verdict};
 use crate::model::outcome::{Attempt, Outcome};
 use crate::nix_cli;
 use crate::report::{Output, Reports};
 use crate::runner::apart::{ApartEnd, TestPlan, run_apart};
 use crate::runner::ends::TestEnd;
 use crate::runner::error::RunnerError;
-use crate::runner::planned::{PlannedTest, relative};
+use crate::runner::planned::PlannedTest;
 use crate::runner::reporting::{no_thread, stdout_lost};
 use crate::runner::request::{TestSettings, file_name};
 use crate::runner::schedule::Turn;
-use crate::runner::test_run::{is_certain, run_settings};
+use crate::runner::test_run::{is_certain, marking_slow, run_settings};
+use crate::runner::tries::{Next, Tried, retrying, try_often};
 use crate::session::{Interrupt, ReplayMode};
 
 /// Whether a test begins.
@@ -44,38 +44,38 @@ impl Run<'_> {
         interrupts: &mut broadcast::Receiver<Interrupt>,
     ) -> Result<TestEnd, RunnerError> {
         let folder = self.folder.join(file_name(&planned.label));
-        let (turn, mut reports) = match self.built(planned, &folder, interrupts).await? {
+        let (turn, reports) = match self.built(planned, &folder, interrupts).await? {
             Start::Granted(turn, reports) => (turn, reports),
             Start::Never(outcome) => {
-                let mut end = planned.end(Vec::new(), self.display.time_s());
+                let mut end = planned.left_out();
                 end.result.outcome = outcome;
                 return Ok(end);
             }
         };
-        let begin = Instant::now();
         let started_s = self.display.time_s();
-        let mut attempts = Vec::new();
+        let mut built = Some(reports);
         let mut is_leaky = false;
-        let mut at = folder.clone();
-        loop {
-            let start = Instant::now();
+        let once = async |at: &Path, earlier: &[Attempt]| {
+            if let Some(event) = retrying(planned.rule, earlier) {
+                self.display.emit(Some(&planned.label), event);
+            }
+            let reports = match built.take() {
+                Some(reports) => reports,
+                None => self.report(planned, at).await?,
+            };
             let ApartEnd { outcome, leaky } =
-                self.attempt(planned, &at, reports, interrupts).await?;
+                self.attempt(planned, at, reports, interrupts).await?;
             is_leaky |= leaky;
-            attempts.push(Attempt {
+            Ok(Tried {
                 verdict: outcome.verdict,
-                duration_s: round(start.elapsed().as_secs_f64()),
-                folder: relative(&at, &self.folder),
-            });
-            if self.schedule.is_closed() || !planned.rule.continues(&attempts, begin) {
-                break;
-            }
-            if outcome.verdict != Verdict::Passed {
-                self.announce_retry(planned, attempts.len());
-            }
-            at = planned.rule.folder(&folder, &attempts);
-            reports = self.report(planned, &at)?;
-        }
+                next: if self.schedule.is_closed() {
+                    Next::Never
+                } else {
+                    Next::ByTheRule
+                },
+            })
+        };
+        let attempts = try_often(planned.rule, &folder, &self.folder, once).await?;
         drop(turn);
         let mut end = planned.end(attempts, started_s);
         end.result.leaky = is_leaky;
@@ -89,7 +89,10 @@ impl Run<'_> {
         folder: &Path,
         interrupts: &mut broadcast::Receiver<Interrupt>,
     ) -> Result<Start, RunnerError> {
-        let Ok(_place) = self.waiting.acquire().await else {
+        let Some(waiting) = self.place_to_wait(planned) else {
+            return Ok(Start::Never(Outcome::LeftOut));
+        };
+        let Ok(_place) = waiting.acquire().await else {
             return Ok(Start::Never(Outcome::LeftOut));
         };
         let Ok(building) = self.building.acquire().await else {
@@ -142,7 +145,7 @@ impl Run<'_> {
             replay: ReplayMode::Disabled,
             ..settings
         };
-        let reports = self.report(planned, folder)?;
+        let reports = self.report(planned, folder).await?;
         self.once(planned, &cold, folder, reports, Some(verdict), interrupts)
             .await
     }
@@ -166,16 +169,7 @@ impl Run<'_> {
         let plan = TestPlan::new(test, &settings);
         let events = reports.events.clone();
         let run = run_apart(&plan, &events, interrupts);
-        tokio::pin!(run);
-        let slow = planned.policy.slow_timeout.unwrap_or(Duration::MAX);
-        let ended = tokio::select! {
-            ended = &mut run => ended,
-            () = tokio::time::sleep(slow) => {
-                let after_s = slow.as_secs_f64();
-                events.emit(Event::Slow { after_s });
-                run.await
-            }
-        };
+        let ended = marking_slow(planned.policy.slow_timeout, &events, run).await;
         if let (Ok(end), Some(from_checkpoint)) = (&ended, verifies) {
             let cold = end.outcome.verdict;
             events.emit(Event::Verified {
@@ -194,19 +188,17 @@ impl Run<'_> {
         }
     }
 
-    fn announce_retry(&self, planned: &PlannedTest<'_>, done: usize) {
-        let (Some(attempts), Ok(done)) = (planned.rule.most(), u32::try_from(done)) else {
-            return;
-        };
-        let event = Event::Retrying {
-            attempt: done + 1,
-            attempts,
-        };
-        self.display.emit(Some(&planned.label), event);
-    }
-
-    fn report(&self, planned: &PlannedTest<'_>, folder: &Path) -> Result<Reports, RunnerError> {
-        self.report_to(planned, Output::create(folder, &planned.test.name)?)
+    /// The reports of a further run of a test that is built.
+    async fn report(
+        &self,
+        planned: &PlannedTest<'_>,
+        folder: &Path,
+    ) -> Result<Reports, RunnerError> {
+        let output = Output::create(folder, &planned.test.name)?;
+        let nix = &planned.selection.nix;
+        // The folder of an earlier run was what kept the machines from Nix's garbage collector.
+        nix_cli::realise(nix, &planned.test.derivation, &output.root(), &|_| ()).await?;
+        self.report_to(planned, output)
     }
 
     fn report_to(&self, planned: &PlannedTest<'_>, output: Output) -> Result<Reports, RunnerError> {

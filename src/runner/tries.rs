@@ -1,0 +1,105 @@
+//! Tries a test as often as its rule says.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::attempts::AttemptRule;
+use super::error::RunnerError;
+use crate::model::event::{Event, Verdict, round};
+use crate::model::outcome::Attempt;
+
+/// How one attempt has ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tried {
+    pub verdict: Verdict,
+    pub next: Next,
+}
+
+/// Whether another attempt may follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    ByTheRule,
+    Never,
+}
+
+/// All attempts at a test.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    pub all: Vec<Attempt>,
+    /// Why there are no more of them.
+    pub error: Option<RunnerError>,
+}
+
+/// Tries a test whose output goes to `folder`, in that of its `run`. `once` makes an attempt, whose output goes to the
+/// folder that it is given, after those that were made before.
+///
+/// # Errors
+/// When the first attempt cannot be made.
+pub(super) async fn try_often(
+    rule: AttemptRule,
+    folder: &Path,
+    run: &Path,
+    mut once: impl AsyncFnMut(&Path, &[Attempt]) -> Result<Tried, RunnerError>,
+) -> Result<Attempts, RunnerError> {
+    let begin = Instant::now();
+    let mut all: Vec<Attempt> = Vec::new();
+    while rule.continues(&all, begin) {
+        let at = rule.folder(folder, &all);
+        let start = Instant::now();
+        let tried = match once(&at, &all).await {
+            Ok(tried) => tried,
+            Err(error) if all.is_empty() => return Err(error),
+            Err(error) => {
+                let error = Some(error);
+                return Ok(Attempts { all, error });
+            }
+        };
+        all.push(Attempt {
+            verdict: tried.verdict,
+            duration_s: round(start.elapsed().as_secs_f64()),
+            // As the reports of the run name it.
+            folder: at.strip_prefix(run).unwrap_or(&at).to_owned(),
+        });
+        if tried.next == Next::Never {
+            break;
+        }
+    }
+    Ok(Attempts { all, error: None })
+}
+
+/// What is said before another attempt at a test that did not pass; nothing if it is not known how many there may be.
+pub(super) fn retrying(rule: AttemptRule, earlier: &[Attempt]) -> Option<Event> {
+    earlier
+        .last()
+        .filter(|last| last.verdict != Verdict::Passed)?;
+    Some(Event::Retrying {
+        attempt: u32::try_from(earlier.len()).ok()?.saturating_add(1),
+        attempts: rule.most()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_tried_is_kept_when_no_more_can_be() {
+        let once = async |_: &Path, earlier: &[Attempt]| match earlier.len() {
+            0 => Ok(Tried {
+                verdict: Verdict::Failed,
+                next: Next::ByTheRule,
+            }),
+            _ => Err(RunnerError::host("cannot go on")(io::Error::other("x"))),
+        };
+        let folder = Path::new("/run/t");
+        let tried = try_often(AttemptRule::Retry(3), folder, Path::new("/run"), once).await;
+        let Attempts { all, error } = tried.unwrap();
+        let [first] = all.as_slice() else {
+            panic!("{all:?}");
+        };
+        assert_eq!(first.folder, Path::new("t"));
+        assert_eq!(error.unwrap().to_string(), "cannot go on: x");
+    }
+}
