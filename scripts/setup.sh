@@ -6,6 +6,13 @@ set -euo pipefail
 
 for_what=${1:-build}
 
+# A full disk shows late, in a test that copies 1 GiB.
+room_gib=6
+free_kib=$(df --output=avail -k . | tail -n 1)
+if [ "$for_what" = tests ] && [ "$free_kib" -lt $((room_gib << 20)) ]; then
+  echo "setup: warning: $((free_kib >> 20)) GiB are free here; a first build with all tests takes $room_gib GiB" >&2
+fi
+
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
 

@@ -36,7 +36,7 @@ impl<'a> OnlyReport<'a> {
         })
     }
 
-    /// Remembers how the test has ended, writes the reports and shows where they are.
+    /// Remembers how the test has ended, writes the reports and shows their place.
     ///
     /// # Errors
     /// Why the run has not `ended` by itself; else when the reports cannot be written, or not be shown.

@@ -74,6 +74,19 @@ fn a_page_shows_what_a_run_has_done() {
         {"type": ["[data-label=subtests] .console[data-title$=machine] input", "<B>NO"]},
         {"run": "return [...document.querySelectorAll('[data-label=subtests] .console[data-title$=machine] .lines [data-time]')].filter(it => !it.hidden).map(it => it.textContent)"},
         {"run": "const links = [...document.querySelectorAll('.files a')].map(it => it.getAttribute('href')); return links.filter(it => it.includes('wrong'))"},
+        {"run": "document.querySelector('.overview [title^=subtests]').click(); return [location.hash, document.querySelectorAll('.overview .bar').length]"},
+        {"run": "const it = document.getElementById('sort'); it.value = 'duration'; it.dispatchEvent(new Event('change')); \
+            const all = [...document.querySelectorAll('details.test')].map(it => Number(it.dataset.duration)); \
+            it.value = 'attention'; it.dispatchEvent(new Event('change')); return all.every((it, at) => at === 0 || it <= all[at - 1])"},
+        {"run": SHOWN},
+        // To the moment of a subtest: a search does not hide what a console has said until then.
+        {"run": "const test = document.querySelector('[data-label=subtests]'); const box = test.querySelector('.console[data-title$=machine]'); \
+            const hidden = () => [...box.querySelectorAll('[data-time]')].some(it => it.hidden); const before = hidden(); \
+            test.querySelector('.bar.subtest.failed').click(); return [before, hidden(), box.querySelector('.current').textContent]"},
+        // And of a line: the call that was under way is marked.
+        {"run": "const test = document.querySelector('[data-label=subtests]'); \
+            [...test.querySelectorAll('.console[data-title$=machine] [data-time]')].find(it => it.textContent === '<b>no</b>').click(); \
+            return test.querySelectorAll('.bar.call.current.failed').length"},
         {"run": "const it = document.querySelector('[data-label=subtests] .console[data-title$=machine] input'); it.value = ''; it.dispatchEvent(new Event('input')); document.querySelector('[data-label=subtests]').scrollIntoView()"},
         {"picture": place.path().join("page.png")},
     ]);
@@ -111,6 +124,11 @@ fn a_page_shows_what_a_run_has_done() {
     assert_eq!(results[19], json!(["<b>no</b>"]));
     let files = json!(["./wrong/events.jsonl", "./wrong/junit.xml"]);
     assert_eq!(results[20], files);
+    assert_eq!(results[21], json!(["#test-subtests", 11]));
+    assert_eq!(results[22], json!(true));
+    assert_eq!(results[23], not_passed);
+    assert_eq!(results[24], json!([true, false, "connecting to host..."]));
+    assert_eq!(results[25], json!(1));
     keep_picture(&place.path().join("page.png"), "page.png");
 }
 

@@ -92,7 +92,7 @@ fn text_view(timeline: &Timeline, title: &str, log: Option<&str>, lines: &Consol
                 }
                 @if let Some(log) = log { a href=(log) { "whole log" } }
             }
-            div.lines tabindex="0" {
+            div.lines role="region" aria-label=(title) tabindex="0" {
                 @for line in &lines.first { (console_line(line, timeline)) }
                 @if left_out > 0 { div.left-out { "… " (lines_of(left_out, "line")) " only in the output folder …" } }
                 @for line in &lines.last { (console_line(line, timeline)) }

@@ -2,27 +2,31 @@
 
 use maud::{Markup, html};
 
+use super::calls::CallSpan;
 use super::plain;
 use super::timeline::{Span, Timeline};
 
 /// What nested subtests take each.
 const ROW_PX: usize = 18;
 
+/// How many letters of a call are shown where the mouse is; all of it is in the list.
+const LONGEST_TITLE: usize = 200;
+
 /// Where spans of time are, in percent of the whole.
-struct Scale {
+pub(super) struct Scale {
     begin_s: f64,
     length_s: f64,
 }
 
 impl Scale {
-    fn of(timeline: &Timeline) -> Self {
+    pub fn new(begin_s: f64, end_s: f64) -> Self {
         Self {
-            begin_s: timeline.begin_s,
-            length_s: (timeline.end_s - timeline.begin_s).max(0.001),
+            begin_s,
+            length_s: (end_s - begin_s).max(0.001),
         }
     }
 
-    fn style(&self, begin_s: f64, end_s: f64) -> String {
+    pub fn style(&self, begin_s: f64, end_s: f64) -> String {
         let percent =
             |time_s: f64| (time_s - self.begin_s).clamp(0.0, self.length_s) / self.length_s * 100.0;
         let (left, right) = (percent(begin_s), percent(end_s));
@@ -31,26 +35,26 @@ impl Scale {
 }
 
 pub(super) fn lanes(id: &str, timeline: &Timeline) -> Markup {
-    let scale = Scale::of(timeline);
+    let scale = Scale::new(timeline.begin_s, timeline.end_s);
+    let at = |time_s: f64| format!("{:.3}", time_s - timeline.begin_s);
     let machines = timeline.machines();
     if machines.is_empty() && timeline.subtests.is_empty() {
         return html! {};
     }
     html! {
-        div.lanes {
-            (subtests(timeline, &scale))
+        div.lanes data-length=(format!("{:.3}", scale.length_s)) {
+            (subtests(timeline, &scale, at))
             @for machine in &machines {
                 div.lane { span.name title=(plain(machine)) { (plain(machine)) } div.track {
                     @for boot in timeline.boots.get(machine).into_iter().flatten() {
-                        span.bar.boot.failed[boot.failed] style=(scale.style(boot.begin_s, boot.end_s)) title=(title(boot)) {}
+                        span.bar.boot.failed[boot.failed] style=(scale.style(boot.begin_s, boot.end_s)) title=(title(boot)) data-begin=(at(boot.begin_s)) data-end=(at(boot.end_s)) {}
                     }
                     @for call in timeline.calls.iter().filter(|call| call.machine == *machine) {
                         a.bar.call.failed[call.failed] href={ "#call-" (id) "-" (call.number) }
                             style=(scale.style(call.begin_s, call.begin_s + call.duration_s))
-                            title=(plain(&format!("{}({}): {:.2} s", call.method, call.arguments, call.duration_s)))
+                            title=(plain(&call_title(call)))
                             aria-label=(plain(&format!("{}, call {} of {}", call.method, call.number + 1, timeline.calls.count())))
-                            data-begin=(format!("{:.3}", call.begin_s - timeline.begin_s))
-                            data-end=(format!("{:.3}", call.begin_s + call.duration_s - timeline.begin_s)) {}
+                            data-begin=(at(call.begin_s)) data-end=(at(call.begin_s + call.duration_s)) {}
                     }
                 } }
             }
@@ -66,7 +70,17 @@ pub(super) fn lanes(id: &str, timeline: &Timeline) -> Markup {
     }
 }
 
-fn subtests(timeline: &Timeline, scale: &Scale) -> Markup {
+fn call_title(call: &CallSpan) -> String {
+    let whole = format!("{}({})", call.method, call.arguments);
+    let mut letters = whole.chars();
+    let mut shown: String = letters.by_ref().take(LONGEST_TITLE).collect();
+    if letters.next().is_some() {
+        shown.push('…');
+    }
+    format!("{shown}: {:.2} s", call.duration_s)
+}
+
+fn subtests(timeline: &Timeline, scale: &Scale, at: impl Fn(f64) -> String) -> Markup {
     let nested = timeline.nested_subtests();
     let Some(rows) = nested.iter().map(|(_, depth)| depth + 1).max() else {
         return html! {};
@@ -76,7 +90,7 @@ fn subtests(timeline: &Timeline, scale: &Scale) -> Markup {
             @for (subtest, depth) in &nested {
                 span.bar.subtest.failed[subtest.failed]
                     style={ (scale.style(subtest.begin_s, subtest.end_s)) ";top:" (depth * ROW_PX + 1) "px" }
-                    title=(title(subtest)) { (plain(&subtest.name)) }
+                    title=(title(subtest)) data-begin=(at(subtest.begin_s)) data-end=(at(subtest.end_s)) { (plain(&subtest.name)) }
             }
         } }
     }

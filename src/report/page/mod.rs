@@ -5,8 +5,10 @@
 mod attempt;
 mod calls;
 mod console_text;
+mod earlier_runs;
 mod files;
 mod lanes;
+mod overview;
 mod pictures;
 mod test;
 mod timeline;
@@ -17,10 +19,14 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
 
+use self::overview::overview;
 use super::many::counts;
 use super::{Colours, sanitise};
 use crate::history::History;
@@ -29,7 +35,8 @@ use crate::model::outcome::{Outcome, RunResults, TestResult};
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Beyond it, tests that have passed are shown without their consoles and calls: a browser has to load the page.
+/// Beyond it, tests are shown without their consoles and calls: a browser has to load the page. Those that need attention
+/// come before.
 const MOST_BYTES: usize = 40 << 20;
 
 /// What a page is made of.
@@ -52,7 +59,7 @@ pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String
     let mut bytes = 0;
     let mut sections = Vec::new();
     for (number, result) in tests.iter().enumerate() {
-        let section = if bytes < MOST_BYTES || !result.outcome.is_good() {
+        let section = if bytes < MOST_BYTES {
             test::section(context, number, result)
         } else {
             test::brief_section(context, number, result)
@@ -70,8 +77,8 @@ pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                // Nothing is loaded, and nothing of a guest is run.
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+                // Nothing is loaded, and nothing but our own script is run.
+                meta http-equiv="Content-Security-Policy" content=(policy());
                 title { (plain(&title)) }
                 style { (PreEscaped(STYLE)) }
                 noscript { style { "nav.tools, p.tools input, p.tools select { display: none }" } }
@@ -84,7 +91,10 @@ pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String
                         ", by Snowglobe " (env!("CARGO_PKG_VERSION"))
                     }
                 }
-                @if results.tests.len() > 1 { (tools(&results.tests)) }
+                @if results.tests.len() > 1 {
+                    (overview(&results.tests, results.duration_s))
+                    (tools(&results.tests))
+                }
                 main {
                     @for section in sections { (section) }
                 }
@@ -94,6 +104,14 @@ pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String
         }
     };
     page.into_string()
+}
+
+/// What a browser may do with the page.
+fn policy() -> String {
+    let script = STANDARD.encode(Sha256::digest(SCRIPT));
+    format!(
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'"
+    )
 }
 
 /// A failure of a test in quarantine is none of the run.
@@ -135,6 +153,11 @@ fn tools(tests: &[TestResult]) -> PreEscaped<String> {
                     button.filter type="button" data-outcome="in-quarantine" aria-pressed="true" { "in quarantine " (excused.len()) }
                 }
             }
+            label { "sorted by " select #sort {
+                option value="attention" { "what needs attention" }
+                option value="name" { "name" }
+                option value="duration" { "duration" }
+            } }
             output #shown aria-live="polite" {}
             span.keys { kbd { "j" } " " kbd { "k" } " next and previous test, " kbd { "Enter" } " opens it" }
         }

@@ -9,7 +9,7 @@
   const search = document.getElementById("search");
   const buttons = all("button.filter");
   const texts = new Map(
-    tests.map((test) => [test, [test.dataset.label, ...all(".failure", test).map((it) => it.textContent)].join("\n").toLowerCase()]),
+    tests.map((test) => [test, [test.dataset.label, ...all(".failure, .source", test).map((it) => it.textContent)].join("\n").toLowerCase()]),
   );
 
   const choose = () => {
@@ -42,17 +42,27 @@
     }
   });
   for (const button of buttons) {
-    button.title = "A double click shows only these";
-    button.addEventListener("click", () => {
+    const only = () => {
+      buttons.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+      choose();
+    };
+    button.title = "With Shift, or by a double click, only these";
+    button.addEventListener("click", (event) => {
+      if (event.shiftKey) return only();
       const pressed = button.getAttribute("aria-pressed") === "true";
       button.setAttribute("aria-pressed", String(!pressed));
       choose();
     });
-    button.addEventListener("dblclick", () => {
-      buttons.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
-      choose();
-    });
+    button.addEventListener("dblclick", only);
   }
+
+  const orders = {
+    attention: () => 0,
+    name: (left, right) => left.dataset.label.localeCompare(right.dataset.label),
+    duration: (left, right) => right.dataset.duration - left.dataset.duration,
+  };
+  const sorted = () => [...tests].sort(orders[document.getElementById("sort")?.value ?? "attention"]);
+  document.getElementById("sort")?.addEventListener("change", () => document.querySelector("main").append(...sorted()));
 
   // ── Moments: calls, console lines and pictures ────────────────────────────
 
@@ -74,14 +84,24 @@
       const strip = frame.parentElement;
       strip.scrollLeft = frame.offsetLeft - strip.offsetLeft - strip.clientWidth / 2;
     };
-    range.addEventListener("input", () => pick(Number(range.value)));
-    frames.forEach((frame, index) => frame.addEventListener("click", () => pick(index)));
+    const go = (index) => {
+      pick(index);
+      visit(film.closest(".attempt"), Number(frames[index].dataset.time), film);
+    };
+    range.addEventListener("input", () => go(Number(range.value)));
+    frames.forEach((frame, index) => frame.addEventListener("click", () => go(index)));
     films.set(film, (time) => pick(Math.max(0, frames.findLastIndex((it) => Number(it.dataset.time) <= time))));
     pick(frames.length - 1);
   }
 
-  // Marks what consoles and displays have shown from one moment to another.
-  const mark = (attempt, begin, end) => {
+  // Marks what consoles and displays have shown from one moment to another, and that moment in the timeline. The
+  // reader looks at `origin`, which does not move.
+  const searches = new Map();
+  const mark = (attempt, begin, end, origin = null) => {
+    for (const lanes of all(".lanes", attempt)) {
+      lanes.style.setProperty("--moment", `${(100 * begin) / Number(lanes.dataset.length)}%`);
+      lanes.classList.add("marked");
+    }
     for (const box of all(".console", attempt)) {
       const lines = box.querySelector(".lines");
       const known = all("[data-time]", lines);
@@ -89,13 +109,23 @@
       const last = known.findLast((line) => Number(line.dataset.time) <= begin);
       const marked = during.length > 0 ? during : [last].filter(Boolean);
       known.forEach((line) => line.classList.toggle("current", marked.includes(line)));
-      marked.forEach((line) => { line.hidden = false; });
+      // A search must not hide what was asked for.
+      if (marked.some((line) => line.hidden)) searches.get(box)("");
       box.open = true;
-      if (marked.length > 0) {
+      if (marked.length > 0 && box !== origin) {
         lines.scrollTop = marked[0].offsetTop - lines.offsetTop - lines.clientHeight / 3;
       }
     }
-    for (const film of all("figure.film", attempt)) films.get(film)(end);
+    for (const film of all("figure.film", attempt)) if (film !== origin) films.get(film)(end);
+  };
+
+  // The same for a moment: the calls that were under way are marked, too.
+  const visit = (attempt, time, origin) => {
+    all(".bar.current, li.current").forEach((it) => it.classList.remove("current"));
+    for (const bar of all("a.bar.call", attempt)) {
+      bar.classList.toggle("current", Number(bar.dataset.begin) <= time && time <= Number(bar.dataset.end));
+    }
+    mark(attempt, time, time, origin);
   };
 
   // Shows a call below its timeline, and what there was at that time.
@@ -116,11 +146,19 @@
     // One stop for the tabulator key; arrows go on from there.
     bars.forEach((bar, index) => { bar.tabIndex = index === 0 ? 0 : -1; });
     lanes.addEventListener("click", (event) => {
-      const bar = event.target.closest("a.bar.call");
-      if (!bar) return;
-      event.preventDefault();
-      history.replaceState(null, "", bar.hash);
-      show(bar);
+      const bar = event.target.closest(".bar");
+      const track = event.target.closest(".track");
+      const attempt = lanes.closest(".attempt");
+      if (bar?.matches(".call")) {
+        event.preventDefault();
+        history.replaceState(null, "", bar.hash);
+        show(bar);
+      } else if (bar) {
+        visit(attempt, Number(bar.dataset.begin), lanes);
+      } else if (track) {
+        const { left, width } = track.getBoundingClientRect();
+        visit(attempt, ((event.clientX - left) / width) * Number(lanes.dataset.length), lanes);
+      }
     });
     lanes.addEventListener("keydown", (event) => {
       const at = bars.indexOf(document.activeElement);
@@ -174,13 +212,28 @@
     };
     for (const name of ["input", "search"]) text.addEventListener(name, filter);
     level.addEventListener("change", filter);
+    searches.set(box, (wanted) => {
+      text.value = wanted;
+      level.value = "all";
+      filter();
+    });
+    box.querySelector(".lines").addEventListener("click", (event) => {
+      const line = event.target.closest("[data-time]");
+      // Not while text is selected.
+      if (line && getSelection().isCollapsed) visit(box.closest(".attempt"), Number(line.dataset.time), box);
+    });
   }
 
   // ── Addresses and keys ────────────────────────────────────────────────────
 
   // Opens what the address names: a test, or a call.
   const follow = () => {
-    const id = decodeURIComponent(location.hash.slice(1));
+    let id = location.hash.slice(1);
+    try {
+      id = decodeURIComponent(id);
+    } catch {
+      // A part of an address: it names nothing here.
+    }
     const target = id === "" ? null : document.getElementById(id);
     const test = target?.closest("details.test");
     if (!test) return;
@@ -202,7 +255,7 @@
     }
     const step = { j: 1, k: -1 }[event.key];
     if (!step) return;
-    const shown = tests.filter((test) => !test.hidden);
+    const shown = sorted().filter((test) => !test.hidden);
     const at = shown.findIndex((test) => test.contains(document.activeElement));
     const seen = shown.findIndex((test) => test.getBoundingClientRect().bottom > 0);
     const next = shown[at < 0 ? seen : Math.min(Math.max(at + step, 0), shown.length - 1)];

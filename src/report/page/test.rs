@@ -3,19 +3,16 @@
 use maud::{Markup, html};
 
 use super::attempt::attempt_view;
+use super::earlier_runs::EarlierRuns;
 use super::timeline::Timeline;
-use super::{PageContext, class, encoded, is_excused, kind, link, moment, plain, seconds};
-use crate::history::TestHistory;
+use super::{PageContext, class, encoded, is_excused, kind, link, plain, seconds};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::output_folder::EVENTS;
 use crate::report::failures::report_of;
-use crate::report::recorded::{EventsFault, for_each_event};
+use crate::report::recorded::{EventsFault, RecordedTest, for_each_event};
 
 /// Of more tests that did not pass, the others are closed.
 const MOST_OPEN: usize = 20;
-
-/// How many earlier runs are shown.
-const SHOWN_RUNS: usize = 24;
 
 /// All that is known of a test.
 pub(super) fn section(context: PageContext<'_>, number: usize, test: &TestResult) -> Markup {
@@ -27,10 +24,14 @@ pub(super) fn section(context: PageContext<'_>, number: usize, test: &TestResult
     frame(context, number, test, &body)
 }
 
-/// A test that has passed, in a run that is too large to show all of it.
+/// A test of a run that is too large to show all of it: its failures alone.
 pub(super) fn brief_section(context: PageContext<'_>, number: usize, test: &TestResult) -> Markup {
+    let last = test.attempts.last().filter(|_| !test.outcome.is_good());
+    let recorded = last.map(|attempt| RecordedTest::read(&context.folder.join(&attempt.folder)));
+    let failures = recorded.and_then(|recorded| Some(recorded.end?.failures));
     let body = html! {
             p { "The run is too large to show all of it here." }
+            @for failure in failures.iter().flatten() { pre.failure { (report_of(failure)) } }
             @for attempt in &test.attempts {
                 @if let Some(link) = link(context, &attempt.folder) {
                     p { a href=(link) { "output folder" } }
@@ -45,15 +46,16 @@ fn frame(context: PageContext<'_>, number: usize, test: &TestResult, body: &Mark
     let needs_attention =
         !test.outcome.is_good() && test.outcome != Outcome::LeftOut && !is_excused(test);
     let is_open = context.is_alone || needs_attention && number < MOST_OPEN;
+    let earlier = EarlierRuns::of(context, test);
     html! {
-        details.test.(class(test.outcome)) #(id) data-label=(plain(&test.label)) data-outcome=(kind(test)) open[is_open] {
+        details.test.(class(test.outcome)) #(id) data-label=(plain(&test.label)) data-outcome=(kind(test)) data-duration=(test.duration_s) open[is_open] {
             summary {
                 span.outcome { (test.outcome.name()) }
                 span.label { (plain(&test.label)) }
                 @for (holds, mark) in [(test.slow, "slow"), (test.leaky, "leaves processes"), (test.quarantine.is_some(), "in quarantine")] {
                     @if holds { span.mark { (mark) } }
                 }
-                (earlier_runs(context, test))
+                (earlier.picture())
                 span.duration { (seconds(test.duration_s)) }
             }
             div.body {
@@ -65,6 +67,7 @@ fn frame(context: PageContext<'_>, number: usize, test: &TestResult, body: &Mark
                 }
                 @if let Some(message) = &test.message { pre.failure { (plain(message)) } }
                 (body)
+                (earlier.table())
                 p.source {
                     (plain(&test.source))
                     @if !test.attribute.is_empty() { ", " code { (plain(&test.attribute)) } }
@@ -77,31 +80,10 @@ fn frame(context: PageContext<'_>, number: usize, test: &TestResult, body: &Mark
 }
 
 /// The name of a test's place on the page: it stays the same from run to run.
-fn id_of(label: &str) -> String {
+pub(super) fn id_of(label: &str) -> String {
     let label = plain(label);
     let words: Vec<&str> = label.split_whitespace().collect();
     format!("test-{}", words.join("_"))
-}
-
-/// A square for each earlier run, the newest last.
-fn earlier_runs(context: PageContext<'_>, test: &TestResult) -> Markup {
-    let history = context.history.of(&test.source, &test.attribute);
-    let entries = history.map_or(&[][..], TestHistory::entries).iter();
-    let earlier: Vec<_> = entries
-        .filter(|entry| entry.run_unix_s < context.started_unix_s)
-        .collect();
-    let last = &earlier[earlier.len().saturating_sub(SHOWN_RUNS)..];
-    if last.is_empty() {
-        return html! {};
-    }
-    let outcomes: Vec<&str> = last.iter().map(|entry| entry.outcome.name()).collect();
-    html! {
-        span.runs role="img" aria-label={ "earlier runs, the newest last: " (outcomes.join(", ")) } {
-            @for entry in last {
-                i.(class(entry.outcome)) title={ (moment(entry.run_unix_s)) ": " (entry.outcome.name()) ", " (seconds(entry.duration_s)) } {}
-            }
-        }
-    }
 }
 
 fn attempt_section(

@@ -16,6 +16,15 @@ pub(super) struct Span {
     pub failed: bool,
 }
 
+/// How the time before a machine's first answer has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BootEnd {
+    Answered,
+    /// It was stopped, and the script had not waited for it.
+    NotAsked,
+    Died,
+}
+
 /// A picture of a display.
 #[derive(Debug, Clone)]
 pub(super) struct Screen {
@@ -60,8 +69,19 @@ impl Timeline {
             Event::MachineStarted { machine, .. } => {
                 self.booting.insert(machine, time_s);
             }
-            Event::MachineReady { machine, .. } => self.booted(machine, time_s, false),
-            Event::MachineStopped { machine, .. } => self.booted(machine, time_s, true),
+            Event::MachineReady { machine, .. } => {
+                self.booted(machine, BootEnd::Answered, time_s);
+            }
+            Event::MachineStopped {
+                machine, wanted, ..
+            } => {
+                let end = if wanted {
+                    BootEnd::NotAsked
+                } else {
+                    BootEnd::Died
+                };
+                self.booted(machine, end, time_s);
+            }
             Event::Console { machine, line } => {
                 self.consoles.entry(machine).or_default().add(time_s, line);
             }
@@ -141,13 +161,18 @@ impl Timeline {
     }
 
     /// A machine answers, or has ended before it did.
-    fn booted(&mut self, machine: String, end_s: f64, failed: bool) {
+    fn booted(&mut self, machine: String, end: BootEnd, end_s: f64) {
         if let Some(begin_s) = self.booting.remove(&machine) {
+            let name = match end {
+                BootEnd::Answered => "boot, until its first answer",
+                BootEnd::NotAsked => "running, and nothing was asked of it",
+                BootEnd::Died => "boot, until it died",
+            };
             let span = Span {
-                name: "boot".to_owned(),
+                name: name.to_owned(),
                 begin_s,
                 end_s,
-                failed,
+                failed: end == BootEnd::Died,
             };
             self.boots.entry(machine).or_default().push(span);
         }
