@@ -151,6 +151,22 @@ let
         value (if takesMore value then arguments else builtins.intersectAttrs wanted arguments)
       );
 
+  # Of many names, those that are like one.
+  others =
+    name: known:
+    let
+      count = builtins.length known;
+      isLike = other: builtins.replaceStrings [ name ] [ "" ] other != other;
+      like = builtins.filter isLike known;
+      list = builtins.concatStringsSep ", ";
+    in
+    if count <= 20 then
+      "there are: ${list known}"
+    else if like == [ ] || builtins.length like > 20 then
+      "there are ${toString count} others, such as ${builtins.head known}"
+    else
+      "there are ${toString count} others; like it: ${list like}";
+
   # What an attribute path leads to. What is no set is `enter`ed on the way.
   follow =
     { arguments, enter }@how:
@@ -163,7 +179,7 @@ let
       called = if isSet || names == [ ] then outside else enter outside;
       name = builtins.head names;
       next = follow how (builtins.tail names);
-      known = builtins.concatStringsSep ", " (builtins.attrNames called);
+      known = builtins.attrNames called;
       isIndex = builtins.match "[0-9]+" name != null;
     in
     if names == [ ] then
@@ -173,7 +189,7 @@ let
     else if !isAttrs called then
       throw "snowglobe: there is no attribute `${name}` in a value of type ${builtins.typeOf called}"
     else if !(called ? ${name}) then
-      throw "snowglobe: there is no attribute `${name}`; there are: ${known}"
+      throw "snowglobe: there is no attribute `${name}`; ${others name known}"
     else
       next called.${name};
   # Whether one attribute path leads to another.

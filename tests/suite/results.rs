@@ -379,6 +379,19 @@ fn tests_behind_functions_are_run() {
             ended.seen()
         );
     }
+    let one = run(&place, &["all.nix", "-A", "inner.second"]);
+    assert_eq!(one.code, Some(0), "{}", one.seen());
+    // Of a large set only those names are said that are like it.
+    place.write("large.nix", "builtins.listToAttrs (builtins.genList (n: { name = \"t${toString n}x\"; value = { }; }) 40)");
+    let others = |path: &str| {
+        place
+            .run(&["list", "--nixpkgs", "builtin", "large.nix", "-A", path])
+            .stderr
+    };
+    let like = "error: there is no attribute `t7`; there are 40 others; like it: t7x\n";
+    assert_eq!(others("t7"), like);
+    let such = "error: there is no attribute `y`; there are 40 others, such as t0x\n";
+    assert_eq!(others("y"), such);
     let one = run(&place, &["all.nix", "-A", "inner", "--filter", "*third"]);
     assert_eq!(one.code, Some(0), "{}", one.seen());
 }
