@@ -373,6 +373,8 @@ fn copy_content(source: &mut File, target: &mut File) -> io::Result<()> {
         let (data, end) = match next_data(source, position) {
             Ok(found) => found,
             Err(Errno::NXIO) => break,
+            // A file system that knows no holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => (position, length),
             Err(error) => return Err(error.into()),
         };
         rustix::fs::seek(&*source, SeekFrom::Start(data))?;

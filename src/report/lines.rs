@@ -105,13 +105,8 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
 
 /// A text for a place that has one line, such as a step of several commands.
 pub(super) fn one_line(text: &str) -> String {
-    let mut lines = text.trim().lines();
-    let first = sanitise(lines.next().unwrap_or_default(), Colours::Off);
-    if lines.next().is_some() {
-        format!("{first} …")
-    } else {
-        first
-    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    sanitise(&lines.collect::<Vec<_>>().join(" "), Colours::Off)
 }
 
 fn note(machine: Option<&str>, level: Level, text: &str) -> String {
@@ -254,7 +249,17 @@ fn durations(subtests: &[Subtest]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::short_name;
+    use super::{one_line, short_name};
+
+    #[test]
+    fn a_step_of_several_lines_takes_one() {
+        assert_eq!(one_line("waiting for `a`"), "waiting for `a`");
+        assert_eq!(
+            one_line("must succeed:\n  first\n  second\n"),
+            "must succeed: first second"
+        );
+        assert_eq!(one_line("\x1b[2J\n"), "");
+    }
 
     #[test]
     fn derivations_are_named_without_their_hash() {
