@@ -145,6 +145,12 @@ impl History {
         self.tests.get(&(source.to_owned(), attribute.to_owned()))
     }
 
+    /// Whether a test of a file or flake has ended before.
+    #[must_use]
+    pub fn knows(&self, source: &str) -> bool {
+        self.tests.keys().any(|(other, _)| other == source)
+    }
+
     /// How a test ended last. If its file did not evaluate since, it was not run.
     #[must_use]
     pub fn last_outcome(&self, source: &str, attribute: &str) -> Option<Outcome> {

@@ -55,7 +55,7 @@ async fn run_here(
         found = plan::find(&request.selections, &request.filter, &request.project, processes) => found,
         _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
     };
-    let found = found.inspect_err(|error| replace_reports_of_many(request, frontend, error))?;
+    let found = found.inspect_err(|error| keep_eval_error(request, frontend, error))?;
     if found.count() != 1 && matches!(request.settings.mode, RunMode::Script) {
         return many::run_side_by_side(request, found, processes, frontend, interrupts).await;
     }
@@ -118,14 +118,13 @@ async fn run_one_by_one(
     Ok(results)
 }
 
-/// Puts what keeps a file from being evaluated in the place of the reports of an earlier run of several tests, which
-/// would say that they passed.
-fn replace_reports_of_many(request: &RunRequest, frontend: &dyn Frontend, error: &RunnerError) {
-    let folder = request.output.of_many();
+/// Keeps what keeps a file from being evaluated: for `--rerun`, and in the place of the reports of an earlier run of
+/// several tests, which would say that they passed.
+fn keep_eval_error(request: &RunRequest, frontend: &dyn Frontend, error: &RunnerError) {
     let ([selection], RunnerError::Eval(_)) = (request.selections.as_slice(), error) else {
         return;
     };
-    if !folder.join(RESULTS).is_file() {
+    if !error.is_of_one_test() {
         return;
     }
     let label = selection.evaluation.place.to_string();
@@ -136,8 +135,16 @@ fn replace_reports_of_many(request: &RunRequest, frontend: &dyn Frontend, error:
         ..left_out(selection, &label, &TestNames::default())
     };
     let results = Ends::only(frontend, result);
-    let written = RunFolder::claim(&folder)
-        .and_then(|folder| folder.finish(&results, &request.project.history));
+    let history = &request.project.history;
+    // A name that is mistyped is none to remember.
+    if history.knows(&selection.source) {
+        remember(frontend, &results);
+    }
+    let folder = request.output.of_many();
+    if !folder.join(RESULTS).is_file() {
+        return;
+    }
+    let written = RunFolder::claim(&folder).and_then(|folder| folder.finish(&results, history));
     match written {
         Ok(_) => frontend.annotate(&folder, &results),
         Err(error) => tracing::warn!("{error}"),

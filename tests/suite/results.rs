@@ -213,6 +213,21 @@ fn files_that_do_not_evaluate_have_passed_no_more() {
     assert_eq!(results(&place, "results")["tests"][0]["outcome"], "not_run");
     assert!(read(&place, "results/junit.xml").contains("errors=\"1\""));
     assert!(read(&place, "results/report.html").contains("syntax error"));
+    // A file that was never run is not known.
+    assert_eq!(run(&place, &["mistyped.nix"]).code, Some(2));
+    let known = place.run(&["history"]).stdout;
+    assert!(
+        known.contains("all.nix") && !known.contains("mistyped"),
+        "{known}"
+    );
+    place.settle();
+    place.write("all.nix", "{ a = import ./a.nix; b = import ./b.nix; }");
+    let ended = run(&place, &["all.nix", "--rerun"]);
+    assert!(
+        ended.stdout.contains("2 tests in [T] s: 2 passed\n"),
+        "{}",
+        ended.seen()
+    );
     place.assert_tidy();
 }
 
