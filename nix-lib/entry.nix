@@ -109,7 +109,9 @@ let
     let
       attribute = load.showPath path;
     in
-    if want == "names" then
+    if want == "names" && builtins.length tests > 1 then
+      say.outlineOfSome { inherit attribute test; }
+    else if want == "names" then
       say.outline { inherit attribute test; }
     else if want == "part" then
       import ./part.nix { inherit attribute test nodes; }

@@ -173,7 +173,7 @@ let
     names: value:
     let
       # What `{ ... }:` gives is the same whatever it is called with.
-      isOpen = isFunction value && functionArgs value == { };
+      isOpen = isFunction value && functionArgs value == { } && !takesOne value;
       outside = if isOpen && names != [ ] then value arguments else call arguments value;
       isSet = isAttrs outside || isList outside;
       called = if isSet || names == [ ] then outside else enter outside;

@@ -365,27 +365,39 @@ fn listed(paths: &[PathBuf]) -> String {
     text
 }
 
+/// The most that is read of a file that says it is empty, as those of `/proc` do.
+const MOST_UNTOLD_BYTES: u64 = 64 << 20;
+
 /// Copies a file in its length of now, with its holes. The guest may change it meanwhile.
 fn copy_content(source: &mut File, target: &mut File) -> io::Result<()> {
     let length = source.metadata()?.len();
+    if length == 0 {
+        io::copy(&mut source.take(MOST_UNTOLD_BYTES), target)?;
+        return Ok(());
+    }
     let mut position = 0;
     while position < length {
         let (data, end) = match next_data(source, position) {
-            Ok(found) => found,
-            Err(Errno::NXIO) => break,
+            Ok((data, end)) => (data, end.min(length)),
+            // What is left is a hole.
+            Err(Errno::NXIO) => return target.set_len(length),
             // A file system that knows no holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => (position, length),
             Err(error) => return Err(error.into()),
         };
+        if data >= length {
+            return target.set_len(length);
+        }
         rustix::fs::seek(&*source, SeekFrom::Start(data))?;
         rustix::fs::seek(&*target, SeekFrom::Start(data))?;
-        io::copy(
-            &mut source.take(end.min(length).saturating_sub(data)),
-            target,
-        )?;
-        position = end.max(position + 1);
+        let copied = io::copy(&mut source.take(end - data), target)?;
+        if copied < end - data {
+            // It is shorter than it says, as those of `/sys` are, or than it was.
+            return Ok(());
+        }
+        position = end;
     }
-    target.set_len(length)
+    Ok(())
 }
 
 /// Where the data begins and ends that is not before `position`; NXIO if there is no more.
@@ -479,6 +491,22 @@ mod tests {
         assert!(content(&copied) == content(&guest.path().join("image")));
         assert!(copied.metadata().unwrap().blocks() * 512 < 1 << 20);
         assert_eq!(content(&host.path().join("empty")), b"");
+    }
+
+    #[test]
+    fn files_of_the_kernel_are_copied_as_they_are_read() {
+        let place = tempfile::tempdir().unwrap();
+        let (_, host) = folders(&place);
+        for (folder, name) in [
+            ("/proc", "version"),
+            ("/sys/kernel", "notes"),
+            ("/sys/kernel/mm/transparent_hugepage", "enabled"),
+        ] {
+            let from = OpenFolder::open(Path::new(folder)).unwrap();
+            copy(&from, &host, name).unwrap();
+            let there = fs::read(Path::new(folder).join(name)).unwrap();
+            assert!(fs::read(host.path().join(name)).unwrap() == there, "{name}");
+        }
     }
 
     #[test]

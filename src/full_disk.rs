@@ -20,12 +20,18 @@ pub fn is_full_disk(error: &io::Error) -> bool {
 /// The error of a folder whose file system is full, where others have seen only its effect.
 ///
 /// # Errors
-/// When there is no room in it. Not knowing is none.
+/// When there is no room in it. Not knowing is none, as of file systems without a size.
 pub fn expect_room(folder: &Path) -> io::Result<()> {
-    match rustix::fs::statvfs(folder) {
-        Ok(found) if found.f_bavail.saturating_mul(found.f_frsize) < NEXT_TO_NOTHING_BYTES => {
-            Err(Errno::NOSPC.into())
-        }
-        _ => Ok(()),
+    let Ok(found) = rustix::fs::statvfs(folder) else {
+        return Ok(());
+    };
+    let free = if nix::unistd::geteuid().is_root() {
+        found.f_bfree
+    } else {
+        found.f_bavail
+    };
+    if found.f_blocks > 0 && free.saturating_mul(found.f_frsize) < NEXT_TO_NOTHING_BYTES {
+        return Err(Errno::NOSPC.into());
     }
+    Ok(())
 }

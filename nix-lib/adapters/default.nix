@@ -171,10 +171,27 @@ let
         value:
         missingFor value == [ ]
         && builtins.any (name: offered ? ${name}) (attrNames (builtins.functionArgs value));
+      # What throws is a test, too: when it is evaluated, it says so.
+      member =
+        path: inside:
+        let
+          tests = searchIn path inside;
+          tried = builtins.tryEval tests;
+        in
+        if tried.success then
+          tests
+        else
+          [
+            {
+              inherit path;
+              test = builtins.seq tests null;
+            }
+          ];
       leadsToChosen = name: chosen == null || builtins.any (load.isPrefix (path ++ [ name ])) chosen;
-      inner = filter (
-        name: leadsToChosen name && (!isFunction value.${name} || isCallable value.${name})
-      ) (attrNames value);
+      isHelper =
+        name:
+        (builtins.tryEval (isFunction value.${name} && !isCallable value.${name})).value;
+      inner = filter (name: leadsToChosen name && !isHelper name) (attrNames value);
     in
     if builtins.isPath value then
       searchIn path (load.import value)
@@ -193,7 +210,7 @@ let
     else if length path >= deepest then
       [ ]
     else
-      concatLists (map (name: searchIn (path ++ [ name ]) value.${name}) inner);
+      concatLists (map (name: member (path ++ [ name ]) value.${name}) inner);
 
   testsIn =
     {
@@ -241,17 +258,19 @@ let
       ) names;
       quote = name: "`${name}`";
     in
-    # Tests of nixpkgs may make all their machines in their script.
-    if names == [ ] && test.needsNodes or false then
-      fail "the test `${test.name}` has no nodes: a test needs at least one machine"
-    else if invalid != [ ] then
-      fail "the node name ${quote (builtins.head invalid)} is no valid host name: it takes letters, digits, `-` and `_`, begins and ends with a letter or digit, and has at most 63 characters"
-    else if clashing != [ ] then
-      fail "the nodes ${concatStringsSep " and " (map quote clashing)} would have the same name in the script, `${pythonName (builtins.head clashing)}`: rename one"
-    else
-      {
-        inherit path test;
-      };
+    {
+      inherit path;
+      # Tests of nixpkgs may make all their machines in their script.
+      test =
+        if names == [ ] && test.needsNodes or false then
+          fail "the test `${test.name}` has no nodes: a test needs at least one machine"
+        else if invalid != [ ] then
+          fail "the node name ${quote (builtins.head invalid)} is no valid host name: it takes letters, digits, `-` and `_`, begins and ends with a letter or digit, and has at most 63 characters"
+        else if clashing != [ ] then
+          fail "the nodes ${concatStringsSep " and " (map quote clashing)} would have the same name in the script, `${pythonName (builtins.head clashing)}`: rename one"
+        else
+          test;
+    };
 in
 {
   inherit enter testsIn;

@@ -135,29 +135,16 @@ pub fn exit_code_of_errors(errors: &[RunnerError]) -> ExitCode {
 
 /// The exit code of a run: that of the worst end. What is in quarantine does not count.
 pub fn exit_code_of_run(results: &RunResults) -> ExitCode {
-    ExitCode::from(code_of_results(results))
-}
-
-/// That of a run of several parts, some of which may be missing.
-pub fn exit_code_of_parts(results: &RunResults, missing: &[MergeError]) -> ExitCode {
-    let of_missing = if missing.is_empty() {
-        code::PASSED
-    } else {
-        code::WRONG_USAGE
-    };
-    ExitCode::from(code_of_results(results).max(of_missing))
-}
-
-fn code_of_results(results: &RunResults) -> u8 {
     if results.interrupted {
-        return code::INTERRUPTED;
+        return ExitCode::from(code::INTERRUPTED);
     }
     let counted = results.tests.iter().filter(|test| test.counts_as_failure());
     let codes = counted.map(|test| match test.obstacle {
         Some(obstacle) => code_of_obstacle(obstacle),
         None => code_of_outcome(test.outcome),
     });
-    codes.max().unwrap_or(code::PASSED)
+    let of_missing = (!results.missing.is_empty()).then_some(code::WRONG_USAGE);
+    ExitCode::from(codes.chain(of_missing).max().unwrap_or(code::PASSED))
 }
 
 fn code_of_outcome(outcome: Outcome) -> u8 {

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::error::{Failed, exit_code_of_parts, show_message};
+use super::error::{Failed, exit_code_of_run, show_message};
 use super::frontend::{CommandFrontend, DisplayFormat};
 use super::many_options::known_history;
 use crate::folders::real_path;
 use crate::repl::Above;
-use crate::report::{Detail, Merged, RunFolder, merge_results, write_reports};
+use crate::report::{Detail, RunFolder, merge_results, write_reports};
 use crate::runner::{Frontend, RunnerError, show_results};
 
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ impl ReportCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
         fs::create_dir_all(&self.output).map_err(Failed::host_at("cannot make", &self.output))?;
         // The folder may be one of those that are read.
-        let Merged { results, missing } = merge_results(&self.folders, &self.output)?;
+        let results = merge_results(&self.folders, &self.output)?;
         let history = known_history();
         let path = if self.is_input(&self.output) {
             // What it has of its tests is what the report is made of.
@@ -43,10 +43,10 @@ impl ReportCommand {
         let frontend = CommandFrontend::new(self.format, Detail::Normal, Above::default());
         show_results(&frontend, &results, path)?;
         frontend.annotate(&self.output, &results);
-        for error in &missing {
-            show_message(&format!("the report is not whole: {error}"));
+        for reason in &results.missing {
+            show_message(&format!("the report is not whole: {reason}"));
         }
-        Ok(exit_code_of_parts(&results, &missing))
+        Ok(exit_code_of_run(&results))
     }
 
     fn is_input(&self, output: &Path) -> bool {

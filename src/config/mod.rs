@@ -39,6 +39,8 @@ pub struct Config {
     overrides: Vec<Rules>,
     /// How many tests of each group run at a time.
     pub groups: BTreeMap<String, usize>,
+    /// The file that it was read from; None for the default.
+    pub file: Option<PathBuf>,
 }
 
 /// The file as it is written. Unknown keys are errors.
@@ -101,9 +103,13 @@ impl Config {
             path: path(),
             source,
         })?;
-        Self::of_text(&text).map_err(|reason| ConfigError::Wrong {
+        let config = Self::of_text(&text).map_err(|reason| ConfigError::Wrong {
             path: path(),
             reason,
+        })?;
+        Ok(Self {
+            file: Some(path()),
+            ..config
         })
     }
 
@@ -118,6 +124,7 @@ impl Config {
             groups: groups
                 .map(|(name, group)| (name, group.max.get()))
                 .collect(),
+            file: None,
         })
     }
 

@@ -120,9 +120,15 @@ fn run(
     ));
     tell_ready(&state);
     let ended = interpreter.enter(|vm| match prepare(vm, &state) {
-        Ok(scope) => execute(vm, &scope, &state, mode),
+        Ok(scope) => {
+            if !matches!(mode, RunMode::Script) {
+                state.interrupter.set_begun();
+            }
+            execute(vm, &scope, &state, mode)
+        }
         Err(exception) => ended_by(vm, &exception, &state),
     });
+    state.interrupter.set_begun();
     if process::id() != begun_as {
         // A process that the script forked: the end is not its to make.
         let _ = kill(Pid::this(), Signal::SIGKILL);

@@ -62,6 +62,7 @@ impl Interrupter {
     /// Does `run`, which can be interrupted meanwhile.
     pub fn while_armed<T>(&self, run: impl FnOnce() -> T) -> T {
         self.armed.set(true);
+        self.set_begun();
         let result = run();
         self.armed.set(false);
         result
@@ -72,9 +73,17 @@ impl Interrupter {
         nix::sys::pthread::pthread_self() == self.thread
     }
 
-    /// Raises `Interrupted(reason)` in the script; tells whether it was taken.
-    /// It is not where no script runs, or it is stuck in what cannot be cut short.
+    /// Nothing more is to be waited for before an interrupt: the script is over, or the user is at a prompt.
+    pub(super) fn set_begun(&self) {
+        self.armed.has_begun.store(true, Ordering::Release);
+    }
+
+    /// Raises `Interrupted(reason)` in the script, as soon as it has begun; returns whether it was taken. It is not if
+    /// no script runs any more, or it is stuck in what cannot be cut short.
     pub async fn interrupt(&self, reason: &str) -> bool {
+        while !self.armed.has_begun.load(Ordering::Acquire) {
+            tokio::time::sleep(REMINDER_PAUSE).await;
+        }
         let reason = reason.to_owned();
         let make = move |vm: &VirtualMachine| Some(api_exception(vm, "Interrupted", &reason));
         let alarm = || self.cancellations.interrupt();
@@ -130,7 +139,11 @@ impl Interrupter {
 
 /// Whether the script's thread runs the script. While it is, the thread is there.
 #[derive(Default)]
-struct Armed(StdMutex<bool>);
+struct Armed {
+    is_armed: StdMutex<bool>,
+    /// Whether it has been, or never will be.
+    has_begun: AtomicBool,
+}
 
 impl Armed {
     fn set(&self, is_armed: bool) {
@@ -152,7 +165,7 @@ impl Armed {
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.is_armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -180,7 +180,7 @@ impl Machine {
                     &format!("{source} could not be copied from {}", self.name()),
                 )
                 .await;
-            if copied.is_err() {
+            if copied.as_ref().is_err_and(speaks_of_room) {
                 // The guest writes to the host's disk, and its words are no proof.
                 let folder = exchange.folder.path();
                 expect_room(folder).map_err(|error| at(folder, error))?;
@@ -270,6 +270,14 @@ impl Machine {
             output.trim()
         )))
     }
+}
+
+/// Whether a copy in the guest has failed as on a full disk.
+fn speaks_of_room(error: &MachineError) -> bool {
+    let text = error.to_string();
+    ["No space left on device", "quota exceeded"]
+        .iter()
+        .any(|reason| text.contains(reason))
 }
 
 /// Copies may be large: they leave the threads of the runtime alone.

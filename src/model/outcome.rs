@@ -154,8 +154,8 @@ pub struct TestResult {
     #[serde(default)]
     pub name: String,
     pub outcome: Outcome,
-    /// Seconds after the start of the run.
-    pub started_s: f64,
+    /// Seconds after the start of the run; None if it did not run, or Nix knew how it ends.
+    pub started_s: Option<f64>,
     /// Of all attempts.
     pub duration_s: f64,
     pub attempts: Vec<Attempt>,
@@ -194,5 +194,8 @@ pub struct RunResults {
     /// Whether the user has ended it.
     #[serde(default)]
     pub interrupted: bool,
+    /// Of a merged run, why parts are not in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     pub tests: Vec<TestResult>,
 }

@@ -79,9 +79,10 @@ pub async fn realise(
 pub struct FailedBuilds(Log);
 
 impl FailedBuilds {
-    /// What went wrong with those that something `needs`, by their derivations.
-    pub fn of(&self, needs: impl Fn(&str) -> bool) -> BuildError {
-        BuildError::from_reason(self.0.failure_of(needs))
+    /// What went wrong with those that something `needs`, by their derivations; None if nothing is known of them.
+    pub fn of(&self, needs: impl Fn(&str) -> bool) -> Option<BuildError> {
+        let reason = self.0.failure_of(needs);
+        (!reason.is_empty()).then(|| BuildError::from_reason(reason))
     }
 }
 

@@ -89,10 +89,7 @@ impl Log {
     /// The same of builds that something `needs`, by their derivations.
     #[must_use]
     pub fn failure_of(&self, needs: impl Fn(&str) -> bool) -> String {
-        let concerns = |message: &&String| {
-            let mut named = derivations_in(message).peekable();
-            named.peek().is_none() || named.any(&needs)
-        };
+        let concerns = |message: &&String| derivations_in(message).all(&needs);
         let errors: Vec<&str> = self
             .errors
             .iter()
@@ -104,6 +101,7 @@ impl Log {
             .finished
             .iter()
             .chain(self.running.values())
+            .filter(|build| needs(&build.derivation))
             .filter(|build| errors.contains(&build.derivation) && !build.lines.is_empty())
             .map(|build| {
                 format!(

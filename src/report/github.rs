@@ -22,6 +22,10 @@ pub fn annotations(folder: &Path, results: &RunResults, workspace: Option<&Path>
             .filter(|test| self::kind(test) == Some(kind))
             .flat_map(|test| of_test(kind, folder, test, workspace))
             .collect();
+        if kind == "error" {
+            let missing = results.missing.iter();
+            lines.extend(missing.map(|reason| format!("::{kind}::{}\n", text(reason))));
+        }
         if lines.len() > MOST_SHOWN {
             let more = lines.len() - (MOST_SHOWN - 1);
             lines.truncate(MOST_SHOWN - 1);
@@ -34,9 +38,14 @@ pub fn annotations(folder: &Path, results: &RunResults, workspace: Option<&Path>
 
 fn of_test(kind: &str, folder: &Path, test: &TestResult, workspace: Option<&Path>) -> Vec<String> {
     let failures = failures_of(folder, test);
+    let title = match (&test.quarantine, test.outcome) {
+        (Some(_), _) => format!("{} (in quarantine)", test.label),
+        (None, Outcome::Flaky) => format!("{} (flaky)", test.label),
+        _ => test.label.clone(),
+    };
     let lines = failures.iter();
     lines
-        .map(|failure| annotation(kind, &test.label, failure, workspace))
+        .map(|failure| annotation(kind, &title, failure, workspace))
         .collect()
 }
 
@@ -79,6 +88,8 @@ fn annotation(kind: &str, test: &str, failure: &Failure, workspace: Option<&Path
     let statement = failure.statement.as_ref();
     let place = statement.and_then(|statement| Some((statement.file.as_ref()?, statement.start)));
     let mut properties = Vec::new();
+    // A file of a build is not one of the repository.
+    let place = place.filter(|(file, _)| !file.starts_with("/nix/store"));
     if let Some((file, start)) = place {
         let inner = workspace.and_then(|folder| file.strip_prefix(folder).ok());
         let file = inner.unwrap_or(file).display().to_string();
@@ -160,6 +171,7 @@ mod tests {
             started_unix_s: 0,
             duration_s: 0.0,
             interrupted: false,
+            missing: Vec::new(),
             tests: vec![not_run.clone(); count],
         };
         let lines = |count| annotations(Path::new("/nowhere"), &results(count), None);

@@ -33,6 +33,12 @@ pub fn of_run(folder: &Path, results: &RunResults) -> String {
     for test in &results.tests {
         report.add_test_suite(suite_of(folder, test));
     }
+    for reason in &results.missing {
+        let mut suite = TestSuite::new("a part that is missing");
+        let status = unsuccessful(NonSuccessKind::Error, "missing", reason);
+        suite.add_test_case(TestCase::new(first_line(reason), status));
+        report.add_test_suite(suite);
+    }
     report.to_string().unwrap_or_default()
 }
 
@@ -49,7 +55,7 @@ fn suite_of(run: &Path, test: &TestResult) -> TestSuite {
         duration_s: end.duration_s,
         failure: end.failures.last(),
     });
-    let mut cases = suite(&test.label, &recorded.subtests, whole.as_ref()).test_cases;
+    let mut cases = suite(&test.label, &recorded.subtests.all, whole.as_ref()).test_cases;
     for case in &mut cases {
         if test.outcome == Outcome::Flaky {
             add_earlier(case, run, test);
@@ -58,11 +64,24 @@ fn suite_of(run: &Path, test: &TestResult) -> TestSuite {
             excuse(case, &quarantine.reason);
         }
     }
+    cases.extend(further_attempt(test));
     // The suite counts them as they are added.
     let mut suite = TestSuite::new(plain(&test.label));
     suite.set_time(duration(test.duration_s));
     suite.add_test_cases(cases);
     suite
+}
+
+/// What kept a test from being tried again.
+fn further_attempt(test: &TestResult) -> Option<TestCase> {
+    let message = test.message.as_ref()?;
+    let status = unsuccessful(NonSuccessKind::Error, test.outcome.name(), message);
+    let mut case = TestCase::new("a further attempt", status);
+    case.set_classname(plain(&test.label));
+    if let Some(quarantine) = &test.quarantine {
+        excuse(&mut case, &quarantine.reason);
+    }
+    Some(case)
 }
 
 /// The suite of a test without an attempt.
@@ -129,9 +148,9 @@ fn suite(test: &str, subtests: &[SubtestCase], whole: Option<&Whole<'_>>) -> Tes
         };
         let mut case = TestCase::new(plain(&subtest.name), status);
         case.set_classname(&test);
-        case.set_time(duration(subtest.duration_s));
+        case.set_time(duration(subtest.own_s));
         suite.add_test_case(case);
-        rest_s -= subtest.duration_s;
+        rest_s -= subtest.own_s;
     }
     let status = match whole {
         None => unsuccessful(
@@ -157,7 +176,12 @@ fn status(whole: &Whole<'_>, subtests: &[SubtestCase]) -> TestCaseStatus {
     // They differ in the calls that led there.
     let is_same = |subtest: &&SubtestCase| {
         let other = subtest.failure.as_ref();
-        other.is_some_and(|it| it.kind == failure.kind && it.statement == failure.statement)
+        other.is_some_and(|it| {
+            it.kind == failure.kind
+                && it.message == failure.message
+                && it.statement.is_some()
+                && it.statement == failure.statement
+        })
     };
     let known = subtests.iter().rev().find(is_same);
     match whole.verdict {
@@ -241,7 +265,7 @@ mod tests {
     fn a_failed_subtest_is_a_failure_of_its_own() {
         let subtest = SubtestCase {
             name: "login".to_owned(),
-            duration_s: 1.5,
+            own_s: 1.5,
             failure: Some(Failure {
                 message: "no <prompt>".to_owned(),
                 ..Failure::default()

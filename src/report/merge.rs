@@ -34,19 +34,12 @@ struct Versioned {
     version: u32,
 }
 
-/// What some output folders hold together.
-#[derive(Debug)]
-pub struct Merged {
-    pub results: RunResults,
-    /// Why folders are not part of it, such as those of machines that did not come to an end.
-    pub missing: Vec<MergeError>,
-}
-
-/// Reads the results in some output folders as those of one run; the folders of its tests are relative to `output`.
+/// Reads the results in some output folders as those of one run, which names those that hold none, such as those of
+/// machines that have died; the folders of its tests are relative to `output`.
 ///
 /// # Errors
 /// When no folder holds any.
-pub fn merge_results(folders: &[PathBuf], output: &Path) -> Result<Merged, MergeError> {
+pub fn merge_results(folders: &[PathBuf], output: &Path) -> Result<RunResults, MergeError> {
     let mut missing = Vec::new();
     let mut parts = Vec::new();
     let mut known = BTreeSet::new();
@@ -55,18 +48,18 @@ pub fn merge_results(folders: &[PathBuf], output: &Path) -> Result<Merged, Merge
         if !known.insert(real_path(folder)) {
             continue;
         }
-        match read(folder) {
+        match read_results(folder) {
             Ok(results) => parts.push((folder, results)),
             Err(error) => missing.push(error),
         }
     }
-    if parts.is_empty()
-        && let Some(error) = missing.pop()
-    {
-        return Err(error);
+    if parts.is_empty() && !missing.is_empty() {
+        return Err(missing.remove(0));
     }
-    let results = merge(parts, output);
-    Ok(Merged { results, missing })
+    let mut results = merge(parts, output);
+    let missing = missing.iter().map(ToString::to_string);
+    results.missing.extend(missing);
+    Ok(results)
 }
 
 fn merge(parts: Vec<(&PathBuf, RunResults)>, output: &Path) -> RunResults {
@@ -77,6 +70,7 @@ fn merge(parts: Vec<(&PathBuf, RunResults)>, output: &Path) -> RunResults {
         started_unix_s,
         duration_s: 0.0,
         interrupted: false,
+        missing: Vec::new(),
         tests: Vec::new(),
     };
     let mut known = BTreeSet::new();
@@ -95,10 +89,11 @@ fn merge(parts: Vec<(&PathBuf, RunResults)>, output: &Path) -> RunResults {
             for attempt in &mut test.attempts {
                 attempt.folder = prefix.join(&attempt.folder);
             }
-            test.started_s += later_s;
+            test.started_s = test.started_s.map(|started_s| started_s + later_s);
             merged.tests.push(test);
         }
         merged.interrupted |= part.interrupted;
+        merged.missing.extend(part.missing);
         merged.duration_s = merged.duration_s.max(later_s + part.duration_s);
     }
     merged
@@ -116,7 +111,11 @@ fn identity(folder: &Path, test: &TestResult) -> (Vec<PathBuf>, [String; 4]) {
     (folders, [source, attribute, test.name.clone(), message])
 }
 
-fn read(folder: &Path) -> Result<RunResults, MergeError> {
+/// Reads the results in an output folder.
+///
+/// # Errors
+/// When it holds none, or those of another version.
+pub fn read_results(folder: &Path) -> Result<RunResults, MergeError> {
     let path = folder.join(RESULTS);
     let text = fs::read_to_string(&path).map_err(|source| MergeError::NoResults {
         folder: folder.to_owned(),

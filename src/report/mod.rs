@@ -33,7 +33,7 @@ pub use github::{annotations, is_in_workflow};
 pub use json::JsonDisplay;
 pub use lines::{age, word};
 pub use many::{ManyPlain, ManyTerminal};
-pub use merge::{MergeError, Merged, merge_results};
+pub use merge::{MergeError, merge_results, read_results};
 pub use output::Output;
 pub use output_error::OutputError;
 pub use output_stream::OutputStream;

@@ -12,7 +12,7 @@ use super::Report;
 use super::json::json_line;
 use super::junit::{Whole, document};
 use super::output_error::OutputError;
-use super::recorded::SubtestCase;
+use super::recorded::SubtestCases;
 use super::tag::{Occupancy, Tag};
 use crate::model::event::{Event, Failure, Record};
 use crate::output_folder::{CONSOLE, EVENTS, JUNIT, MANIFEST, TAG, console_log, write_whole};
@@ -25,7 +25,7 @@ pub struct Output {
     events: File,
     /// Up to here the events are whole lines.
     events_bytes: u64,
-    subtests: Vec<SubtestCase>,
+    subtests: SubtestCases,
     /// The first file that could not be written, and why.
     lost: Option<(PathBuf, String)>,
     tag: Tag,
@@ -63,7 +63,7 @@ impl Output {
             events_bytes: 0,
             folder: folder.clone(),
             test: test.to_owned(),
-            subtests: Vec::new(),
+            subtests: SubtestCases::default(),
             lost: None,
             tag,
         };
@@ -96,7 +96,7 @@ impl Output {
     }
 
     fn write_junit(&self, whole: Option<&Whole<'_>>) -> io::Result<()> {
-        let text = document(&self.test, &self.subtests, whole);
+        let text = document(&self.test, &self.subtests.all, whole);
         write_whole(&self.folder, JUNIT, text.as_bytes())
     }
 
@@ -127,8 +127,8 @@ impl Output {
         }
     }
 
-    fn keep(&mut self, event: &Event) {
-        match event {
+    fn keep(&mut self, record: &Record) {
+        match &record.event {
             Event::MachineStarted { machine, .. } => {
                 let listed = self.tag.list(&console_log(&self.folder, machine));
                 self.check(TAG, listed);
@@ -150,11 +150,9 @@ impl Output {
                 duration_s,
                 failure,
             } => {
-                self.subtests.push(SubtestCase {
-                    name: name.clone(),
-                    duration_s: *duration_s,
-                    failure: failure.as_deref().cloned(),
-                });
+                let copied = failure.as_deref().cloned();
+                self.subtests
+                    .add(record.time_s, name.clone(), *duration_s, copied);
                 if let Some(failure) = failure {
                     self.list_files(failure);
                 }
@@ -187,7 +185,7 @@ impl Report for Output {
             let written = self.write_event(record);
             self.check(EVENTS, written);
         }
-        self.keep(&record.event);
+        self.keep(record);
     }
 }
 

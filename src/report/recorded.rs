@@ -11,14 +11,40 @@ use crate::output_folder::EVENTS;
 #[derive(Debug, Clone, PartialEq)]
 pub struct SubtestCase {
     pub name: String,
-    pub duration_s: f64,
+    /// Without the subtests in it, so that all of them add up.
+    pub own_s: f64,
     pub failure: Option<Failure>,
+}
+
+/// The subtests that have finished.
+#[derive(Debug, Default)]
+pub struct SubtestCases {
+    pub all: Vec<SubtestCase>,
+    /// Of those that are in no other so far, when they began, and how long they took.
+    outermost: Vec<(f64, f64)>,
+}
+
+impl SubtestCases {
+    /// One has finished, at a time of the run.
+    pub fn add(&mut self, time_s: f64, name: String, duration_s: f64, failure: Option<Failure>) {
+        let begin_s = time_s - duration_s;
+        let inner = self
+            .outermost
+            .extract_if(.., |(begin, _)| *begin >= begin_s);
+        let inner_s: f64 = inner.map(|(_, duration)| duration).sum();
+        self.outermost.push((begin_s, duration_s));
+        self.all.push(SubtestCase {
+            name,
+            own_s: (duration_s - inner_s).max(0.0),
+            failure,
+        });
+    }
 }
 
 /// How a test ended, by its events.
 #[derive(Debug, Default)]
 pub struct RecordedTest {
-    pub subtests: Vec<SubtestCase>,
+    pub subtests: SubtestCases,
     /// None if the run did not finish.
     pub end: Option<RecordedEnd>,
 }
@@ -46,11 +72,10 @@ impl RecordedTest {
                 name,
                 duration_s,
                 failure,
-            } => self.subtests.push(SubtestCase {
-                name,
-                duration_s,
-                failure: failure.map(|failure| *failure),
-            }),
+            } => {
+                let failure = failure.map(|failure| *failure);
+                self.subtests.add(record.time_s, name, duration_s, failure);
+            }
             Event::TestFinished {
                 verdict,
                 duration_s,
@@ -95,4 +120,23 @@ pub fn for_each_event(folder: &Path, mut take: impl FnMut(Record)) -> Result<(),
 
 fn is_event(line: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(line).is_ok_and(|it| it["event"].is_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_subtests_add_up() {
+        let mut cases = SubtestCases::default();
+        cases.add(3.0, "inner".to_owned(), 1.0, None);
+        cases.add(5.0, "outer".to_owned(), 4.0, None);
+        cases.add(7.0, "next".to_owned(), 2.0, None);
+        let own: Vec<(&str, f64)> = cases
+            .all
+            .iter()
+            .map(|it| (it.name.as_str(), it.own_s))
+            .collect();
+        assert_eq!(own, [("inner", 1.0), ("outer", 3.0), ("next", 2.0)]);
+    }
 }

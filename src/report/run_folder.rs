@@ -67,9 +67,7 @@ pub fn write_reports(
     let text = serde_json::to_string_pretty(results)
         .map_err(|error| incomplete(folder, RESULTS, &error.into()))?;
     write(RESULTS, (text + "\n").as_bytes())?;
-    if !has_written_its_own(results) {
-        write(JUNIT, junit::of_run(folder, results).as_bytes())?;
-    }
+    write(JUNIT, junit::of_run(folder, results).as_bytes())?;
     let context = PageContext {
         folder,
         history,
@@ -79,15 +77,6 @@ pub fn write_reports(
     };
     write(REPORT, page::document(context, results).as_bytes())?;
     Ok(folder.join(REPORT))
-}
-
-/// Whether there is one attempt at one test, in the folder of the run, and it is all that the run says of the test.
-fn has_written_its_own(results: &RunResults) -> bool {
-    let [only] = results.tests.as_slice() else {
-        return false;
-    };
-    let is_there = matches!(only.attempts.as_slice(), [attempt] if attempt.folder == Path::new(""));
-    is_there && only.quarantine.is_none()
 }
 
 fn incomplete(folder: &Path, name: &str, error: &io::Error) -> OutputError {

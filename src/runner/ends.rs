@@ -117,6 +117,7 @@ impl<'a> Ends<'a> {
             started_unix_s: self.started_unix_s,
             duration_s: round(self.begin.elapsed().as_secs_f64()),
             interrupted: self.is_interrupted,
+            missing: Vec::new(),
             tests: self.collected,
         }
     }

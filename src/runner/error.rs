@@ -27,6 +27,10 @@ pub enum RunnerError {
     SeveralTests { count: usize, names: String },
     #[error("none of the {count} tests fits: `snowglobe list` shows them")]
     NoTestFits { count: usize },
+    #[error(
+        "none of the {count} tests failed or was left out last time: without `--rerun`, all of them run"
+    )]
+    NothingToRerun { count: usize },
     #[error("{problem}: the test {test} has {names}")]
     Node {
         problem: String,

@@ -1,6 +1,6 @@
 //! Evaluates tests by several Nix processes at a time, a batch in each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use futures_util::stream::{self, Stream, StreamExt};
 
@@ -139,7 +139,7 @@ impl Evaluated for NamedDerivation {
 /// Tests of one selection that a process evaluates together.
 struct Batch<'a> {
     selection: &'a TestSelection,
-    tests: Vec<(String, TestNames)>,
+    tests: Vec<NamedTest<'a>>,
     /// How many there are in all batches.
     total: usize,
 }
@@ -154,21 +154,10 @@ pub(super) fn evaluate_in_batches<'a, T: Evaluated>(
 ) -> impl Stream<Item = Vec<FoundTest<'a, T>>> {
     let mut bad = Vec::new();
     let mut good = Vec::new();
-    for NamedTest {
-        selection,
-        label,
-        names,
-        error,
-    } in tests
-    {
-        match error {
-            None => good.push((selection, label, names)),
-            Some(error) => bad.push(FoundTest {
-                selection,
-                label,
-                names,
-                test: Err(error),
-            }),
+    for mut test in tests {
+        match test.error.take() {
+            None => good.push(test),
+            Some(error) => bad.push(found(test, Err(error))),
         }
     }
     let batches = batches(good, processes, project);
@@ -198,22 +187,23 @@ pub(super) async fn evaluate_all<'a, T: Evaluated>(
 
 /// Tests of the same selection together, as they are in it: Nix' answer to the same batch is remembered.
 fn batches<'a>(
-    tests: Vec<(&'a TestSelection, String, TestNames)>,
+    tests: Vec<NamedTest<'a>>,
     processes: EvalProcesses,
     project: &Project,
 ) -> Vec<Batch<'a>> {
     let total = tests.len();
     let size = processes.batch_size(total);
     let mut batches: Vec<Batch<'a>> = Vec::new();
-    for (selection, label, names) in tests {
+    for test in tests {
+        let selection = test.selection;
         let is_open = |batch: &&mut Batch<'a>| {
             std::ptr::eq(batch.selection, selection) && batch.tests.len() < size
         };
         match batches.iter_mut().rev().find(is_open) {
-            Some(batch) => batch.tests.push((label, names)),
+            Some(batch) => batch.tests.push(test),
             None => batches.push(Batch {
                 selection,
-                tests: vec![(label, names)],
+                tests: vec![test],
                 total,
             }),
         }
@@ -228,92 +218,98 @@ fn batches<'a>(
 impl<'a> Batch<'a> {
     /// How long its longest test takes, in seconds.
     fn expected_s(&self, project: &Project) -> f64 {
-        let expected = self.tests.iter().map(|(_, names)| {
-            let expected_s = project.expected_s(&self.selection.source, &names.attribute);
-            expected_s.unwrap_or(f64::INFINITY)
-        });
+        let expected = self.tests.iter().map(|test| test.expected_s(project));
+        let expected = expected.map(|expected_s| expected_s.unwrap_or(f64::INFINITY));
         expected.fold(0.0, f64::max)
     }
 
+    /// What evaluates some of its tests, and nothing else of their selection.
+    fn evaluation(&self, tests: &[NamedTest<'_>], processes: EvalProcesses) -> Evaluation {
+        let whole = &self.selection.evaluation;
+        let origins: BTreeSet<&String> = tests.iter().filter_map(|it| it.origin.as_ref()).collect();
+        // A file that is the test itself has no path.
+        let paths = tests.iter().map(|test| &test.names.attribute);
+        let chosen: Vec<String> = paths.filter(|path| !path.is_empty()).cloned().collect();
+        Evaluation {
+            attributes: if origins.is_empty() {
+                whole.attributes.clone()
+            } else {
+                origins.into_iter().cloned().collect()
+            },
+            is_part: self.total > 1 && chosen.len() == tests.len(),
+            chosen,
+            heap_mib: Some(processes.memory_mib),
+            parts: match tests {
+                [only] => processes.parts(&only.names.nodes, self.total),
+                _ => Vec::new(),
+            },
+            ..whole.clone()
+        }
+    }
+
     async fn evaluate<T: Evaluated>(
-        self,
+        mut self,
         processes: EvalProcesses,
         evaluate: impl AsyncFn(&TestSelection, &Evaluation) -> Result<Vec<T>, RunnerError>,
     ) -> Vec<FoundTest<'a, T>> {
-        let Self {
-            selection,
-            tests,
-            total,
-        } = self;
-        // A file that is the test itself has no path.
-        let evaluation = |chosen: Vec<String>| Evaluation {
-            is_part: total > 1 && chosen.iter().all(|path| !path.is_empty()),
-            chosen: chosen.into_iter().filter(|path| !path.is_empty()).collect(),
-            heap_mib: Some(processes.memory_mib),
-            ..selection.evaluation.clone()
-        };
-        let all = tests.iter().map(|(_, names)| names.attribute.clone());
-        let mut all = evaluation(all.collect());
-        if let [(_, names)] = tests.as_slice() {
-            all.parts = processes.parts(&names.nodes, total);
-        }
-        let error = match evaluate(selection, &all).await {
-            Ok(found) => return with_labels(selection, &tests, found),
+        let tests = std::mem::take(&mut self.tests);
+        let all = self.evaluation(&tests, processes);
+        let error = match evaluate(self.selection, &all).await {
+            Ok(evaluated) => return with_labels(self.selection, tests, evaluated),
             Err(error) => error,
         };
         if tests.len() == 1 || !error.is_of_one_test() {
-            let mut tests = tests.into_iter();
-            let first = tests.next().map(|(label, names)| FoundTest {
-                selection,
-                label,
-                names,
-                test: Err(error),
-            });
-            return first.into_iter().collect();
+            let first = tests.into_iter().next();
+            return first
+                .map(|test| found(test, Err(error)))
+                .into_iter()
+                .collect();
         }
         // Which one it is shows when each is evaluated apart.
-        let mut found = Vec::new();
-        for (label, names) in tests {
-            let one = evaluation(vec![names.attribute.clone()]);
-            match evaluate(selection, &one).await {
-                Ok(tests) => found.extend(with_labels(selection, &[(label, names.clone())], tests)),
-                Err(error) => found.push(FoundTest {
-                    selection,
-                    label,
-                    names,
-                    test: Err(error),
-                }),
+        let mut all = Vec::new();
+        for test in tests {
+            let one = self.evaluation(std::slice::from_ref(&test), processes);
+            match evaluate(self.selection, &one).await {
+                Ok(evaluated) => all.extend(with_labels(self.selection, vec![test], evaluated)),
+                Err(error) => all.push(found(test, Err(error))),
             }
         }
-        found
+        all
     }
 }
 
+fn found<T>(named: NamedTest<'_>, test: Result<T, RunnerError>) -> FoundTest<'_, T> {
+    FoundTest {
+        selection: named.selection,
+        label: named.label,
+        names: named.names,
+        test,
+    }
+}
+
+/// What was evaluated of some tests, by the names that they have.
 fn with_labels<'a, T: Evaluated>(
     selection: &'a TestSelection,
-    labels: &[(String, TestNames)],
-    tests: Vec<T>,
+    mut named: Vec<NamedTest<'a>>,
+    evaluated: Vec<T>,
 ) -> Vec<FoundTest<'a, T>> {
-    let found = |test: T| {
-        let known = labels
-            .iter()
-            .find(|(_, names)| names.attribute == test.attribute());
-        let (label, names) = known.cloned().unwrap_or_else(|| {
-            let attribute = test.attribute().to_owned();
-            let names = TestNames {
-                attribute: attribute.clone(),
-                ..TestNames::default()
-            };
-            (attribute, names)
-        });
-        FoundTest {
-            selection,
-            label,
-            names,
-            test: Ok(test),
+    let with_label = |test: T| {
+        let attribute = test.attribute();
+        let place = named.iter().position(|it| it.names.attribute == attribute);
+        match place {
+            Some(place) => found(named.swap_remove(place), Ok(test)),
+            None => FoundTest {
+                selection,
+                label: attribute.to_owned(),
+                names: TestNames {
+                    attribute: attribute.to_owned(),
+                    ..TestNames::default()
+                },
+                test: Ok(test),
+            },
         }
     };
-    tests.into_iter().map(found).collect()
+    evaluated.into_iter().map(with_label).collect()
 }
 
 #[cfg(test)]

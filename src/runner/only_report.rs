@@ -47,7 +47,10 @@ impl<'a> OnlyReport<'a> {
         frontend: &dyn Frontend,
         interrupts: &mut Interrupts,
     ) -> Result<RunResults, RunnerError> {
-        remember(frontend, &results);
+        // A folder that cannot be had says nothing of the test.
+        if !matches!(&ended, Err(RunnerError::Output(_))) {
+            remember(frontend, &results);
+        }
         let shown = match ended {
             Ok(shown) => shown,
             Err(error) => {

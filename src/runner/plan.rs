@@ -170,6 +170,7 @@ fn not_evaluated(
         label,
         names,
         error: None,
+        ..
     }) = tests.pop()
     else {
         return Err(error);

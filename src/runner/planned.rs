@@ -98,7 +98,7 @@ impl<'a> PlannedTest<'a> {
     /// How the test has ended, from its attempts.
     pub fn end(&self, attempts: Attempts, started_s: f64) -> TestEnd {
         let mut end = self.end_of(attempts.all);
-        end.result.started_s = started_s;
+        end.result.started_s = Some(started_s);
         end.error = attempts.error;
         if end.error.is_some() && end.result.outcome.is_good() {
             end.result.outcome = Outcome::Error;

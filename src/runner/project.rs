@@ -53,7 +53,12 @@ impl Project {
             ..filter.clone()
         };
         if is_empty && !self.meant(&tests, &whole, &described).contains(&true) {
-            return Err(RunnerError::NoTestFits { count });
+            let is_rerun = filter.not_passed;
+            return Err(if is_rerun {
+                RunnerError::NothingToRerun { count }
+            } else {
+                RunnerError::NoTestFits { count }
+            });
         }
         let tests = tests.into_iter().zip(meant);
         Ok(tests

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::attempts::AttemptRule;
@@ -75,12 +75,7 @@ impl TestSelection {
     #[must_use]
     pub fn new(nix: Nix, library: Library, evaluation: Evaluation) -> Self {
         let source = match &evaluation.place {
-            TestSource::File(file) => fs::canonicalize(file)
-                .or_else(|_| std::path::absolute(file))
-                .as_deref()
-                .unwrap_or(file)
-                .display()
-                .to_string(),
+            TestSource::File(file) => file_itself(file).display().to_string(),
             TestSource::Flake(reference) => reference.clone(),
         };
         Self {
@@ -90,6 +85,17 @@ impl TestSelection {
             source,
         }
     }
+}
+
+/// The file that holds the tests, by its own path: a folder means its default.nix.
+fn file_itself(place: &Path) -> PathBuf {
+    let file = if place.is_dir() {
+        place.join("default.nix")
+    } else {
+        place.to_owned()
+    };
+    let own = fs::canonicalize(&file).or_else(|_| std::path::absolute(&file));
+    own.unwrap_or(file)
 }
 
 /// Where tests run.
@@ -176,8 +182,19 @@ impl OutputLocation {
     }
 }
 
-/// A test's name as the name of a file.
-pub(super) fn file_name(name: &str) -> String {
+/// The folder of one of several tests, in that of the run.
+pub(super) fn folder_name(label: &str) -> String {
+    let name = file_name(label);
+    // Such a folder would be hidden, another one, or the run's own.
+    match name.strip_prefix('.') {
+        Some(rest) => format!("_{rest}"),
+        None if is_reserved(&name) => format!("_{name}"),
+        None => name,
+    }
+}
+
+/// A test's name as a part of the name of a file.
+fn file_name(name: &str) -> String {
     let plain = |c: char| {
         if c == '/' || c == ':' || c.is_whitespace() || c.is_control() {
             '-'
@@ -185,13 +202,7 @@ pub(super) fn file_name(name: &str) -> String {
             c
         }
     };
-    let name: String = name.chars().map(plain).collect();
-    // Such a file would be hidden, or another folder.
-    match name.strip_prefix('.') {
-        Some(rest) => format!("_{rest}"),
-        None if is_reserved(&name) => format!("_{name}"),
-        None => name,
-    }
+    name.chars().map(plain).collect()
 }
 
 #[cfg(test)]
@@ -206,9 +217,10 @@ mod tests {
         assert_eq!(folders(&named), ("/o".into(), "/o".into()));
         let expected = ("result-my-test".into(), "results".into());
         assert_eq!(folders(&unnamed), expected);
-        assert_eq!(file_name("a.b/c:d"), "a.b-c-d");
-        assert_eq!(file_name(".:x"), "_-x");
-        assert_eq!(file_name("console"), "_console");
-        assert_eq!(file_name("attempt-2"), "_attempt-2");
+        assert_eq!(unnamed.of_one("console"), Path::new("result-console"));
+        assert_eq!(folder_name("a.b/c:d"), "a.b-c-d");
+        assert_eq!(folder_name(".:x"), "_-x");
+        assert_eq!(folder_name("console"), "_console");
+        assert_eq!(folder_name("attempt-2"), "_attempt-2");
     }
 }

@@ -14,17 +14,16 @@ use super::only_report::OnlyReport;
 use super::plan::{self, FoundTests};
 use super::planned::{PlannedTest, left_out};
 use super::reporting::{Shown, announce, show_results};
-use super::request::{RunPlace, RunRequest, file_name};
+use super::request::{RunPlace, RunRequest, folder_name};
 use super::run_reports::remember;
 use super::test_run::run_test;
 use super::tries::{Attempts, Next, Tried, retrying, try_often};
 use crate::engine::RunMode;
 use crate::model::event::{Event, Level, round};
 use crate::model::outcome::{Attempt, Outcome, RunResults, TestResult};
-use crate::nix_cli::{Test, TestNames};
-use crate::output_folder::RESULTS;
+use crate::nix_cli::{EvalError, Test, TestNames};
 use crate::qemu::AcceleratorChoice;
-use crate::report::RunFolder;
+use crate::report::{RunFolder, read_results};
 
 /// Runs all tests of a request; returns how they have ended. An interrupt leaves
 /// out those that are left. One of several that does not evaluate, is wrong or does
@@ -118,13 +117,17 @@ async fn run_one_by_one(
     Ok(results)
 }
 
-/// Keeps what keeps a file from being evaluated: for `--rerun`, and in the place of the reports of an earlier run of
-/// several tests, which would say that they passed.
+/// Keeps what keeps a whole file from being evaluated: for `--rerun`, and in the place of the reports of its last run,
+/// which would say that its tests passed.
 fn keep_eval_error(request: &RunRequest, frontend: &dyn Frontend, error: &RunnerError) {
-    let ([selection], RunnerError::Eval(_)) = (request.selections.as_slice(), error) else {
+    let ([selection], RunnerError::Eval(EvalError::Nix(_))) =
+        (request.selections.as_slice(), error)
+    else {
         return;
     };
-    if !error.is_of_one_test() {
+    let history = &request.project.history;
+    // Not what a command line has wrong, such as a name.
+    if !selection.evaluation.attributes.is_empty() || !history.knows(&selection.source) {
         return;
     }
     let label = selection.evaluation.place.to_string();
@@ -135,13 +138,13 @@ fn keep_eval_error(request: &RunRequest, frontend: &dyn Frontend, error: &Runner
         ..left_out(selection, &label, &TestNames::default())
     };
     let results = Ends::only(frontend, result);
-    let history = &request.project.history;
-    // A name that is mistyped is none to remember.
-    if history.knows(&selection.source) {
-        remember(frontend, &results);
-    }
+    remember(frontend, &results);
     let folder = request.output.of_many();
-    if !folder.join(RESULTS).is_file() {
+    let is_of_it = |earlier: &RunResults| {
+        let mut tests = earlier.tests.iter();
+        tests.any(|test| test.source == selection.source)
+    };
+    if !read_results(&folder).is_ok_and(|earlier| is_of_it(&earlier)) {
         return;
     }
     let written = RunFolder::claim(&folder).and_then(|folder| folder.finish(&results, history));
@@ -213,7 +216,7 @@ impl Turns<'_, '_> {
         let folder = if self.is_alone {
             self.folder.to_owned()
         } else {
-            self.folder.join(file_name(&planned.label))
+            self.folder.join(folder_name(&planned.label))
         };
         if let Some(warning) = planned.policy.warning() {
             announce(self.frontend, Event::note(Level::Warning, warning))?;

@@ -20,6 +20,8 @@ pub struct NamedTest<'a> {
     pub names: TestNames,
     /// Why it does not evaluate.
     pub error: Option<RunnerError>,
+    /// Which of the selection's attribute paths leads to it, if others lead nowhere; else all of them do.
+    pub origin: Option<String>,
 }
 
 impl NamedTest<'_> {
@@ -47,17 +49,10 @@ pub async fn survey<'a>(
     let all: Vec<_> = surveys.buffered(jobs).collect().await;
     let mut found = Vec::new();
     for (selection, named) in all {
-        let place = &selection.evaluation.place;
-        let test = |(label, names, error)| NamedTest {
-            selection,
-            label,
-            names,
-            error,
-        };
         match named {
-            Ok(named) => found.extend(named.into_iter().map(test)),
+            Ok(named) => found.extend(named),
             Err(error) if selections.len() > 1 && error.is_of_one_test() => {
-                found.push(test((place.to_string(), TestNames::default(), Some(error))));
+                found.push(failed(selection, error));
             }
             Err(error) => return Err(error),
         }
@@ -65,11 +60,8 @@ pub async fn survey<'a>(
     // Two arguments may mean the same test.
     let mut known = HashSet::new();
     found.retain(|test: &NamedTest<'_>| {
-        known.insert((
-            &test.selection.source,
-            test.names.attribute.clone(),
-            test.error.is_some(),
-        ))
+        let attribute = test.names.attribute.clone();
+        known.insert((&test.selection.source, attribute, test.error.is_some()))
     });
     // Before some are chosen: a test is called the same whatever else is chosen.
     make_unique(&mut found);
@@ -84,26 +76,73 @@ pub async fn survey<'a>(
     })
 }
 
-/// Tests by the names that they have in their file, and why they do not evaluate.
-type Named = Vec<(String, TestNames, Option<RunnerError>)>;
+/// A selection that does not evaluate: the attribute path that it has, or all of it.
+fn failed(selection: &TestSelection, error: RunnerError) -> NamedTest<'_> {
+    match selection.evaluation.attributes.as_slice() {
+        [attribute] => failed_attribute(selection, attribute, error),
+        _ => NamedTest {
+            selection,
+            label: selection.evaluation.place.to_string(),
+            names: TestNames::default(),
+            error: Some(error),
+            origin: None,
+        },
+    }
+}
 
-/// The names of a selection. If one of several attribute paths leads nowhere, the others are still tests.
-async fn names_of(selection: &TestSelection) -> Result<Named, RunnerError> {
+fn failed_attribute<'a>(
+    selection: &'a TestSelection,
+    attribute: &str,
+    error: RunnerError,
+) -> NamedTest<'a> {
+    NamedTest {
+        selection,
+        label: attribute.to_owned(),
+        names: TestNames {
+            attribute: attribute.to_owned(),
+            ..TestNames::default()
+        },
+        error: Some(error),
+        origin: None,
+    }
+}
+
+/// The tests of a selection, by the names that they have in their file. If one of several attribute paths leads nowhere,
+/// the others are still tests.
+async fn names_of(selection: &TestSelection) -> Result<Vec<NamedTest<'_>>, RunnerError> {
     let TestSelection {
         nix,
         library,
         evaluation,
         ..
     } = selection;
-    let good = |names: TestNames| (names.label().to_owned(), names, None);
+    let named = |origin: Option<&String>| {
+        let origin = origin.cloned();
+        move |names: TestNames| NamedTest {
+            selection,
+            label: names.label().to_owned(),
+            names,
+            error: None,
+            origin: origin.clone(),
+        }
+    };
     let error = match nix_cli::list(nix, library, evaluation).await {
-        Ok(all) => return Ok(all.into_iter().map(good).collect()),
+        Ok(all) => {
+            let mut found = Vec::new();
+            for names in all {
+                found.push(match error_of(selection, &names).await {
+                    Some(error) => failed_attribute(selection, &names.attribute, error),
+                    None => named(None)(names),
+                });
+            }
+            return Ok(found);
+        }
         Err(error) => RunnerError::from(error),
     };
     if evaluation.attributes.len() < 2 || !error.is_of_one_test() {
         return Err(error);
     }
-    let mut found = Named::new();
+    let mut found = Vec::new();
     for attribute in &evaluation.attributes {
         let one = Evaluation {
             attributes: vec![attribute.clone()],
@@ -111,17 +150,26 @@ async fn names_of(selection: &TestSelection) -> Result<Named, RunnerError> {
             ..evaluation.clone()
         };
         match nix_cli::list(nix, library, &one).await {
-            Ok(all) => found.extend(all.into_iter().map(good)),
-            Err(error) => {
-                let names = TestNames {
-                    attribute: attribute.clone(),
-                    ..TestNames::default()
-                };
-                found.push((attribute.clone(), names, Some(error.into())));
-            }
+            Ok(all) => found.extend(all.into_iter().map(named(Some(attribute)))),
+            Err(error) => found.push(failed_attribute(selection, attribute, error.into())),
         }
     }
     Ok(found)
+}
+
+/// Why a test has no name: that shows when it is looked for alone.
+async fn error_of(selection: &TestSelection, names: &TestNames) -> Option<RunnerError> {
+    if !names.name.is_empty() {
+        return None;
+    }
+    let alone = Evaluation {
+        attributes: vec![names.attribute.clone()],
+        is_part: true,
+        ..selection.evaluation.clone()
+    };
+    let TestSelection { nix, library, .. } = selection;
+    let error = nix_cli::list(nix, library, &alone).await.err()?;
+    Some(error.into())
 }
 
 /// Names tests of several files by their file, too, if another one is called the same.

@@ -33,6 +33,7 @@ pub async fn watch<E: From<RunnerError>>(
         for selection in &request.selections {
             files.extend(nix_cli::imports(&selection.evaluation).map_err(RunnerError::from)?);
         }
+        files.extend(request.project.config.file.clone());
         let count = files.len();
         let mut changes = Changes::of(files)?;
         let mut end = run_once(&request, &mut changes, frontend, interrupts).await;

@@ -92,9 +92,14 @@ pub(super) async fn supervise(
     };
     let reason = early_end.reason();
     if !matches!(early_end, EarlyEnd::Restart(_)) {
+        let again = if matches!(early_end, EarlyEnd::Interrupt) {
+            "interrupt again"
+        } else {
+            "interrupt"
+        };
         events.note(
             Level::Warning,
-            format!("{reason}: ending the script (interrupt again to end at once)"),
+            format!("{reason}: ending the script ({again} to end at once)"),
         );
     }
     let ending = async {
@@ -444,6 +449,20 @@ mod tests {
         supervised.interrupt.send(Interrupt::CtrlC).unwrap();
         let found = supervised.verdict(FOREVER).await;
         assert_eq!(found, (Verdict::Interrupted, String::new()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_interrupt_waits_for_the_script_to_begin() {
+        // The interpreter is still reading the test API.
+        let supervised = Supervised::start("while True:\n    pass\n").await;
+        supervised.interrupt.send(Interrupt::CtrlC).unwrap();
+        let (ended, _) = supervised.end(FOREVER).await;
+        assert!(matches!(ended, Some(Ended::Interrupted(_))), "{ended:?}");
+        // One that cannot begin is not waited for.
+        let supervised = Supervised::start("while").await;
+        supervised.interrupt.send(Interrupt::CtrlC).unwrap();
+        let (ended, _) = supervised.end(FOREVER).await;
+        assert!(matches!(ended, Some(Ended::Failed(_))), "{ended:?}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

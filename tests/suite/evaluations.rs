@@ -203,9 +203,11 @@ fn an_error_in_a_part_is_that_of_the_whole() {
         ended.stderr
     };
     let message = "error: no third node\n";
-    // The process of the third node has not seen the second.
-    assert_eq!(list("3"), message);
-    assert_eq!(list("1"), format!("trace: the second node\n{message}"));
+    let traced = format!("trace: the second node\n{message}");
+    // The first process that fails is the end: that of the third node does not see the second, that of the first does.
+    let of_parts = list("3");
+    assert!(of_parts == message || of_parts == traced, "{of_parts}");
+    assert_eq!(list("1"), traced);
     noted.place.assert_tidy();
 }
 

@@ -410,3 +410,65 @@ fn tests_behind_functions_are_run() {
     let one = run(&place, &["all.nix", "-A", "inner", "--filter", "*third"]);
     assert_eq!(one.code, Some(0), "{}", one.seen());
 }
+
+/// One test of a set that throws before it has a name is an error of its own.
+#[test]
+fn a_test_without_a_name_is_one_of_the_tests() {
+    let place = Place::new();
+    let node = r#"nodes.m.virtualisation = { guest = "tiny"; backend = "container"; }"#;
+    place.write(
+        "all.nix",
+        &format!(
+            r#"let test = more: (import <nixpkgs> {{ }}).nixosTest ({{ name = "t"; {node}; testScript = ""; }} // more); in {{
+              good = test {{ }};
+              gone = throw "removed in 26.05";
+              empty = test {{ nodes = {{ }}; }};
+              tagged = test {{ passthru.tags = "database"; }};
+            }}"#
+        ),
+    );
+    let errors = [
+        "removed in 26.05",
+        "the test `t` has no nodes",
+        "passthru.tags of `t` is no list of strings",
+    ];
+    let listed = place.run(&["list", "--nixpkgs", "builtin", "all.nix"]);
+    assert_eq!(
+        (listed.code, &*listed.stdout),
+        (Some(2), "good (t): m\n"),
+        "{}",
+        listed.seen()
+    );
+    let ended = run(&place, &["all.nix"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    let summary = "4 tests in [T] s: 1 passed, 3 not run\n  not run: empty\n  not run: gone\n  not run: tagged\n";
+    assert!(ended.stdout.contains(summary), "{}", ended.seen());
+    for message in errors {
+        assert!(listed.stderr.contains(message), "{}", listed.seen());
+        assert!(ended.stderr.contains(message), "{}", ended.seen());
+    }
+    assert_eq!(run(&place, &["all.nix", "-A", "good"]).code, Some(0));
+}
+
+/// Errors of a command line say nothing of the tests that have run.
+#[test]
+fn what_is_mistyped_changes_no_report() {
+    let place = Place::new();
+    write_test(&place, "a", "m.succeed('true')");
+    place.write("x.nix", "{ a = import ./a.nix; b = import ./a.nix; }");
+    place.write("y.nix", "{ c = import ./a.nix; }");
+    assert_eq!(run(&place, &["x.nix", "y.nix"]).code, Some(0));
+    let before = read(&place, "results/junit.xml");
+    for arguments in [["x.nix", "-A", "typo"], ["nowhere.nix", "-A", "a"]] {
+        assert_eq!(run(&place, &arguments).code, Some(2));
+        assert_eq!(read(&place, "results/junit.xml"), before);
+    }
+    // A file that lacks what another has: its own tests have not failed.
+    let ended = run(&place, &["x.nix", "y.nix", "-A", "a"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    let rerun = place.run(&["list", "--nixpkgs", "builtin", "y.nix", "--rerun"]);
+    assert_eq!(
+        rerun.stderr,
+        "error: none of the 1 tests failed or was left out last time: without `--rerun`, all of them run\n"
+    );
+}

@@ -68,7 +68,7 @@ fn attention(test: &TestResult) -> Option<String> {
         if holds && said.is_empty() {
             said = format!("{mark}: {label}");
         } else if holds {
-            said = format!("{said}, {mark}");
+            said = format!("{said} [{mark}]");
         }
     }
     (!said.is_empty()).then_some(said)
@@ -143,6 +143,7 @@ mod tests {
             started_unix_s: 0,
             duration_s: 12.34,
             interrupted: false,
+            missing: Vec::new(),
             tests,
         };
         assert_eq!(

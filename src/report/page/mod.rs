@@ -91,6 +91,9 @@ pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String
                         ", by Snowglobe " (env!("CARGO_PKG_VERSION"))
                     }
                 }
+                @for reason in &results.missing {
+                    pre.failure { "A part is missing: " (plain(reason)) }
+                }
                 @if results.tests.len() > 1 {
                     (overview(&results.tests, results.duration_s))
                     (tools(&results.tests))
@@ -259,6 +262,7 @@ mod tests {
             started_unix_s: 0,
             duration_s: 1.0,
             interrupted: false,
+            missing: Vec::new(),
             tests: vec![TestResult {
                 label: "</title><script>alert(1)</script>".to_owned(),
                 message: Some("<img src=x onerror=alert(2)>\u{1b}[31m".to_owned()),

@@ -13,16 +13,16 @@ pub(super) fn overview(tests: &[TestResult], duration_s: f64) -> Markup {
     if rows.is_empty() {
         return html! {};
     }
-    let ends = rows.iter().flatten().map(|test| end_s(test));
+    let ends = rows.iter().flatten().map(Bar::end_s);
     let scale = Scale::new(0.0, ends.fold(duration_s, f64::max));
     html! {
         section.overview aria-label="When the tests ran" {
             @for row in &rows {
                 div.track {
-                    @for test in row {
-                        a.bar.(kind(test)) href={ "#" (encoded(&id_of(&test.label))) }
-                            style=(scale.style(test.started_s, end_s(test)))
-                            title=(described(test)) aria-label=(described(test)) { (plain(&test.label)) }
+                    @for bar in row {
+                        a.bar.(kind(bar.test)) href={ "#" (encoded(&id_of(&bar.test.label))) }
+                            style=(scale.style(bar.begin_s, bar.end_s()))
+                            title=(described(bar.test)) aria-label=(described(bar.test)) { (plain(&bar.test.label)) }
                     }
                 }
             }
@@ -31,8 +31,16 @@ pub(super) fn overview(tests: &[TestResult], duration_s: f64) -> Markup {
     }
 }
 
-fn end_s(test: &TestResult) -> f64 {
-    test.started_s + test.duration_s
+/// A test that has run.
+struct Bar<'a> {
+    test: &'a TestResult,
+    begin_s: f64,
+}
+
+impl Bar<'_> {
+    fn end_s(&self) -> f64 {
+        self.begin_s + self.test.duration_s
+    }
 }
 
 fn described(test: &TestResult) -> String {
@@ -41,18 +49,22 @@ fn described(test: &TestResult) -> String {
 }
 
 /// The tests that have run, each in the first row that was free when it began.
-fn rows(tests: &[TestResult]) -> Vec<Vec<&TestResult>> {
-    let mut run: Vec<&TestResult> = tests.iter().filter(|it| !it.attempts.is_empty()).collect();
-    run.sort_by(|left, right| left.started_s.total_cmp(&right.started_s));
-    let mut rows: Vec<Vec<&TestResult>> = Vec::new();
-    for test in run {
-        let is_free = |row: &&mut Vec<&TestResult>| {
+fn rows(tests: &[TestResult]) -> Vec<Vec<Bar<'_>>> {
+    let begun = tests.iter().filter_map(|test| {
+        let begin_s = test.started_s.filter(|_| !test.attempts.is_empty())?;
+        Some(Bar { test, begin_s })
+    });
+    let mut begun: Vec<Bar<'_>> = begun.collect();
+    begun.sort_by(|left, right| left.begin_s.total_cmp(&right.begin_s));
+    let mut rows: Vec<Vec<Bar<'_>>> = Vec::new();
+    for bar in begun {
+        let is_free = |row: &&mut Vec<Bar<'_>>| {
             let last = row.last();
-            last.is_none_or(|last| end_s(last) <= test.started_s)
+            last.is_none_or(|last| last.end_s() <= bar.begin_s)
         };
         match rows.iter_mut().find(is_free) {
-            Some(row) => row.push(test),
-            None => rows.push(vec![test]),
+            Some(row) => row.push(bar),
+            None => rows.push(vec![bar]),
         }
     }
     rows
@@ -68,7 +80,7 @@ mod tests {
     fn tests_that_ran_side_by_side_have_rows_of_their_own() {
         let test = |label: &str, started_s, duration_s| TestResult {
             label: label.to_owned(),
-            started_s,
+            started_s: Some(started_s),
             duration_s,
             attempts: vec![Attempt {
                 verdict: Verdict::Passed,
@@ -85,7 +97,7 @@ mod tests {
         let rows = rows(&tests);
         let labels: Vec<Vec<&str>> = rows
             .iter()
-            .map(|row| row.iter().map(|test| test.label.as_str()).collect())
+            .map(|row| row.iter().map(|bar| bar.test.label.as_str()).collect())
             .collect();
         assert_eq!(labels, [vec!["a", "c"], vec!["b"]]);
         assert!(super::rows(&[TestResult::default()]).is_empty());

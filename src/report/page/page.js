@@ -37,7 +37,7 @@
       choose();
       search.blur();
     } else if (event.key === "Enter") {
-      tests.find((test) => !test.hidden)?.querySelector("summary").focus();
+      sorted().find((test) => !test.hidden)?.querySelector("summary").focus();
       event.preventDefault();
     }
   });

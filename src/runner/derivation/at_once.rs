@@ -1,6 +1,6 @@
 //! Tests that Nix builds all at once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::check::{BuildState, CheckDisplay, CheckEnd, FoundCheck, end_in_log, run_one};
 use crate::model::event::{Event, Verdict};
 use crate::model::outcome::RunResults;
-use crate::nix_cli::{self, BuildError, Nix};
+use crate::nix_cli::{self, BuildError, FailedBuilds, Nix};
 use crate::report::{Reports, SharedDisplay};
 use crate::runner::ends::{Ends, TestEnd};
 use crate::runner::error::RunnerError;
@@ -19,7 +19,7 @@ use crate::runner::interrupts::Interrupts;
 use crate::runner::plan::Expected;
 use crate::runner::planned::left_out;
 use crate::runner::reporting::no_thread;
-use crate::runner::request::{RunRequest, file_name};
+use crate::runner::request::{RunRequest, folder_name};
 use crate::runner::run_reports::{RunReports, show_start};
 
 /// Has Nix build the tests all at once: its builders take what they can. Each test is shown as its build ends; before
@@ -94,7 +94,7 @@ impl AtOnce<'_, '_> {
             .map(|it| (it.check.derivation.display().to_string(), it.label.clone()))
             .collect();
         let display = self.display;
-        let begun = Mutex::new(HashSet::new());
+        let begun = Mutex::new(HashMap::new());
         let (finished, mut ended) = mpsc::unbounded_channel();
         let emit = |event: Event| {
             let label = derivation_of(&event).and_then(|name| labels.get(name));
@@ -104,7 +104,7 @@ impl AtOnce<'_, '_> {
                 }
                 (Event::BuildStarted { derivation }, Some(_)) => {
                     let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
-                    begun.insert(PathBuf::from(derivation));
+                    begun.insert(PathBuf::from(derivation), display.time_s());
                 }
                 _ => {}
             }
@@ -127,17 +127,19 @@ impl AtOnce<'_, '_> {
         while !self.left.is_empty() {
             let found = self.left.remove(0);
             let derivation = &found.check.derivation;
-            let state = match &failed {
-                Some(failed) if !nix_cli::is_built(&nix, derivation)? => {
-                    let needed = nix_cli::needed_by(&nix, derivation)?;
-                    let begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
-                    BuildState::Failed {
-                        error: failed.of(|derivation| needed.contains(derivation)),
-                        has_begun: begun.contains(derivation),
-                    }
-                }
-                _ => BuildState::Unknown,
+            let has_begun = {
+                let begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+                begun.contains_key(derivation)
             };
+            let error = match &failed {
+                Some(failed) => reason(&nix, derivation, failed)?,
+                None => None,
+            };
+            // One that Nix has not come to is still to be built.
+            let state = error.map_or(BuildState::Unknown, |error| BuildState::Failed {
+                error,
+                has_begun,
+            });
             if self.take(found, state, interrupts).await?.is_break() {
                 return Ok(());
             }
@@ -194,7 +196,7 @@ impl AtOnce<'_, '_> {
         state: BuildState,
         interrupts: &mut Interrupts,
     ) -> Result<ControlFlow<()>, RunnerError> {
-        let name = file_name(&found.label);
+        let name = folder_name(&found.label);
         let folder = self.run_folder.join(&name);
         let (shared, label) = (self.display, &found.label);
         let display = CheckDisplay {
@@ -208,6 +210,19 @@ impl AtOnce<'_, '_> {
         let end = found.end(end, Path::new(&name));
         self.ends.add_shown(end, self.display)
     }
+}
+
+/// Why a derivation is not built, of what has failed; None if it is, or Nix has not come to it.
+fn reason(
+    nix: &Nix,
+    derivation: &Path,
+    failed: &FailedBuilds,
+) -> Result<Option<BuildError>, RunnerError> {
+    if nix_cli::is_built(nix, derivation)? {
+        return Ok(None);
+    }
+    let needed = nix_cli::needed_by(nix, derivation)?;
+    Ok(failed.of(|derivation| needed.contains(derivation)))
 }
 
 /// What came of a build that has just ended; None if that shows only later.

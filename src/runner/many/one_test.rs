@@ -14,7 +14,7 @@ use crate::runner::ends::TestEnd;
 use crate::runner::error::RunnerError;
 use crate::runner::planned::PlannedTest;
 use crate::runner::reporting::{no_thread, stdout_lost};
-use crate::runner::request::{TestSettings, file_name};
+use crate::runner::request::{TestSettings, folder_name};
 use crate::runner::schedule::Turn;
 use crate::runner::test_run::{is_certain, marking_slow, run_settings};
 use crate::runner::tries::{Next, Tried, retrying, try_often};
@@ -43,7 +43,7 @@ impl Run<'_> {
         planned: &PlannedTest<'_>,
         interrupts: &mut broadcast::Receiver<Interrupt>,
     ) -> Result<TestEnd, RunnerError> {
-        let folder = self.folder.join(file_name(&planned.label));
+        let folder = self.folder.join(folder_name(&planned.label));
         let (turn, reports) = match self.built(planned, &folder, interrupts).await? {
             Start::Granted(turn, reports) => (turn, reports),
             Start::Never(outcome) => {
