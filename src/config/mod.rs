@@ -54,7 +54,7 @@ struct ConfigFile {
 
 /// Tests of which only so many run at a time.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { max = 1 }")]
 struct Group {
     max: NonZeroUsize,
 }

@@ -27,7 +27,10 @@ pub(super) struct Rules {
 
 /// Why a test may fail, and how long.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as { reason = \"…\", until = 2026-12-31 }"
+)]
 struct QuarantineRule {
     reason: String,
     #[serde(default, deserialize_with = "optional_day")]

@@ -181,6 +181,13 @@ impl TestResult {
     pub fn counts_as_failure(&self) -> bool {
         !self.outcome.is_good() && self.quarantine.is_none()
     }
+
+    /// Whether it would fail the run, were it not in quarantine.
+    #[must_use]
+    pub fn is_excused(&self) -> bool {
+        let has_failed = !self.outcome.is_good() && self.outcome != Outcome::LeftOut;
+        has_failed && self.quarantine.is_some()
+    }
 }
 
 /// All tests of a run: the file `run.json`.

@@ -93,7 +93,9 @@ fn merge(parts: Vec<(&PathBuf, RunResults)>, output: &Path) -> RunResults {
             merged.tests.push(test);
         }
         merged.interrupted |= part.interrupted;
-        merged.missing.extend(part.missing);
+        let missing = part.missing.iter();
+        let named = missing.map(|reason| format!("{}: {reason}", folder.display()));
+        merged.missing.extend(named);
         merged.duration_s = merged.duration_s.max(later_s + part.duration_s);
     }
     merged

@@ -42,6 +42,14 @@ impl RunFolder {
         &self.folder
     }
 
+    /// Writes what is true of a run until it is over: whatever ends the program, its reports say so.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin(&self, unfinished: &RunResults) -> Result<(), OutputError> {
+        write_data(&self.folder, unfinished)
+    }
+
     /// Writes the reports of a run that is over; returns the path of the one for people.
     ///
     /// # Errors
@@ -61,13 +69,7 @@ pub fn write_reports(
     results: &RunResults,
     history: &History,
 ) -> Result<PathBuf, OutputError> {
-    let write = |name: &str, content: &[u8]| {
-        write_whole(folder, name, content).map_err(|error| incomplete(folder, name, &error))
-    };
-    let text = serde_json::to_string_pretty(results)
-        .map_err(|error| incomplete(folder, RESULTS, &error.into()))?;
-    write(RESULTS, (text + "\n").as_bytes())?;
-    write(JUNIT, junit::of_run(folder, results).as_bytes())?;
+    write_data(folder, results)?;
     let context = PageContext {
         folder,
         history,
@@ -75,8 +77,20 @@ pub fn write_reports(
         pictures: &PictureBudget::new(),
         is_alone: results.tests.len() == 1,
     };
-    write(REPORT, page::document(context, results).as_bytes())?;
+    write(folder, REPORT, page::document(context, results).as_bytes())?;
     Ok(folder.join(REPORT))
+}
+
+/// Writes those for programs.
+fn write_data(folder: &Path, results: &RunResults) -> Result<(), OutputError> {
+    let text = serde_json::to_string_pretty(results)
+        .map_err(|error| incomplete(folder, RESULTS, &error.into()))?;
+    write(folder, RESULTS, (text + "\n").as_bytes())?;
+    write(folder, JUNIT, junit::of_run(folder, results).as_bytes())
+}
+
+fn write(folder: &Path, name: &str, content: &[u8]) -> Result<(), OutputError> {
+    write_whole(folder, name, content).map_err(|error| incomplete(folder, name, &error))
 }
 
 fn incomplete(folder: &Path, name: &str, error: &io::Error) -> OutputError {

@@ -110,6 +110,18 @@ impl<'a> Ends<'a> {
         Ok(flow)
     }
 
+    /// What is true of a run until it has ended, if it never does.
+    pub fn unfinished(&self, tests: Vec<TestResult>) -> RunResults {
+        RunResults {
+            version: RESULTS_VERSION,
+            started_unix_s: self.started_unix_s,
+            duration_s: 0.0,
+            interrupted: false,
+            missing: vec!["the run did not finish".to_owned()],
+            tests,
+        }
+    }
+
     /// All that were added, in the order in which they ended.
     pub fn finish(self) -> RunResults {
         RunResults {

@@ -43,6 +43,14 @@ impl RunReports {
         self.folder.path()
     }
 
+    /// Writes what is true of the run until it has ended.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin(&self, unfinished: &RunResults) -> Result<(), RunnerError> {
+        Ok(self.folder.begin(unfinished)?)
+    }
+
     /// Shows how the tests have ended, writes the reports, and remembers the ends.
     ///
     /// # Errors

@@ -128,6 +128,14 @@ async fn names_of(selection: &TestSelection) -> Result<Vec<NamedTest<'_>>, Runne
     };
     let error = match nix_cli::list(nix, library, evaluation).await {
         Ok(all) => {
+            // What they have in common is what is wrong.
+            if let Some(first) = all
+                .first()
+                .filter(|_| all.iter().all(|it| it.name.is_empty()))
+                && let Some(error) = error_of(selection, first).await
+            {
+                return Err(error);
+            }
             let mut found = Vec::new();
             for names in all {
                 found.push(match error_of(selection, &names).await {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Ended, Place, fixture_path};
+use crate::harness::{Ended, Place, fixture_path, signal};
 
 /// A test of one container.
 fn write_test(place: &Place, name: &str, script: &str) {
@@ -470,5 +470,35 @@ fn what_is_mistyped_changes_no_report() {
     assert_eq!(
         rerun.stderr,
         "error: none of the 1 tests failed or was left out last time: without `--rerun`, all of them run\n"
+    );
+}
+
+/// Whatever ends a run, its reports do not say that it has passed.
+#[test]
+fn a_killed_run_is_one_that_did_not_finish() {
+    let place = Place::new();
+    write_test(&place, "a", "m.succeed('sleep 600')");
+    write_test(&place, "b", "m.succeed('true')");
+    let child = place
+        .command(&["run", "--nixpkgs", "builtin", "a.nix", "b.nix"])
+        .spawn()
+        .unwrap();
+    place.wait_for_text("results/a/events.jsonl", "machine_ready");
+    signal(child.id(), "KILL");
+    let _ = place.finish(child);
+    assert_eq!(
+        results(&place, "results")["tests"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert!(read(&place, "results/junit.xml").contains("errors=\"1\""));
+    let ended = place.run(&["report", "results", "-o", "all"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    assert!(
+        ended.stderr.contains("the run did not finish"),
+        "{}",
+        ended.seen()
     );
 }

@@ -28,9 +28,8 @@ pub(super) fn summary(results: &RunResults) -> Vec<String> {
 
 /// How many tests have ended how. Those in quarantine are counted apart.
 pub fn counts(tests: &[TestResult]) -> String {
-    let is_excused = |test: &&TestResult| test.quarantine.is_some() && !test.outcome.is_good();
-    let excused = tests.iter().filter(is_excused).count();
-    let ended = tests.iter().filter(|test| !is_excused(test));
+    let excused = tests.iter().filter(|test| test.is_excused()).count();
+    let ended = tests.iter().filter(|test| !test.is_excused());
     let mut parts = Outcome::count_in_words(ended.map(|test| test.outcome));
     if excused > 0 {
         parts.push(format!("{excused} in quarantine"));
@@ -47,7 +46,7 @@ fn attention(test: &TestResult) -> Option<String> {
     let passed = passed.count();
     let count = test.attempts.len();
     let mut said = match (&test.quarantine, test.outcome) {
-        (Some(quarantine), outcome) if !outcome.is_good() => {
+        (Some(quarantine), _) if test.is_excused() => {
             let until = quarantine.until.as_ref();
             let until = until.map_or(String::new(), |day| format!(", until {day}"));
             format!(

@@ -138,7 +138,7 @@ impl Texts {
     fn ended(&mut self, result: &TestResult) -> Vec<String> {
         let failed = self.failures.remove(&result.label).unwrap_or_default();
         let is_repeated = result.attempts.len() > 1;
-        if let (Some(quarantine), false) = (&result.quarantine, result.outcome.is_good()) {
+        if let Some(quarantine) = result.quarantine.as_ref().filter(|_| result.is_excused()) {
             let head = style("in quarantine:").yellow().bold();
             return vec![format!(
                 "{head} {} ({} after {:.1} s: {})",
@@ -155,11 +155,17 @@ impl Texts {
             String::new()
         };
         let head = look(result).bold().apply_to(head);
+        // It may be over.
+        let quarantine = if result.quarantine.is_some() {
+            ", in quarantine"
+        } else {
+            ""
+        };
         let mut texts = match result.outcome {
             // Its error is shown on its own.
             Outcome::NotRun | Outcome::LeftOut => Vec::new(),
             _ => vec![format!(
-                "{head} {} ({:.1} s{attempts})",
+                "{head} {} ({:.1} s{attempts}{quarantine})",
                 result.label, result.duration_s
             )],
         };

@@ -92,7 +92,7 @@ pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String
                     }
                 }
                 @for reason in &results.missing {
-                    pre.failure { "A part is missing: " (plain(reason)) }
+                    pre.failure { "Not all is here: " (plain(reason)) }
                 }
                 @if results.tests.len() > 1 {
                     (overview(&results.tests, results.duration_s))
@@ -117,15 +117,10 @@ fn policy() -> String {
     )
 }
 
-/// A failure of a test in quarantine is none of the run.
-fn is_excused(test: &TestResult) -> bool {
-    test.quarantine.is_some() && !test.outcome.is_good()
-}
-
 /// What needs attention comes first.
 fn rank(test: &TestResult) -> u8 {
     match test.outcome {
-        _ if is_excused(test) => 2,
+        _ if test.is_excused() => 2,
         Outcome::LeftOut => 3,
         Outcome::Flaky => 1,
         outcome if outcome.is_good() => 4,
@@ -135,7 +130,7 @@ fn rank(test: &TestResult) -> u8 {
 
 /// What a test is counted as: its outcome, or that it is in quarantine.
 fn kind(test: &TestResult) -> String {
-    if is_excused(test) {
+    if test.is_excused() {
         return "in-quarantine".to_owned();
     }
     class(test.outcome)
@@ -143,7 +138,7 @@ fn kind(test: &TestResult) -> String {
 
 /// What chooses tests.
 fn tools(tests: &[TestResult]) -> PreEscaped<String> {
-    let (excused, ended): (Vec<_>, Vec<_>) = tests.iter().partition(|test| is_excused(test));
+    let (excused, ended): (Vec<_>, Vec<_>) = tests.iter().partition(|test| test.is_excused());
     let outcomes = Outcome::count(ended.iter().map(|test| test.outcome));
     html! {
         nav.tools {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::attempt::attempt_view;
 use super::earlier_runs::EarlierRuns;
 use super::timeline::Timeline;
-use super::{PageContext, class, encoded, is_excused, kind, link, plain, seconds};
+use super::{PageContext, class, encoded, kind, link, plain, seconds};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::output_folder::EVENTS;
 use crate::report::failures::report_of;
@@ -44,7 +44,7 @@ pub(super) fn brief_section(context: PageContext<'_>, number: usize, test: &Test
 fn frame(context: PageContext<'_>, number: usize, test: &TestResult, body: &Markup) -> Markup {
     let id = id_of(&test.label);
     let needs_attention =
-        !test.outcome.is_good() && test.outcome != Outcome::LeftOut && !is_excused(test);
+        !test.outcome.is_good() && test.outcome != Outcome::LeftOut && !test.is_excused();
     let is_open = context.is_alone || needs_attention && number < MOST_OPEN;
     let earlier = EarlierRuns::of(context, test);
     html! {

@@ -17,7 +17,6 @@ use crate::runner::error::RunnerError;
 use crate::runner::frontend::Frontend;
 use crate::runner::interrupts::Interrupts;
 use crate::runner::plan::Expected;
-use crate::runner::planned::left_out;
 use crate::runner::reporting::no_thread;
 use crate::runner::request::{RunRequest, folder_name};
 use crate::runner::run_reports::{RunReports, show_start};
@@ -41,6 +40,8 @@ pub(super) async fn run_at_once(
         }
     }
     let mut ends = Ends::new(frontend, count, request.max_fail);
+    let tests = found.iter().map(FoundCheck::left_out);
+    reports.begin(&ends.unfinished(tests.collect()))?;
     let ended = {
         let mut at_once = AtOnce {
             run_folder: reports.path(),
@@ -182,8 +183,7 @@ impl AtOnce<'_, '_> {
     fn leave_out_the_rest(&mut self) -> Result<(), RunnerError> {
         for found in std::mem::take(&mut self.left) {
             // Without an outcome it has been left out.
-            let result = left_out(found.selection, &found.label, &found.names);
-            let end = TestEnd::without_error(result);
+            let end = TestEnd::without_error(found.left_out());
             let _ = self.ends.add_shown(end, self.display)?;
         }
         Ok(())

@@ -49,6 +49,11 @@ impl FoundCheck<'_> {
         }
     }
 
+    /// The result of a test whose turn has not come.
+    pub fn left_out(&self) -> TestResult {
+        left_out(self.selection, &self.label, &self.names)
+    }
+
     fn policy(&self) -> TestPolicy {
         policy_of(self.request, self.selection, &self.label, &self.names, None)
     }
@@ -73,7 +78,7 @@ impl FoundCheck<'_> {
                 .slow_timeout
                 .is_some_and(|limit| end.duration_s > limit.as_secs_f64()),
             quarantine: policy.quarantine,
-            ..left_out(self.selection, &self.label, &self.names)
+            ..self.left_out()
         }
     }
 }

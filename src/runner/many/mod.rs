@@ -78,6 +78,7 @@ pub(super) async fn run_side_by_side(
         accelerator: AcceleratorChoice::detect(),
     };
     let mut ends = Ends::new(frontend, found.count(), request.max_fail);
+    reports.begin(&ends.unfinished(found.left_out()))?;
     let ended = run
         .all(found, processes, &mut ends, frontend, interrupts)
         .await;
