@@ -82,8 +82,7 @@ let
         inherit (adapters) enter;
       } path source;
     };
-  leadsToChosen = path: chosen == null || builtins.any (load.isPrefix path) chosen;
-  located = builtins.filter ({ path, ... }: leadsToChosen path) (map locate attributes);
+  located = builtins.filter ({ path, ... }: load.leadsTo chosen path) (map locate attributes);
   # Paths may lead to the same test.
   unique = builtins.foldl' (
     seen: found: if builtins.any (other: other.path == found.path) seen then seen else seen ++ [ found ]

@@ -192,13 +192,18 @@ let
       throw "snowglobe: there is no attribute `${name}`; ${others name known}"
     else
       next called.${name};
-  # Whether one attribute path leads to another.
-  isPrefix =
-    prefix: path:
-    builtins.length prefix <= builtins.length path
-    && builtins.all (index: builtins.elemAt prefix index == builtins.elemAt path index) (
-      builtins.genList (index: index) (builtins.length prefix)
-    );
+  # Whether an attribute path leads to one of some; null is all of them.
+  leadsTo =
+    chosen: path:
+    let
+      isOnTheWay =
+        other:
+        builtins.length path <= builtins.length other
+        && builtins.all (index: builtins.elemAt path index == builtins.elemAt other index) (
+          builtins.genList (index: index) (builtins.length path)
+        );
+    in
+    chosen == null || builtins.any isOnTheWay chosen;
   has =
     names: value:
     names == [ ]
@@ -212,7 +217,7 @@ in
   inherit
     follow
     has
-    isPrefix
+    leadsTo
     showPath
     takesMore
     takesOne

@@ -187,11 +187,11 @@ let
               test = builtins.seq tests null;
             }
           ];
-      leadsToChosen = name: chosen == null || builtins.any (load.isPrefix (path ++ [ name ])) chosen;
       isHelper =
         name:
         (builtins.tryEval (isFunction value.${name} && !isCallable value.${name})).value;
-      inner = filter (name: leadsToChosen name && !isHelper name) (attrNames value);
+      isWanted = name: load.leadsTo chosen (path ++ [ name ]);
+      inner = filter (name: isWanted name && !isHelper name) (attrNames value);
     in
     if builtins.isPath value then
       searchIn path (load.import value)

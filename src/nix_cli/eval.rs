@@ -77,6 +77,17 @@ pub struct TestNames {
     pub tags: Vec<String>,
 }
 
+impl TestNames {
+    /// Those of something of which no more is known than its attribute path.
+    #[must_use]
+    pub fn of_attribute(attribute: &str) -> Self {
+        Self {
+            attribute: attribute.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 /// All tests of the file with their manifests.
 ///
 /// # Errors

@@ -301,10 +301,7 @@ fn with_labels<'a, T: Evaluated>(
             None => FoundTest {
                 selection,
                 label: attribute.to_owned(),
-                names: TestNames {
-                    attribute: attribute.to_owned(),
-                    ..TestNames::default()
-                },
+                names: TestNames::of_attribute(attribute),
                 test: Ok(test),
             },
         }

@@ -8,7 +8,7 @@ use super::error::RunnerError;
 use super::project::{Candidate, Choosable, Project};
 use super::request::TestSelection;
 use crate::filter::TestFilter;
-use crate::nix_cli::{self, Evaluation, TestNames};
+use crate::nix_cli::{self, EvalError, Evaluation, TestNames};
 
 /// A test that is meant, or a part of a selection that does not evaluate so far.
 #[derive(Debug)]
@@ -98,10 +98,7 @@ fn failed_attribute<'a>(
     NamedTest {
         selection,
         label: attribute.to_owned(),
-        names: TestNames {
-            attribute: attribute.to_owned(),
-            ..TestNames::default()
-        },
+        names: TestNames::of_attribute(attribute),
         error: Some(error),
         origin: None,
     }
@@ -152,12 +149,7 @@ async fn names_of(selection: &TestSelection) -> Result<Vec<NamedTest<'_>>, Runne
     }
     let mut found = Vec::new();
     for attribute in &evaluation.attributes {
-        let one = Evaluation {
-            attributes: vec![attribute.clone()],
-            is_part: true,
-            ..evaluation.clone()
-        };
-        match nix_cli::list(nix, library, &one).await {
+        match list_alone(selection, attribute).await {
             Ok(all) => found.extend(all.into_iter().map(named(Some(attribute)))),
             Err(error) => found.push(failed_attribute(selection, attribute, error.into())),
         }
@@ -170,14 +162,21 @@ async fn error_of(selection: &TestSelection, names: &TestNames) -> Option<Runner
     if !names.name.is_empty() {
         return None;
     }
+    let error = list_alone(selection, &names.attribute).await.err()?;
+    Some(error.into())
+}
+
+/// The tests at one attribute path of a selection.
+async fn list_alone(
+    selection: &TestSelection,
+    attribute: &str,
+) -> Result<Vec<TestNames>, EvalError> {
     let alone = Evaluation {
-        attributes: vec![names.attribute.clone()],
+        attributes: vec![attribute.to_owned()],
         is_part: true,
         ..selection.evaluation.clone()
     };
-    let TestSelection { nix, library, .. } = selection;
-    let error = nix_cli::list(nix, library, &alone).await.err()?;
-    Some(error.into())
+    nix_cli::list(&selection.nix, &selection.library, &alone).await
 }
 
 /// Names tests of several files by their file, too, if another one is called the same.

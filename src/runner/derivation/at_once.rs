@@ -1,6 +1,6 @@
 //! Tests that Nix builds all at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -95,7 +95,7 @@ impl AtOnce<'_, '_> {
             .map(|it| (it.check.derivation.display().to_string(), it.label.clone()))
             .collect();
         let display = self.display;
-        let begun = Mutex::new(HashMap::new());
+        let begun = Mutex::new(HashSet::new());
         let (finished, mut ended) = mpsc::unbounded_channel();
         let emit = |event: Event| {
             let label = derivation_of(&event).and_then(|name| labels.get(name));
@@ -105,7 +105,7 @@ impl AtOnce<'_, '_> {
                 }
                 (Event::BuildStarted { derivation }, Some(_)) => {
                     let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
-                    begun.insert(PathBuf::from(derivation), display.time_s());
+                    begun.insert(PathBuf::from(derivation));
                 }
                 _ => {}
             }
@@ -130,7 +130,7 @@ impl AtOnce<'_, '_> {
             let derivation = &found.check.derivation;
             let has_begun = {
                 let begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
-                begun.contains_key(derivation)
+                begun.contains(derivation)
             };
             let error = match &failed {
                 Some(failed) => reason(&nix, derivation, failed)?,
