@@ -83,10 +83,14 @@ fn a_page_shows_what_a_run_has_done() {
         {"run": "const test = document.querySelector('[data-label=subtests]'); const box = test.querySelector('.console[data-title$=machine]'); \
             const hidden = () => [...box.querySelectorAll('[data-time]')].some(it => it.hidden); const before = hidden(); \
             test.querySelector('.bar.subtest.failed').click(); return [before, hidden(), box.querySelector('.current').textContent]"},
-        // And of a line: the call that was under way is marked.
-        {"run": "const test = document.querySelector('[data-label=subtests]'); \
-            [...test.querySelectorAll('.console[data-title$=machine] [data-time]')].find(it => it.textContent === '<b>no</b>').click(); \
-            return test.querySelectorAll('.bar.call.current.failed').length"},
+        // To that of a line; and to one of the track, whose call is marked. The line itself may be read just before or
+        // after the call.
+        {"run": "const test = document.querySelector('[data-label=subtests]'); const lanes = test.querySelector('.lanes'); \
+            const line = [...test.querySelectorAll('.console[data-title$=machine] [data-time]')].find(it => it.textContent === '<b>no</b>'); line.click(); \
+            const seconds = parseFloat(lanes.style.getPropertyValue('--moment')) / 100 * lanes.dataset.length; \
+            const bar = test.querySelector('.bar.call.failed'); const { left, width } = bar.getBoundingClientRect(); \
+            bar.parentElement.dispatchEvent(new MouseEvent('click', { bubbles: true, clientX: left + width / 2 })); \
+            return [Math.abs(seconds - line.dataset.time) < 0.001, test.querySelectorAll('.bar.call.current.failed').length]"},
         {"run": "const it = document.querySelector('[data-label=subtests] .console[data-title$=machine] input'); it.value = ''; it.dispatchEvent(new Event('input')); document.querySelector('[data-label=subtests]').scrollIntoView()"},
         {"picture": place.path().join("page.png")},
     ]);
@@ -128,7 +132,7 @@ fn a_page_shows_what_a_run_has_done() {
     assert_eq!(results[22], json!(true));
     assert_eq!(results[23], not_passed);
     assert_eq!(results[24], json!([true, false, "connecting to host..."]));
-    assert_eq!(results[25], json!(1));
+    assert_eq!(results[25], json!([true, 1]));
     keep_picture(&place.path().join("page.png"), "page.png");
 }
 
