@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, T
 
 use super::failures::report_of;
 use super::recorded::{RecordedTest, SubtestCase};
-use super::{Colours, sanitise};
+use super::sanitise::plain;
 use crate::model::event::{Failure, Verdict};
 use crate::model::outcome::{Attempt, Outcome, RunResults, TestResult};
 
@@ -221,11 +221,6 @@ fn unsuccessful(kind: NonSuccessKind, label: &str, message: &str) -> TestCaseSta
 
 fn first_line(message: &str) -> String {
     plain(message.lines().next().unwrap_or_default())
-}
-
-/// Text of guests and scripts without what XML must not have.
-fn plain(text: &str) -> String {
-    sanitise(text, Colours::Off)
 }
 
 fn duration(seconds: f64) -> Duration {

@@ -49,6 +49,11 @@ pub fn sanitise(text: &str, colours: Colours) -> String {
     clean
 }
 
+/// The same without colours, as XML and pages have it; they escape the rest.
+pub(super) fn plain(text: &str) -> String {
+    sanitise(text, Colours::Off)
+}
+
 /// Whether a terminal does something else with it than to show it.
 fn is_obeyed(c: char) -> bool {
     // Marks by which a line is shown in another order than it is read.

@@ -28,7 +28,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::overview::overview;
 use super::many::counts;
-use super::{Colours, sanitise};
+use super::sanitise::plain;
 use crate::history::History;
 use crate::model::outcome::{Outcome, RunResults, TestResult};
 
@@ -165,11 +165,6 @@ fn tools(tests: &[TestResult]) -> PreEscaped<String> {
 /// An outcome as the name of a class.
 fn class(outcome: Outcome) -> String {
     outcome.name().replace(' ', "-")
-}
-
-/// Text of guests and scripts, without control characters; the template escapes the rest.
-fn plain(text: &str) -> String {
-    sanitise(text, Colours::Off)
 }
 
 fn seconds(duration_s: f64) -> String {
