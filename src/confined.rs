@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use crate::full_disk::{free_bytes, reserve_of};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, SeekFrom, Uid};
 use rustix::io::Errno;
 
@@ -216,6 +217,7 @@ impl OpenFolder {
     ) -> io::Result<CopyNotes> {
         let mut copy = Copy {
             bits,
+            reserve: None,
             notes: CopyNotes::default(),
         };
         copy.entry(&CopiedEntry {
@@ -258,6 +260,8 @@ struct CopiedEntry<'a> {
 /// One copy of a tree.
 struct Copy {
     bits: ModeBits,
+    /// Bytes that stay free on the target's disk, as it was at the first file.
+    reserve: Option<u64>,
     notes: CopyNotes,
 }
 
@@ -310,8 +314,14 @@ impl Copy {
     fn file(&mut self, at: &CopiedEntry<'_>) -> io::Result<()> {
         let mut source = at.from.open_file(at.name)?;
         let mut target = at.to.create_file(at.new_name)?;
-        copy_content(&mut source, &mut target)?;
+        let reserve = self.reserve(&target);
+        copy_content(&mut source, &mut target, reserve)?;
         self.keep_mode(&source, &target, at.shown)
+    }
+
+    fn reserve(&mut self, target: &File) -> u64 {
+        let before = || free_bytes(target).map_or(0, reserve_of);
+        *self.reserve.get_or_insert_with(before)
     }
 
     fn keep_mode(&mut self, source: &File, target: &File, shown: &Path) -> io::Result<()> {
@@ -368,10 +378,31 @@ fn listed(paths: &[PathBuf]) -> String {
 /// The most that is read of a file that says it is empty, as those of `/proc` do.
 const MOST_UNTOLD_BYTES: u64 = 64 << 20;
 
+/// How much is copied between two looks at the free space.
+const STEP_BYTES: u64 = 16 << 20;
+
+/// Copies at most so many bytes, as long as there is more than the reserve free; returns how many.
+fn copy_data(source: &mut File, target: &mut File, most: u64, reserve: u64) -> io::Result<u64> {
+    let mut copied = 0;
+    while copied < most {
+        let step = STEP_BYTES.min(most - copied);
+        if free_bytes(&*target).is_some_and(|free| free.saturating_sub(reserve) < step) {
+            return Err(Errno::NOSPC.into());
+        }
+        let now = io::copy(&mut source.take(step), target)?;
+        copied += now;
+        if now < step {
+            break;
+        }
+    }
+    Ok(copied)
+}
+
 /// Copies a file in its length of now, with its holes. The guest may change it meanwhile.
-fn copy_content(source: &mut File, target: &mut File) -> io::Result<()> {
+fn copy_content(source: &mut File, target: &mut File, reserve: u64) -> io::Result<()> {
     let length = source.metadata()?.len();
     if length == 0 {
+        // The least that is free for it: a file of the kernel's has no length.
         io::copy(&mut source.take(MOST_UNTOLD_BYTES), target)?;
         return Ok(());
     }
@@ -390,7 +421,7 @@ fn copy_content(source: &mut File, target: &mut File) -> io::Result<()> {
         }
         rustix::fs::seek(&*source, SeekFrom::Start(data))?;
         rustix::fs::seek(&*target, SeekFrom::Start(data))?;
-        let copied = io::copy(&mut source.take(end - data), target)?;
+        let copied = copy_data(source, target, end - data, reserve)?;
         if copied < end - data {
             // It is shorter than it says, as those of `/sys` are, or than it was.
             return Ok(());

@@ -37,5 +37,20 @@ list_shared() {
 
 # copy_in STAGED TARGET: copies what the host has staged to its place.
 copy_in() {
-  mkdir -p -- "$(dirname -- "$2")" && cp -r -- "$1" "$2"
+  mkdir -p -- "$(dirname -- "$2")" && copy_tree "$1" "$2"
+}
+
+# copy_tree SOURCE TARGET: copies a file or folder with its holes. The cp of busybox
+# knows holes only in files that have nothing else.
+copy_tree() {
+  case $(cp --help 2>&1) in
+    *--sparse*) cp -r --sparse=always -- "$1" "$2" ;;
+    *)
+      if [ -f "$1" ] && [ ! -L "$1" ] && [ "$(stat -c %b -- "$1")" = 0 ] && [ ! -d "$2" ]; then
+        : > "$2" && truncate -s "$(stat -c %s -- "$1")" "$2"
+      else
+        cp -r -- "$1" "$2"
+      fi
+      ;;
+  esac
 }

@@ -18,7 +18,7 @@ struct KnownCrash {
 }
 
 /// What the kernel, systemd and NixOS' first stage print.
-const KNOWN_CRASHES: [KnownCrash; 8] = [
+const KNOWN_CRASHES: [KnownCrash; 9] = [
     KnownCrash {
         name: "kernel panic",
         pattern: r"Kernel panic - not syncing",
@@ -34,6 +34,12 @@ const KNOWN_CRASHES: [KnownCrash; 8] = [
         name: "out of memory",
         pattern: r"Out of memory: Kill(ed)? process",
         mention: r"\boom|out of memory",
+    },
+    // What Snowglobe prints for the kernel of a container.
+    KnownCrash {
+        name: "out of processes",
+        pattern: r"Out of processes: the container",
+        mention: r"out of processes",
     },
     KnownCrash {
         name: "soft lockup",
@@ -151,6 +157,8 @@ pub enum MachineFault {
     Died(Exit),
     /// The host has no room for what the machine writes; says what that is.
     DiskFull(String),
+    /// The host cannot run the machine, or has ended a process that the machine needs; says why.
+    Host(String),
 }
 
 /// Where faults are reported, with the machine's name.

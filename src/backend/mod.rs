@@ -45,6 +45,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Whom files for the guest must belong to; None if whose they are makes no difference to it.
     fn guest_root(&self) -> Option<Owner>;
 
+    /// Whether the kernel has refused the guest what is beyond a limit of this backend. The console says so, too, a
+    /// moment later.
+    fn is_at_limit(&self) -> bool {
+        false
+    }
+
     /// Removes what it has made for a boot that has ended.
     fn clean_up(&self);
 }

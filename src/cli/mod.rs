@@ -101,9 +101,6 @@ enum Command {
     /// Boot a machine that is a container, once.
     #[command(hide = true, name = container::BOOT)]
     ContainerBoot,
-    /// Become the first process of a container.
-    #[command(hide = true, name = container::INIT)]
-    ContainerInit,
     /// Run a shell in a container.
     #[command(hide = true, name = container::ENTER)]
     ContainerEnter { boot: u32 },
@@ -172,7 +169,6 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
             Ok(in_container(run, |()| code::PASSED))
         }
         Command::ContainerBoot => Ok(in_container(container::boot_machine(), BootEnd::code)),
-        Command::ContainerInit => Ok(in_container(container::become_init(), |()| code::PASSED)),
         Command::ContainerEnter { boot } => {
             let entered = container::enter_container(boot);
             Ok(in_container(entered, |()| code::PASSED))

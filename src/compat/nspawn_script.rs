@@ -41,6 +41,9 @@ struct Interface {
     vlan: u32,
 }
 
+/// The default of `virtualisation.diskSize` in NixOS, in MiB: a start script does not name the size.
+const DEFAULT_DISK_MIB: u64 = 1024;
+
 /// Reads what a start script runs. `number` is the machine's own among those of its test, for hardware addresses.
 ///
 /// # Errors
@@ -61,8 +64,7 @@ fn container_of(script: &str, number: u8) -> Result<Node, String> {
         activation: None,
         init: Vec::new(),
         root_life: RootLife::Run,
-        // Roots of this life are bounded by the host's memory.
-        size_mib: 0,
+        size_mib: DEFAULT_DISK_MIB,
         cards: Vec::new(),
         credentials: BTreeMap::new(),
         binds: Vec::new(),

@@ -1,31 +1,35 @@
 //! The process of one boot of a container: makes its namespaces, starts its init and waits for its end.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
 
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
-use nix::unistd::{getppid, sethostname};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::{getppid, getuid};
 
-use super::INIT;
-use super::boot::{BootPlan, EXCHANGE, PTS, SHARED, STORE, STORE_PLACE, bind_place};
+use super::boot::become_init;
 use super::cards::create_cards;
+use super::cgroup::Membership;
 use super::driver_side::DriverSide;
 use super::error::{AtStep, ContainerError};
+use super::guest_process::{GuestProcess, describe};
+use super::inherited::leave_session;
+use super::keyrings::deny_keyrings;
 use super::mounts::{
-    attach, become_root, detached, detached_for, die_with_parent, fresh, make_private,
+    become_root, detached, detached_for, die_with_parent, fresh, make_private, make_read_only,
 };
 use super::plan::Plan;
-use super::terminals::{Device, Terminals};
-use crate::child;
+use super::root::{HostParts, PTS, in_memory, lay_out_root};
+use super::terminals::Terminals;
 use crate::model::manifest::RootLife;
 use crate::passed_files::send_files;
+
+const STORE: &str = "/nix/store";
 
 /// How the guest has ended a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,23 +50,19 @@ impl BootEnd {
 }
 
 /// What is of the host, and has to be opened before this process is a container's.
-struct HostParts {
-    /// For each card, what its network serves.
-    cards: Vec<OwnedFd>,
-    /// The sockets of their networks.
+struct Opened {
+    /// The sockets of the networks of its cards.
     networks: Vec<Option<UnixStream>>,
-    store: OwnedFd,
-    shared: OwnedFd,
-    exchange: OwnedFd,
-    /// What the node shows of the host.
-    binds: Vec<OwnedFd>,
+    /// Parts of the host that the guest sees, and where.
+    mounts: Vec<(OwnedFd, PathBuf)>,
+    groups: Membership,
 }
 
 /// Boots the machine once. The standard input is the socket of the process that stands for it, which passes what
 /// leads to the driver, and the plan.
 ///
 /// # Errors
-/// When the container cannot be made, or its init ends otherwise than by powering off or restarting.
+/// Returns the step that has failed, or how the guest's init has ended if it did not power off or restart.
 pub fn boot_machine() -> Result<BootEnd, ContainerError> {
     let driver = DriverSide::receive(io::stdin()).at_step("receiving the driver's sockets")?;
     let mut text = Vec::new();
@@ -71,65 +71,74 @@ pub fn boot_machine() -> Result<BootEnd, ContainerError> {
         .at_step("reading the plan")?;
     let plan: Plan = serde_json::from_slice(&text).at_step("reading the plan")?;
     let parent = getppid();
-    let parts = enter_namespace(&plan)?;
+    leave_session()?;
+    let is_guests_root = !getuid().is_root();
+    let opened = enter_namespace(&plan)?;
     die_with_parent(parent)?;
-
-    let kinds = CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWCGROUP
-        | CloneFlags::CLONE_NEWNS;
-    unshare(kinds).at_step("making namespaces")?;
+    if is_guests_root {
+        deny_keyrings().at_step("denying keyrings")?;
+    }
+    unshare(CloneFlags::CLONE_NEWNS).at_step("making a mount namespace")?;
     make_private()?;
-    sethostname(&plan.node.host_name).at_step("setting the host name")?;
-    plug_in(&plan, &parts)?;
-    lay_out_folder(&plan, &parts)?;
+    enter_folder(&plan)?;
     let terminals = Terminals::open(Path::new(PTS))?;
-    let devices = terminals.devices.clone();
+
+    // Before this process has other threads.
+    let mut guest = GuestProcess::start(|| become_init(&plan))?;
+    opened.groups.leave();
+    let network = guest.namespace("net")?;
+    setns(&network, CloneFlags::CLONE_NEWNET).at_step("entering the guest's network")?;
+    let cards = create_cards(&plan.node.cards, &network)?;
+    plug_in(&plan, &cards, &opened.networks)?;
+    let parts = HostParts::open(opened.mounts, &plan)?;
+    lay_out_root(&plan, &terminals.devices, &parts, &guest)?;
+
     let console = terminals.serve(driver)?;
-    let name = plan.name.clone();
-    let status = run_init(plan, devices);
+    guest.release()?;
+    let status = guest.wait()?;
     console.finish();
-    let status = status?;
     // How the kernel says what reboot(2) was called for in a container.
-    match status.signal().map(Signal::try_from) {
-        Some(Ok(Signal::SIGINT)) => Ok(BootEnd::PoweredOff),
-        Some(Ok(Signal::SIGHUP)) => Ok(BootEnd::Restarted),
-        _ => {
-            let error = io::Error::other(status.to_string());
-            Err(error).at_step(format!("{name}: its init has ended"))
-        }
+    match status {
+        WaitStatus::Signaled(_, Signal::SIGINT, _) => Ok(BootEnd::PoweredOff),
+        WaitStatus::Signaled(_, Signal::SIGHUP, _) => Ok(BootEnd::Restarted),
+        _ => Err(ContainerError::Init(describe(status))),
     }
 }
 
-/// Opens what is the host's, and enters the namespace of the run.
-fn enter_namespace(plan: &Plan) -> Result<HostParts, ContainerError> {
+/// Opens what is the host's, and enters the namespace of the run and the control groups of the machine.
+fn enter_namespace(plan: &Plan) -> Result<Opened, ContainerError> {
     let keeper = PathBuf::from(format!("/proc/{}/ns", plan.keeper));
     let open = |name| File::open(keeper.join(name)).at_step("opening the run's namespace");
     let (users, mounts) = (open("user")?, open("mnt")?);
     let networks = plan.networks.iter();
     let networks = networks.map(|socket| socket.as_ref().map(connect).transpose());
     let networks = networks.collect::<Result<_, _>>()?;
-    let own = std::process::id().to_string();
-    fs::write(plan.cgroup.join("cgroup.procs"), own).at_step("entering the control group")?;
+    let groups = Membership::enter(&plan.groups).at_step("entering the control groups")?;
     let mapped_store = detached_for(Path::new(STORE), &users);
     let what = "entering the run's namespace";
     setns(users, CloneFlags::CLONE_NEWUSER).at_step(what)?;
     setns(mounts, CloneFlags::CLONE_NEWNS).at_step(what)?;
-    let cards = create_cards(&plan.node.cards)?;
     // Otherwise its files belong to no user of the guest.
     let store = mapped_store.or_else(|_| detached(Path::new(STORE)))?;
-    let (shared, exchange) = (detached(&plan.shared)?, detached(&plan.exchange)?);
-    let binds = plan.node.binds.iter().map(|bind| detached(&bind.source));
-    let binds = binds.collect::<Result<_, _>>()?;
+    make_read_only(&store)?;
+    let mut mounts = vec![
+        (store, PathBuf::from(STORE)),
+        (detached(&plan.shared)?, PathBuf::from("/tmp/shared")),
+        (detached(&plan.exchange)?, PathBuf::from("/tmp/xchg")),
+    ];
+    for bind in &plan.node.binds {
+        let mount = detached(&bind.source)?;
+        if bind.read_only {
+            make_read_only(&mount)?;
+        }
+        mounts.push((mount, bind.place.clone()));
+    }
     std::env::set_current_dir(&plan.trees).at_step("entering the folder of trees")?;
     become_root()?;
-    Ok(HostParts {
-        cards,
+    Ok(Opened {
         networks,
-        store,
-        shared,
-        exchange,
-        binds,
+        mounts,
+        groups,
     })
 }
 
@@ -138,9 +147,13 @@ fn connect(socket: &PathBuf) -> Result<UnixStream, ContainerError> {
 }
 
 /// Passes the cards to their networks: they are plugged in as long as both are open here.
-fn plug_in(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> {
-    let cards = plan.node.cards.iter().zip(&parts.cards);
-    for ((card, end), network) in cards.zip(&parts.networks) {
+fn plug_in(
+    plan: &Plan,
+    cards: &[OwnedFd],
+    networks: &[Option<UnixStream>],
+) -> Result<(), ContainerError> {
+    let cards = plan.node.cards.iter().zip(cards);
+    for ((card, end), network) in cards.zip(networks) {
         if let Some(network) = network {
             send_files(network, &plan.name, &[end.as_fd()])
                 .at_step(format!("plugging in {}", card.name))?;
@@ -149,43 +162,19 @@ fn plug_in(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> {
     Ok(())
 }
 
-/// Mounts the machine's folder, which is then the working one, and in it what init shows to the guest.
-fn lay_out_folder(plan: &Plan, parts: &HostParts) -> Result<(), ContainerError> {
-    let place = PathBuf::from("machines").join(&plan.name);
-    match plan.node.root_life {
-        RootLife::Boot => {
-            let options = format!("mode=755,size={}m", plan.node.size_mib);
-            fresh("tmpfs", &place, MsFlags::empty(), &options)?;
-        }
-        // The keeper's own file system is there for the whole run.
-        RootLife::Run => fs::create_dir_all(&place).at_step("making the machine's folder")?,
+/// Enters the machine's folder, in which its terminals and the layers of its root are.
+fn enter_folder(plan: &Plan) -> Result<(), ContainerError> {
+    let folder = machine_folder(&plan.name);
+    if plan.node.root_life == RootLife::Boot {
+        let options = in_memory(plan.node.size_mib, "755");
+        fresh("tmpfs", &folder, MsFlags::empty(), &options)?;
     }
-    std::env::set_current_dir(&place).at_step("entering the machine's folder")?;
-    attach(&parts.store, Path::new(STORE_PLACE))?;
-    attach(&parts.shared, Path::new(SHARED))?;
-    attach(&parts.exchange, Path::new(EXCHANGE))?;
-    for (number, mount) in parts.binds.iter().enumerate() {
-        attach(mount, &bind_place(number))?;
-    }
+    std::env::set_current_dir(&folder).at_step("entering the machine's folder")?;
     let options = "newinstance,ptmxmode=0666,mode=620,gid=5";
     fresh("devpts", Path::new(PTS), MsFlags::MS_NOSUID, options)
 }
 
-/// Starts the guest's init as the first process of its namespace, and waits for its end.
-fn run_init(machine: Plan, devices: Vec<Device>) -> Result<ExitStatus, ContainerError> {
-    let boot = BootPlan { machine, devices };
-    // From here on this thread can start no others.
-    unshare(CloneFlags::CLONE_NEWPID).at_step("making a namespace of processes")?;
-    // This program's own file may be in a folder that the guests' root cannot enter.
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(INIT).stdin(Stdio::piped());
-    child::die_with_parent(&mut command, Signal::SIGKILL);
-    let mut init = command.spawn().at_step("starting init")?;
-    let text = serde_json::to_vec(&boot).at_step("starting init")?;
-    let mut stdin = init.stdin.take();
-    if let Some(stdin) = &mut stdin {
-        stdin.write_all(&text).at_step("starting init")?;
-    }
-    drop(stdin);
-    init.wait().at_step("waiting for init")
+/// The folder of a machine, in that of the keeper's trees.
+pub(super) fn machine_folder(name: &str) -> PathBuf {
+    Path::new("machines").join(name)
 }

@@ -4,21 +4,22 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 
 use super::error::{AtStep, ContainerError};
 use super::{tap, veth};
 use crate::model::manifest::ContainerCard;
 
-/// Enters a new network namespace, and makes the cards in it. Returns for each what its network's switch serves:
-/// the card is there as long as that is open.
+/// Makes the cards of a guest, in whose network namespace this process is. Returns for each what its network's switch
+/// serves: the card is there as long as that is open.
 ///
 /// # Errors
-/// When a name or an address is none, or the kernel refuses.
-pub(super) fn create_cards(cards: &[ContainerCard]) -> Result<Vec<OwnedFd>, ContainerError> {
-    unshare(CloneFlags::CLONE_NEWNET).at_step("making a network namespace")?;
-    let guest = File::open("/proc/thread-self/ns/net").at_step("making a network namespace")?;
-    let create = |card| create_card(card, &guest);
+/// Returns the card whose name or address the kernel refuses.
+pub(super) fn create_cards(
+    cards: &[ContainerCard],
+    guest: &File,
+) -> Result<Vec<OwnedFd>, ContainerError> {
+    let create = |card| create_card(card, guest);
     cards.iter().map(create).collect()
 }
 

@@ -1,74 +1,142 @@
-//! The control group of a container: what its systemd organises its services in.
+//! The control groups of a container: what its systemd organises its services in, and what limits them.
+//!
+//! The guest's root owns one group in the unified hierarchy, and is in the namespace below it. Its limits are those of the
+//! group above, which the guest cannot see, or of groups of version 1, where the host has the controllers there.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::mount::{MsFlags, mount};
+use serde::{Deserialize, Serialize};
 
-use super::identity::is_root_of_build;
+use super::hierarchy::{CONTROLLERS, Controller, group_of, is_gone, unified_group};
+use super::limits::Limits;
 use crate::confined::Owner;
 
-/// Where the hierarchy is usually mounted.
-const MOUNT_POINT: &str = "/sys/fs/cgroup";
-
-/// How long processes that are killed may take to go.
+/// How long processes that are killed may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the names of our groups begin with; the process ID of the driver follows.
 const PREFIX: &str = "snowglobe-";
 
-/// A control group. Its processes are killed, and it is removed, when it is dropped.
+/// The group below ours that is the guest's.
+const GUESTS_GROUP: &str = "guest";
+
+/// The groups of a machine, by their folders.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupPaths {
+    /// The group of the machine in the unified hierarchy.
+    pub machine: PathBuf,
+    /// Groups of version 1 with the controllers that the unified hierarchy lacks.
+    pub limiting: Vec<PathBuf>,
+    /// The groups that a process leaves when it enters these.
+    pub left: Vec<PathBuf>,
+}
+
+impl GroupPaths {
+    fn entered(&self) -> impl Iterator<Item = PathBuf> {
+        std::iter::once(self.machine.join(GUESTS_GROUP)).chain(self.limiting.clone())
+    }
+
+    /// The folder that has the files of a controller, if a limit is set.
+    pub(super) fn of(&self, controller: Controller) -> Option<&Path> {
+        let file = limit_files(controller);
+        std::iter::once(&self.machine)
+            .chain(&self.limiting)
+            .find(|group| file.iter().any(|name| group.join(name).exists()))
+            .map(PathBuf::as_path)
+    }
+}
+
+/// The names of the files that have the limit of a controller, of version 2 and 1.
+fn limit_files(controller: Controller) -> &'static [&'static str] {
+    match controller {
+        Controller::Memory => &["memory.max", "memory.limit_in_bytes"],
+        Controller::Processes => &["pids.max"],
+    }
+}
+
+/// The control groups of a machine. Their processes are killed, and they are removed, when it is dropped.
 #[derive(Debug)]
-pub struct Cgroup(PathBuf);
+pub struct Cgroup(GroupPaths);
 
 impl Cgroup {
-    /// Makes one for a machine, beside this process, and gives it to the guest's root.
+    /// Makes groups for a machine, gives one to the guest's root, and limits it as far as this user may.
     ///
     /// # Errors
-    /// When there is no unified hierarchy, or it cannot be written.
-    pub fn create(machine: &str, owner: Owner) -> io::Result<Self> {
+    /// Returns an error if there is no unified hierarchy, or it cannot be written.
+    pub(super) fn create(machine: &str, owner: Owner, limits: Limits) -> io::Result<Self> {
         let name = format!("{PREFIX}{}-{machine}", std::process::id());
-        let folder = own_group()?.join(name);
-        fs::create_dir(&folder)?;
-        let made = Self(folder);
+        let own = unified_group()?;
+        let made = Self(GroupPaths {
+            machine: create_in_unified(&own, &name)?,
+            limiting: Vec::new(),
+            left: vec![own],
+        });
+        let made = made.with_limits(&name, limits);
+        let guests = made.0.machine.join(GUESTS_GROUP);
+        fs::create_dir(&guests)?;
         for file in [
             "",
             "cgroup.procs",
             "cgroup.threads",
             "cgroup.subtree_control",
         ] {
-            chown(made.0.join(file), Some(owner.user), Some(owner.group))?;
+            chown(guests.join(file), Some(owner.user), Some(owner.group))?;
         }
         Ok(made)
     }
 
+    fn with_limits(mut self, name: &str, limits: Limits) -> Self {
+        for controller in CONTROLLERS {
+            if self.0.of(controller).is_none()
+                && let Some(own) = group_of(controller)
+            {
+                let group = own.join(name);
+                if fs::create_dir(&group).is_ok() {
+                    self.0.limiting.push(group);
+                    self.0.left.push(own);
+                }
+            }
+            if let Some(group) = self.0.of(controller) {
+                limits.set(controller, group);
+            }
+        }
+        self
+    }
+
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub fn paths(&self) -> &GroupPaths {
         &self.0
     }
 
-    /// Whether one can be made.
+    /// Lists what groups of this user would not limit.
     ///
     /// # Errors
-    /// Why not.
-    pub fn probe() -> io::Result<()> {
-        let probe = own_group()?.join(format!("{PREFIX}{}-probe", std::process::id()));
-        fs::create_dir(&probe)?;
-        fs::remove_dir(&probe)
+    /// Returns the reason if no groups can be made.
+    pub fn unlimited() -> io::Result<Vec<&'static str>> {
+        let owner = super::identity::guest_root();
+        let probe = Self::create("probe", owner, Limits::of(1024))?;
+        let unlimited = CONTROLLERS
+            .into_iter()
+            .filter(|controller| probe.0.of(*controller).is_none());
+        Ok(unlimited.map(Controller::limited).collect())
     }
 
-    /// Removes the groups of drivers that are gone.
+    /// Removes the groups of drivers that have ended.
     pub fn sweep() {
-        let Ok(entries) = own_group().and_then(fs::read_dir) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            if driver_of(&entry.file_name().to_string_lossy()).is_some_and(is_gone) {
-                remove(&entry.path());
+        let unified = unified_group().into_iter();
+        let unified: Vec<_> = unified.flat_map(|own| candidates(&own)).collect();
+        let limiting = CONTROLLERS.into_iter().filter_map(group_of);
+        for folder in unified.into_iter().chain(limiting) {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if driver_of(&entry.file_name().to_string_lossy()).is_some_and(is_gone) {
+                    remove(&entry.path());
+                }
             }
         }
     }
@@ -77,21 +145,91 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // Since Linux 5.14; before, the processes end with the first of them.
-        let _ = fs::write(self.0.join("cgroup.kill"), "1");
+        let _ = fs::write(self.0.machine.join("cgroup.kill"), "1");
         let begin = Instant::now();
-        while !remove(&self.0) && begin.elapsed() < PATIENCE {
-            sleep(Duration::from_millis(5));
+        for group in std::iter::once(&self.0.machine).chain(&self.0.limiting) {
+            while !remove(group) && begin.elapsed() < PATIENCE {
+                sleep(Duration::from_millis(5));
+            }
         }
     }
+}
+
+/// A process in the groups of a machine, and its way back.
+#[derive(Debug)]
+pub(super) struct Membership {
+    /// The lists of processes of the groups that it was in.
+    back: Vec<File>,
+}
+
+impl Membership {
+    /// Enters the groups. Must be called before the process enters a user namespace.
+    ///
+    /// # Errors
+    /// Returns the kernel's reason.
+    pub fn enter(paths: &GroupPaths) -> io::Result<Self> {
+        let list = |group: PathBuf| {
+            let mut options = fs::OpenOptions::new();
+            options.write(true).open(group.join("cgroup.procs"))
+        };
+        // One that cannot be opened keeps this process in the machine's group, which is no error.
+        let left = paths.left.iter().cloned();
+        let back = left.filter_map(|group| list(group).ok()).collect();
+        for group in paths.entered() {
+            list(group)?.write_all(b"0")?;
+        }
+        Ok(Self { back })
+    }
+
+    /// Leaves the groups: what this process does then is not the guest's, and systemd finds its group empty.
+    pub fn leave(&self) {
+        for mut list in &self.back {
+            // Before Linux 5.16 the kernel asks for the rights of now, which do not suffice.
+            let _ = list.write_all(b"0");
+        }
+    }
+}
+
+/// Makes a group in the unified hierarchy: in the nearest one to `own` whose groups have the controllers that the
+/// hierarchy has.
+fn create_in_unified(own: &Path, name: &str) -> io::Result<PathBuf> {
+    let has = |group: &Path| {
+        let file = |controller: &Controller| group.join(limit_files(*controller)[0]).exists();
+        CONTROLLERS.iter().all(file)
+    };
+    for parent in candidates(own) {
+        let group = parent.join(name);
+        if fs::create_dir(&group).is_err() {
+            continue;
+        }
+        if !has(&group) {
+            // Refused if processes are in the group itself.
+            for controller in CONTROLLERS {
+                let enabled = format!("+{}", controller.name());
+                let _ = fs::write(parent.join("cgroup.subtree_control"), enabled);
+            }
+        }
+        if has(&group) {
+            return Ok(group);
+        }
+        fs::remove_dir(&group)?;
+    }
+    let group = own.join(name);
+    fs::create_dir(&group)?;
+    Ok(group)
+}
+
+/// The group of this process and those above it, in which this user may make others.
+fn candidates(own: &Path) -> Vec<PathBuf> {
+    own.ancestors()
+        .take_while(|group| group.join("cgroup.procs").exists())
+        .map(Path::to_owned)
+        .collect()
 }
 
 /// The driver in the name of a group.
 pub(super) fn driver_of(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
-}
-
-fn is_gone(process: u32) -> bool {
-    !Path::new("/proc").join(process.to_string()).exists()
 }
 
 /// Removes a group and those in it; returns whether it is gone.
@@ -107,55 +245,9 @@ fn remove(folder: &Path) -> bool {
     }
 }
 
-/// The folder of this process' group in the unified hierarchy.
-fn own_group() -> io::Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let groups = fs::read_to_string("/proc/self/cgroup")?;
-    let none = || io::Error::new(io::ErrorKind::NotFound, "no unified hierarchy is mounted");
-    let mount = match mount_point(&mounts) {
-        Some(mount) => mount,
-        None if is_root_of_build() => mount_hierarchy()?,
-        None => return Err(none()),
-    };
-    let group = group_path(&groups).ok_or_else(none)?;
-    Ok(mount.join(group.trim_start_matches('/')))
-}
-
-/// Nix gives a build a control group, and leaves it to the build to mount the hierarchy.
-fn mount_hierarchy() -> io::Result<PathBuf> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let kind = Some("cgroup2");
-    mount(kind, MOUNT_POINT, kind, flags, None::<&str>)?;
-    Ok(PathBuf::from(MOUNT_POINT))
-}
-
-fn mount_point(mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(place))
-    })
-}
-
-fn group_path(groups: &str) -> Option<&str> {
-    groups.lines().find_map(|line| line.strip_prefix("0::"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_own_group_is_found_in_hybrid_hierarchies() {
-        let mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n";
-        let place = mount_point(mounts).unwrap();
-        assert_eq!(place, Path::new("/sys/fs/cgroup/unified"));
-        assert_eq!(
-            group_path("3:cpu:/x\n0::/user.slice\n"),
-            Some("/user.slice")
-        );
-        assert_eq!(group_path("3:cpu:/x\n"), None);
-    }
 
     #[test]
     fn groups_name_their_driver() {

@@ -10,10 +10,11 @@ use std::process::{Command, Stdio};
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
-use nix::unistd::{getppid, setsid};
+use nix::unistd::{getppid, getuid};
 
-use super::boot::drop_capabilities;
 use super::error::{AtStep, ContainerError};
+use super::inherited::{leave_session, reset_before_exec};
+use super::keyrings::deny_keyrings;
 use super::mounts::{become_root, die_with_parent};
 use super::terminals::{Pair, Treatment, open_pair};
 use crate::child;
@@ -49,13 +50,17 @@ pub fn enter_container(boot: u32) -> Result<(), ContainerError> {
             .map(|namespace| (namespace, kind))
             .at_step("opening the container's namespaces")
     };
+    leave_session()?;
+    let is_guests_root = !getuid().is_root();
     let namespaces: Vec<_> = NAMESPACES.into_iter().map(open).collect::<Result<_, _>>()?;
     for (namespace, kind) in namespaces {
         setns(namespace, kind).at_step("entering the container's namespaces")?;
     }
     become_root()?;
     die_with_parent(parent)?;
-    drop_capabilities()?;
+    if is_guests_root {
+        deny_keyrings().at_step("denying keyrings")?;
+    }
     let (Pair { ours, guests }, _) = open_pair(Path::new("/dev/pts"), Treatment::Usual)?;
     send_files(io::stdin(), "terminal", &[ours.as_fd()]).at_step("passing the terminal")?;
     drop(ours);
@@ -93,10 +98,10 @@ fn start_shell(terminal: &OwnedFd) -> io::Result<std::process::Child> {
         .stdout(end()?)
         .stderr(end()?);
     child::die_with_parent(&mut command, Signal::SIGKILL);
-    // SAFETY: between fork and exec only setsid(2) and ioctl(2) are called, which allocate nothing and take no lock.
+    reset_before_exec(&mut command);
+    // SAFETY: between fork and exec it only calls ioctl(2), which allocates nothing and takes no lock.
     unsafe {
         command.pre_exec(|| {
-            setsid()?;
             make_controlling(libc::STDIN_FILENO, 0)?;
             Ok(())
         });

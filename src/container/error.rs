@@ -15,6 +15,8 @@ pub enum ContainerError {
     Program { program: String, message: String },
     #[error("the process that holds the containers' namespace says: {0}")]
     Keeper(String),
+    #[error("its init has ended ({0})")]
+    Init(String),
     #[error(
         "no range of user IDs for containers: `{file}` has no line for {user} with 65536 IDs (as root: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`)"
     )]

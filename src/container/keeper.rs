@@ -11,8 +11,10 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::getppid;
 use serde::{Deserialize, Serialize};
 
+use super::boot_process::machine_folder;
 use super::error::{AtStep, ContainerError};
 use super::mounts::{become_root, die_with_parent, fresh, make_private};
+use super::root::in_memory;
 use crate::confined::{ModeBits, OpenFolder};
 
 /// What the driver asks for, a line each.
@@ -22,6 +24,8 @@ pub(super) enum Request {
     Mapped,
     /// A copy of a tree, under a name; None is a root of empty folders.
     Copy { tree: Option<PathBuf>, name: String },
+    /// The folder of a machine whose files live as long as the run, with its size.
+    Folder { machine: String, size_mib: u64 },
 }
 
 /// What the keeper replies, a line each.
@@ -59,6 +63,15 @@ pub fn keep_namespace(folder: &Path) -> Result<(), ContainerError> {
                 name,
             } => copy(&tree, &name),
             Request::Copy { tree: None, name } => make_empty_root(&name),
+            Request::Folder { machine, size_mib } => {
+                let options = in_memory(size_mib, "755");
+                fresh(
+                    "tmpfs",
+                    &machine_folder(&machine),
+                    MsFlags::empty(),
+                    &options,
+                )
+            }
         };
         let line = match done {
             Ok(()) => Reply::Done,

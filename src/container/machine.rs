@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::driver_side::DriverSide;
 use super::error::{AtStep, ContainerError};
+use super::limits::LimitWatch;
 use super::plan::Plan;
 use super::{BOOT, BootEnd};
 use crate::backend::OnReboot;
@@ -33,7 +34,10 @@ pub fn run_machine(file: &Path) -> Result<(), ContainerError> {
     let plan: Plan = serde_json::from_slice(&text).at_step("reading the plan")?;
     let driver = DriverSide::connect(&plan.folder)?;
     loop {
+        let watch = LimitWatch::start(&plan, io::stdout());
         let status = boot(&text, &plan, &driver)?;
+        // Its last look comes before the end of this process, which the driver waits for.
+        drop(watch);
         let is = |end: BootEnd| status.code() == Some(end.code().into());
         if is(BootEnd::PoweredOff) || is(BootEnd::Restarted) && plan.on_reboot == OnReboot::End {
             return Ok(());

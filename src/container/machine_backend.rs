@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 
 use super::error::AtStep;
 use super::identity::guest_root;
+use super::limits::{Limits, is_limit_reached};
 use super::plan::Plan;
 use super::{Cgroup, ContainerError, MACHINE, RunNamespace};
 use crate::backend::{
@@ -15,7 +16,7 @@ use crate::backend::{
     Prepared,
 };
 use crate::confined::{OpenFolder, Owner};
-use crate::model::manifest::ContainerNode;
+use crate::model::manifest::{ContainerNode, RootLife};
 use crate::network::Links;
 
 /// The file of the plan in the machine's folder.
@@ -38,6 +39,8 @@ pub struct ContainerSettings {
 pub struct ContainerBackend {
     name: String,
     node: ContainerNode,
+    /// Memory of the guest, in MiB.
+    memory_mib: u64,
     folders: MachineFolders,
     settings: ContainerSettings,
     /// That of the present boot.
@@ -68,6 +71,12 @@ impl Backend for ContainerBackend {
         Some(guest_root())
     }
 
+    fn is_at_limit(&self) -> bool {
+        let cgroup = self.cgroup();
+        let groups = cgroup.as_ref().map(Cgroup::paths);
+        groups.is_some_and(is_limit_reached)
+    }
+
     fn clean_up(&self) {
         drop(self.cgroup().take());
     }
@@ -78,12 +87,14 @@ impl ContainerBackend {
     pub fn new(
         name: &str,
         node: ContainerNode,
+        memory_mib: u64,
         folders: MachineFolders,
         settings: ContainerSettings,
     ) -> Self {
         Self {
             name: name.to_owned(),
             node,
+            memory_mib,
             folders,
             settings,
             cgroup: StdMutex::default(),
@@ -105,10 +116,16 @@ impl ContainerBackend {
             }
         };
         let tree = namespace.tree(self.node.tree.as_deref()).await?;
+        if self.node.root_life == RootLife::Run {
+            let size_mib = self.node.size_mib;
+            namespace.machine_folder(&self.name, size_mib).await?;
+        }
         let root = guest_root();
         // What is of the last boot goes first.
         drop(self.cgroup().take());
-        let cgroup = Cgroup::create(&self.name, root).at_step("making a control group")?;
+        let limits = Limits::of(self.node.granted_mib(self.memory_mib));
+        let cgroup = Cgroup::create(&self.name, root, limits);
+        let cgroup = cgroup.at_step("making a control group")?;
         let plan = Plan {
             name: self.name.clone(),
             node: self.node.clone(),
@@ -119,7 +136,8 @@ impl ContainerBackend {
             folder: self.folders.state.clone(),
             shared: self.folders.shared.clone(),
             exchange: self.folders.exchange(),
-            cgroup: cgroup.path().to_owned(),
+            memory_mib: self.memory_mib,
+            groups: cgroup.paths().clone(),
             on_reboot: boot.on_reboot,
         };
         *self.cgroup() = Some(cgroup);

@@ -29,69 +29,65 @@ pub(super) fn fresh(
     mount(Some(kind), place, Some(kind), flags, Some(options)).at_step(what())
 }
 
-/// Shows a file or folder at another place, too.
-pub(super) fn bind(source: &Path, place: &Path) -> Result<(), ContainerError> {
-    let what = || format!("showing {} at {}", source.display(), place.display());
-    if source.is_dir() {
-        fs::create_dir_all(place).at_step(what())?;
-    } else {
-        fs::write(place, "").at_step(what())?;
-    }
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-    mount(Some(source), place, NONE, flags, NONE).at_step(what())
-}
-
-/// Shows a folder at another place, to be read only.
-pub(super) fn bind_read_only(source: &Path, place: &Path) -> Result<(), ContainerError> {
-    bind(source, place)?;
-    make_read_only(place)
-}
-
-/// Lets no one write below a mount, or use devices and programs of other users there.
-pub(super) fn make_read_only(place: &Path) -> Result<(), ContainerError> {
-    let flags = MsFlags::MS_BIND
-        | MsFlags::MS_REMOUNT
-        | MsFlags::MS_RDONLY
-        | MsFlags::MS_NOSUID
-        | MsFlags::MS_NODEV;
-    mount(NONE, place, NONE, flags, NONE).at_step(format!("making {} read-only", place.display()))
-}
-
 /// Keeps what is mounted below from other mount namespaces.
 pub(super) fn make_private() -> Result<(), ContainerError> {
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(NONE, "/", NONE, flags, NONE).at_step("separating the mounts")
 }
 
-/// A copy of a mount that is nowhere yet: for a folder that this process can reach now, and as the guests' root cannot.
-pub(super) fn detached(folder: &Path) -> Result<OwnedFd, ContainerError> {
+/// Copies a mount, with those below it, for a place that is not known yet: while this process can reach the source, which
+/// the guests' root cannot.
+///
+/// # Errors
+/// Returns the kernel's reason if there is no such file or folder.
+pub(super) fn detached(source: &Path) -> Result<OwnedFd, ContainerError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(CWD, source, flags).at_step(format!("opening {}", source.display()))
+}
+
+/// Copies a mount as [`detached`] does. The files of the host's root are those of the root of `users`, a user namespace.
+/// Only root of the host can make one, and not on all file systems; Linux 5.12 or newer.
+pub(super) fn detached_for(source: &Path, users: &File) -> Result<OwnedFd, ContainerError> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    open_tree(CWD, folder, flags).at_step(format!("opening {}", folder.display()))
-}
-
-/// A copy of a mount in which the files of the host's root are those of the root of `users`, a user namespace. Only
-/// root of the host can make one, and not on all file systems; Linux 5.12 or newer.
-pub(super) fn detached_for(folder: &Path, users: &File) -> Result<OwnedFd, ContainerError> {
-    let mount = detached(folder)?;
-    map_ids(&mount, users).at_step(format!("mapping the IDs of {}", folder.display()))?;
-    Ok(mount)
-}
-
-#[allow(unsafe_code)]
-fn map_ids(mount: &OwnedFd, users: &File) -> io::Result<()> {
+    let what = format!("mapping the IDs of {}", source.display());
+    let mount = open_tree(CWD, source, flags).at_step(&what)?;
+    let users = users.as_raw_fd().try_into().map_err(io::Error::other);
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,
         propagation: 0,
-        userns_fd: users.as_raw_fd().try_into().map_err(io::Error::other)?,
+        userns_fd: users.at_step(&what)?,
     };
+    set_attributes(&mount, attributes).at_step(&what)?;
+    Ok(mount)
+}
+
+/// Lets no process write below a detached mount, or use devices and set-uid programs there.
+///
+/// # Errors
+/// Returns the kernel's reason, if it is older than Linux 5.12.
+pub(super) fn make_read_only(mount: &OwnedFd) -> Result<(), ContainerError> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    set_attributes(mount, attributes).at_step("making a part of the host read-only")
+}
+
+/// Changes the attributes of a mount and of those below it.
+#[allow(unsafe_code)]
+fn set_attributes(mount: &OwnedFd, attributes: libc::mount_attr) -> io::Result<()> {
     // SAFETY: the kernel reads `attributes`, which live until it returns and are as long as said, and an empty text.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
             &raw const attributes,
             size_of_val(&attributes),
         )
@@ -116,9 +112,21 @@ pub(super) fn attach(mount: &OwnedFd, place: &Path) -> Result<(), ContainerError
     move_mount(mount, "", CWD, place, flags).at_step(what())
 }
 
-/// Makes the working folder the root, and takes the old one away.
-pub(super) fn enter_root() -> Result<(), ContainerError> {
-    nix::unistd::pivot_root(".", ".").at_step("changing the root")?;
+/// Makes a folder the root of this process and of those with the same root. The old root is still mounted, above the
+/// new one, and no path leads there.
+///
+/// # Errors
+/// Returns the kernel's reason if the folder is no mount.
+pub(super) fn change_root(root: &Path) -> Result<(), ContainerError> {
+    std::env::set_current_dir(root).at_step("entering the root")?;
+    nix::unistd::pivot_root(".", ".").at_step("changing the root")
+}
+
+/// Unmounts the root that was there before [`change_root`].
+///
+/// # Errors
+/// Returns the kernel's reason.
+pub(super) fn leave_old_root() -> Result<(), ContainerError> {
     umount2(".", MntFlags::MNT_DETACH).at_step("leaving the old root")?;
     nix::unistd::chdir("/").at_step("entering the root")
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::GroupPaths;
 use crate::backend::OnReboot;
 use crate::model::manifest::ContainerNode;
 
@@ -27,7 +28,8 @@ pub struct Plan {
     pub shared: PathBuf,
     /// The folder that this guest alone has.
     pub exchange: PathBuf,
-    /// The control group that the guest's services are in.
-    pub cgroup: PathBuf,
+    /// Memory of the guest, in MiB.
+    pub memory_mib: u64,
+    pub groups: GroupPaths,
     pub on_reboot: OnReboot,
 }

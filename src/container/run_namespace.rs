@@ -1,6 +1,6 @@
 //! The driver's side of the keeper: started for the first container of a run, and ended with the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -26,6 +26,8 @@ pub struct RunNamespace {
     folder: PathBuf,
     /// The names of the copies of trees.
     trees: BTreeMap<Option<PathBuf>, String>,
+    /// The machines that have a folder for the run.
+    folders: BTreeSet<String>,
 }
 
 impl RunNamespace {
@@ -54,6 +56,7 @@ impl RunNamespace {
             socket: BufReader::new(UnixStream::from_std(ours).at_step("making a socket")?),
             folder: folder.to_owned(),
             trees: BTreeMap::new(),
+            folders: BTreeSet::new(),
         };
         namespace.expect(&Reply::Unmapped).await?;
         identity.map(namespace.keeper.id())?;
@@ -89,6 +92,22 @@ impl RunNamespace {
         .await?;
         self.trees.insert(tree, name.clone());
         Ok(name)
+    }
+
+    /// Makes the folder of a machine whose files live as long as the run, the first time.
+    ///
+    /// # Errors
+    /// Returns the keeper's reason.
+    pub async fn machine_folder(
+        &mut self,
+        machine: &str,
+        size_mib: u64,
+    ) -> Result<(), ContainerError> {
+        if self.folders.insert(machine.to_owned()) {
+            let machine = machine.to_owned();
+            self.ask(&Request::Folder { machine, size_mib }).await?;
+        }
+        Ok(())
     }
 
     async fn ask(&mut self, request: &Request) -> Result<(), ContainerError> {

@@ -37,7 +37,7 @@ fn running_in(folder: &Path) -> Option<RunningContainer> {
     let boot = fs::read_to_string(folder.join(BOOT_FILE)).ok()?;
     let boot = boot.trim().parse().ok().filter(|boot| is_boot(*boot))?;
     let plan: Plan = serde_json::from_slice(&fs::read(folder.join(PLAN_FILE)).ok()?).ok()?;
-    let driver = driver_of(&plan.cgroup.file_name()?.to_string_lossy())?;
+    let driver = driver_of(&plan.groups.machine.file_name()?.to_string_lossy())?;
     Some(RunningContainer {
         name: plan.name,
         driver,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use walkdir::WalkDir;
 
 use super::{Machine, MachineError};
-use crate::agent::{Expect, GuestProgram, SHARED_FOLDERS, quote};
+use crate::agent::{Expect, GuestProgram, SHARED_FOLDERS};
 use crate::backend::EXCHANGE_FOLDER;
 use crate::confined::{CopyNotes, ModeBits, OpenFolder, Owner};
 use crate::digest::{self, Digest};
@@ -173,7 +173,7 @@ impl Machine {
             let relative = self.in_output(&Path::new(target).join(&name))?;
             let exchange = self.exchange()?;
             let staged = exchange.in_guest(&name);
-            let copy = GuestProgram::from(format!("cp -r -- {} {}", quote(source), quote(&staged)));
+            let copy = SHARED_FOLDERS.call("copy_tree", [source, &*staged]);
             let copied = self
                 .must(
                     GuestProgram::join([exchange.found(), copy], " && "),

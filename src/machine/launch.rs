@@ -126,9 +126,19 @@ impl Machine {
         let machine = self.clone();
         // The machine dies with the thread that starts it: one of the runtime's own,
         // never a thread of the script.
-        tokio::spawn(async move { machine.launch(start, initial).await })
+        let launched = tokio::spawn(async move { machine.launch(start, initial).await })
             .await
-            .map_err(|error| self.unable(format!("could not be started: {error}")))?
+            .map_err(|error| self.unable(format!("could not be started: {error}")))?;
+        self.report_host_fault(launched.as_ref().err());
+        launched
+    }
+
+    /// Reports a fault of the host that an operation has met: it is no failure of the test, whatever the script makes of
+    /// the error.
+    pub(super) fn report_host_fault(&self, error: Option<&MachineError>) {
+        if let Some(fault) = error.and_then(MachineError::host_fault) {
+            self.failure_watch.report(&self.name, fault);
+        }
     }
 
     pub(super) fn console_log(&self) -> PathBuf {
@@ -152,7 +162,10 @@ impl Machine {
             },
         };
         let launch = self.backend.prepare(boot).await;
-        let launch = launch.map_err(|error| self.unable(format!("cannot be started: {error}")))?;
+        let launch = launch.map_err(|error| MachineError::Host {
+            machine: self.name.clone(),
+            reason: error.to_string(),
+        })?;
         let (process, output) = Process::start(&launch)?;
         self.context.events.emit(Event::MachineStarted {
             machine: self.name.clone(),
@@ -211,11 +224,12 @@ impl Machine {
             let reading = tokio::spawn(async move { console.follow(output, &log).await });
             let exit = process.ended().await;
             let _ = tokio::time::timeout(CONSOLE_GRACE, reading).await;
-            console_read.send_replace(true);
             let wanted = exit.wanted();
+            // Before a call that waits for this end can make the script fail.
             if !wanted {
                 failure_watch.report(&name, MachineFault::Died(exit.clone()));
             }
+            console_read.send_replace(true);
             events.emit(Event::MachineStopped {
                 machine: name,
                 status: exit.status,

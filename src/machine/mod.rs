@@ -34,7 +34,8 @@ use crate::event_bus::Events;
 
 use crate::agent::ShellError;
 use crate::backend::{
-    Ability, Backend, Console, Exit, FailureWatch, FaultReporter, MachineFailure, ProcessError,
+    Ability, Backend, Console, Exit, FailureWatch, FaultReporter, MachineFailure, MachineFault,
+    ProcessError,
 };
 use crate::full_disk::is_full_disk;
 use crate::model::event::{Details, Event, round};
@@ -84,6 +85,8 @@ pub enum MachineError {
     },
     #[error("machine {0} {1}")]
     Unable(String, String),
+    #[error("machine {machine} cannot be started: {reason}")]
+    Host { machine: String, reason: String },
     #[error(transparent)]
     Process(#[from] ProcessError),
     #[error(transparent)]
@@ -127,12 +130,21 @@ impl MachineError {
         )
     }
 
-    /// What the host has no room for, if that is the reason.
-    fn on_full_disk(&self) -> Option<String> {
-        let Self::File { source, .. } = self else {
-            return None;
-        };
-        is_full_disk(source).then(|| self.to_string())
+    /// The fault of the host that is the reason, if it is one.
+    fn host_fault(&self) -> Option<MachineFault> {
+        match self {
+            Self::File { source, .. } if is_full_disk(source) => {
+                Some(MachineFault::DiskFull(self.to_string()))
+            }
+            Self::Host { reason, .. } => Some(MachineFault::Host(reason.clone())),
+            // A program that is missing is the script's, which may name one.
+            Self::Process(ProcessError::Start { source, .. })
+                if source.kind() != std::io::ErrorKind::NotFound =>
+            {
+                Some(MachineFault::Host(self.to_string()))
+            }
+            _ => None,
+        }
     }
 
     fn assertion(message: String) -> Self {
@@ -243,6 +255,12 @@ impl Machine {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the machine has reached a limit, of which its console is about to speak.
+    #[must_use]
+    pub fn is_at_limit(&self) -> bool {
+        self.backend.is_at_limit()
     }
 
     /// What the machine is.

@@ -11,7 +11,7 @@ use super::seconds::Seconds;
 use super::waits::SocketKind;
 use super::{Machine, MachineError};
 use crate::agent::Expect;
-use crate::backend::{Link, MachineFault, OnReboot};
+use crate::backend::{Link, OnReboot};
 
 impl Machine {
     /// Does it; returns what the script is to have back. A full disk of the host is no
@@ -21,14 +21,7 @@ impl Machine {
     /// Those of the operation.
     pub async fn perform(self: &Arc<Self>, operation: Operation) -> Result<Value, MachineError> {
         let performed = self.dispatch(operation).await;
-        let full = performed
-            .as_ref()
-            .err()
-            .and_then(MachineError::on_full_disk);
-        if let Some(what) = full {
-            self.failure_watch
-                .report(&self.name, MachineFault::DiskFull(what));
-        }
+        self.report_host_fault(performed.as_ref().err());
         performed
     }
 

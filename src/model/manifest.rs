@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The version of the manifest that this program reads.
 pub const VERSION: u32 = 6;
 
+/// The default of `virtualisation.memorySize` in NixOS, in MiB.
+const DEFAULT_MEMORY_MIB: u64 = 1024;
+
 /// What nixpkgs' driver grants a test that says nothing, in seconds.
 const DEFAULT_TIMEOUT_S: u64 = 3600;
 
@@ -133,6 +136,19 @@ pub struct ContainerNode {
     pub run_files: BTreeMap<String, String>,
 }
 
+impl ContainerNode {
+    /// How much memory of the host the container may take, in MiB: `memory_mib` for its processes, and its disk, if
+    /// that is one of its own. The files of a root that lives as long as a boot are in the memory of a virtual machine,
+    /// too.
+    #[must_use]
+    pub fn granted_mib(&self, memory_mib: u64) -> u64 {
+        match self.root_life {
+            RootLife::Boot => memory_mib,
+            RootLife::Run => memory_mib.saturating_add(self.size_mib),
+        }
+    }
+}
+
 /// A file or folder of the host that a container shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -202,6 +218,12 @@ impl Node {
             guest: Guest::Nixos,
             snapshot_safe: false,
         }
+    }
+
+    /// The memory of the machine, in MiB.
+    #[must_use]
+    pub fn memory_or_default_mib(&self) -> u64 {
+        self.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB)
     }
 
     /// The NAME of `run-NAME-vm`, which is the machine's name; that of a container is its host name.

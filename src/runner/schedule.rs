@@ -13,15 +13,12 @@ use super::request::{JobCount, Resources};
 use crate::model::manifest::{BackendKind, Manifest, Node};
 use crate::qemu::Accelerator;
 
-/// What a machine takes that does not say how much memory it has: QEMU's own default is less.
-const UNKNOWN_MEMORY_MIB: u64 = 1024;
-
 /// What QEMU takes beside the guest's memory, and the process of a test with its script: `benches/suite.py`
 /// measures them.
 const QEMU_MIB: u64 = 120;
 const TEST_PROCESS_MIB: u64 = 80;
 
-/// What a container takes: its processes are those of the host.
+/// What Snowglobe's own processes take for a container, beside the guest's memory.
 const CONTAINER_MIB: u64 = 64;
 
 /// How much of a processor a machine takes on average. An emulated one takes what it has.
@@ -50,7 +47,9 @@ impl Demand {
         let (memory, cores): (Vec<u64>, Vec<f64>) =
             nodes.map(|node| demand_of(node, accelerator)).unzip();
         Self {
-            memory_mib: TEST_PROCESS_MIB + memory.iter().sum::<u64>(),
+            memory_mib: memory
+                .iter()
+                .fold(TEST_PROCESS_MIB, |sum, mib| sum.saturating_add(*mib)),
             cores: cores.iter().sum(),
             groups,
         }
@@ -73,10 +72,13 @@ impl Demand {
 }
 
 fn demand_of(node: &Node, accelerator: Accelerator) -> (u64, f64) {
+    let memory_mib = node.memory_or_default_mib();
     if node.backend == BackendKind::Container {
-        return (CONTAINER_MIB, CORES_OF_CONTAINER);
+        let container = node.container.as_ref();
+        let granted = container.map_or(memory_mib, |container| container.granted_mib(memory_mib));
+        return (granted.saturating_add(CONTAINER_MIB), CORES_OF_CONTAINER);
     }
-    let memory = node.memory_mib.unwrap_or(UNKNOWN_MEMORY_MIB) + QEMU_MIB;
+    let memory = memory_mib.saturating_add(QEMU_MIB);
     #[allow(clippy::cast_precision_loss)]
     let cores = node.cores.unwrap_or(1) as f64;
     match accelerator {

@@ -3,6 +3,7 @@
 //! May import `repl`, `engine`, `replay`, `host` and what is below them.
 
 mod backends;
+mod disk_watch;
 mod mock;
 mod persistent_state;
 mod replay_plan;
@@ -20,7 +21,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::child::on_path;
-use crate::container::{self, Requirement};
+use crate::container::{self, Cgroup, Requirement};
 use crate::engine::{RunMode, Script, python_packages, restore_terminal};
 use crate::event_bus::Events;
 use crate::host::Subtests;
@@ -304,6 +305,16 @@ fn script(manifest: &Manifest, options: &RunSettings) -> Script {
 
 /// How the machines run, for people.
 fn describe(manifest: &Manifest, options: &RunSettings) -> String {
+    let kinds = describe_kinds(manifest, options);
+    let limits = describe_missing_limits(manifest);
+    [kinds]
+        .into_iter()
+        .chain(limits)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn describe_kinds(manifest: &Manifest, options: &RunSettings) -> String {
     if are_all_containers(manifest) {
         return "containers".to_owned();
     }
@@ -316,4 +327,17 @@ fn describe(manifest: &Manifest, options: &RunSettings) -> String {
         return format!("{emulation}; `--backend auto` runs containers instead");
     }
     emulation
+}
+
+/// What this host does not limit of containers, if there are any.
+fn describe_missing_limits(manifest: &Manifest) -> Option<String> {
+    let mut nodes = manifest.nodes.values();
+    if !nodes.any(|node| node.backend == BackendKind::Container) {
+        return None;
+    }
+    let unlimited = Cgroup::unlimited().ok().filter(|list| !list.is_empty())?;
+    Some(format!(
+        "the {} of containers not limited: no control group of this user does it",
+        unlimited.join(" and ")
+    ))
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::disk_watch::{DiskWatch, RunningDiskWatch};
 use super::persistent_state::PersistentState;
 use super::scratch::{Scratch, base};
 use super::supervision::{EarlyEnd, FaultChannels, Interrupt, supervise};
@@ -25,11 +26,15 @@ use crate::network::{Faults, Links, Network};
 use crate::qemu::{QemuBackend, QemuSettings};
 use crate::replay::{Replay, Restart};
 
+/// How long the console of a container may take to say that a limit is reached.
+const LIMIT_GRACE: Duration = Duration::from_secs(2);
+
 /// Taken down when it is dropped; [`Stage::stop_machines`] ends the machines before.
 pub(super) struct Stage {
     pub host: Arc<Host>,
     events: Events,
     restart: mpsc::UnboundedSender<Restart>,
+    disk_watch: DiskWatch,
     channels: FaultChannels,
     _networks: Vec<Network>,
     /// The namespace of the run's containers.
@@ -66,6 +71,11 @@ impl Stage {
         };
         let (faults, machine_faults) = mpsc::unbounded_channel();
         let (restart, restarts) = mpsc::unbounded_channel();
+        let disk_watch = DiskWatch::new(
+            scratch.shared(),
+            options.output_folder.clone(),
+            FaultReporter(faults.clone()),
+        );
         let context = context(
             manifest,
             options,
@@ -105,6 +115,7 @@ impl Stage {
             host: Arc::new(host),
             events: events.clone(),
             restart,
+            disk_watch,
             channels: FaultChannels {
                 machine_faults,
                 restarts,
@@ -137,7 +148,26 @@ impl Stage {
             .await
             .map_err(SessionError::Engine)?;
         let limit = options.global_timeout;
-        Ok(supervise(engine, limit, &self.events, interrupts, &mut self.channels).await)
+        let watch = self.disk_watch.start(self.host.machines());
+        let (ended, mut early_end) =
+            supervise(engine, limit, &self.events, interrupts, &mut self.channels).await;
+        if early_end.is_none() {
+            let has_failed = matches!(ended, Some(Ended::Failed(_)));
+            early_end = self.late_fault(&watch, has_failed).await;
+        }
+        Ok((ended, early_end))
+    }
+
+    /// Looks for a fault of the moment in which a script has ended.
+    async fn late_fault(&mut self, watch: &RunningDiskWatch, has_failed: bool) -> Option<EarlyEnd> {
+        watch.look();
+        let machines = self.host.machines();
+        if !has_failed || !machines.values().any(|machine| machine.is_at_limit()) {
+            let fault = self.channels.machine_faults.try_recv().ok();
+            return fault.map(EarlyEnd::from);
+        }
+        let fault = tokio::time::timeout(LIMIT_GRACE, self.channels.machine_faults.recv());
+        fault.await.ok().flatten().map(EarlyEnd::from)
     }
 
     /// Takes pictures of all displays until the result is dropped.
@@ -236,7 +266,9 @@ fn backend_of(
         BackendKind::Container => {
             let container = node.container.clone()?;
             let settings = containers.clone();
-            Box::new(ContainerBackend::new(name, container, folders, settings))
+            let memory_mib = node.memory_or_default_mib();
+            let backend = ContainerBackend::new(name, container, memory_mib, folders, settings);
+            Box::new(backend)
         }
         BackendKind::Vm | BackendKind::Auto => {
             let start_script = node.start_script.clone()?;

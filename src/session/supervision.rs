@@ -252,6 +252,10 @@ fn describe_machine_fault(machine: &str, fault: &MachineFault) -> (&'static str,
             format!("machine {machine} has crashed: {failure}"),
         ),
         MachineFault::Died(exit) => ("MachineDied", format!("machine {machine} has died {exit}")),
+        MachineFault::Host(reason) => (
+            "HostFailure",
+            format!("the host cannot run machine {machine}: {reason}"),
+        ),
         MachineFault::DiskFull(what) => (
             "HostDiskFull",
             format!(
@@ -270,12 +274,16 @@ fn machine_faulted(
 ) -> (Verdict, Option<Failure>) {
     let verdict = match fault {
         MachineFault::Failed(_) => Verdict::Failed,
-        MachineFault::Died(_) | MachineFault::DiskFull(_) => Verdict::Error,
+        MachineFault::Died(_) | MachineFault::DiskFull(_) | MachineFault::Host(_) => Verdict::Error,
     };
     let (kind, message) = describe_machine_fault(machine, fault);
     let failure = match (fault, ended) {
-        // The exception that it caused explains more.
-        (MachineFault::Failed(_) | MachineFault::Died(_), Some(Ended::Failed(failure))) => *failure,
+        // The exception that it caused explains more, but for a command that the kernel has killed.
+        (MachineFault::Failed(_) | MachineFault::Died(_), Some(Ended::Failed(failure)))
+            if failure.details.command.is_none() || matches!(fault, MachineFault::Died(_)) =>
+        {
+            *failure
+        }
         (_, Some(Ended::Interrupted(at) | Ended::Failed(at))) => Failure {
             kind: kind.to_owned(),
             message,

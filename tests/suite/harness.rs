@@ -327,3 +327,23 @@ pub fn where_it_runs(program: &str, other: &Command) -> Command {
     }
     command
 }
+
+/// Runs the tool with these arguments, where the folder `small` is a disk of this size.
+pub fn run_beside_small_disk(
+    place: &Place,
+    size: &str,
+    environment: &[(&str, &Path)],
+    arguments: &str,
+) -> Ended {
+    fs::create_dir(place.path().join("small")).unwrap();
+    let program = env!("CARGO_BIN_EXE_snowglobe");
+    let script = format!("mount -t tmpfs -o size={size} tmpfs small && exec {program} {arguments}");
+    let mut command = where_it_runs("unshare", &place.command(&[]));
+    command
+        .args(["--mount", "sh", "-c", &script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.envs(environment.iter().copied());
+    place.finish(command.spawn().unwrap())
+}

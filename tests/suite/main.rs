@@ -4,6 +4,7 @@
 mod bad_input;
 mod checkpoints;
 mod checks;
+mod confinement;
 mod containers;
 mod displays;
 mod docs;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{Ended, Place, Pty, fixture_path, signal};
+use crate::harness::{Ended, Place, Pty, fixture_path, run_beside_small_disk, signal};
 
 /// The command line of a test of hostile.nix.
 fn hostile(name: &str) -> Vec<String> {
@@ -228,35 +228,9 @@ fn a_slow_reader_loses_nothing() {
     place.assert_tidy();
 }
 
-/// Runs the test where the folder `small` is a disk of this size.
-fn run_beside_small_disk(
-    place: &Place,
-    size: &str,
-    environment: &[(&str, &Path)],
-    arguments: &str,
-) -> Ended {
-    fs::create_dir(place.path().join("small")).unwrap();
-    let program = env!("CARGO_BIN_EXE_snowglobe");
-    let script = format!(
-        "mount -t tmpfs -o size={size} tmpfs small && exec {program} {} {arguments}",
-        RUN.join(" ")
-    );
-    let like = place.command(&[]);
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "sh", "-c", &script])
-        .current_dir(place.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    for (name, value) in like.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    command.envs(environment.iter().copied());
-    place.finish(command.spawn().unwrap())
+/// The command line of the test, with more arguments.
+fn in_small(arguments: &str) -> String {
+    format!("{} {arguments}", RUN.join(" "))
 }
 
 /// What is said where the host has no room.
@@ -276,7 +250,7 @@ fn a_disk_that_is_full_for_a_machine_is_no_failed_test() {
     let place = Place::new();
     let copy = "try:\n    machine.copy_from_machine('/tmp/large')\nexcept Exception:\n    raise ValueError\n";
     write_test(&place, "copy", &format!("{fill}{copy}"));
-    let ended = run_beside_small_disk(&place, "8M", &[], "-o small/out");
+    let ended = run_beside_small_disk(&place, "8M", &[], &in_small("-o small/out"));
     let what = "[DIR]/small/out/large: large: No space left on device (os error 28)";
     assert_no_room(&ended, &[what]);
 
@@ -288,7 +262,7 @@ fn a_disk_that_is_full_for_a_machine_is_no_failed_test() {
         &format!("{fill}machine.copy_from_machine('/tmp/large')\n"),
     );
     let small = place.path().join("small");
-    let ended = run_beside_small_disk(&place, "8M", &[("TMPDIR", &small)], "");
+    let ended = run_beside_small_disk(&place, "8M", &[("TMPDIR", &small)], &in_small(""));
     assert_no_room(
         &ended,
         &["/vm-state-machine/xchg/copy-1: No space left on device (os error 28)"],
@@ -307,7 +281,7 @@ fn a_disk_that_is_full_for_a_machine_is_no_failed_test() {
          nodes.machine.virtualisation = { guest = \"tiny\"; emptyDiskImages = [ 32 ]; }; }",
     );
     let small = place.path().join("small");
-    let ended = run_beside_small_disk(&place, "8M", &[("TMPDIR", &small)], "");
+    let ended = run_beside_small_disk(&place, "8M", &[("TMPDIR", &small)], &in_small(""));
     assert_no_room(&ended, &["writes: its disk ", "/vm-state-machine; free"]);
 }
 
@@ -319,7 +293,7 @@ fn a_full_disk_is_no_passed_test() {
         "full",
         "machine.connect()\nfor number in range(3000):\n    print('x' * 200)\n",
     );
-    let ended = run_beside_small_disk(&place, "200k", &[], "-o small/out");
+    let ended = run_beside_small_disk(&place, "200k", &[], &in_small("-o small/out"));
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     assert!(ended.stdout.ends_with("passed: full ([T] s)\n"));
     assert_eq!(

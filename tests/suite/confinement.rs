@@ -1,0 +1,173 @@
+//! What guests of containers cannot do: to the host, to other guests, and beyond what their nodes ask for.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+
+use nix::libc;
+
+use crate::harness::{Ended, Place, fixture_path, run_beside_small_disk};
+
+fn run(place: &Place, test: &str) -> Ended {
+    let ended = place.run_fixture("confinement.nix", &["-A", test]);
+    place.assert_tidy();
+    ended
+}
+
+fn passes(test: &str) {
+    let ended = run(&Place::new(), test);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    // A host that limits nothing would say so here.
+    assert!(ended.stdout.contains(" (containers)\n"), "{}", ended.seen());
+}
+
+#[test]
+fn what_is_read_only_stays_read_only() {
+    passes("mounts");
+}
+
+#[test]
+fn limits_of_namespaces_are_of_one_machine() {
+    passes("namespaces");
+}
+
+#[test]
+fn file_systems_in_memory_have_sizes() {
+    passes("sizes");
+}
+
+#[test]
+fn a_limit_can_be_expected() {
+    passes("expected");
+}
+
+#[test]
+fn limits_are_failures_of_the_machine() {
+    for (test, message) in [
+        (
+            "memory",
+            "machine machine has crashed: out of memory: Out of memory: Killed process of the container: its limit is 192 MiB (virtualisation.memorySize)\n",
+        ),
+        (
+            "processes",
+            "machine machine has crashed: out of processes: Out of processes: the container has reached its limit of 1024 (2 for each MiB of virtualisation.memorySize)\n",
+        ),
+    ] {
+        let ended = run(&Place::new(), test);
+        assert_eq!(ended.code, Some(1), "{}", ended.seen());
+        let message = format!("error: MachineFailure: {message}");
+        assert!(ended.stdout.contains(&message), "{}", ended.seen());
+    }
+}
+
+/// What the guest's init has, if the process that runs the test has all of it otherwise.
+#[test]
+fn init_inherits_nothing() {
+    const EXPECTED: &str = "\
+Umask:\t0022
+Groups:\t 
+SigIgn:\t0000000000000004
+CapInh:\t0000000000000000
+CapBnd:\t000001fbf5fcffff
+CapAmb:\t0000000000000000
+Seccomp:\t0
+Limit Soft Limit Hard Limit Units 
+Max cpu time unlimited unlimited seconds 
+Max file size unlimited unlimited bytes 
+Max data size unlimited unlimited bytes 
+Max stack size 8388608 unlimited bytes 
+Max core file size 0 unlimited bytes 
+Max resident set unlimited unlimited bytes 
+Max locked memory 8388608 8388608 bytes 
+Max address space unlimited unlimited bytes 
+Max file locks unlimited unlimited locks 
+Max msgqueue size 819200 819200 bytes 
+Max nice priority 0 0 
+Max realtime priority 0 0 
+Max realtime timeout unlimited unlimited us 
+1024
+0
+1
+2
+255
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+container=snowglobe
+0
+1 20 0
+/
+0
+machine
+(none)
+/
+";
+    let place = Place::new();
+    let file = fixture_path("confinement.nix");
+    let mut command = place.command(&["run", "--nixpkgs", "builtin", "-A", "init"]);
+    command.arg(file).env("SECRET", "x");
+    // SAFETY: only system calls, between fork and exec.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(|| {
+            libc::syscall(libc::SYS_keyctl, 1, std::ptr::null::<libc::c_char>());
+            let session: libc::c_long = -3;
+            let (kind, name) = (c"user".as_ptr(), c"hostsecret".as_ptr());
+            libc::syscall(libc::SYS_add_key, kind, name, c"x".as_ptr(), 1, session);
+            libc::signal(libc::SIGHUP, libc::SIG_IGN);
+            libc::signal(libc::SIGTSTP, libc::SIG_IGN);
+            libc::umask(0o077);
+            libc::dup2(0, 77);
+            libc::setpriority(libc::PRIO_PROCESS, 0, -5);
+            let limit = libc::rlimit {
+                rlim_cur: 2000,
+                rlim_max: 3000,
+            };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+            let none = libc::rlimit {
+                rlim_cur: 1 << 20,
+                rlim_max: libc::RLIM_INFINITY,
+            };
+            libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
+            Ok(())
+        });
+    }
+    let ended = place.finish(command.spawn().unwrap());
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let begin = ended.stdout.find("Umask:").expect("the list");
+    let shown = &ended.stdout[begin..];
+    let lines: Vec<&str> = shown
+        .lines()
+        .filter(|line| !line.starts_with("machine: "))
+        .take(EXPECTED.lines().count())
+        .collect();
+    assert_eq!(lines.join("\n") + "\n", EXPECTED, "{}", ended.seen());
+}
+
+#[test]
+fn a_guest_that_fills_the_disk_is_a_fault_of_the_host() {
+    for (test, written) in [
+        ("exchange", "/vm-state-machine/xchg/large: No space left"),
+        ("shared", "/shared-xchg/large: No space left"),
+        ("vm", "/shared-xchg/large: No space left"),
+    ] {
+        let place = Place::new();
+        let fixture = fixture_path("confinement.nix");
+        let small = place.path().join("small");
+        let arguments = format!("run --nixpkgs builtin {} -A {test}", fixture.display());
+        let ended = run_beside_small_disk(&place, "64M", &[("TMPDIR", &small)], &arguments);
+        assert_eq!(ended.code, Some(4), "{}", ended.seen());
+        let message = "HostDiskFull: the host has no room for what machine machine writes: ";
+        assert!(ended.stdout.contains(message), "{}", ended.seen());
+        assert!(ended.stdout.contains(written), "{}", ended.seen());
+    }
+}
+
+#[test]
+fn copies_keep_holes() {
+    let place = Place::new();
+    let ended = place.run_fixture("confinement.nix", &["-A", "sparse", "-o", "out"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let copied = fs::metadata(place.path().join("out/file")).unwrap();
+    assert_eq!(copied.len(), 200 << 30);
+    assert!(copied.blocks() * 512 < 1 << 20);
+    place.assert_tidy();
+}
