@@ -27,7 +27,8 @@ test:
 	$(CARGO) test $(FLAGS)
 
 ## Formatting, clippy, the docs of the code, shell scripts, the Python of the
-## test API, Nix files where nixfmt is installed, and the terms of the glossary.
+## test API, and the terms of the glossary. `make test` formats Nix files, too:
+## tests/suite/nix_lib.rs.
 lint: setup
 	cargo fmt --check
 	$(CARGO) clippy $(FLAGS) --all-targets -- --deny warnings
@@ -35,7 +36,6 @@ lint: setup
 	shellcheck scripts/*.sh .ci/run src/agent/*.sh
 	target/tools/bin/ruff check --quiet src/language/api nix-lib scripts
 	target/tools/bin/ty check --quiet --project src/language/api src/language/api
-	if command -v nixfmt > /dev/null; then nixfmt --check nix-lib fixtures; fi
 	scripts/terms.sh
 
 ## The manual, which needs mdBook.

@@ -83,7 +83,7 @@ let
       builtFrom = test: (manifest.make { inherit test; }).package;
       built = builtFrom adapted;
       interactive = adapted.interactive or adapted;
-      check = derivation {
+      plain = {
         name = "vm-test-run-${manifest.storeName adapted.name}";
         inherit (built) system;
         requiredSystemFeatures =
@@ -102,6 +102,15 @@ let
           ''
         ];
       };
+      # As `overrideAttrs` of nixpkgs: a set, a function of what there was, or of what there will be and was.
+      change =
+        before: change:
+        let
+          once = if builtins.isFunction change then change before else change;
+        in
+        before // (if builtins.isFunction once then change changed before else once);
+      changed = builtins.foldl' change plain (adapted.derivationOverrides or [ ]);
+      check = derivation changed;
     in
     check
     // {

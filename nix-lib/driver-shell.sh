@@ -1,5 +1,7 @@
-export USER=root HOME=/root PAGER=
+export USER=root HOME=/root DISPLAY=:0.0
 [ ! -r @profile@ ] || . @profile@
+# A profile names one that waits for a reader.
+export PAGER=
 cd /tmp
 exec < /dev/hvc0 > /dev/hvc0
 while ! exec 2> /dev/ttyS0; do sleep 0.1; done

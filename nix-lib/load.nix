@@ -36,9 +36,7 @@ let
       false
     else
       # Nix looks at nothing in the store's own folder that is no store path.
-      folder != "/"
-      && folder != builtins.storeDir
-      && (debian.isNixpkgs folder || isInNixpkgs folder);
+      folder != "/" && folder != builtins.storeDir && (debian.isNixpkgs folder || isInNixpkgs folder);
 
   # `import` for a file that is to see other builtins, and for what it imports:
   # `globals` beside `builtins`, and `members` in it. `importIn` says what comes of

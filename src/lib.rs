@@ -12,6 +12,7 @@ pub mod compat;
 mod config;
 mod confined;
 pub mod container;
+mod decoder;
 mod digest;
 pub mod engine;
 pub mod event_bus;

@@ -32,6 +32,7 @@ in
     skipTypeCheck
     containers
     pythonPackages
+    derivationOverrides
     ;
   tags = value.config.passthru.tags or [ ];
   inherit (pkgs) system;

@@ -35,8 +35,7 @@ let
         }
       ];
 
-  hex = number: lib.fixedWidthString 2 "0" (lib.toLower (lib.toHexString number));
-  number = virtualisation.test.nodeNumber;
+  withAddresses = import ../hardware-addresses.nix { inherit lib; };
   size = virtualisation.diskSize or 1024;
 in
 {
@@ -47,10 +46,9 @@ in
   init = [ "${toplevel}/init" ] ++ virtualisation.cmdline or [ ];
   root_life = "run";
   size_mib = if lib.isInt size then size else 1024;
-  cards = map (card: {
-    inherit (card) name vlan;
-    mac = "52:54:00:12:${hex card.vlan}:${hex number}";
-  }) (lib.attrValues virtualisation.allInterfaces);
+  cards = withAddresses virtualisation.test.nodeNumber (
+    map (card: { inherit (card) name vlan; }) (lib.attrValues virtualisation.allInterfaces)
+  );
   credentials = lib.mapAttrs (_: credential: "${credential.source}") (
     virtualisation.credentials or { }
   );

@@ -121,7 +121,11 @@ let
           ++ map (module: { nodeDefaults = module; }) nodeModules
           ++ [ { containerDefaults = ./nspawn-guest.nix; } ];
     in
-    if modules != [ ] && extend != null then extend { inherit modules; } else value;
+    # Built-in guests are what is wanted without such modules.
+    if modules != [ ] && extend != null && value._type or null != "snowglobe-test" then
+      extend { inherit modules; }
+    else
+      value;
   testModules = if debianPackages then [ ../debian/test-module.nix ] else [ ];
   # What is wanted of virtual machines.
   nodeModules =
@@ -187,9 +191,7 @@ let
               test = builtins.seq tests null;
             }
           ];
-      isHelper =
-        name:
-        (builtins.tryEval (isFunction value.${name} && !isCallable value.${name})).value;
+      isHelper = name: (builtins.tryEval (isFunction value.${name} && !isCallable value.${name})).value;
       isWanted = name: load.leadsTo chosen (path ++ [ name ]);
       inner = filter (name: isWanted name && !isHelper name) (attrNames value);
     in

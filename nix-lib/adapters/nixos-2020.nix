@@ -34,9 +34,9 @@ in
   # They are part of the driver there, and not available as data.
   pythonPackages = [ ];
   # nixpkgs' driver has these on PATH, and the run scripts of that time need them.
-  programs = builtins.concatMap (node: if node ? pkgs.coreutils then [ node.pkgs.coreutils ] else [ ]) (
-    builtins.attrValues value.nodes
-  );
+  programs = builtins.concatMap (
+    node: if node ? pkgs.coreutils then [ node.pkgs.coreutils ] else [ ]
+  ) (builtins.attrValues value.nodes);
   containers = { };
   shellOptions = if isStrict then "strict" else "none";
   # The builder of any derivation of nixpkgs is a shell.

@@ -21,8 +21,7 @@ let
       "--register="
     ];
   obstacles = {
-    "virtualisation.systemd-nspawn.options" =
-      !lib.all isUsual virtualisation.systemd-nspawn.options;
+    "virtualisation.systemd-nspawn.options" = !lib.all isUsual virtualisation.systemd-nspawn.options;
   };
 in
 {

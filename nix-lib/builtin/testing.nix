@@ -31,12 +31,15 @@ let
       extraPythonPackages = option types.raw (
         _: [ ]
       ) "From Python's packages to those that the script imports.";
+      derivationOverrides =
+        option (types.listOf types.raw) [ ]
+          "Changes of the derivation that runs the test (internal).";
       interactive = accepted { };
       passthru = accepted { };
       meta = accepted { };
       system = accepted null;
       hostPkgs = accepted null;
-      _module = accepted { };
+      extraBaseModules = option types.deferredModule { } "A module for every machine, as `defaults`.";
     };
   };
 
@@ -53,20 +56,36 @@ let
     in
     if context == { } then [ ] else map (path: builtins.appendContext path context) paths;
 
-  evalTest =
-    module:
+  evalTest = module: evalWith { inherit lib pkgs; } [ module ];
+
+  evalWith =
+    specialArgs: modules:
     let
       test =
         (lib.evalModules {
           context = " of a test";
-          modules = [
-            testOptions
-            module
-          ];
-          specialArgs = { inherit lib pkgs; };
+          modules = [ testOptions ] ++ modules;
+          inherit specialArgs;
         }).config;
+      extend =
+        {
+          modules,
+          specialArgs ? { },
+        }:
+        evalWith (given // specialArgs) (own ++ modules);
+      given = specialArgs;
+      own = modules;
       definitions = test.nodes // lib.optionalAttrs (test.machine != null) { inherit (test) machine; };
-      names = lib.attrNames definitions;
+      # They are numbered as their addresses are, 192.168.NETWORK.1 to .254.
+      most = 254;
+      names =
+        let
+          names = lib.attrNames definitions;
+        in
+        if lib.length names > most then
+          throw "the test `${test.name}` has ${toString (lib.length names)} nodes, and networks have addresses for ${toString most}"
+        else
+          names;
       nodesWith =
         backend: references:
         let
@@ -83,6 +102,7 @@ let
                     ;
                   definitions = [
                     test.defaults
+                    test.extraBaseModules
                     definitions.${name}
                   ];
                   nodes = configs;
@@ -94,14 +114,28 @@ let
           configs = lib.mapAttrs (_: node: node.config // { inherit (node) config options; }) evaluated;
         in
         configs;
-      script =
-        if lib.isFunction test.testScript then
-          test.testScript {
-            nodes = nodesWith "vm" [ ];
-            inherit pkgs lib;
-          }
+      scriptArguments = {
+        nodes = nodesWith "vm" [ ];
+        inherit pkgs lib;
+      };
+      # As nixpkgs does, a function gets what it asks for; `args: …` gets all of it.
+      called =
+        let
+          wanted = lib.functionArgs test.testScript;
+        in
+        if !lib.isFunction test.testScript then
+          test.testScript
+        else if wanted == { } then
+          test.testScript scriptArguments
         else
-          test.testScript;
+          test.testScript (lib.intersectAttrs wanted scriptArguments);
+      script =
+        if lib.isPath called then
+          builtins.readFile called
+        else if lib.isString called then
+          called
+        else
+          throw "the `testScript` of the test `${test.name}` is a value of type ${builtins.typeOf called}: it is text, a path to a file of Python, or a function of { nodes, ... } to one of these";
     in
     {
       _type = "snowglobe-test";
@@ -116,6 +150,22 @@ let
       inherit pkgs;
       pythonPackages = map (package: "${package}") (test.extraPythonPackages pkgs.python3Packages);
       config = test;
+      inherit extend;
+      inherit (test) derivationOverrides;
+      overrideTestDerivation = change: extend { modules = [ { derivationOverrides = [ change ]; } ]; };
+      extendNixOS =
+        {
+          module,
+          specialArgs ? { },
+        }:
+        extend {
+          modules = [
+            {
+              extraBaseModules = module;
+              node = { inherit specialArgs; };
+            }
+          ];
+        };
       nodes = nodesWith "vm" (pathsIn script);
       # The same machines as containers.
       containerNodes = nodesWith "container" (pathsIn script);

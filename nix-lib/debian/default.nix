@@ -83,5 +83,8 @@ rec {
     let
       plain = builtins.match "(.*)/default\\.nix" (toString path);
     in
-    /. + builtins.unsafeDiscardStringContext (if plain == null then toString path else builtins.head plain);
+    /.
+    + builtins.unsafeDiscardStringContext (
+      if plain == null then toString path else builtins.head plain
+    );
 }

@@ -62,7 +62,9 @@ let
   # For a fix: a program finds those of other packages.
   withPath =
     program: packages:
-    before program "export PATH=${concatStringsSep ":" (map (package: "${package}/bin") packages)}:\\$PATH";
+    before program "export PATH=${
+      concatStringsSep ":" (map (package: "${package}/bin") packages)
+    }:\\$PATH";
   # For a fix: a program has a variable, unless the user has set it.
   withVariable =
     program: name: value:

@@ -33,8 +33,7 @@ let
     fixes = import ./fixes.nix { inherit debs; };
   };
   entries =
-    import ./table.nix arguments
-    // (if userTable == null then { } else import userTable arguments);
+    import ./table.nix arguments // (if userTable == null then { } else import userTable arguments);
 
   # What fixes may call. The compiler is made without one.
   basicTools = map debs.package [
@@ -102,9 +101,12 @@ let
   scriptsOf =
     names:
     let
-      languages = builtins.filter (
-        language: !(builtins.elem language names) && debs.need language names
-      ) [ "perl" "python3" ];
+      languages =
+        builtins.filter (language: !(builtins.elem language names) && debs.need language names)
+          [
+            "perl"
+            "python3"
+          ];
     in
     {
       interpreters = map entryPackage languages;

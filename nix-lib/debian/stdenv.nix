@@ -26,7 +26,10 @@ let
   genericFile = replacing (path + "/pkgs/stdenv/generic");
   # Newer trees take the configuration first.
   generic =
-    if functionArgs genericFile ? defaultConfig then genericFile { defaultConfig = config; } else genericFile;
+    if functionArgs genericFile ? defaultConfig then
+      genericFile { defaultConfig = config; }
+    else
+      genericFile;
 
   bash = entryPackage "bash";
   coreutils = entryPackage "coreutils";
@@ -84,7 +87,14 @@ let
       file (intersectAttrs (functionArgs file) arguments);
   };
 
-  withoutCompiler = generic (common // { name = "stdenv-debian-nocc"; cc = null; hasCC = false; });
+  withoutCompiler = generic (
+    common
+    // {
+      name = "stdenv-debian-nocc";
+      cc = null;
+      hasCC = false;
+    }
+  );
 
   # The wrappers of all releases: each takes what it knows.
   wrapper =

@@ -104,10 +104,8 @@ rec {
     "binutils-x86-64-linux-gnu"
   ];
 
-  binutils =
-    link ({ name = "binutils-debian"; } // binutilsEntry)
-    // {
-      pname = "binutils";
-      version = plainVersion "binutils";
-    };
+  binutils = link ({ name = "binutils-debian"; } // binutilsEntry) // {
+    pname = "binutils";
+    version = plainVersion "binutils";
+  };
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::error::ShellError;
+use super::program::quote;
 use super::stream::{Line, MOST_LINE_BYTES, MOST_REPLY_BYTES, StreamKind, too_long};
 
 /// What the guest prints when its shell is ready. NixOS before 20.09 prints an
@@ -230,7 +231,7 @@ impl Lines {
     pub fn sink(&self) -> String {
         self.replies_port
             .as_ref()
-            .map(|port| format!(" > {port}"))
+            .map(|port| format!(" > {}", quote(port)))
             .unwrap_or_default()
     }
 

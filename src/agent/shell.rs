@@ -196,7 +196,10 @@ mod tests {
         assert_eq!(outcome.output, b"hi\n");
         assert_eq!(
             guest.await.unwrap(),
-            ["echo hi | (base64 -w 0; echo)\n", "echo ${PIPESTATUS[0]}\n"]
+            [
+                "{ 2>&8 8>&- echo hi | (base64 -w 0; echo) 8>&-; } < /dev/null 8>&2 2> /dev/null\n",
+                "echo ${PIPESTATUS[0]}\n"
+            ]
         );
     }
 

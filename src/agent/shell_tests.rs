@@ -164,7 +164,7 @@ fn units_are_active_or_never_will_be() {
             ("activating", "No jobs running.", 1),
         ] {
             let systemctl = format!(
-                "case $1 in show) printf 'Id=%s\\nActiveState={state}\\n' \"$3\" ;; *) echo '{jobs}' ;; esac"
+                "case $1 in show) printf 'Id=%s\\nActiveState={state}\\n' \"$4\" ;; *) echo '{jobs}' ;; esac"
             );
             guest.add_program("systemctl", &systemctl);
             let active = call(UNITS, "unit_active", &["x.service"]);

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::ShellError;
 use super::guard::set_up_line;
 use super::line::Lines;
+use super::program::quote;
 use super::request::{CommandOutcome, Expect, NOT_YET, ShellRequest};
 use crate::event_bus::Events;
 use crate::model::event::{Event, Level};
@@ -56,6 +57,13 @@ pub(super) struct Talk {
     /// Whether the system is on its way down, and its shell has ended.
     pub is_stopping: bool,
 }
+
+/// What stands around a command: its input is at its end, so that it waits for none and does not take the lines that
+/// follow for its own. What bash says of its jobs, as of one that is killed, does not reach the console.
+const AROUND: &str = "< /dev/null 8>&2 2> /dev/null";
+
+/// Gives a command the error output of the shell, which is the console.
+const OWN_ERRORS: &str = "2>&8 8>&-";
 
 impl Talk {
     pub async fn run(mut self, mut requests: mpsc::Receiver<ShellRequest>) {
@@ -208,8 +216,7 @@ impl Talk {
                 return Ok(CommandOutcome::default());
             }
             Expect::Nothing => {
-                // It must not take the lines that follow for its own input.
-                let line = format!("{command} < /dev/null > /dev/null 2>&1\n");
+                let line = format!("{{ {command} > /dev/null 2>&1; }} < /dev/null 2> /dev/null\n");
                 self.lines.terminal.write(line.as_bytes()).await?;
                 return Ok(CommandOutcome::default());
             }
@@ -229,7 +236,8 @@ impl Talk {
         if expect == Expect::Answer {
             return self.ask(command).await;
         }
-        let line = format!("{command} | (base64 -w 0; echo){sink}\n");
+        let line =
+            format!("{{ {OWN_ERRORS} {command} | (base64 -w 0; echo) 8>&-{sink}; }} {AROUND}\n");
         let output = parse_output(&self.exchange(&line).await?)?;
         let status = if expect == Expect::Output {
             None
@@ -245,7 +253,10 @@ impl Talk {
     /// open, and what the command leaves behind must not hold it.
     async fn ask(&mut self, command: &str) -> Result<CommandOutcome, ShellError> {
         let port = self.lines.replies_port.as_deref().unwrap_or("/dev/stdout");
-        let line = format!("{command} bash {port}; echo {ENDED} $? > {port}\n");
+        let port = quote(port);
+        let line = format!(
+            "{{ {command} bash {port} {OWN_ERRORS}; }} {AROUND}; echo {ENDED} $? > {port}\n"
+        );
         let answer = self.exchange(&line).await?;
         // Where it ends without a word, its status is the answer.
         let (status, output) = if let Some(status) = answer.strip_prefix(ENDED.as_bytes()) {
@@ -315,9 +326,8 @@ async fn after(limit: Option<Duration>) {
 }
 
 fn excerpt(line: &[u8]) -> String {
-    String::from_utf8_lossy(&line[..line.len().min(80)])
-        .trim_end()
-        .to_owned()
+    let text = String::from_utf8_lossy(line);
+    text[..text.floor_char_boundary(80)].trim_end().to_owned()
 }
 
 fn parse_output(line: &[u8]) -> Result<Vec<u8>, ShellError> {

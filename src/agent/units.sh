@@ -11,7 +11,7 @@ user_systemctl() {
 # could start it. Sets `id` to the unit's own name.
 unit_active() {
   local state user=${2-}
-  state=$(ask_systemd "$user" show --property=Id,ActiveState "$1")
+  state=$(ask_systemd "$user" show --property=Id,ActiveState -- "$1")
   id=${state#*Id=}
   id=${id%%$'\n'*}
   case $state in
@@ -22,7 +22,7 @@ unit_active() {
   esac
   ask_systemd "$user" list-jobs --full 2>&1 | grep -q 'No jobs' || return 1
   # A job may have ended between the two questions.
-  state=$(ask_systemd "$user" show --property=Id,ActiveState "$1")
+  state=$(ask_systemd "$user" show --property=Id,ActiveState -- "$1")
   [[ $state != *ActiveState=inactive* ]] || return 71
   return 1
 }

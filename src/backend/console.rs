@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::FailureWatch;
+use crate::decoder::{Decoder, unfinished};
 use crate::event_bus::Events;
 use crate::model::event::{Event, Level};
 
@@ -27,6 +28,7 @@ struct Retained {
     text: String,
     /// How many bytes came before it.
     dropped: usize,
+    decoder: Decoder,
 }
 
 impl Retained {
@@ -79,9 +81,14 @@ impl Console {
             }
             self.append(bytes);
             for byte in bytes {
-                if *byte == b'\n' || line.len() == MAX_LINE_BYTES {
+                if *byte == b'\n' {
                     self.emit(&line);
                     line.clear();
+                } else if line.len() >= MAX_LINE_BYTES {
+                    // The first part of a character belongs to the next line.
+                    let begun = line.split_off(line.len() - unfinished(&line));
+                    self.emit(&line);
+                    line = begun;
                 }
                 if *byte != b'\n' {
                     line.push(*byte);
@@ -93,6 +100,9 @@ impl Console {
         if !line.is_empty() {
             self.emit(&line);
         }
+        // A machine that is started again begins anew.
+        let rest = self.retained().decoder.finish();
+        self.retain(&rest);
     }
 
     /// Starts with what an earlier run has saved of it, in memory and in `path`.
@@ -107,6 +117,8 @@ impl Console {
         };
         append(&mut open(path).await?, &bytes).await?;
         self.append(&bytes);
+        let rest = self.retained().decoder.finish();
+        self.retain(&rest);
         Ok(())
     }
 
@@ -152,8 +164,13 @@ impl Console {
     }
 
     fn append(&self, bytes: &[u8]) {
+        let text = self.retained().decoder.push(bytes);
+        self.retain(&text);
+    }
+
+    fn retain(&self, text: &str) {
         let mut retained = self.retained();
-        retained.text.push_str(&String::from_utf8_lossy(bytes));
+        retained.text.push_str(text);
         let is_first = retained.dropped == 0;
         let is_long = retained.text.len() > RETAINED_BYTES + SURPLUS_BYTES;
         if is_long {
@@ -233,6 +250,30 @@ mod tests {
             Console::new("m", Events::new(sender), failure_watch),
             receiver,
         )
+    }
+
+    /// As a serial line brings it.
+    #[tokio::test]
+    async fn a_character_may_come_byte_by_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let (console, messages) = console();
+        let (mut guest, host) = tokio::io::duplex(1);
+        let text = "λ → 🚀\n";
+        let writing = async {
+            guest.write_all(text.as_bytes()).await.unwrap();
+            drop(guest);
+        };
+        let path = folder.path().join("log");
+        tokio::join!(writing, console.follow(host, &path));
+        assert_eq!(console.since(0).0, text);
+        let Ok(Message::Record(Record {
+            event: Event::Console { line, .. },
+            ..
+        })) = messages.try_recv()
+        else {
+            panic!("no line");
+        };
+        assert_eq!(line, "λ → 🚀");
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{Mutex, watch};
 
 use crate::child;
+use crate::decoder::drop_continuation;
 
 /// How much of the process' own messages is kept.
 const MAX_WORDS_BYTES: usize = 4096;
@@ -195,6 +196,9 @@ async fn wait(mut child: Child, killed: Arc<AtomicBool>, sender: watch::Sender<O
             words.extend(&buffer[..length]);
             let surplus = words.len().saturating_sub(MAX_WORDS_BYTES);
             words.drain(..surplus);
+            if surplus > 0 {
+                drop_continuation(&mut words);
+            }
         }
     }
     let status = child

@@ -154,8 +154,12 @@ impl DriverArguments {
         });
         let names = self.container_names.clone();
         let names = names.unwrap_or_else(|| items("containerNames"));
-        let nodes = (1..=u8::MAX).zip(&scripts);
-        let nodes = nodes.map(|(number, script)| read_nspawn_script(script, number));
+        let nodes = scripts.iter().zip(1_usize..).map(|(script, number)| {
+            let number = u8::try_from(number).map_err(|_| CompatError::ManyContainers {
+                count: scripts.len(),
+            })?;
+            read_nspawn_script(script, number)
+        });
         named(names, nodes.collect::<Result<_, _>>()?)
     }
 }

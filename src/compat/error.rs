@@ -21,6 +21,8 @@ pub enum CompatError {
     NspawnScript { path: PathBuf, reason: String },
     #[error("there are {names} names of machines for {scripts} start scripts")]
     MachineNames { names: usize, scripts: usize },
+    #[error("there are {count} containers: their networks have addresses for 255")]
+    ManyContainers { count: usize },
     #[error("there can be one script only: {0} were given")]
     SeveralScripts(String),
     #[error("there is no script: give one, or set testScript or --config")]

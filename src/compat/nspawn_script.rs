@@ -80,7 +80,9 @@ fn container_of(script: &str, number: u8) -> Result<Node, String> {
             "container-name" => value.clone_into(&mut node.host_name),
             "init" => node.init.push(value.to_owned()),
             "cmdline-json" => arguments = from_json(value)?,
-            "interfaces-json" => node.cards = cards(&from_json::<Vec<Interface>>(value)?, number),
+            "interfaces-json" => {
+                node.cards = cards(&from_json::<Vec<Interface>>(value)?, number)?;
+            }
             "load-credential" => {
                 let (name, path) = value.split_once(':').ok_or("a credential has no file")?;
                 let path = PathBuf::from(path);
@@ -122,15 +124,20 @@ fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
-fn cards(interfaces: &[Interface], number: u8) -> Vec<ContainerCard> {
-    let cards = interfaces
-        .iter()
-        .map(|Interface { name, vlan }| ContainerCard {
+/// The cards with the hardware addresses that `nix-lib/hardware-addresses.nix` gives them.
+fn cards(interfaces: &[Interface], number: u8) -> Result<Vec<ContainerCard>, String> {
+    let card = |(index, Interface { name, vlan }): (usize, &Interface)| {
+        let network = u8::try_from(*vlan)
+            .map_err(|_| format!("network {vlan} has no hardware address: the last one is 255"))?;
+        let earlier = interfaces[..index].iter();
+        let earlier = earlier.filter(|other| other.vlan == *vlan).count();
+        Ok(ContainerCard {
             name: name.clone(),
-            mac: format!("52:54:00:12:{:02x}:{number:02x}", vlan & 0xff),
+            mac: format!("52:54:{earlier:02x}:12:{network:02x}:{number:02x}"),
             vlan: Some(*vlan),
-        });
-    cards.collect()
+        })
+    };
+    interfaces.iter().enumerate().map(card).collect()
 }
 
 /// `SOURCE[:PLACE[:OPTIONS]]`

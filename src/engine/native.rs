@@ -1,5 +1,7 @@
 //! The native module `_snowglobe`, which the test API is built on.
 
+use std::collections::HashSet;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,16 +171,23 @@ fn describe_session(script: &Script, replay: &Replay) -> Value {
     let host = replay.host();
     let machines = host.machines();
     let only = only_machine_name(machines.len());
+    // A node's own name always means that node.
+    let of_nodes: HashSet<String> = machines.keys().map(|node| python_name(node)).collect();
     let machines: Vec<Value> = machines
         .iter()
         .map(|(node, machine)| {
-            let names = [python_name(node), python_name(machine.name())];
-            let names: Vec<String> = names.into_iter().chain(only.map(str::to_owned)).collect();
+            let host_name = Some(python_name(machine.name()));
+            let host_name = host_name.filter(|name| !of_nodes.contains(name));
+            let only = only.map(str::to_owned);
+            let names: Vec<String> = iter::once(python_name(node))
+                .chain(host_name)
+                .chain(only)
+                .collect();
             json!({
                 "node": node,
                 "name": machine.name(),
                 "python_names": names,
-                "state_dir": machine.state_folder(),
+                "state_dir": machine.state_folder().display().to_string(),
                 "backend": machine.backend_kind().name(),
             })
         })
@@ -186,8 +195,8 @@ fn describe_session(script: &Script, replay: &Replay) -> Value {
     json!({
         "machines": machines,
         "vlans": host.vlans,
-        "out_dir": host.output_folder,
-        "shared_dir": host.shared_folder,
+        "out_dir": host.output_folder.display().to_string(),
+        "shared_dir": host.shared_folder.display().to_string(),
         "python_packages": script.python_packages,
         "answers": script.answers,
         "timeout_factor": script.timeout_factor,

@@ -22,8 +22,9 @@ impl Machine {
         folder: &Path,
         context: MachineContext,
     ) -> Result<Arc<Self>, MachineError> {
-        let state_folder = folder.join(format!("vm-state-{}", name.replace('/', "-")));
-        let start_script = state_folder.join(format!("run-{name}-vm"));
+        let file_name = name.replace('/', "-");
+        let state_folder = folder.join(format!("vm-state-{file_name}"));
+        let start_script = state_folder.join(format!("run-{file_name}-vm"));
         write_start(&state_folder, &start_script, command).map_err(|source| {
             MachineError::File {
                 path: state_folder.clone(),

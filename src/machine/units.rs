@@ -51,7 +51,7 @@ impl Machine {
         unit: &str,
         user: Option<&str>,
     ) -> Result<BTreeMap<String, String>, MachineError> {
-        let query = format!("--no-pager show {}", quote(unit));
+        let query = format!("--no-pager show -- {}", quote(unit));
         let (status, output) = self.systemctl(&query, user).await?;
         if status != 0 {
             return Err(MachineError::assertion(format!(
@@ -73,9 +73,9 @@ impl Machine {
         user: Option<&str>,
     ) -> Result<String, MachineError> {
         let query = format!(
-            "--no-pager show {} --property={}",
-            quote(unit),
-            quote(property)
+            "--no-pager show --property={} -- {}",
+            quote(property),
+            quote(unit)
         );
         let (status, output) = self.systemctl(&query, user).await?;
         if status != 0 {
@@ -162,7 +162,7 @@ impl Machine {
 
     /// A unit that has failed, of those that another one needs.
     async fn failed_dependency(self: &Arc<Self>, unit: &str, user: Option<&str>) -> Option<String> {
-        let needed = format!("list-dependencies --plain --no-pager {}", quote(unit));
+        let needed = format!("list-dependencies --plain --no-pager -- {}", quote(unit));
         let failed = "list-units --state=failed --plain --no-legend --no-pager --full";
         let (_, needed) = self.systemctl(&needed, user).await.ok()?;
         let (_, failed) = self.systemctl(failed, user).await.ok()?;
@@ -188,11 +188,11 @@ impl Machine {
 
     /// What systemd says of a unit, and the end of its journal; for reports.
     async fn unit_details(self: &Arc<Self>, unit: &str, user: Option<&str>) -> Details {
-        let query = format!("--no-pager --full --lines=0 status {} 2>&1", quote(unit));
+        let query = format!("--no-pager --full --lines=0 status -- {} 2>&1", quote(unit));
         let status = self.systemctl(&query, user).await;
         let of_user = user.map_or("--unit", |_| "--user-unit");
         let journal = format!(
-            "journalctl --no-pager --quiet --lines={JOURNAL_LINES} {of_user} {}",
+            "journalctl --no-pager --quiet --lines={JOURNAL_LINES} {of_user}={}",
             quote(unit)
         );
         let journal = self

@@ -265,14 +265,15 @@ impl Manifest {
     }
 
     /// The machine's name of a node: that of its run script, which is its host
-    /// name, or the node's where others have the same host name. None where
+    /// name, or the node's if others have the same host name or one is named like that. None where
     /// the run script is not named after a machine.
     #[must_use]
     pub fn machine_name<'a>(&'a self, node_name: &'a str) -> Option<&'a str> {
         let name = self.nodes.get(node_name)?.machine_name()?;
         let owners = self.nodes.values().map(Node::machine_name);
         let is_only = owners.filter(|owner| *owner == Some(name)).count() == 1;
-        Some(if is_only { name } else { node_name })
+        let is_free = name == node_name || !self.nodes.contains_key(name);
+        Some(if is_only && is_free { name } else { node_name })
     }
 }
 
@@ -320,6 +321,16 @@ mod tests {
             "memory_mib":null,"cores":null,"guest":"tiny","snapshot_safe":true,"surplus":1}"#;
         let error = serde_json::from_str::<Node>(text).unwrap_err().to_string();
         assert!(error.contains("unknown field `surplus`"), "{error}");
+    }
+
+    #[test]
+    fn the_name_of_a_node_is_its_own() {
+        let node = |host: &str| Node::of_script(PathBuf::from(format!("/bin/run-{host}-vm")));
+        let nodes = [("a", "x"), ("b", "a"), ("c", "y"), ("d", "y")];
+        let nodes = nodes.map(|(name, host)| (name.to_owned(), node(host)));
+        let manifest = Manifest::of_script(Path::new("t.py"), BTreeMap::from(nodes));
+        let names = ["a", "b", "c", "d"].map(|name| manifest.machine_name(name).unwrap());
+        assert_eq!(names, ["x", "b", "c", "d"]);
     }
 
     #[test]

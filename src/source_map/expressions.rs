@@ -86,6 +86,11 @@ impl Document {
                 [inner(operation.lhs()), inner(operation.rhs())].concat()
             }
             Expr::Apply(call) => self.call(call, depth),
+            // As a script, a path is the text of its file.
+            Expr::PathRel(path) => match self.path(path).and_then(|path| whole(&path)) {
+                Some(segment) => vec![segment],
+                None => self.gap(range(expression)),
+            },
             _ => self.gap(range(expression)),
         }
     }

@@ -44,10 +44,12 @@ in
     expected = 2;
   };
   "two different definitions fail" = {
-    expr = fails (configOf [
-      { number = 2; }
-      { number = 3; }
-    ]).number;
+    expr =
+      fails
+        (configOf [
+          { number = 2; }
+          { number = 3; }
+        ]).number;
     expected = true;
   };
   "mkForce wins over a definition, and mkDefault loses" = {
@@ -73,11 +75,12 @@ in
     ];
   };
   "a definition under a false condition is none" = {
-    expr =
-      (configOf [
+    expr = (
+      configOf [
         (lib.mkIf false { number = 2; })
         { list = lib.mkIf true [ "a" ]; }
-      ]);
+      ]
+    );
     expected = {
       number = 1;
       list = [ "a" ];
@@ -153,14 +156,52 @@ in
     expected = true;
   };
   "definitions beside config fail" = {
+    expr = fails (configOf [
+      {
+        config.number = 2;
+        list = [ ];
+      }
+    ]);
+    expected = true;
+  };
+  "a name that is unknown in a set of options that nobody reads fails" = {
     expr = fails (
-      configOf [
-        {
-          config.number = 2;
-          list = [ ];
-        }
-      ]
+      (lib.evalModules {
+        modules = [
+          { options.group.known = withDefault types.int 1; }
+          { group.unknown = 2; }
+        ];
+      }).config.group or null
     );
     expected = true;
+  };
+  "an argument that nothing gives fails only where it is used" = {
+    expr =
+      let
+        used = configOf [ ({ nobody, ... }: { number = nobody; }) ];
+        unused = configOf [ ({ nobody, ... }: { number = 3; }) ];
+      in
+      [
+        (fails used.number)
+        unused.number
+      ];
+    expected = [
+      true
+      3
+    ];
+  };
+  "cards of one machine in one network have addresses of their own" = {
+    expr = map (card: card.mac) (
+      import ../../nix-lib/hardware-addresses.nix { inherit lib; } 1 [
+        { vlan = 1; }
+        { vlan = 1; }
+        { vlan = 255; }
+      ]
+    );
+    expected = [
+      "52:54:00:12:01:01"
+      "52:54:01:12:01:01"
+      "52:54:00:12:ff:01"
+    ];
   };
 }

@@ -242,3 +242,49 @@ fn a_name_that_no_file_can_have() {
     let text = with_nodes("    machine.virtualisation.guest = \"tiny\";");
     assert_snapshot!(run(&place, &text.replace("\"bad\"", "\"good and/or bad\"")).seen());
 }
+
+/// The built-in guests name what they do not know, and limits.
+#[test]
+fn nodes_that_cannot_be() {
+    let whole = |nodes: &str| with_nodes(nodes);
+    for (text, message) in [
+        (
+            whole("machine.virtualisation.vlans = [ 300 ];"),
+            "the option `virtualisation.vlans.[item 1]` is an integer from 0 to 255, but [DIR]/test.nix:4:1 defines it as 300",
+        ),
+        (
+            whole("machine.virtualisation.emptyDiskImages = [ { size = 1; serial = \"x\"; } ];"),
+            "the option `virtualisation.emptyDiskImages.[item 1].serial` does not exist; it is defined at [DIR]/test.nix:4:56; known here: driveConfig, size",
+        ),
+        (
+            whole("machine.virtualisation.forwardPorts = [ { form = \"host\"; } ];"),
+            "the option `virtualisation.forwardPorts.[item 1].form` does not exist; it is defined at [DIR]/test.nix:4:43; did you mean `virtualisation.forwardPorts.[item 1].from`?",
+        ),
+        (
+            whole("machine.documentation.foo = 1;"),
+            "the option `documentation.foo` does not exist in the built-in guests (node `machine`); it is defined at [DIR]/test.nix:4:1; known here: enable",
+        ),
+        (
+            whole("machine = { inputs, ... }: { environment.etc.x.text = inputs.x; };"),
+            "the module in [DIR]/test.nix:4:1 asks for the argument `inputs`, which nothing gives: give it with `specialArgs` (of a test's nodes: `node.specialArgs.inputs`), or `_module.args.inputs`",
+        ),
+        (
+            whole("machine = { inputs, ... }: { imports = [ inputs.x ]; };"),
+            "the module in [DIR]/test.nix:4:1 asks for the argument `inputs` to say what it imports or defines, and that must be known before: give it with `specialArgs` (of a test's nodes: `node.specialArgs.inputs`)",
+        ),
+        (
+            "(import <nixpkgs> { }).nixosTest { name = \"bad\"; nodes.machine = { }; testScript = 7; }".to_owned(),
+            "the `testScript` of the test `bad` is a value of type int: it is text, a path to a file of Python, or a function of { nodes, ... } to one of these",
+        ),
+        (
+            "let pkgs = import <nixpkgs> { }; node = n: { name = \"m${toString n}\"; value = { }; }; in
+             pkgs.nixosTest { name = \"bad\"; testScript = \"\"; nodes = builtins.listToAttrs (builtins.genList node 255); }"
+                .to_owned(),
+            "the test `bad` has 255 nodes, and networks have addresses for 254",
+        ),
+    ] {
+        let ended = run(&Place::new(), &text);
+        assert_eq!(ended.code, Some(2), "{}", ended.seen());
+        assert_eq!(ended.stderr, format!("error: {message}\n"));
+    }
+}

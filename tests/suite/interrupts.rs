@@ -50,6 +50,8 @@ fn ended_by(name: &str) {
     );
     let report = fs::read_to_string(place.path().join("result-slow/junit.xml")).unwrap();
     assert!(report.contains("the run was interrupted"), "{report}");
+    let console = fs::read_to_string(place.path().join("result-slow/console/machine.log")).unwrap();
+    assert!(!console.contains("timeout "), "{console}");
     place.assert_tidy();
 }
 

@@ -21,6 +21,31 @@ fn shell() {
     holds("shell.nix");
 }
 
+/// Tests of one file, one after the other.
+fn all_hold(fixture: &str, tests: &[&str], backend: &str) {
+    let place = Place::new();
+    for test in tests {
+        let ended = place.run_fixture(fixture, &["-A", test, "--backend", backend]);
+        assert_eq!(ended.code, Some(0), "{test}: {}", ended.seen());
+    }
+    place.assert_tidy();
+}
+
+const NODES: [&str; 6] = [
+    "plain",
+    "names",
+    "twins",
+    "extended",
+    "with-nixos",
+    "with-arguments",
+];
+
+#[test]
+fn nodes_are_what_they_say() {
+    all_hold("nodes.nix", &NODES, "container");
+    all_hold("nodes.nix", &["names", "twins"], "vm");
+}
+
 #[test]
 fn crashes() {
     holds("crashes.nix");

@@ -37,6 +37,41 @@ fn the_units_of_nix_lib_do_what_they_should() {
     }
 }
 
+/// Files that are as others have written them: the user's page, and a stand-in for a nixpkgs.
+const OF_OTHERS: [&str; 2] = ["fixtures/postgrest.nix", "fixtures/nixpkgs/legacy/"];
+
+#[test]
+fn nix_files_are_formatted() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_ours = |entry: &walkdir::DirEntry| {
+        let path = entry.path().strip_prefix(project).unwrap();
+        !path.starts_with("target") && !OF_OTHERS.iter().any(|other| path.starts_with(other))
+    };
+    let files = walkdir::WalkDir::new(project).into_iter();
+    let files = files.filter_entry(is_ours).map(Result::unwrap);
+    let files: Vec<_> = files
+        .filter(|entry| entry.path().extension().is_some_and(|end| end == "nix"))
+        .collect();
+    assert!(files.len() > 100, "only {} files were found", files.len());
+    let mut wrong = Vec::new();
+    for entry in files {
+        let name = entry.path().strip_prefix(project).unwrap();
+        let text = fs::read_to_string(entry.path()).unwrap();
+        let formatted =
+            nixfmt_rs::format(&text).unwrap_or_else(|error| panic!("{name:?}: {error:?}"));
+        if formatted != text {
+            let file = project.join("target/nixfmt").join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, formatted).unwrap();
+            wrong.push(name.display().to_string());
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "not as nixfmt writes them: copy target/nixfmt over {wrong:#?}"
+    );
+}
+
 #[test]
 fn nix_and_rust_name_machines_alike() {
     let nodes = ["server", "web-server", "a.b", "3com", "_x", "x_1", "9", "ü"];

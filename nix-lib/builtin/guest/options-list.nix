@@ -48,10 +48,7 @@ let
     let
       simple = builtins.tryEval (isSimple option.default);
     in
-    if option ? default && simple.success && simple.value then
-      builtins.toJSON option.default
-    else
-      null;
+    if option ? default && simple.success && simple.value then builtins.toJSON option.default else null;
 
   isInternal = option: builtins.match ".*[Ii]nternal.*" (option.description or "") != null;
 

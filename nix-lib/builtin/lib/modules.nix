@@ -23,16 +23,13 @@ let
   showOption = concatStringsSep ".";
   isOption = value: isAttrs value && value._type or null == "option";
 
-  # Calls a module that is a function. Arguments are looked up one by one, so
-  # that one that comes from `_module.args` may itself depend on `config`.
+  # The arguments of a module that is a function, each looked up when it is asked for: one that
+  # comes from `_module.args` may itself depend on `config`.
   call =
-    arguments: config: module:
-    let
-      named = mapAttrs (name: _: arguments.${name} or config._module.args.${name}) (
-        basics.functionArgs module
-      );
-    in
-    module (named // arguments);
+    arguments: missing: module:
+    module (
+      mapAttrs (name: _: arguments.${name} or (missing name)) (basics.functionArgs module) // arguments
+    );
 
   structuredNames = [
     "_file"
@@ -46,21 +43,26 @@ let
     "_class"
   ];
 
-  # One module in its full form: { file, imports, options, config }.
+  # One module in its full form: { file, imports, options, config }. It is given twice: its
+  # `shape`, what it imports and which parts it has, is needed before there is a configuration.
   normalise =
-    file: module:
+    file:
+    { shape, module }:
     let
-      structured = module ? options || module ? config;
-      surplus = filter (name: !basics.elem name structuredNames) (attrNames module);
+      structured = shape ? options || shape ? config;
+      surplus = filter (name: !basics.elem name structuredNames) (attrNames shape);
     in
-    if !isAttrs module then
-      throw "a module in ${file} is ${article module}, where a set or a function to one is expected"
+    if !isAttrs shape then
+      throw "a module in ${file} is ${article shape}, where a set or a function to one is expected"
     else if structured && surplus != [ ] then
       throw "the module in ${file} has `options` or `config`, and beside them the unexpected `${builtins.head surplus}`: move it into `config`"
     else
       {
-        file = module._file or file;
-        imports = module.imports or [ ];
+        file = shape._file or file;
+        imports = basics.imap0 (n: shape: {
+          inherit shape;
+          module = builtins.elemAt module.imports n;
+        }) (shape.imports or [ ]);
         options = module.options or { };
         freeformType = module.freeformType or null;
         config =
@@ -79,26 +81,68 @@ let
 
   article = value: "a value of type ${builtins.typeOf value}";
 
-  # All modules reachable by `imports`, each file once.
+  # All modules reachable by `imports`, each file once. `special` arguments are there from the
+  # start; what others `given` in the configuration cannot decide is a module's shape.
   collect =
-    arguments: config: roots:
+    {
+      special,
+      given,
+      config,
+      options,
+    }:
+    roots:
     let
-      load =
-        file: value:
-        if isFunction value then
-          load file (call arguments config value)
-        else if isAttrs value && value ? __functor then
-          load file (call arguments config (value.__functor value))
-        else if builtins.isPath value || (builtins.isString value && strings.hasPrefix "/" value) then
-          load (toString value) (import value)
-        else
-          normalise file value;
-      node = file: value: {
-        # Only what is a path can be imported twice by two modules that do not
-        # know of each other; everything else is unique by its place.
-        key = if builtins.isPath value || builtins.isString value then toString value else null;
-        module = load file value;
+      whole = special // {
+        inherit config options;
       };
+      early =
+        file: name:
+        throw "the module in ${file} asks for the argument `${name}` to say what it imports or defines, and that must be known before: give it with `specialArgs` (of a test's nodes: `node.specialArgs.${name}`)";
+      late =
+        file: name:
+        given.${name}
+          or (throw "the module in ${file} asks for the argument `${name}`, which nothing gives: give it with `specialArgs` (of a test's nodes: `node.specialArgs.${name}`), or `_module.args.${name}`");
+      shapeOnly =
+        file:
+        special
+        // {
+          config = early file "config";
+          options = early file "options";
+        };
+      enter =
+        file:
+        { shape, module }:
+        load file {
+          shape = call (shapeOnly file) (early file) shape;
+          module = call whole (late file) module;
+        };
+      load =
+        file:
+        { shape, module }@both:
+        if isFunction shape then
+          enter file both
+        else if isAttrs shape && shape ? __functor then
+          enter file {
+            shape = shape.__functor shape;
+            module = module.__functor module;
+          }
+        else if builtins.isPath shape || (builtins.isString shape && strings.hasPrefix "/" shape) then
+          load (toString shape) (twice (import shape))
+        else
+          normalise file both;
+      twice = value: {
+        shape = value;
+        module = value;
+      };
+      node =
+        file:
+        { shape, ... }@both:
+        {
+          # Only what is a path can be imported twice by two modules that do not
+          # know of each other; everything else is unique by its place.
+          key = if builtins.isPath shape || builtins.isString shape then toString shape else null;
+          module = load file both;
+        };
       walk =
         state:
         { key, module }:
@@ -116,7 +160,7 @@ let
     (builtins.foldl' walk {
       seen = { };
       modules = [ ];
-    } (map (node "<the test file>") roots)).modules;
+    } (map (root: node "<the test file>" (twice root)) roots)).modules;
 
   # The place of one name in a set, for messages; the set's own if Nix does
   # not know it, as after a property was pushed down.
@@ -156,6 +200,7 @@ let
 
   unknownOption =
     {
+      prefix,
       location,
       modules,
       siblings,
@@ -170,7 +215,7 @@ let
         }) modules
       );
       near = strings.nearest name siblings;
-      parent = basics.init location;
+      parent = prefix ++ basics.init location;
       hint =
         if near != null then
           "did you mean `${showOption (parent ++ [ near ])}`?"
@@ -180,7 +225,7 @@ let
           "there is none of a similar name";
     in
     throw (
-      "the option `${showOption location}` does not exist${context}"
+      "the option `${showOption (prefix ++ location)}` does not exist${context}"
       + "; it is defined at ${concatStringsSep ", " (map (place: place.text) culprits)}; ${hint}"
     );
 
@@ -219,11 +264,11 @@ let
           default = { };
         };
       };
-      arguments = {
+      all = collect {
+        special = specialArgs;
+        given = config._module.args;
         inherit config options;
-      }
-      // specialArgs;
-      all = collect arguments config (modules ++ [ internal ]);
+      } (modules ++ [ internal ]);
       freeform = basics.findFirst (type: type != null) null (map (module: module.freeformType) all);
       definitions = map (module: {
         inherit (module) file;
@@ -237,7 +282,12 @@ let
         report =
           { location, siblings }:
           unknownOption {
-            inherit location siblings context;
+            inherit
+              prefix
+              location
+              siblings
+              context
+              ;
             modules = all;
           };
       };
@@ -246,7 +296,7 @@ let
     in
     {
       inherit options;
-      config = removeAttrs config [ "_module" ];
+      config = builtins.seq tree.known (removeAttrs config [ "_module" ]);
       type = types.submoduleWith { inherit modules specialArgs; };
     };
 
@@ -312,7 +362,7 @@ let
         else if freeform == null then
           report {
             location = location ++ [ (builtins.head unknown) ];
-            siblings = attrNames declared;
+            siblings = filter (name: name != "_module") (attrNames declared);
           }
         else
           freeform.merge (prefix ++ location) (
@@ -328,6 +378,10 @@ let
     {
       options = mapAttrs (_: value: value.options) evaluated;
       config = builtins.seq free (mapAttrs (_: value: value.config) evaluated // free);
+      # Fails where a name is unknown, also in a set of options that nobody reads.
+      known = builtins.seq free (
+        builtins.all (name: evaluated.${name}.known or true) (attrNames evaluated)
+      );
     };
 
   # Several declarations of one option add up; of `type` the last one counts.

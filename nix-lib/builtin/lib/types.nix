@@ -324,6 +324,7 @@ rec {
     from: coerce: to:
     mkOptionType {
       name = "${to.description}, or ${from.description} that is converted to it";
+      nested = to.nested or null;
       check = value: from.check value || to.check value;
       merge =
         location: definitions:
@@ -355,11 +356,14 @@ rec {
     modules:
     submoduleWith {
       modules = basics.toList modules;
+      shorthandOnlyDefinesConfig = true;
     };
   submoduleWith =
     {
       modules,
       specialArgs ? { },
+      # Whether a set is what its options are, also where a name is `options`, `config` or `imports`.
+      shorthandOnlyDefinesConfig ? false,
       ...
     }:
     mkOptionType {
@@ -377,7 +381,14 @@ rec {
             modules
             ++ map (definition: {
               _file = definition.file;
-              imports = [ definition.value ];
+              imports = [
+                (
+                  if shorthandOnlyDefinesConfig && isAttrs definition.value then
+                    { config = definition.value; }
+                  else
+                    definition.value
+                )
+              ];
             }) definitions;
           specialArgs = {
             name = basics.last location;

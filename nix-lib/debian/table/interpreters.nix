@@ -20,7 +20,15 @@ let
     unit
     ;
 
-  firstTwo = list: if length list < 2 then list else [ (elemAt list 0) (elemAt list 1) ];
+  firstTwo =
+    list:
+    if length list < 2 then
+      list
+    else
+      [
+        (elemAt list 0)
+        (elemAt list 1)
+      ];
 
   python = debs.named "python3" "python3\\.[0-9]+";
 in
@@ -71,7 +79,9 @@ rec {
       [ -e $out/bin/$named ] || ln -s $python $out/bin/$named
       rm -f $out/lib/$python/sitecustomize.py
       sed "s,@named@,$named," \
-        ${tree + "/pkgs/development/interpreters/python/sitecustomize.py"} ${../install_places.py} > $out/lib/$python/sitecustomize.py
+        ${
+          tree + "/pkgs/development/interpreters/python/sitecustomize.py"
+        } ${../install_places.py} > $out/lib/$python/sitecustomize.py
       if [ -n "$setupHook" ]; then install -D -m 444 $setupHook $out/nix-support/setup-hook; fi
     '';
   };

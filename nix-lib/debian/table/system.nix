@@ -174,12 +174,18 @@ rec {
       ln -s $out/lib/dbus-1.0/dbus-daemon-launch-helper $out/libexec/ || true
     '';
   };
-  dhcpcd = if match "(.:)?9\\..*" (debs.available.dhcpcd-base or "") != null then leaseClient else dhcpcdOfDebian;
+  dhcpcd =
+    if match "(.:)?9\\..*" (debs.available.dhcpcd-base or "") != null then
+      leaseClient
+    else
+      dhcpcdOfDebian;
   dosfstools = inInitrd [ "dosfstools" ];
   doas = {
     debs = [ "opendoas" ];
     # What others run as root is looked for where NixOS has it.
-    fix = editProgram "doas" "/bin:/sbin:/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin" "/run/wrappers/bin:/run/current-system/sw/bin";
+    fix =
+      editProgram "doas" "/bin:/sbin:/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin"
+        "/run/wrappers/bin:/run/current-system/sw/bin";
   };
   e2fsprogs = inInitrd (known [
     "e2fsprogs"
@@ -349,7 +355,9 @@ rec {
   # Ends its threads, for which Debian's C library looks for this one in /usr/lib.
   squashfs = {
     debs = [ "squashfs-tools" ];
-    fix = withVariable "mksquashfs" "LD_PRELOAD" "${unit "libgcc-s1"}/lib/x86_64-linux-gnu/libgcc_s.so.1";
+    fix =
+      withVariable "mksquashfs" "LD_PRELOAD"
+        "${unit "libgcc-s1"}/lib/x86_64-linux-gnu/libgcc_s.so.1";
   };
   tpm2-tss = {
     debs = known [

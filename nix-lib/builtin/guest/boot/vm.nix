@@ -52,11 +52,33 @@ let
   emptyDisks = lib.imap0 (
     n: disk:
     let
-      megabytes = if lib.isAttrs disk then disk.size else disk;
-      file = "empty${toString n}.qcow2";
+      id = "empty${toString n}";
+      file = "${id}.qcow2";
+      inherit (disk.driveConfig) driveExtraOpts deviceExtraOpts;
+      drive = {
+        format = "qcow2";
+        cache = "unsafe";
+        discard = "unmap";
+      }
+      // driveExtraOpts
+      // {
+        "if" = "none";
+        inherit id file;
+      };
+      # In QEMU's options a comma ends a value, unless there are two.
+      settings = lib.concatMapAttrsStringSep "," (
+        name: value: "${name}=${lib.replaceStrings [ "," ] [ ",," ] value}"
+      );
     in
-    "[ -e ${file} ] || qemu-img create -q -f qcow2 ${file} ${toString megabytes}M\n"
-    + device "-drive if=none,id=empty${toString n},file=${file},format=qcow2,cache=unsafe,discard=unmap -device virtio-blk-pci,drive=empty${toString n}"
+    "[ -e ${file} ] || qemu-img create -q -f qcow2 ${file} ${toString disk.size}M\n"
+    + device (
+      lib.escapeShellArgs [
+        "-drive"
+        (settings drive)
+        "-device"
+        "virtio-blk-pci,${settings (deviceExtraOpts // { drive = id; })}"
+      ]
+    )
   ) cfg.emptyDiskImages;
   cards = lib.imap1 (
     n: card:
@@ -166,6 +188,6 @@ let
 in
 build.run "vm-${name}" { } ''
   mkdir -p $out/bin
-  ln -s ${script} $out/bin/run-${hostName}-vm
+  ln -s ${script} $out/bin/${escapeShellArg "run-${hostName}-vm"}
   ln -s ${toplevel} $out/system
 ''

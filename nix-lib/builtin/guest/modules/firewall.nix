@@ -20,7 +20,17 @@ let
   portRanges =
     protocol:
     mkOption {
-      type = types.listOf (types.attrsOf types.port);
+      type = types.listOf (
+        types.submodule {
+          options = lib.genAttrs [ "from" "to" ] (
+            name:
+            mkOption {
+              type = types.port;
+              description = "The range's port `${name}`.";
+            }
+          );
+        }
+      );
       default = [ ];
       description = "Open ranges of ${protocol} ports: { from, to }.";
     };

@@ -11,7 +11,7 @@
 let
   inherit (lib) mkOption types;
   cfg = config.networking;
-  hex = number: lib.fixedWidthString 2 "0" (lib.toHexString number);
+  withAddresses = import ../../../hardware-addresses.nix { inherit lib; };
   vlansAsInterfaces = lib.listToAttrs (
     lib.imap1 (
       n: vlan:
@@ -55,16 +55,35 @@ let
       default = [ ];
       description = "Addresses of the interface.";
     };
+  route.options = {
+    address = mkOption {
+      type = types.str;
+      description = "The network's address.";
+    };
+    prefixLength = mkOption {
+      type = types.int;
+      description = "The length of the network's prefix in bits.";
+    };
+    via = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = "The router.";
+    };
+  };
+  gateway.options.address = mkOption {
+    type = types.str;
+    description = "The router's address.";
+  };
   interface.options = {
     ipv4.addresses = addresses 24;
     ipv6.addresses = addresses 64;
     ipv4.routes = mkOption {
-      type = types.listOf types.attrs;
+      type = types.listOf (types.submodule route);
       default = [ ];
       description = "Routes through the interface: { address, prefixLength, via }.";
     };
     ipv6.routes = mkOption {
-      type = types.listOf types.attrs;
+      type = types.listOf (types.submodule route);
       default = [ ];
       description = "Routes through the interface: { address, prefixLength, via }.";
     };
@@ -143,7 +162,9 @@ in
       description = "Domains to search, for /etc/resolv.conf.";
     };
     defaultGateway = mkOption {
-      type = types.nullOr (types.coercedTo types.str (address: { inherit address; }) types.attrs);
+      type = types.nullOr (
+        types.coercedTo types.str (address: { inherit address; }) (types.submodule gateway)
+      );
       default = null;
       description = "The router to everywhere else.";
     };
@@ -166,17 +187,14 @@ in
   };
 
   config = {
-    networking.cards = map (card: {
-      inherit (card) name vlan;
-      mac = "52:54:00:12:${hex card.vlan}:${hex nodeNumber}";
-    }) inOrder;
+    networking.cards = withAddresses nodeNumber (map (card: { inherit (card) name vlan; }) inOrder);
 
     networking.interfaces = lib.listToAttrs (
       map (
         card:
         lib.nameValuePair card.name {
           ipv4.addresses = (
-            lib.optional (card.assignIP && card.vlan < 256 && nodeNumber < 256) {
+            lib.optional (card.assignIP) {
               address = "192.168.${toString card.vlan}.${toString nodeNumber}";
               prefixLength = 24;
             }
@@ -194,26 +212,42 @@ in
     networking.setup =
       let
         dhcp = lib.filterAttrs (_: interface: interface.useDHCP == true) cfg.interfaces;
+        # The kernel of a virtual machine names cards by their order. Each gets a name of its own
+        # first, which no other card has.
+        named = lib.any (card: card.called != card.name) (
+          lib.imap1 (n: card: card // { called = "eth${toString n}"; }) cfg.cards
+        );
+        rename = nameOf: ''
+          for card in /sys/class/net/*; do
+            case $(cat "$card/address") in
+            ${lib.concatStrings (
+              lib.imap1 (n: card: "${card.mac}) name=${lib.escapeShellArg (nameOf n card)} ;;\n") cfg.cards
+            )}
+              *) continue ;;
+            esac
+            [ "''${card##*/}" = "$name" ] || ip link set "''${card##*/}" name "$name"
+          done
+        '';
         onInterface =
           interface: settings:
+          let
+            quoted = lib.escapeShellArg;
+            device = quoted interface;
+            withPrefix = { address, prefixLength, ... }: quoted "${address}/${toString prefixLength}";
+          in
           lib.concatStrings (
-            lib.optional (settings.mtu != null) "ip link set ${interface} mtu ${toString settings.mtu}\n"
-            ++ map (
-              { address, prefixLength }: "ip addr add ${address}/${toString prefixLength} dev ${interface}\n"
-            ) settings.ipv4.addresses
+            lib.optional (settings.mtu != null) "ip link set ${device} mtu ${toString settings.mtu}\n"
+            ++ map (address: "ip addr add ${withPrefix address} dev ${device}\n") settings.ipv4.addresses
             # The kernel would hold back an address until it has asked the
             # network whether it is taken, and here no other machine can have it.
-            ++ [ "echo 0 > /proc/sys/net/ipv6/conf/${interface}/accept_dad\n" ]
-            ++ map (
-              { address, prefixLength }:
-              "ip -6 addr add ${address}/${toString prefixLength} dev ${interface}\n"
-            ) settings.ipv6.addresses
-            ++ [ "ip link set ${interface} up\n" ]
+            ++ [ "echo 0 > ${quoted "/proc/sys/net/ipv6/conf/${interface}/accept_dad"}\n" ]
+            ++ map (address: "ip -6 addr add ${withPrefix address} dev ${device}\n") settings.ipv6.addresses
+            ++ [ "ip link set ${device} up\n" ]
             ++ map (
               route:
-              "ip route add ${route.address}/${toString route.prefixLength}${
-                lib.optionalString (route ? via) " via ${route.via}"
-              } dev ${interface}\n"
+              "ip route add ${withPrefix route}${
+                lib.optionalString (route.via != null) " via ${quoted route.via}"
+              } dev ${device}\n"
             ) (settings.ipv4.routes ++ settings.ipv6.routes)
           );
       in
@@ -222,7 +256,8 @@ in
       else
         # The card of QEMU's user-mode network, with the addresses that its
         # built-in DHCP server would give.
-        ''
+        lib.optionalString named (rename (n: _: "card${toString n}") + rename (_: card: card.name))
+        + ''
           ip addr add 10.0.2.15/24 dev eth0
           ip link set eth0 up
         ''
@@ -232,7 +267,7 @@ in
         + lib.concatStrings (lib.mapAttrsToList onInterface cfg.interfaces)
         + lib.optionalString (
           cfg.defaultGateway != null
-        ) "ip route replace default via ${cfg.defaultGateway.address}\n";
+        ) "ip route replace default via ${lib.escapeShellArg cfg.defaultGateway.address}\n";
 
     environment.etc = {
       hostname.text = "${cfg.hostName}\n";

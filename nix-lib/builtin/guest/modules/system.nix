@@ -94,10 +94,10 @@ let
           # Sourced by the first stage of the boot, in busybox, with the new root at $root.
           # Unlike cp, it puts links in the place of links.
           tar -C $system/etc -cf - . | tar -C $root/etc -xf -
-          while read -r path owner mode; do
+          while IFS=$'\t' read -r path owner mode; do
             # Names of accounts are known inside the new root only.
-            chroot $root /bin/chown $owner /etc/$path
-            chmod $mode $root/etc/$path
+            chroot $root /bin/chown "$owner" "/etc/$path"
+            chmod "$mode" "$root/etc/$path"
           done < $system/etc-owners
           hostname ${lib.escapeShellArg config.networking.hostName}
           ip link set lo up
@@ -105,17 +105,16 @@ let
             lib.concatStrings (
               lib.mapAttrsToList (
                 key: value:
-                "echo ${lib.escapeShellArg (toString value)} > /proc/sys/${
-                  lib.replaceStrings [ "." ] [ "/" ] key
-                }\n"
+                "echo ${lib.escapeShellArg (toString value)} > ${lib.escapeShellArg "/proc/sys/${lib.replaceStrings [ "." ] [ "/" ] key}"}\n"
               ) config.boot.kernel.sysctl
             )
           )}
           ${config.networking.setup}
           ${lib.concatMapStrings (account: ''
-            mkdir -p $root${account.home}
-            chmod ${account.homeMode} $root${account.home}
-            chroot $root /bin/chown ${account.name}: ${account.home}
+            home=${lib.escapeShellArg account.home}
+            mkdir -p "$root$home"
+            chmod ${lib.escapeShellArg account.homeMode} "$root$home"
+            chroot $root /bin/chown ${lib.escapeShellArg "${account.name}:"} "$home"
           '') homes}
         '';
         startup = config.system.tinyStartup;
@@ -129,18 +128,18 @@ let
         mkdir -p $out/etc
         : > $out/etc-owners
         while IFS=$'\t' read -r target source mode user group; do
-          mkdir -p $out/etc/$(dirname $target)
-          if [ $mode = symlink ]; then
-            ln -s $source $out/etc/$target
+          mkdir -p "$out/etc/$(dirname "$target")"
+          if [ "$mode" = symlink ]; then
+            ln -s "$source" "$out/etc/$target"
           else
-            cp -r $source $out/etc/$target
-            echo "$target $user:$group $mode" >> $out/etc-owners
+            cp -r "$source" "$out/etc/$target"
+            printf '%s\t%s\t%s\n' "$target" "$user:$group" "$mode" >> $out/etc-owners
           fi
         done < $etcLinesPath
         for file in passwd group shadow; do
           cp ${config.system.accounts}/$file $out/etc/$file
         done
-        echo "shadow root:root 600" >> $out/etc-owners
+        printf '%s\t%s\t%s\n' shadow root:root 600 >> $out/etc-owners
         ${lib.optionalString (config.time.timeZone != null) ''
           ln -sf /usr/share/zoneinfo/${lib.escapeShellArg config.time.timeZone} $out/etc/localtime
         ''}

@@ -10,13 +10,15 @@ let
   cfg = config.virtualisation;
   own = definition: lib.hasPrefix (toString ./.) definition.file;
   # Settings of the kernel that each container has for itself.
-  isOwnSetting = name: lib.any (prefix: lib.hasPrefix prefix name) [
-    "net."
-    "kernel.msg"
-    "kernel.sem"
-    "kernel.shm"
-    "fs.mqueue."
-  ];
+  isOwnSetting =
+    name:
+    lib.any (prefix: lib.hasPrefix prefix name) [
+      "net."
+      "kernel.msg"
+      "kernel.sem"
+      "kernel.shm"
+      "fs.mqueue."
+    ];
   obstacles = {
     "boot.kernelModules" = lib.any (definition: !own definition) options.boot.kernelModules.definitions;
     "boot.kernelParams" = config.boot.kernelParams != [ ];
@@ -69,7 +71,7 @@ in
       default = config.virtualisation.guest == "debian";
       description = "Whether the machine has a display adapter.";
     };
-    vlans = option (types.listOf types.ints.unsigned) [
+    vlans = option (types.listOf types.ints.u8) [
       1
     ] "The virtual networks, in order: eth1, eth2, …";
     interfaces = option (types.attrsOf (
@@ -78,7 +80,7 @@ in
         {
           options = {
             vlan = mkOption {
-              type = types.ints.unsigned;
+              type = types.ints.u8;
               description = "The virtual network of this interface.";
             };
             assignIP = option types.bool false "Whether to give it the network's address.";
@@ -88,8 +90,24 @@ in
       )
     )) { } "Network interfaces by name, instead of `vlans`.";
     emptyDiskImages = option (types.listOf (
-      types.either types.ints.positive types.attrs
-    )) [ ] "Sizes in MiB of empty disks: /dev/vdb, /dev/vdc, …";
+      types.coercedTo types.ints.positive (size: { inherit size; }) (
+        types.submodule {
+          options = {
+            size = mkOption {
+              type = types.ints.positive;
+              description = "The disk's size in MiB.";
+            };
+            driveConfig = {
+              name = option (types.nullOr types.str) null "A name for the disk. QEMU does not get it.";
+              driveExtraOpts = option (types.attrsOf types.str) { } "More options of QEMU's `-drive`.";
+              deviceExtraOpts =
+                option (types.attrsOf types.str) { }
+                  "More options of QEMU's `-device`, such as `serial`.";
+            };
+          };
+        }
+      )
+    )) [ ] "Empty disks, /dev/vdb, /dev/vdc, …: their sizes in MiB, or sets.";
     forwardPorts = option (types.listOf (
       types.submodule {
         options = {

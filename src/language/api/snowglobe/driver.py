@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pathlib
 import shlex
-from typing import Any, ContextManager
+from collections.abc import Iterable
+from typing import Any, ContextManager, Self, SupportsIndex
 
 import _snowglobe
 
@@ -170,11 +171,31 @@ def exit(code: object = None) -> None:
     raise SystemExit(code)
 
 
+class _Machines(list[Machine]):
+    """Machines, each once: create_machine() adds those that it makes, and scripts of nixpkgs do so, too."""
+
+    def append(self, machine: Machine) -> None:
+        if machine not in self:
+            super().append(machine)
+
+    def insert(self, index: SupportsIndex, machine: Machine) -> None:
+        if machine not in self:
+            super().insert(index, machine)
+
+    def extend(self, more: Iterable[Machine]) -> None:
+        for machine in more:
+            self.append(machine)
+
+    def __iadd__(self, more: Iterable[Machine]) -> Self:
+        self.extend(more)
+        return self
+
+
 # The machines by the names that scripts have for them.
 machines_by_name: dict[str, Machine] = {}
-machines: list[Machine] = []
-machines_qemu: list[Machine] = []
-machines_nspawn: list[Machine] = []
+machines: list[Machine] = _Machines()
+machines_qemu: list[Machine] = _Machines()
+machines_nspawn: list[Machine] = _Machines()
 for _entry in _snowglobe.session["machines"]:
     _machine = Machine(_entry["node"], _entry["name"], _entry["state_dir"])
     machines.append(_machine)

@@ -317,11 +317,11 @@ class Machine:
 
     def start_job(self, jobname: str, user: str | None = None) -> tuple[int, str]:
         """Start a unit. Returns the exit status and output of systemctl."""
-        return self.systemctl(f"start {jobname}", user)
+        return self.systemctl(f"start -- {shlex.join(jobname.split())}", user)
 
     def stop_job(self, jobname: str, user: str | None = None) -> tuple[int, str]:
         """Stop a unit. Returns the exit status and output of systemctl."""
-        return self.systemctl(f"stop {jobname}", user)
+        return self.systemctl(f"stop -- {shlex.join(jobname.split())}", user)
 
     def wait_for_job(self, jobname: str) -> None:
         """Wait until a unit is active, as wait_for_unit() does."""
@@ -479,8 +479,9 @@ class Machine:
 
     def get_tty_text(self, tty: str | int) -> str:
         """Return the text on a virtual terminal."""
-        width = "stty -F /dev/tty{0} size | cut -d ' ' -f 2".format(tty)
-        return self.succeed(f"fold -w $({width}) /dev/vcs{tty}")
+        terminal, screen = shlex.quote(f"/dev/tty{tty}"), shlex.quote(f"/dev/vcs{tty}")
+        width = f"stty -F {terminal} size | cut -d ' ' -f 2"
+        return self.succeed(f"fold -w $({width}) {screen}")
 
     def wait_until_tty_matches(self, tty: str | int, regexp: str | re.Pattern[str], timeout: Duration = 900) -> None:
         """Wait until the text on a virtual terminal matches a regular expression. Raises
@@ -499,7 +500,7 @@ class Machine:
 
     def dump_tty_contents(self, tty: str | int) -> None:
         """Print the text on a virtual terminal to the console."""
-        self.execute(f"fold -w 80 /dev/vcs{tty} | systemd-cat")
+        self.execute(f"fold -w 80 {shlex.quote(f'/dev/vcs{tty}')} | systemd-cat")
 
     def send_key(self, key: str, delay: Duration | None = 0.01, log: bool | None = True) -> None:
         """Press a key, or a combination such as "ctrl-alt-delete". delay is the pause after it, in seconds."""
