@@ -1,8 +1,8 @@
 //! Child processes: where their programs are, and that they do not outlive this one.
 
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
@@ -16,6 +16,24 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_file())
+}
+
+/// Describes how a process has ended, after "has ended": with the reason of the host, if its signal says one.
+#[must_use]
+pub fn describe_end(status: ExitStatus) -> String {
+    let Some(number) = status.signal() else {
+        return format!("with the exit code {}", status.code().unwrap_or_default());
+    };
+    let Ok(signal) = Signal::try_from(number) else {
+        return format!("by signal {number}");
+    };
+    let reason = match signal {
+        Signal::SIGXFSZ => " (the host limits the size of files: `ulimit -f`)",
+        Signal::SIGXCPU => " (the host limits the time of processors: `ulimit -t`)",
+        Signal::SIGKILL => " (by another process, or as the host ran out of memory)",
+        _ => "",
+    };
+    format!("by {signal}{reason}")
 }
 
 /// Has the kernel send `signal` to the child when the thread that starts it

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::model::event::{Event, Level, Record, round};
 
@@ -26,7 +26,8 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 /// Where events go. Clones lead to the same place.
 #[derive(Debug, Clone)]
 pub struct Events {
-    start: Instant,
+    /// The moment from which times count, of the clock of [`monotonic_ns`].
+    start_ns: i64,
     sender: Sender<Message>,
     /// How many are sent and not read.
     waiting: Arc<AtomicUsize>,
@@ -38,8 +39,14 @@ pub struct Events {
 impl Events {
     #[must_use]
     pub fn new(sender: Sender<Message>) -> Self {
+        Self::since(monotonic_ns(), sender)
+    }
+
+    /// Events whose times count from a moment of [`monotonic_ns`], which another process may have taken.
+    #[must_use]
+    pub fn since(start_ns: i64, sender: Sender<Message>) -> Self {
         Self {
-            start: Instant::now(),
+            start_ns,
             sender,
             waiting: Arc::default(),
             steps: Arc::default(),
@@ -99,7 +106,24 @@ impl Events {
     }
 
     fn time_s(&self) -> f64 {
-        round(self.start.elapsed().as_secs_f64())
+        let elapsed = monotonic_ns().saturating_sub(self.start_ns);
+        let elapsed = u64::try_from(elapsed).unwrap_or_default();
+        round(Duration::from_nanos(elapsed).as_secs_f64())
+    }
+
+    /// The moment from which times count.
+    #[must_use]
+    pub fn start_ns(&self) -> i64 {
+        self.start_ns
+    }
+
+    /// Passes an event of another process on, with the time that it has there.
+    pub fn pass(&self, record: Record) {
+        self.note_step(&record.event);
+        match lock(&self.held).as_mut() {
+            Some(held) => held.push(record),
+            None => self.send(record),
+        }
     }
 
     /// What is going on: the steps that have begun and not ended.
@@ -111,16 +135,11 @@ impl Events {
 
     /// Passes an event on. After the last reader has gone it is dropped.
     pub fn emit(&self, event: Event) {
-        self.note_step(&event);
-        let record = Record {
+        self.pass(Record {
             label: None,
             time_s: self.time_s(),
             event,
-        };
-        match lock(&self.held).as_mut() {
-            Some(held) => held.push(record),
-            None => self.send(record),
-        }
+        });
     }
 
     fn note_step(&self, event: &Event) {
@@ -144,6 +163,16 @@ impl Events {
     pub fn note(&self, level: Level, text: impl Into<String>) {
         self.emit(Event::note(level, text));
     }
+}
+
+/// Nanoseconds of the clock that only goes forward: one for all processes of the host, as Python's
+/// `time.monotonic_ns`.
+#[must_use]
+pub fn monotonic_ns() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(now.tv_nsec)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

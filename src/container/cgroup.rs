@@ -19,7 +19,7 @@ use crate::confined::Owner;
 /// How long processes that are killed may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the names of our groups begin with; the process ID of the driver follows.
+/// What the names of our groups begin with; the process IDs of the run and of the test follow.
 const PREFIX: &str = "snowglobe-";
 
 /// The group below ours that is the guest's.
@@ -69,8 +69,13 @@ impl Cgroup {
     ///
     /// # Errors
     /// Returns an error if there is no unified hierarchy, or it cannot be written.
-    pub(super) fn create(machine: &str, owner: Owner, limits: Limits) -> io::Result<Self> {
-        let name = format!("{PREFIX}{}-{machine}", std::process::id());
+    pub(super) fn create(
+        run: u32,
+        machine: &str,
+        owner: Owner,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        let name = format!("{PREFIX}{run}-{}-{machine}", std::process::id());
         let own = unified_group()?;
         let made = Self(GroupPaths {
             machine: create_in_unified(&own, &name)?,
@@ -120,7 +125,7 @@ impl Cgroup {
     /// Returns the reason if no groups can be made.
     pub fn unlimited() -> io::Result<Vec<&'static str>> {
         let owner = super::identity::guest_root();
-        let probe = Self::create("probe", owner, Limits::of(1024))?;
+        let probe = Self::create(std::process::id(), "probe", owner, Limits::of(1024))?;
         let unlimited = CONTROLLERS
             .into_iter()
             .filter(|controller| probe.0.of(*controller).is_none());

@@ -30,6 +30,8 @@ pub struct ContainerSettings {
     /// The sockets of the networks that take cards.
     pub networks: BTreeMap<u32, PathBuf>,
     pub links: Links,
+    /// The process of the run, after which control groups are named.
+    pub run: u32,
     /// Started with the first container.
     pub namespace: Arc<Mutex<Option<RunNamespace>>>,
 }
@@ -124,7 +126,7 @@ impl ContainerBackend {
         // What is of the last boot goes first.
         drop(self.cgroup().take());
         let limits = Limits::of(self.node.granted_mib(self.memory_mib));
-        let cgroup = Cgroup::create(&self.name, root, limits);
+        let cgroup = Cgroup::create(self.settings.run, &self.name, root, limits);
         let cgroup = cgroup.at_step("making a control group")?;
         let plan = Plan {
             name: self.name.clone(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strum::IntoStaticStr;
 
+use crate::event_bus::monotonic_ns;
 use crate::machine::{RecordPolicy, Seconds};
 use crate::model::event::{Failure, Level};
 
@@ -104,17 +105,10 @@ impl Reading {
                 let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
                 json!(i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
             }
-            Self::MonotonicNs => json!(monotonic_ns() + shift_ns),
+            Self::MonotonicNs => json!(monotonic_ns().saturating_add(shift_ns)),
             Self::Random => json!(random()),
         }
     }
-}
-
-/// The clock that only goes forward, as Python's `time.monotonic_ns`.
-#[must_use]
-pub fn monotonic_ns() -> i64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
 /// Sixteen random bytes, in hexadecimal digits.

@@ -17,13 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::event_bus::Events;
+use crate::event_bus::{Events, monotonic_ns};
 use crate::machine::{Machine, MachineError};
 use crate::model::event::{Details, Failure, Level, Subtest};
 
 pub use call::Call;
 pub use call_error::CallError;
-pub use driver_operation::{DriverOperation, Reading, monotonic_ns};
+pub use driver_operation::{DriverOperation, Reading};
 use subtests::SubtestStack;
 pub use subtests::{AfterFailure, Subtests};
 
@@ -86,7 +86,7 @@ impl Host {
 
     /// Has the clock that only goes forward continue from `reading`, in nanoseconds.
     pub fn continue_clock(&self, reading: i64) {
-        let shift = reading - monotonic_ns();
+        let shift = reading.saturating_sub(monotonic_ns());
         self.clock_shift_ns.store(shift, Ordering::Relaxed);
     }
 

@@ -9,7 +9,7 @@ use super::interrupts::Interrupts;
 use super::reporting::{finish, start};
 use super::request::TestSettings;
 use super::script_check::check_script_of;
-use super::test_run::run_settings;
+use super::test_run::{run_session, run_settings};
 use crate::model::event::{Level, Verdict};
 use crate::model::manifest::Manifest;
 use crate::report::Output;
@@ -59,8 +59,6 @@ pub async fn run_built(
     for warning in warnings {
         reports.events.note(Level::Warning, warning);
     }
-    let outcome = session::run(&manifest, &settings, &reports.events, interrupts)
-        .await
-        .map_err(RunnerError::from);
+    let outcome = run_session(&manifest, &settings, &reports.events, interrupts).await;
     Ok(finish(reports, outcome, interrupts).await?.outcome.verdict)
 }

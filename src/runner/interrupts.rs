@@ -1,7 +1,7 @@
 //! Signals that end a run, as messages.
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use super::error::RunnerError;
 use crate::session::Interrupt;
@@ -29,4 +29,29 @@ pub fn interrupts() -> Result<Interrupts, RunnerError> {
         });
     }
     Ok(receiver)
+}
+
+/// Where requests to end a run come from.
+pub trait InterruptSource: Send {
+    /// Waits for the next request. Returns `None` if there can be no more.
+    fn next(&mut self) -> impl Future<Output = Option<Interrupt>> + Send;
+}
+
+impl InterruptSource for Interrupts {
+    async fn next(&mut self) -> Option<Interrupt> {
+        self.recv().await
+    }
+}
+
+impl InterruptSource for broadcast::Receiver<Interrupt> {
+    async fn next(&mut self) -> Option<Interrupt> {
+        loop {
+            match self.recv().await {
+                Ok(interrupt) => return Some(interrupt),
+                // It was slower than the user, who wants the end all the more.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
 }

@@ -1,15 +1,18 @@
-//! One run of a test in this process: checked, built, run, verified.
+//! One run of a test alone: checked, built, run, verified.
 
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::apart::{TestPlan, run_apart};
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::reporting::{FinishedRun, finish, start};
 use super::request::{RunRequest, TestSettings, Verification};
 use super::script_check::check_script_of;
+use crate::engine::RunMode;
 use crate::event_bus::Events;
 use crate::model::event::{Event, Level, Verdict};
 use crate::model::manifest::Manifest;
@@ -127,9 +130,8 @@ pub(super) async fn build_and_run(
             }
             let slow = settings.slow_timeout;
             let settings = run_settings(manifest, script, settings, output_folder);
-            let run = Box::pin(session::run(manifest, &settings, events, interrupts));
-            let ended = marking_slow(slow, events, run).await;
-            ended.map_err(RunnerError::from)
+            let run = Box::pin(run_session(manifest, &settings, events, interrupts));
+            marking_slow(slow, events, run).await
         }
     };
     if let (Ok(outcome), Some(from_checkpoint)) = (&result, verifies) {
@@ -139,6 +141,24 @@ pub(super) async fn build_and_run(
         });
     }
     finish(reports, result, interrupts).await
+}
+
+/// Runs a built test: a script in a process of its own, which may stop, crash or end as it likes. A script that has the
+/// user's terminal, for a prompt or as the standard input, runs in this one.
+///
+/// # Errors
+/// When the test could not be begun.
+pub(super) async fn run_session(
+    manifest: &Manifest,
+    settings: &RunSettings,
+    events: &Events,
+    interrupts: &mut Interrupts,
+) -> Result<RunOutcome, RunnerError> {
+    if matches!(settings.mode, RunMode::Script) && !io::stdin().is_terminal() {
+        let plan = TestPlan::new(manifest, settings, events.start_ns());
+        return Ok(run_apart(&plan, events, interrupts).await?.outcome);
+    }
+    Ok(session::run(manifest, settings, events, interrupts).await?)
 }
 
 /// Runs a test, and says so when it takes longer than its limit.
@@ -185,5 +205,6 @@ pub(super) fn run_settings(
         past: settings.replay,
         states: settings.states,
         film: settings.film,
+        run: std::process::id(),
     }
 }

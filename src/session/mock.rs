@@ -43,6 +43,7 @@ pub async fn mock_run(
 ) -> Result<(Verdict, Option<Failure>), SessionError> {
     let output = private_temporary_folder().map_err(SessionError::Scratch)?;
     let options = RunSettings {
+        run: std::process::id(),
         source_map: source_map.clone(),
         mode: RunMode::Script,
         subtests: Subtests::default(),

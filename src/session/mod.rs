@@ -95,6 +95,8 @@ pub struct RunSettings {
     pub past: ReplayMode,
     pub states: StateRetention,
     pub film: Film,
+    /// The process of the run, which may have processes of its own for tests.
+    pub run: u32,
 }
 
 /// Whether pictures of displays are taken for a report.

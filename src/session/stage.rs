@@ -91,6 +91,7 @@ impl Stage {
                 .map(|network| (network.number(), network.card_socket()))
                 .collect(),
             links,
+            run: options.run,
             namespace: Arc::default(),
         };
         let mut persistent = PersistentState::default();

@@ -20,51 +20,72 @@ pub use candidates::scripts;
 use template::Map;
 pub use template::{Segment, SourceFile};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::event::{Excerpt, Position, SourceLine};
 
 /// How many lines an excerpt may span before only its first is shown.
 const LONGEST_SPAN: usize = 8;
 
+/// Where a script comes from, as far as its caller knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ScriptOrigin {
+    /// A test's file, and the attribute path of the test in it.
+    Test {
+        file: PathBuf,
+        attribute: String,
+    },
+    /// A file that is the script.
+    File(PathBuf),
+    Unknown,
+}
+
 /// A script's text, and where it comes from.
 #[derive(Debug)]
 pub struct SourceMap {
     script: String,
-    /// The test's file, and the attribute path of the test in it.
-    test: Option<(PathBuf, Vec<String>)>,
+    origin: ScriptOrigin,
     map: OnceLock<Option<Map>>,
 }
 
 impl SourceMap {
-    /// A script of a test; its place is looked for when it is asked for.
+    /// A script of this origin. The place of a test's script is looked for when it is asked for.
     #[must_use]
-    pub fn of_test(script: String, file: &Path, attribute: &str) -> Self {
-        let attribute = attribute.split('.').map(str::to_owned).collect();
+    pub fn new(script: String, origin: ScriptOrigin) -> Self {
+        let map = match &origin {
+            ScriptOrigin::Test { .. } => OnceLock::new(),
+            ScriptOrigin::File(file) => OnceLock::from(Some(Map::whole_file(file, &script))),
+            ScriptOrigin::Unknown => OnceLock::from(None),
+        };
         Self {
             script,
-            test: Some((file.to_owned(), attribute)),
-            map: OnceLock::new(),
+            origin,
+            map,
         }
+    }
+
+    /// A script of a test.
+    #[must_use]
+    pub fn of_test(script: String, file: &Path, attribute: &str) -> Self {
+        let (file, attribute) = (file.to_owned(), attribute.to_owned());
+        Self::new(script, ScriptOrigin::Test { file, attribute })
     }
 
     /// A script that is a file of its own.
     #[must_use]
     pub fn of_file(script: String, file: &Path) -> Self {
-        let map = Map::whole_file(file, &script);
-        Self {
-            script,
-            test: None,
-            map: OnceLock::from(Some(map)),
-        }
+        Self::new(script, ScriptOrigin::File(file.to_owned()))
     }
 
-    /// A script that is in no file.
+    /// A script without a file.
     #[must_use]
     pub fn of_text(script: String) -> Self {
-        Self {
-            script,
-            test: None,
-            map: OnceLock::from(None),
-        }
+        Self::new(script, ScriptOrigin::Unknown)
+    }
+
+    #[must_use]
+    pub fn origin(&self) -> &ScriptOrigin {
+        &self.origin
     }
 
     #[must_use]
@@ -118,8 +139,11 @@ impl SourceMap {
 
     fn map(&self) -> Option<&Map> {
         let find = || {
-            let (file, attribute) = self.test.as_ref()?;
-            candidates::find(&self.script, file, attribute)
+            let ScriptOrigin::Test { file, attribute } = &self.origin else {
+                return None;
+            };
+            let attribute: Vec<String> = attribute.split('.').map(str::to_owned).collect();
+            candidates::find(&self.script, file, &attribute)
         };
         self.map.get_or_init(find).as_ref()
     }

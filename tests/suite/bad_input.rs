@@ -266,11 +266,11 @@ fn nodes_that_cannot_be() {
         ),
         (
             whole("machine = { inputs, ... }: { environment.etc.x.text = inputs.x; };"),
-            "the module in [DIR]/test.nix:4:1 asks for the argument `inputs`, which nothing gives: give it with `specialArgs` (of a test's nodes: `node.specialArgs.inputs`), or `_module.args.inputs`",
+            "the module in [DIR]/test.nix:3:3 asks for the argument `inputs`, which nothing gives: give it with `specialArgs` (of a test's nodes: `node.specialArgs.inputs`), or `_module.args.inputs`",
         ),
         (
             whole("machine = { inputs, ... }: { imports = [ inputs.x ]; };"),
-            "the module in [DIR]/test.nix:4:1 asks for the argument `inputs` to say what it imports or defines, and that must be known before: give it with `specialArgs` (of a test's nodes: `node.specialArgs.inputs`)",
+            "the module in [DIR]/test.nix:3:3 asks for the argument `inputs` to say what it imports or defines, and that must be known before: give it with `specialArgs` (of a test's nodes: `node.specialArgs.inputs`)",
         ),
         (
             "(import <nixpkgs> { }).nixosTest { name = \"bad\"; nodes.machine = { }; testScript = 7; }".to_owned(),

@@ -28,7 +28,7 @@ pub async fn run_planned_test(interrupts: &mut Interrupts) -> Result<(), RunnerE
         .settings()
         .map_err(|error| unusable(io::Error::other(error)))?;
     let (sender, receiver) = channel();
-    let events = Events::new(sender);
+    let events = Events::since(plan.start_ns, sender);
     let waiting = events.waiting();
     // Before the script can print.
     let stdout = OutputStream::exclusive();
