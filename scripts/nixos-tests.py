@@ -45,8 +45,8 @@ def main():
         )
     content = tomllib.loads(listed.read_text())
     tests = [test for test in content["test"] if not names or test["name"] in names]
-    if not tests:
-        sys.exit(f"nixos-tests: {listed} lists none of {', '.join(names)}")
+    if missing := set(names) - {test["name"] for test in content["test"]}:
+        sys.exit(f"nixos-tests: {listed} does not list {', '.join(sorted(missing))}")
     folder = ROOT / "target/nixos-tests" / release
     folder.mkdir(parents=True, exist_ok=True)
     options = ["-I", f"nixpkgs={tree}", "--packages", f"debian:{content['suite']}"]

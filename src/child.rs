@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, getppid};
 
 /// Finds a program on PATH.
@@ -16,6 +16,17 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_file())
+}
+
+/// Installs a handler that does nothing but end a system call: no `SA_RESTART`. A program that is executed has the
+/// default action again, which it would not have if the signal were ignored.
+#[allow(unsafe_code)]
+pub fn catch_signal(signal: Signal) {
+    extern "C" fn nothing(_: nix::libc::c_int) {}
+    let handler = SigHandler::Handler(nothing);
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    let _ = unsafe { sigaction(signal, &action) };
 }
 
 /// Describes how a process has ended, after "has ended": with the reason of the host, if its signal says one.
@@ -30,7 +41,6 @@ pub fn describe_end(status: ExitStatus) -> String {
     let reason = match signal {
         Signal::SIGXFSZ => " (the host limits the size of files: `ulimit -f`)",
         Signal::SIGXCPU => " (the host limits the time of processors: `ulimit -t`)",
-        Signal::SIGKILL => " (by another process, or as the host ran out of memory)",
         _ => "",
     };
     format!("by {signal}{reason}")

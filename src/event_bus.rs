@@ -1,12 +1,15 @@
 //! Where events are emitted, and how they reach their readers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::model::event::{Event, Level, Record, round};
+use crate::model::event::{Event, Failure, Level, Record, round};
 
 /// What the readers of events receive.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +35,8 @@ pub struct Events {
     /// How many are sent and not read.
     waiting: Arc<AtomicUsize>,
     steps: Arc<Mutex<BTreeMap<u64, String>>>,
+    /// Saves the texts that are too long for events.
+    keeper: Arc<OnceLock<TextKeeper>>,
     /// Events that are held back until the starting point is known.
     held: Arc<Mutex<Option<Vec<Record>>>>,
 }
@@ -50,8 +55,26 @@ impl Events {
             sender,
             waiting: Arc::default(),
             steps: Arc::default(),
+            keeper: Arc::default(),
             held: Arc::default(),
         }
+    }
+
+    /// Saves texts that are too long for events by `save`, which takes a file's name and its content.
+    pub fn keep_long_texts(
+        &self,
+        save: impl Fn(&str, &str) -> Option<PathBuf> + Send + Sync + 'static,
+    ) {
+        let _ = self.keeper.set(TextKeeper::new(Box::new(save)));
+    }
+
+    /// Cuts the long texts of a failure before it is emitted.
+    pub fn bound_failure(&self, failure: &mut Failure) {
+        failure.bound(&mut |stem, end, text| self.keep(stem, end, text));
+    }
+
+    fn keep(&self, stem: &str, end: &str, text: &str) -> Option<PathBuf> {
+        self.keeper.get()?.keep(stem, end, text)
     }
 
     /// Holds events back until [`Events::release`].
@@ -134,12 +157,16 @@ impl Events {
     }
 
     /// Passes an event on. After the last reader has gone it is dropped.
-    pub fn emit(&self, event: Event) {
+    pub fn emit(&self, mut event: Event) {
+        let kept = event.bound(&mut |stem, end, text| self.keep(stem, end, text));
         self.pass(Record {
             label: None,
             time_s: self.time_s(),
             event,
         });
+        for path in kept {
+            self.emit(Event::FileSaved { path });
+        }
     }
 
     fn note_step(&self, event: &Event) {
@@ -173,6 +200,53 @@ pub fn monotonic_ns() -> i64 {
     now.tv_sec
         .saturating_mul(1_000_000_000)
         .saturating_add(now.tv_nsec)
+}
+
+/// Saves long texts, each once.
+struct TextKeeper {
+    save: Box<dyn Fn(&str, &str) -> Option<PathBuf> + Send + Sync>,
+    /// The files of the texts that are saved, by a hash of the text, and how many there are of each kind.
+    saved: Mutex<(HashMap<u64, PathBuf>, HashMap<String, u32>)>,
+}
+
+/// How many long texts of a kind are saved: a script may print as many as it likes.
+const MOST_TEXTS: u32 = 100;
+
+impl TextKeeper {
+    fn new(save: Box<dyn Fn(&str, &str) -> Option<PathBuf> + Send + Sync>) -> Self {
+        let saved = Mutex::default();
+        Self { save, saved }
+    }
+
+    fn keep(&self, stem: &str, end: &str, text: &str) -> Option<PathBuf> {
+        let mut hasher = DefaultHasher::new();
+        (end, text).hash(&mut hasher);
+        let hash = hasher.finish();
+        let mut saved = lock(&self.saved);
+        let (files, counts) = &mut *saved;
+        if let Some(path) = files.get(&hash) {
+            return Some(path.clone());
+        }
+        let kind = format!("{stem}.{end}");
+        let count = counts.entry(kind.clone()).or_default();
+        if *count == MOST_TEXTS {
+            return None;
+        }
+        *count += 1;
+        let name = match *count {
+            1 => kind,
+            number => format!("{stem}-{number}.{end}"),
+        };
+        let path = (self.save)(&name, text)?;
+        files.insert(hash, path.clone());
+        Some(path)
+    }
+}
+
+impl fmt::Debug for TextKeeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextKeeper").finish_non_exhaustive()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,7 @@
 //! The one place where errors become messages and exit codes.
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -98,6 +99,11 @@ fn code_of_obstacle(obstacle: Obstacle) -> u8 {
     }
 }
 
+/// Prints a line to standard error. A full one is no reason to end otherwise: the exit code says how it ended.
+pub fn print_to_stderr(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// Prints the message to standard error; returns the exit code.
 pub fn report_failure(failed: &Failed) -> ExitCode {
     show_message(&failed.to_string());
@@ -106,20 +112,20 @@ pub fn report_failure(failed: &Failed) -> ExitCode {
 
 /// Prints the message of an error to standard error.
 pub fn show_message(message: &str) {
-    eprintln!(
+    print_to_stderr(format_args!(
         "{} {}",
         console::style("error:").for_stderr().red().bold(),
         sanitise(message, Colours::of_stderr())
-    );
+    ));
 }
 
 /// Prints what does not change the end of a command to standard error.
 pub fn show_warning(text: &str) {
-    eprintln!(
+    print_to_stderr(format_args!(
         "{} {}",
         console::style("warning:").for_stderr().yellow().bold(),
         sanitise(text, Colours::of_stderr())
-    );
+    ));
 }
 
 /// The exit code of a verdict.

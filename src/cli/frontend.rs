@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use indicatif::MultiProgress;
 
-use super::error::{show_message, show_warning};
+use super::error::{print_to_stderr, show_message, show_warning};
 use crate::language::check::Finding;
 use crate::model::outcome::RunResults;
 use crate::repl::Above;
@@ -94,7 +94,7 @@ impl Frontend for CommandFrontend {
     fn show_findings(&self, findings: &[Finding], source_map: &SourceMap) {
         for finding in findings {
             let text = show_finding(finding, source_map, Colours::of_stderr());
-            self.bars.suspend(|| eprintln!("{text}"));
+            self.bars.suspend(|| print_to_stderr(&text));
         }
     }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::error::Failed;
+use super::error::{Failed, print_to_stderr};
 use super::source::{SourceOptions, on_this_thread};
 use crate::guest::{self, FetchRequest};
 use crate::nix_cli::{Evaluation, Library, Nix, PackageSource, buildable};
@@ -43,7 +43,7 @@ pub enum GuestCommand {
 
 impl GuestCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let nix = Nix::new(&[], |warnings| eprint!("{warnings}"));
+        let nix = Nix::new(&[], |warnings| print_to_stderr(warnings.trim_end()));
         match self {
             Self::Fetch {
                 tests: Some(file),
@@ -76,16 +76,16 @@ impl GuestCommand {
 }
 
 fn show_step(step: &str) {
-    eprintln!("guest: {step}");
+    print_to_stderr(format_args!("guest: {step}"));
 }
 
 fn fetch_guests(nix: &Nix, request: &FetchRequest) -> Result<ExitCode, Failed> {
     let index = guest::fetch(nix, Library::packages(), request, &show_step)?;
-    eprintln!(
+    print_to_stderr(format_args!(
         "guest: {} Debian packages and {} npm package(s) are in the store",
         index.debs.len(),
         index.npm.len()
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -121,16 +121,16 @@ fn fetch_for_tests(
         derivations,
         &show_step,
     )?;
-    eprintln!(
+    print_to_stderr(format_args!(
         "guest: {} Debian packages for NixOS machines are in the store",
         fetched.packages
-    );
+    ));
     if !fetched.older.is_empty() {
         let older: Vec<String> = fetched.older.iter().map(ToString::to_string).collect();
-        eprintln!(
+        print_to_stderr(format_args!(
             "guest: Debian has older versions of these packages than nixpkgs, whose modules may want the newer: {}",
             older.join(", ")
-        );
+        ));
     }
     if fetched.unknown.is_empty() {
         return Ok(ExitCode::SUCCESS);

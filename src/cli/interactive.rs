@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::error::{Failed, exit_code};
+use super::error::{Failed, exit_code, print_to_stderr};
 use super::run_options::{RunOptions, block_on};
 use super::source::SourceOptions;
 use crate::engine::RunMode;
@@ -89,7 +89,10 @@ impl ShellCommand {
 /// Opens a shell in a container of another process.
 fn shell_on_running(node: Option<&str>) -> Result<ExitCode, Failed> {
     let container = find_running(node)?;
-    eprintln!("{}: terminal attached (Ctrl-] detaches)", container.name);
+    print_to_stderr(format_args!(
+        "{}: terminal attached (Ctrl-] detaches)",
+        container.name
+    ));
     block_on(async { Ok(shell_in(&container).await?) })?;
     Ok(ExitCode::SUCCESS)
 }

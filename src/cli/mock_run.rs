@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::error::{Failed, exit_code};
+use super::error::{Failed, exit_code, print_to_stderr};
 use super::run_options::block_on;
 use crate::input_file::{read_json, read_script};
 use crate::language::Vocabulary;
@@ -48,7 +48,7 @@ impl Report for CallDisplay {
                 arguments,
             } => json!({ "machine": machine, "method": method, "arguments": arguments }),
             Event::Output { text } | Event::Note { text, .. } => {
-                eprintln!("{}", sanitise(text, Colours::Off));
+                print_to_stderr(format_args!("{}", sanitise(text, Colours::Off)));
                 return;
             }
             _ => return,
@@ -87,7 +87,7 @@ impl MockRunCommand {
             let (verdict, failure) = run.map_err(RunnerError::from)?;
             if let Some(failure) = failure {
                 let text = format!("{}: {}", failure.kind, failure.message);
-                eprintln!("{}", sanitise(&text, Colours::Off));
+                print_to_stderr(format_args!("{}", sanitise(&text, Colours::Off)));
             }
             Ok(exit_code(verdict))
         })

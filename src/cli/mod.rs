@@ -30,9 +30,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use nix::sys::signal::Signal;
 
-use self::error::{Failed, code, report_failure};
+use self::error::{Failed, code, print_to_stderr, report_failure};
 use self::run_options::block_on;
+use crate::child::catch_signal;
 use crate::container::{self, BootEnd};
 use crate::runner::{TEST_PROCESS, interrupts, run_planned_test};
 use crate::session;
@@ -112,6 +114,8 @@ enum Command {
 /// Runs the tool with this process' arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A limit on the size of files is an error of what is written, which says more than the end of the process.
+    catch_signal(Signal::SIGXFSZ);
     // For those who look for a fault in the tool itself.
     let filter = tracing_subscriber::EnvFilter::from_env("SNOWGLOBE_LOG");
     tracing_subscriber::fmt()
@@ -189,7 +193,7 @@ fn in_container<T>(
     ExitCode::from(match result {
         Ok(end) => code(end),
         Err(error) => {
-            eprintln!("{error}");
+            print_to_stderr(&error);
             1
         }
     })

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::error::Failed;
+use super::error::{Failed, print_to_stderr};
 use crate::guest;
 use crate::model::manifest::BackendKind;
 use crate::nix_cli::{
@@ -175,9 +175,9 @@ impl SourceOptions {
         };
         let library = Library::unpack()?;
         if let Some(reason) = library.cache_fault() {
-            eprintln!(
+            print_to_stderr(format_args!(
                 "warning: the cache cannot be used ({reason}): nothing is remembered for the next run"
-            );
+            ));
         }
         // Without a home folder the guests cannot be set up.
         let index = guest::index_path().ok();
@@ -188,7 +188,7 @@ impl SourceOptions {
             options.insert(0, ("substitute".to_owned(), "false".to_owned()));
         }
         Ok(TestSelection::new(
-            Nix::new(&options, |warnings| eprint!("{warnings}")),
+            Nix::new(&options, |warnings| print_to_stderr(warnings.trim_end())),
             library,
             Evaluation {
                 place,

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use super::hierarchy::{CONTROLLERS, Controller, group_of, is_gone, unified_group};
+use super::hierarchy::{
+    CONTROLLERS, Controller, GUESTS_GROUP, GroupPaths, group_of, is_gone, limit_files,
+    unified_group,
+};
 use super::limits::Limits;
 use crate::confined::Owner;
 
@@ -21,44 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the names of our groups begin with; the process IDs of the run and of the test follow.
 const PREFIX: &str = "snowglobe-";
-
-/// The group below ours that is the guest's.
-const GUESTS_GROUP: &str = "guest";
-
-/// The groups of a machine, by their folders.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GroupPaths {
-    /// The group of the machine in the unified hierarchy.
-    pub machine: PathBuf,
-    /// Groups of version 1 with the controllers that the unified hierarchy lacks.
-    pub limiting: Vec<PathBuf>,
-    /// The groups that a process leaves when it enters these.
-    pub left: Vec<PathBuf>,
-}
-
-impl GroupPaths {
-    fn entered(&self) -> impl Iterator<Item = PathBuf> {
-        std::iter::once(self.machine.join(GUESTS_GROUP)).chain(self.limiting.clone())
-    }
-
-    /// The folder that has the files of a controller, if a limit is set.
-    pub(super) fn of(&self, controller: Controller) -> Option<&Path> {
-        let file = limit_files(controller);
-        std::iter::once(&self.machine)
-            .chain(&self.limiting)
-            .find(|group| file.iter().any(|name| group.join(name).exists()))
-            .map(PathBuf::as_path)
-    }
-}
-
-/// The names of the files that have the limit of a controller, of version 2 and 1.
-fn limit_files(controller: Controller) -> &'static [&'static str] {
-    match controller {
-        Controller::Memory => &["memory.max", "memory.limit_in_bytes"],
-        Controller::Processes => &["pids.max"],
-    }
-}
 
 /// The control groups of a machine. Their processes are killed, and they are removed, when it is dropped.
 #[derive(Debug)]

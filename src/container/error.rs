@@ -15,6 +15,8 @@ pub enum ContainerError {
     Program { program: String, message: String },
     #[error("the process that holds the containers' namespace says: {0}")]
     Keeper(String),
+    #[error("the process that holds the containers' namespace has ended {0}")]
+    KeeperEnded(String),
     #[error("its init has ended ({0})")]
     Init(String),
     #[error(

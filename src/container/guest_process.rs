@@ -169,7 +169,8 @@ fn start_process(
     let run = || match body() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("{error}");
+            // Nobody reads it if that fails.
+            let _ = writeln!(io::stderr(), "{error}");
             1
         }
     };

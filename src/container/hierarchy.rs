@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
+use serde::{Deserialize, Serialize};
 
 use super::identity::is_root_of_build;
 
@@ -35,6 +36,45 @@ impl Controller {
             Self::Memory => "memory",
             Self::Processes => "processes",
         }
+    }
+}
+
+/// The group below ours that is the guest's.
+pub(super) const GUESTS_GROUP: &str = "guest";
+
+/// The groups of a machine, by their folders.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupPaths {
+    /// The group of the machine in the unified hierarchy.
+    pub machine: PathBuf,
+    /// Groups of version 1 with the controllers that the unified hierarchy lacks.
+    pub limiting: Vec<PathBuf>,
+    /// The groups that a process leaves when it enters these.
+    pub left: Vec<PathBuf>,
+}
+
+impl GroupPaths {
+    /// The groups that a process of the guest is in.
+    pub(super) fn entered(&self) -> impl Iterator<Item = PathBuf> {
+        std::iter::once(self.machine.join(GUESTS_GROUP)).chain(self.limiting.clone())
+    }
+
+    /// The folder that has the files of a controller, if a limit is set.
+    pub(super) fn of(&self, controller: Controller) -> Option<&Path> {
+        let file = limit_files(controller);
+        std::iter::once(&self.machine)
+            .chain(&self.limiting)
+            .find(|group| file.iter().any(|name| group.join(name).exists()))
+            .map(PathBuf::as_path)
+    }
+}
+
+/// The names of the files that have the limit of a controller, of version 2 and 1.
+pub(super) fn limit_files(controller: Controller) -> &'static [&'static str] {
+    match controller {
+        Controller::Memory => &["memory.max", "memory.limit_in_bytes"],
+        Controller::Processes => &["pids.max"],
     }
 }
 

@@ -7,8 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::cgroup::GroupPaths;
-use super::hierarchy::{CONTROLLERS, Controller};
+use super::hierarchy::{CONTROLLERS, Controller, GroupPaths};
 use super::plan::Plan;
 
 /// Processes and threads of a guest for each MiB of its memory. A kernel of its own would allow four times as many.

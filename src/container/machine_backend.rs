@@ -117,6 +117,7 @@ impl ContainerBackend {
                 none.insert(RunNamespace::start(&self.settings.trees).await?)
             }
         };
+        namespace.check()?;
         let tree = namespace.tree(self.node.tree.as_deref()).await?;
         if self.node.root_life == RootLife::Run {
             let size_mib = self.node.size_mib;

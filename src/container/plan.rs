@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::GroupPaths;
+use super::hierarchy::GroupPaths;
 use crate::backend::OnReboot;
 use crate::model::manifest::ContainerNode;
 

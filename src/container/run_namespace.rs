@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use super::KEEPER;
 use super::error::{AtStep, ContainerError};
 use super::identity::Identity;
 use super::keeper::{Reply, Request};
-use crate::child::die_with_parent;
+use crate::child::{describe_end, die_with_parent};
 
 /// The namespace of a run. Ends when it is dropped.
 #[derive(Debug)]
@@ -62,6 +61,17 @@ impl RunNamespace {
         identity.map(namespace.keeper.id())?;
         namespace.ask(&Request::Mapped).await?;
         Ok(namespace)
+    }
+
+    /// Checks that the namespace is still there.
+    ///
+    /// # Errors
+    /// Returns how its process has ended.
+    pub fn check(&mut self) -> Result<(), ContainerError> {
+        match self.keeper.try_wait().at_step("looking for the keeper")? {
+            Some(status) => Err(ContainerError::KeeperEnded(describe_end(status))),
+            None => Ok(()),
+        }
     }
 
     /// The process that keeps it.
@@ -122,8 +132,8 @@ impl RunNamespace {
         let read = self.socket.read_line(&mut line).await;
         read.at_step("waiting for the keeper")?;
         if line.is_empty() {
-            let ended = io::Error::from(io::ErrorKind::UnexpectedEof);
-            return Err(ended).at_step("waiting for the keeper");
+            let status = self.keeper.wait().at_step("waiting for the keeper")?;
+            return Err(ContainerError::KeeperEnded(describe_end(status)));
         }
         match serde_json::from_str(&line).at_step("waiting for the keeper")? {
             reply if reply == *expected => Ok(()),

@@ -7,7 +7,9 @@ use rustpython_vm::builtins::{PyBaseExceptionRef, PyTraceback};
 use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 
 use super::exceptions::is_api_exception;
+use super::short_repr::short_repr;
 use super::sources::Sources;
+use super::state::EngineState;
 use super::values::to_json;
 use crate::model::event::{Cause, Details, Failure, Frame};
 use crate::source_map::SourceMap;
@@ -36,8 +38,24 @@ impl TracedCall {
     }
 }
 
-/// What a script raised, with the calls that led there.
-pub fn describe(vm: &VirtualMachine, exception: &PyBaseExceptionRef, sources: &Sources) -> Failure {
+/// Describes what a script raised, with the calls that led there. Long texts are cut, and saved.
+pub fn describe(
+    vm: &VirtualMachine,
+    exception: &PyBaseExceptionRef,
+    state: &EngineState,
+) -> Failure {
+    let mut failure = describe_whole(vm, exception, &state.sources);
+    if let Some(host) = state.host() {
+        host.events.bound_failure(&mut failure);
+    }
+    failure
+}
+
+fn describe_whole(
+    vm: &VirtualMachine,
+    exception: &PyBaseExceptionRef,
+    sources: &Sources,
+) -> Failure {
     let entries = exception
         .__traceback__()
         .map(|traceback| entries(&traceback, sources))
@@ -119,11 +137,7 @@ fn message(vm: &VirtualMachine, exception: &PyBaseExceptionRef, entries: &[Trace
     if is_api_exception(vm, exception, "Cancelled") {
         return "this was going on".to_owned();
     }
-    let text = exception.as_object().str(vm);
-    let text = text.map_or_else(
-        |_| String::new(),
-        |text| text.to_string_lossy().into_owned(),
-    );
+    let text = text_of(vm, exception).unwrap_or_default();
     if exception.fast_isinstance(vm.ctx.exceptions.system_exit) {
         return match text.parse::<i64>() {
             Ok(code) => format!("the script ended itself with the exit code {code}"),
@@ -136,6 +150,29 @@ fn message(vm: &VirtualMachine, exception: &PyBaseExceptionRef, entries: &[Trace
         }
         _ => text,
     }
+}
+
+/// How much of the value that an exception has in the place of a text is shown.
+const LONGEST_ARGUMENT: usize = 4000;
+
+/// The exception as `str` gives it; a value in the place of its text is written shortly.
+fn text_of(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> PyResult<String> {
+    let arguments = exception.args();
+    if let [only] = arguments.as_slice()
+        && [
+            vm.ctx.types.list_type,
+            vm.ctx.types.dict_type,
+            vm.ctx.types.tuple_type,
+            vm.ctx.types.set_type,
+            vm.ctx.types.bytes_type,
+        ]
+        .iter()
+        .any(|kind| only.fast_isinstance(kind))
+    {
+        return short_repr(vm, only, LONGEST_ARGUMENT);
+    }
+    let text = exception.as_object().str(vm)?;
+    Ok(text.to_string_lossy().into_owned())
 }
 
 /// The exceptions that this one came from, as Python would print them.
@@ -193,17 +230,10 @@ fn variables(
 fn value(vm: &VirtualMachine, frame: &PyObjectRef, name: &str) -> Option<String> {
     let look = |space: &'static str| -> PyResult { frame.get_attr(space, vm)?.get_item(name, vm) };
     let value = look("f_locals").or_else(|_| look("f_globals")).ok()?;
-    let text = value.repr(vm).ok()?.to_string_lossy().into_owned();
-    if text.starts_with('<') {
-        return None;
-    }
-    let mut chars = text.chars();
-    let shown: String = chars.by_ref().take(LONGEST_VALUE).collect();
-    Some(if chars.next().is_some() {
-        shown + "…"
-    } else {
-        shown
-    })
+    let text = vm.with_recursion("while writing a value", || {
+        short_repr(vm, &value, LONGEST_VALUE)
+    });
+    text.ok().filter(|text| !text.starts_with('<'))
 }
 
 /// Where a compiler's complaint is; the running script has no such place.

@@ -290,12 +290,12 @@ fn compile(vm: &VirtualMachine, state: &EngineState) -> PyResult<PyRef<PyCode>> 
 
 fn ended_by(vm: &VirtualMachine, exception: &PyBaseExceptionRef, state: &EngineState) -> Ended {
     if is_api_exception(vm, exception, "Interrupted") {
-        return Ended::Interrupted(Box::new(describe(vm, exception, &state.sources)));
+        return Ended::Interrupted(Box::new(describe(vm, exception, state)));
     }
     if exception.fast_isinstance(vm.ctx.exceptions.system_exit) && exits_well(vm, exception) {
         return Ended::Passed;
     }
-    Ended::Failed(Box::new(describe(vm, exception, &state.sources)))
+    Ended::Failed(Box::new(describe(vm, exception, state)))
 }
 
 /// As Python takes it: no code, and the code 0, mean success.

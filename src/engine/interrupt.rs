@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::Signal;
 use rustpython_vm::VirtualMachine;
 use rustpython_vm::builtins::PyBaseExceptionRef;
 use rustpython_vm::signal::UserSignalSender;
@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 
 use super::cancellation::{CancelScope, Cancellations, leave};
 use super::exceptions::api_exception;
+use crate::child::catch_signal;
 
 /// How often the script is reminded until it has taken the interrupt.
 const REMINDERS: u32 = 200;
@@ -49,7 +50,8 @@ impl Interrupter {
         sender: UserSignalSender,
         cancellations: Arc<Cancellations>,
     ) -> Self {
-        install_handler();
+        // It ends the system call that the script waits in. A script that sets another handler has the signals.
+        catch_signal(Signal::SIGUSR1);
         Self {
             sender,
             thread: nix::sys::pthread::pthread_self(),
@@ -167,17 +169,4 @@ impl Armed {
     fn lock(&self) -> MutexGuard<'_, bool> {
         self.is_armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A signal that does nothing but end a system call: no `SA_RESTART`.
-#[allow(unsafe_code)]
-fn install_handler() {
-    extern "C" fn nothing(_: libc::c_int) {}
-    let action = SigAction::new(
-        SigHandler::Handler(nothing),
-        SaFlags::empty(),
-        SigSet::empty(),
-    );
-    // SAFETY: the handler does nothing. A script that sets another one has the signals that it is sent.
-    let _ = unsafe { sigaction(Signal::SIGUSR1, &action) };
 }

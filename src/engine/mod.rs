@@ -13,6 +13,7 @@ mod mode;
 mod native;
 mod packages;
 mod selection;
+mod short_repr;
 mod sources;
 mod state;
 mod terminal;

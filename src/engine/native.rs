@@ -77,7 +77,7 @@ fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRe
         vm,
         "describe",
         move |exception: PyBaseExceptionRef, vm: &VirtualMachine| -> PyResult {
-            let failure = describe(vm, &exception, &shared.sources);
+            let failure = describe(vm, &exception, &shared);
             let failure = serde_json::to_value(failure).unwrap_or_default();
             from_json(failure, vm)
         }
@@ -88,7 +88,7 @@ fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRe
         vm,
         "fail",
         move |exception: PyBaseExceptionRef, vm: &VirtualMachine| {
-            let failure = describe(vm, &exception, &shared.sources);
+            let failure = describe(vm, &exception, &shared);
             shared.fail(failure);
         }
     );

@@ -109,11 +109,16 @@ impl EngineState {
     /// `print` writes in pieces: each line is an event.
     pub(super) fn print(&self, text: &str) {
         let mut partial = lock(&self.partial);
-        partial.push_str(text);
-        while let Some(end) = partial.find('\n') {
-            let line: String = partial.drain(..=end).collect();
-            let text = line.trim_end_matches('\n').to_owned();
-            self.emit(Event::Output { text });
+        for piece in text.split_inclusive('\n') {
+            partial.push_str(piece);
+            if let Some(line) = piece
+                .strip_suffix('\n')
+                .and_then(|_| partial.strip_suffix('\n'))
+            {
+                let text = line.to_owned();
+                partial.clear();
+                self.emit(Event::Output { text });
+            }
         }
     }
 

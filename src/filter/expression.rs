@@ -17,7 +17,7 @@ const BACKENDS: [&str; 4] = ["vm", "container", "mixed", "none"];
 #[error("{reason}\n  {text}\n  {:>width$}", '^', width = self.column())]
 pub struct ExpressionError {
     text: String,
-    /// Of the error, in bytes.
+    /// The first byte of the error in the text.
     position: usize,
     reason: String,
 }
@@ -47,8 +47,8 @@ pub enum Expression {
     /// How long it takes, in seconds.
     Duration(Comparison, f64),
     Not(Box<Expression>),
-    And(Box<Expression>, Box<Expression>),
-    Or(Box<Expression>, Box<Expression>),
+    And(Vec<Expression>),
+    Or(Vec<Expression>),
 }
 
 /// Fits a text, or does not.
@@ -64,7 +64,11 @@ impl FromStr for Expression {
     type Err = ExpressionError;
 
     fn from_str(text: &str) -> Result<Self, ExpressionError> {
-        let mut reader = Reader { text, position: 0 };
+        let mut reader = Reader {
+            text,
+            position: 0,
+            depth: 0,
+        };
         let expression = reader.or()?;
         if reader.rest().is_empty() {
             Ok(expression)
@@ -93,14 +97,8 @@ impl Expression {
                 .and_then(|last| last.duration_s)
                 .is_some_and(|duration_s| comparison.holds(&duration_s, limit_s)),
             Self::Not(inner) => !inner.fits(test)?,
-            Self::And(left, right) => match (left.fits(test), right.fits(test)) {
-                (Some(false), _) | (_, Some(false)) => false,
-                (left, right) => left? && right?,
-            },
-            Self::Or(left, right) => match (left.fits(test), right.fits(test)) {
-                (Some(true), _) | (_, Some(true)) => true,
-                (left, right) => left? || right?,
-            },
+            Self::And(all) => return decided(all, test, false),
+            Self::Or(all) => return decided(all, test, true),
         };
         Some(known)
     }
@@ -111,12 +109,23 @@ impl Expression {
         match self {
             Self::Backend(_) => true,
             Self::Not(inner) => inner.needs_backends(),
-            Self::And(left, right) | Self::Or(left, right) => {
-                left.needs_backends() || right.needs_backends()
-            }
+            Self::And(all) | Self::Or(all) => all.iter().any(Self::needs_backends),
             _ => false,
         }
     }
+}
+
+/// Whether `all` come to `decisive`, which one of them suffices for; `None` if none does, and one is not known yet.
+fn decided(all: &[Expression], test: &TestSubject<'_>, decisive: bool) -> Option<bool> {
+    let mut is_known = true;
+    for one in all {
+        match one.fits(test) {
+            Some(value) if value == decisive => return Some(decisive),
+            Some(_) => {}
+            None => is_known = false,
+        }
+    }
+    is_known.then_some(!decisive)
 }
 
 impl TextMatcher {
@@ -134,35 +143,67 @@ impl TextMatcher {
 struct Reader<'a> {
     text: &'a str,
     position: usize,
+    /// How many parentheses are open.
+    depth: usize,
 }
+
+/// How many characters are shown before and after an error.
+const SHOWN_AROUND: usize = 60;
+
+/// How many parentheses may be open: what evaluates an expression is as deep.
+const DEEPEST: usize = 64;
 
 impl Reader<'_> {
     fn or(&mut self) -> Result<Expression, ExpressionError> {
-        let mut left = self.and()?;
+        let first = self.and()?;
+        let mut all = vec![first];
         while self.take("|") {
-            left = Expression::Or(Box::new(left), Box::new(self.and()?));
+            all.push(self.and()?);
         }
-        Ok(left)
+        Ok(if all.len() == 1 {
+            all.remove(0)
+        } else {
+            Expression::Or(all)
+        })
     }
 
     fn and(&mut self) -> Result<Expression, ExpressionError> {
-        let mut left = self.one()?;
+        let first = self.one()?;
+        let mut all = vec![first];
         while self.take("&") {
-            left = Expression::And(Box::new(left), Box::new(self.one()?));
+            all.push(self.one()?);
         }
-        Ok(left)
+        Ok(if all.len() == 1 {
+            all.remove(0)
+        } else {
+            Expression::And(all)
+        })
     }
 
     fn one(&mut self) -> Result<Expression, ExpressionError> {
-        if self.take("!") {
-            return Ok(Expression::Not(Box::new(self.one()?)));
+        let mut is_negated = false;
+        while self.take("!") {
+            is_negated = !is_negated;
         }
-        if self.take("(") {
+        let begin = self.position;
+        let inner = if self.take("(") {
+            if self.depth == DEEPEST {
+                self.position = begin;
+                return Err(self.error("more parentheses are open than a filter may have"));
+            }
+            self.depth += 1;
             let inner = self.or()?;
             self.expect(")")?;
-            return Ok(inner);
-        }
-        self.predicate()
+            self.depth -= 1;
+            inner
+        } else {
+            self.predicate()?
+        };
+        Ok(if is_negated {
+            Expression::Not(Box::new(inner))
+        } else {
+            inner
+        })
     }
 
     fn predicate(&mut self) -> Result<Expression, ExpressionError> {
@@ -311,9 +352,21 @@ impl Reader<'_> {
     }
 
     fn error(&self, reason: &str) -> ExpressionError {
+        // What is far from the error does not help, and control characters would move the caret.
+        let before = self.text[..self.position]
+            .char_indices()
+            .rev()
+            .take(SHOWN_AROUND);
+        let begin = before.last().map_or(self.position, |(place, _)| place);
+        let after = self.text[self.position..].char_indices().nth(SHOWN_AROUND);
+        let end = after.map_or(self.text.len(), |(place, _)| self.position + place);
+        let plain = |text: &str| text.replace(|letter: char| letter.is_control(), " ");
+        let cut = |is_cut: bool| if is_cut { "…" } else { "" };
+        let before = cut(begin > 0).to_owned() + &plain(&self.text[begin..self.position]);
+        let after = plain(&self.text[self.position..end]) + cut(end < self.text.len());
         ExpressionError {
-            text: self.text.to_owned(),
-            position: self.position,
+            position: before.len(),
+            text: before + &after,
             reason: reason.to_owned(),
         }
     }
@@ -434,5 +487,42 @@ mod tests {
         assert!(message("duration(> soon)").starts_with("expected a length of time"));
         assert!(message("test(/(/)").starts_with("the regular expression is wrong: "));
         assert!(message("test()").starts_with("expected a text"));
+    }
+
+    #[test]
+    fn filters_of_any_depth_and_length() {
+        let error = |text: String| text.parse::<Expression>().unwrap_err().to_string();
+        for text in [
+            "(".repeat(100_000),
+            "!(".repeat(100_000),
+            "a".repeat(70_000) + " &",
+        ] {
+            let error = error(text);
+            assert!(
+                error.len() < 400 && error.matches('^').count() == 1,
+                "{error}"
+            );
+        }
+        for (text, expected) in [
+            ("!".repeat(100_000) + "all()", true),
+            ("!".repeat(100_001) + "all()", false),
+            ("none()|".repeat(100_000) + "all()", true),
+            ("all()&".repeat(100_000) + "none()", false),
+        ] {
+            assert_eq!(fits(&text), expected);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_filter_or_an_error(text in "[!()&|a*~=/# <>0-9é]{0,200}") {
+            match text.parse::<Expression>() {
+                Ok(expression) => {
+                    let _ = expression.fits(&TestSubject::default());
+                    let _ = expression.needs_backends();
+                }
+                Err(error) => assert!(error.to_string().len() < 2000),
+            }
+        }
     }
 }

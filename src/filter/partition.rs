@@ -49,6 +49,12 @@ fn parse(text: &str) -> Option<Partition> {
     Some(Partition { kind, part, count })
 }
 
+/// The slice of a test at a position, from 0, of `count` slices of `total` tests.
+fn slice_of(position: usize, count: usize, total: usize) -> u64 {
+    let slice = position as u128 * count as u128 / total.max(1) as u128;
+    u64::try_from(slice).unwrap_or(u64::MAX)
+}
+
 impl Partition {
     /// The tests of this part, in their order.
     pub(super) fn part_of<'a, T>(
@@ -60,7 +66,7 @@ impl Partition {
         let own = tests.filter(|(position, (_, test))| {
             let part = match self.kind {
                 PartitionKind::Hash => self.part_of_hash(hash(test.attribute, test.name)),
-                PartitionKind::Slice => (position * self.count / total) as u64,
+                PartitionKind::Slice => slice_of(*position, self.count, total),
             };
             part == self.part as u64
         });
@@ -131,6 +137,26 @@ mod tests {
     fn what_is_no_part_is_said() {
         for wrong in ["", "hash", "hash:0/2", "hash:3/2", "slice:1", "half:1/2"] {
             assert!(wrong.parse::<Partition>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn parts_of_any_number_are_all_tests_together(count in 1_usize..50, total in 0_usize..60) {
+            let all = vec!["test"; total];
+            for kind in ["hash", "slice"] {
+                let sizes = (1..=count).map(|part| names(&format!("{kind}:{part}/{count}"), &all).len());
+                assert_eq!(sizes.sum::<usize>(), total);
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_part_or_an_error(text: String, part: usize, count: usize) {
+            let _ = text.parse::<Partition>();
+            if let Ok(partition) = format!("slice:{part}/{count}").parse::<Partition>() {
+                let subject = TestSubject::default();
+                assert!(partition.part_of(vec![((), subject)]).len() <= 1);
+            }
         }
     }
 }

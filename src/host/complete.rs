@@ -1,16 +1,14 @@
 //! Adds to a failure what the script did not see.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::long_output::{cut, is_long};
 use super::{Host, lock};
 use crate::machine::{Machine, TAIL_LINES};
 use crate::model::event::{ConsoleTail, Failure};
-use crate::output_folder::SavedFile;
 
 /// How long a picture of a display may take.
 const PICTURE_LIMIT: Duration = Duration::from_secs(5);
@@ -29,20 +27,7 @@ impl Host {
         };
         let machines = self.machines();
         failure.console = consoles(&machines, &failure);
-        if let Some(result) = &mut failure.details.command {
-            for (name, text) in [
-                ("stdout", &mut result.stdout),
-                ("stderr", &mut result.stderr),
-            ] {
-                if is_long(text) {
-                    let file = format!("failed-command{number}.{name}");
-                    if let Ok(path) = self.save_file(&file, text.as_bytes()) {
-                        failure.files.push(path.clone());
-                        *text = cut(text, &path.display().to_string());
-                    }
-                }
-            }
-        }
+        self.events.bound_failure(&mut failure);
         for machine in machines.values().filter(|machine| machine.is_up()) {
             let name = format!("failure-{}{number}.png", machine.name());
             let picture = machine.picture(Path::new(&name));
@@ -52,13 +37,6 @@ impl Host {
             }
         }
         failure
-    }
-
-    /// Writes a file of the output folder and returns its path.
-    fn save_file(&self, name: &str, content: &[u8]) -> std::io::Result<PathBuf> {
-        let file = SavedFile::at(&self.output_folder, Path::new(name))?;
-        file.folder.write(&file.name, content)?;
-        Ok(file.path())
     }
 }
 

@@ -7,7 +7,6 @@ mod call_error;
 mod complete;
 mod drive;
 mod driver_operation;
-mod long_output;
 mod subtests;
 
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 //!
 //! Imports nothing of this crate.
 
+pub mod bounded;
 pub mod event;
 pub mod manifest;
 pub mod outcome;

@@ -174,6 +174,8 @@ pub enum EvalError {
         "the evaluation was ended by signal {0}: it has used up the machine's memory, or its stack by recursing without end"
     )]
     Killed(i32),
+    #[error("the evaluation has ended {0}")]
+    EndedByHost(String),
     #[error("`--attr {0}` is no attribute path: a quotation mark is not closed")]
     BadAttribute(String),
     #[error(
@@ -191,6 +193,9 @@ impl EvalError {
     /// Whether the file has no part in it.
     #[must_use]
     pub fn is_of_the_host(&self) -> bool {
-        matches!(self, Self::NoNix(_) | Self::Temporary(_))
+        matches!(
+            self,
+            Self::NoNix(_) | Self::Temporary(_) | Self::EndedByHost(_)
+        )
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use futures_util::future::try_join_all;
+use nix::libc;
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
@@ -131,7 +132,11 @@ impl Process<'_> {
         }
         self.nix.warn(&warnings);
         if let Some(signal) = output.status.signal() {
-            return Err(EvalError::Killed(signal));
+            return Err(match signal {
+                // What a file can bring about.
+                libc::SIGSEGV | libc::SIGABRT | libc::SIGKILL => EvalError::Killed(signal),
+                _ => EvalError::EndedByHost(child::describe_end(output.status)),
+            });
         }
         let mut message = describe_error(&message, self.library.folder());
         if self.evaluation.nixpkgs == Nixpkgs::Builtin && is_missing_attribute(&message) {

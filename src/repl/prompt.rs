@@ -119,7 +119,7 @@ fn report(vm: &VirtualMachine, state: &EngineState, exception: &PyBaseExceptionR
         state.note(Level::Warning, "interrupted");
         return;
     }
-    let failure = Box::new(describe(vm, exception, &state.sources));
+    let failure = Box::new(describe(vm, exception, state));
     state.emit(Event::CallFailed { failure });
 }
 

@@ -60,5 +60,7 @@ pub async fn run_built(
         reports.events.note(Level::Warning, warning);
     }
     let outcome = run_session(&manifest, &settings, &reports.events, interrupts).await;
-    Ok(finish(reports, outcome, interrupts).await?.outcome.verdict)
+    let finished = finish(reports, outcome, interrupts).await?;
+    finished.shown?;
+    Ok(finished.outcome.verdict)
 }

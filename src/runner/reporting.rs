@@ -81,10 +81,11 @@ pub enum Shown {
 }
 
 /// A run that is over.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct FinishedRun {
     pub outcome: RunOutcome,
-    pub shown: Shown,
+    /// An error if standard output could not be written: that changes no verdict, and reports are written all the same.
+    pub shown: Result<Shown, RunnerError>,
 }
 
 /// Ends the reports on a run: the files are whole then, and all is shown
@@ -105,10 +106,7 @@ pub(super) async fn finish(
         source,
         verdict: outcome.verdict,
     })?;
-    Ok(FinishedRun {
-        outcome,
-        shown: shown?,
-    })
+    Ok(FinishedRun { outcome, shown })
 }
 
 /// Waits until all is shown, unless its reader has gone. A signal ends

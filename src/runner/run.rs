@@ -98,15 +98,15 @@ async fn run_one_by_one(
         is_alone: name.is_some(),
         frontend,
         ends: &mut ends,
-        shown: Shown::All,
+        shown: Ok(Shown::All),
     };
     let ended = turns.run(found, interrupts).await;
-    let shown = turns.shown;
+    let shown = std::mem::replace(&mut turns.shown, Ok(Shown::All));
     let results = ends.finish();
     let Some(claimed) = claimed else {
         let name = name.unwrap_or_default();
         let report = OnlyReport::new(request, &folder, &name)?;
-        let ended = ended.map(|()| shown);
+        let ended = ended.and(shown);
         return report.conclude(ended, results, frontend, interrupts).await;
     };
     remember(frontend, &results);
@@ -162,7 +162,7 @@ struct Turns<'a, 'f> {
     frontend: &'f dyn Frontend,
     ends: &'a mut Ends<'f>,
     /// How much of the last one its reader has seen.
-    shown: Shown,
+    shown: Result<Shown, RunnerError>,
 }
 
 impl Turns<'_, '_> {
@@ -246,10 +246,10 @@ impl Turns<'_, '_> {
             *shown = finished.shown;
             Ok(Tried {
                 verdict: finished.outcome.verdict,
-                // The user has stopped waiting for the display.
-                next: match finished.shown {
-                    Shown::All => Next::ByTheRule,
-                    Shown::NotAll => Next::Never,
+                next: match shown {
+                    Ok(Shown::All) => Next::ByTheRule,
+                    // The user has stopped waiting for the display, or it cannot be written.
+                    Ok(Shown::NotAll) | Err(_) => Next::Never,
                 },
             })
         };

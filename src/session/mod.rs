@@ -28,7 +28,7 @@ use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::model::event::{Event, Failure, Level, Verdict, round};
 use crate::model::manifest::{BackendKind, Manifest, Node};
-use crate::output_folder::console_log;
+use crate::output_folder::{SavedFile, console_log};
 use crate::qemu::AcceleratorChoice;
 use crate::replay::{Replay, Restart};
 use crate::source_map::SourceMap;
@@ -225,6 +225,12 @@ async fn attempt(
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<Attempt, SessionError> {
+    let folder = options.output_folder.clone();
+    events.keep_long_texts(move |name, text| {
+        let file = SavedFile::at(&folder, Path::new(name)).ok()?;
+        let written = file.folder.write(&file.name, text.as_bytes());
+        written.ok().map(|()| file.path())
+    });
     let mut stage = Stage::set_up(manifest, options, StageNetworks::Open, events)?;
     plan.emit(events);
     events.emit(Event::TestStarted {

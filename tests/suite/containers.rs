@@ -48,6 +48,7 @@ fn start_shown(place: &Place, mut command: Command) -> Child {
 fn as_containers(place: &Place, fixture: &str) {
     let ended = place.run_fixture(fixture, &["--backend", "container"]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(ended.stdout.contains(" (containers)\n"), "{}", ended.seen());
     place.assert_tidy();
 }
 
