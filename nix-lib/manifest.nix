@@ -27,12 +27,7 @@ let
     seen: value: if builtins.elem value seen then seen else seen ++ [ value ]
   ) [ ];
 
-  # A test's name may hold what a store path must not.
-  storeName =
-    name:
-    builtins.concatStringsSep "-" (
-      builtins.filter builtins.isString (builtins.split "[^-A-Za-z0-9+._?=]+" name)
-    );
+  storeName = import ./store-name.nix;
   # What nodes are whose adapter knows of no containers: if they are wanted, the run says that there are none.
   onlyVirtualMachine = backend: {
     backend = if backend == "container" then "container" else "vm";

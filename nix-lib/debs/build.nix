@@ -82,7 +82,8 @@ let
     derivation (
       local
       // {
-        inherit name text destination;
+        name = import ../store-name.nix name;
+        inherit text destination;
         mode = if executable then "755" else "644";
         passAsFile = [ "text" ];
         builder = busybox;

@@ -1,4 +1,6 @@
-//! Watches how much guests write to the host: into the folders that they mount, their disks, and their consoles.
+//! Watches how much guests write to the host: into the folders that they mount, and their consoles.
+//!
+//! Disk files have the sizes that their nodes ask for, and QEMU says if one cannot grow.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use walkdir::WalkDir;
 
-use crate::backend::{FaultReporter, MachineFault};
+use crate::backend::{EXCHANGE_FOLDER, FaultReporter, MachineFault};
 use crate::full_disk::{free_bytes, reserve_of};
 use crate::machine::Machine;
 use crate::output_folder::console_log;
@@ -173,15 +175,8 @@ impl Look {
             add(&names.join(" or "), path);
         }
         for machine in &self.machines {
-            for path in entries(machine.state_folder()) {
-                match path.file_name() {
-                    Some(name) if name == crate::backend::EXCHANGE_FOLDER => {
-                        for path in entries(&path) {
-                            add(machine.name(), path);
-                        }
-                    }
-                    _ => add(machine.name(), path),
-                }
+            for path in entries(&machine.state_folder().join(EXCHANGE_FOLDER)) {
+                add(machine.name(), path);
             }
             add(machine.name(), console_log(&self.output, machine.name()));
         }

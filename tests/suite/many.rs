@@ -58,7 +58,7 @@ fn tests_are_repeated_to_find_a_failure() {
         let line = format!("passed: {label} ([T] s, 3 attempts)\n");
         assert!(ended.stdout.contains(&line), "{}", ended.seen());
     }
-    // Alone it is in this process, and its third run passes: the seed 2 is a good one.
+    // Its third run passes: the seed 2 is a good one.
     let ended = run(&place, &["--filter", "flaky", "--until-failure"]);
     assert_eq!(ended.code, Some(1), "{}", ended.seen());
     fs::remove_file(place.path().join("flaky.seed")).unwrap();
@@ -77,22 +77,22 @@ fn tests_are_repeated_to_find_a_failure() {
 #[test]
 fn a_budget_that_is_smaller_than_a_test_is_said() {
     let place = Place::new();
-    let arguments = ["--filter", "boots | pair", "--memory", "150M"];
+    let arguments = ["--filter", "boots | pair", "--memory", "400M"];
     let ended = run(&place, &arguments);
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
     assert_eq!(
         ended.stderr,
-        "error: pair: the test needs 208 MiB of memory, and `--memory` grants 150 MiB: grant more, or run fewer machines\n"
+        "error: pair: the test needs 592 MiB of memory, and `--memory` grants 400 MiB: grant more, or run fewer machines\n"
     );
     assert!(ended.stdout.contains("passed: boots ("), "{}", ended.seen());
     // Also if the test is alone.
-    let ended = run(&place, &["--filter", "pair", "--memory", "150M"]);
+    let ended = run(&place, &["--filter", "pair", "--memory", "400M"]);
     assert_eq!(
         (ended.code, &*ended.stdout, &*ended.stderr),
         (
             Some(2),
             "",
-            "error: the test needs 208 MiB of memory, and `--memory` grants 150 MiB: grant more, or run fewer machines\n"
+            "error: the test needs 592 MiB of memory, and `--memory` grants 400 MiB: grant more, or run fewer machines\n"
         )
     );
     let ended = run(&place, &["--memory", "4"]);

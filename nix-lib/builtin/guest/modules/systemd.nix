@@ -190,8 +190,11 @@ let
     let
       shell =
         phase: text:
-        # The journal names the process after the file.
-        "${pkgs.writeShellScriptBin "${baseNameOf name}-${phase}" "set -e\n${text}"}/bin/${baseNameOf name}-${phase}";
+        let
+          # The journal names the process after the file. In a unit, `\` and `%` begin something else.
+          file = import ../../../store-name.nix "${baseNameOf name}-${phase}";
+        in
+        "${pkgs.writeShellScriptBin file "set -e\n${text}"}/bin/${file}";
       phase =
         key: phaseName: text:
         lib.optionalAttrs (text != "") { ${key} = "${shell phaseName text}"; };
@@ -284,7 +287,7 @@ let
           # Under another name it would be an alias.
           source = "${
             pkgs.writeTextFile {
-              name = "unit-${lib.replaceStrings [ "@" "\\" ] [ "-" "-" ] name}";
+              name = "unit-${name}";
               inherit (unit) text;
               destination = "/${name}";
             }

@@ -1,0 +1,8 @@
+# A name as a store path may have it: what it must not hold becomes `-`.
+name:
+let
+  parts = builtins.filter builtins.isString (builtins.split "[^-A-Za-z0-9+._?=]+" name);
+  text = builtins.concatStringsSep "-" parts;
+in
+# A dot at the begin hides a file.
+if text == "" || builtins.substring 0 1 text == "." then "x${text}" else text
