@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::full_disk::{free_bytes, reserve_of};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, SeekFrom, Uid};
@@ -74,6 +75,67 @@ impl OpenFolder {
         &self.path
     }
 
+    /// A copy of the open folder.
+    ///
+    /// # Errors
+    /// Returns the kernel's reason if there are too many open files.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.try_clone()?,
+            path: self.path.clone(),
+        })
+    }
+
+    /// Whether the path still leads to this folder.
+    #[must_use]
+    pub fn is_at_its_path(&self) -> bool {
+        let here = rustix::fs::fstat(&self.fd);
+        let there = rustix::fs::stat(&self.path);
+        matches!((here, there), (Ok(here), Ok(there)) if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino))
+    }
+
+    /// Opens a file to append to it, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// Returns an error if something else than a file has this name, such as a link or a named pipe.
+    pub fn append_to(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::WRONLY
+            | OFlags::APPEND
+            | OFlags::CREATE
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK
+            | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(
+            &self.fd,
+            name,
+            flags,
+            Mode::from(0o666),
+        )?);
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::other("it is not a regular file"))
+        }
+    }
+
+    /// Writes a file whole or not at all, over what has this name; `unfinished` begins the name that it has until then.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be written.
+    pub fn write_whole(&self, name: &OsStr, content: &[u8], unfinished: &str) -> io::Result<()> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let new = OsString::from(format!("{unfinished}{}-{number}", std::process::id()));
+        let written = self.write(&new, content).and_then(|()| {
+            let renamed = rustix::fs::renameat(&self.fd, &new, &self.fd, name);
+            renamed.map_err(io::Error::from)
+        });
+        if written.is_err() {
+            let _ = self.remove_file(&new);
+        }
+        written
+    }
+
     /// Opens a folder in this one.
     ///
     /// # Errors
@@ -100,10 +162,7 @@ impl OpenFolder {
     /// # Errors
     /// When a part of it is a link, a file, or leads out of this folder.
     pub fn descend(&self, relative: &Path) -> io::Result<Self> {
-        let mut folder = Self {
-            fd: self.fd.try_clone()?,
-            path: self.path.clone(),
-        };
+        let mut folder = self.try_clone()?;
         for part in relative.components() {
             match part {
                 Component::CurDir => {}

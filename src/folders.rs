@@ -35,6 +35,8 @@ pub fn own(kind: UserFolder) -> Option<PathBuf> {
         path.is_absolute().then_some(path)
     };
     let base = folder(variable).or_else(|| Some(folder("HOME")?.join(usual)))?;
+    // What is kept there names its files as text.
+    base.to_str()?;
     Some(base.join("snowglobe"))
 }
 
@@ -72,5 +74,15 @@ pub fn private_folder_in(parent: &Path, prefix: &str) -> io::Result<TempDir> {
 /// # Errors
 /// When it cannot be made.
 pub fn private_temporary_folder() -> io::Result<TempDir> {
-    private_folder_in(&std::env::temp_dir(), "snowglobe-")
+    private_folder_in(&temporary_base(), "snowglobe-")
+}
+
+/// The usual place for temporary files, or `/tmp` if its path is not UTF-8: Nix and scripts get it as text.
+#[must_use]
+pub fn temporary_base() -> PathBuf {
+    let usual = std::env::temp_dir();
+    match usual.to_str() {
+        Some(_) => usual,
+        None => PathBuf::from("/tmp"),
+    }
 }

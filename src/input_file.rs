@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::bounded_file::{read_bounded, read_text};
 use crate::source_map::SourceMap;
 
 /// Why a file cannot be used.
@@ -21,12 +22,15 @@ pub enum InputFileError {
     Json { path: PathBuf, reason: String },
 }
 
+/// The largest file that is read.
+const MOST_BYTES: u64 = 64 << 20;
+
 /// Reads a script.
 ///
 /// # Errors
 /// When it cannot be read as text.
 pub fn read_script(path: &Path) -> Result<SourceMap, InputFileError> {
-    let bytes = std::fs::read(path).map_err(|source| InputFileError::Script {
+    let bytes = read_bounded(path, MOST_BYTES).map_err(|source| InputFileError::Script {
         path: path.to_owned(),
         source,
     })?;
@@ -46,6 +50,6 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, InputFileError> 
         path: path.to_owned(),
         reason,
     };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = read_text(path, MOST_BYTES).map_err(|error| wrong(error.to_string()))?;
     serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
 }

@@ -5,6 +5,7 @@
 pub mod agent;
 mod async_file;
 pub mod backend;
+mod bounded_file;
 pub mod checkpoint;
 mod child;
 pub mod cli;

@@ -1,10 +1,10 @@
 //! The layout of a run's output folder, and where below it a script may save files.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::Permissions;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::confined::OpenFolder;
 
@@ -46,10 +46,6 @@ pub const TAG: &str = ".snowglobe-output";
 /// What begins the name of a file that is not written whole yet.
 const UNFINISHED: &str = ".snowglobe-new-";
 
-/// What everybody may do with the files, within the umask: a collector may
-/// run as another user.
-const MODE: u32 = 0o666;
-
 /// Files that a run writes by itself.
 pub const WRITTEN: [&str; 5] = [EVENTS, JUNIT, RESULTS, REPORT, MANIFEST];
 
@@ -84,7 +80,7 @@ impl SavedFile {
     pub fn at(output_folder: &Path, relative: &Path) -> io::Result<Self> {
         let parent = relative.parent().unwrap_or(Path::new(""));
         Ok(Self {
-            folder: OpenFolder::open(output_folder)?.descend(parent)?,
+            folder: open(output_folder)?.descend(parent)?,
             name: relative.file_name().unwrap_or_default().to_owned(),
         })
     }
@@ -95,18 +91,55 @@ impl SavedFile {
     }
 }
 
+/// The output folders that this process has opened, by their paths.
+static OPENED: Mutex<BTreeMap<PathBuf, OpenFolder>> = Mutex::new(BTreeMap::new());
+
+/// Opens an output folder at the start of its run. All that the run writes there later goes to this folder, whatever
+/// its path leads to by then: a script may move the folder, and put a link in its place.
+///
+/// # Errors
+/// Returns an error if there is no such folder.
+pub fn claim(folder: &Path) -> io::Result<()> {
+    let opened = OpenFolder::open(folder)?;
+    lock().insert(folder.to_owned(), opened);
+    Ok(())
+}
+
+/// Opens a folder of output: the one that was claimed, or one below it, or any other.
+///
+/// # Errors
+/// Returns an error if there is no such folder.
+pub fn open(folder: &Path) -> io::Result<OpenFolder> {
+    let opened = lock();
+    // The nearest one that was claimed.
+    let claimed = folder.ancestors().find_map(|above| {
+        let claimed = opened.get(above)?;
+        Some((claimed, folder.strip_prefix(above).ok()?))
+    });
+    match claimed {
+        Some((claimed, below)) => claimed.descend(below),
+        None => OpenFolder::open(folder),
+    }
+}
+
+/// Whether an output folder is no longer at the path that it had when it was claimed.
+#[must_use]
+pub fn has_moved(folder: &Path) -> bool {
+    lock()
+        .get(folder)
+        .is_some_and(|claimed| !claimed.is_at_its_path())
+}
+
+fn lock() -> MutexGuard<'static, BTreeMap<PathBuf, OpenFolder>> {
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Writes a file whole or not at all.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write_whole(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::Builder::new()
-        .prefix(UNFINISHED)
-        .permissions(Permissions::from_mode(MODE))
-        .tempfile_in(folder)?;
-    file.write_all(content)?;
-    file.persist(folder.join(name))?;
-    Ok(())
+    open(folder)?.write_whole(OsStr::new(name), content, UNFINISHED)
 }
 
 /// Whether a run that was killed has left a file of this name half-written:

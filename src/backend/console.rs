@@ -4,8 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nix::libc;
-use tokio::fs::{File, OpenOptions};
+use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
@@ -13,6 +12,7 @@ use super::FailureWatch;
 use crate::decoder::{Decoder, unfinished};
 use crate::event_bus::Events;
 use crate::model::event::{Event, Level};
+use crate::output_folder;
 
 /// A longer line becomes several events.
 const MAX_LINE_BYTES: usize = 16 * 1024;
@@ -222,12 +222,10 @@ impl Console {
 
 /// A link in the place of the file leads nowhere.
 async fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .await
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default();
+    let file = output_folder::open(folder)?.append_to(name)?;
+    Ok(File::from_std(file))
 }
 
 async fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {

@@ -50,12 +50,14 @@ pub fn shrink(folder: &Path, bound_bytes: u64, own: &Path) -> io::Result<()> {
         .map(|(used, bytes, slot)| (used, slot, bytes))
         .collect();
     slots.sort();
-    let mut total: u64 = slots.iter().map(|slot| slot.2).sum();
+    let mut total = slots
+        .iter()
+        .fold(0_u64, |sum, slot| sum.saturating_add(slot.2));
     for (_, slot, _) in slots.iter().filter(|slot| slot.1 != own) {
         if total <= bound_bytes {
             break;
         }
-        total -= remove(slot)?;
+        total = total.saturating_sub(remove(slot)?);
     }
     Ok(())
 }
@@ -129,7 +131,7 @@ pub fn remove(folder: &Path) -> io::Result<u64> {
     }
     match fs::remove_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
-        _ => Ok(before - size(folder)),
+        _ => Ok(before.saturating_sub(size(folder))),
     }
 }
 

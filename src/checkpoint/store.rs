@@ -54,7 +54,7 @@ impl CheckpointStore {
         let folder = folders::own(folders::UserFolder::Cache)?.join("checkpoints");
         let said = std::env::var(BOUND_VARIABLE).ok();
         let gibibytes = said.and_then(|text| text.parse::<u64>().ok());
-        let bound_bytes = gibibytes.map_or(BOUND_BYTES, |count| count << 30);
+        let bound_bytes = gibibytes.map_or(BOUND_BYTES, |count| count.saturating_mul(1 << 30));
         Some(Self::in_folder(folder, bound_bytes))
     }
 

@@ -160,3 +160,22 @@ fn mebibytes(text: &str) -> Result<u64, String> {
         .filter(|size| *size > 0)
         .ok_or_else(|| "it is a number with `M` or `G`, such as `4G`".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn sizes_are_read_as_they_are_written(size in 1..u64::MAX / 1024, text: String) {
+            assert_eq!(mebibytes(&format!("{size}M")), Ok(size));
+            assert_eq!(mebibytes(&format!("{size}g")), Ok(size * 1024));
+            let _ = (mebibytes(&text), job_count(&text));
+        }
+
+        #[test]
+        fn a_size_that_does_not_fit_is_an_error(size in u64::MAX / 1024 + 1..) {
+            assert!(mebibytes(&format!("{size}G")).is_err());
+        }
+    }
+}

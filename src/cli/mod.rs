@@ -122,6 +122,13 @@ pub fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    // Paths are in events, reports and what Nix evaluates, which are text.
+    if let Some(wrong) = std::env::args_os().find(|argument| argument.to_str().is_none()) {
+        let message = format!(
+            "the argument {wrong:?} is not UTF-8: rename what it names, or give it by another path"
+        );
+        return report_failure(&Failed::Usage(message));
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,7 +1,6 @@
 //! `snowglobe play`: shows recorded events on a display, for work on displays and for their tests.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use clap::Args;
 
 use super::error::Failed;
 use super::frontend::{CommandFrontend, DisplayFormat};
+use crate::bounded_file::for_each_line;
 use crate::model::event::Record;
 use crate::repl::Above;
 use crate::report::Detail;
@@ -52,20 +52,24 @@ impl PlayCommand {
     }
 
     fn records(&self) -> Result<Vec<Record>, Failed> {
-        let unreadable = Failed::host_at("cannot read", &self.file);
-        let lines = File::open(&self.file)
-            .and_then(|file| BufReader::new(file).lines().collect::<Result<Vec<_>, _>>())
-            .map_err(unreadable)?;
-        let record = |(number, line): (usize, &String)| {
-            serde_json::from_str(line).map_err(|error| {
-                Failed::Usage(format!(
-                    "{}: line {} is no event: {error}",
-                    self.file.display(),
-                    number + 1
-                ))
-            })
-        };
-        lines.iter().enumerate().map(record).collect()
+        let mut records = Vec::new();
+        let read = for_each_line(&self.file, |number, line| {
+            let record = serde_json::from_slice(line).map_err(|error| {
+                let message = format!("line {number} is no event: {error}");
+                io::Error::new(io::ErrorKind::InvalidData, message)
+            })?;
+            records.push(record);
+            Ok::<_, io::Error>(())
+        });
+        read.map_err(|error| {
+            let message = format!("{}: {error}", self.file.display());
+            if error.kind() == io::ErrorKind::InvalidData {
+                Failed::Usage(message)
+            } else {
+                Failed::host_at("cannot read", &self.file)(error)
+            }
+        })?;
+        Ok(records)
     }
 
     fn pause(&self, seconds: f64) -> Duration {

@@ -5,7 +5,6 @@
 mod rules;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::bounded_file::read_text;
 use crate::filter::TestSubject;
 
 use rules::Rules;
@@ -80,6 +80,9 @@ impl ConfigFile {
     }
 }
 
+/// The largest file that is read.
+const MOST_BYTES: u64 = 1 << 20;
+
 impl Config {
     /// Reads the file of a folder, or of the nearest one above it that has one; the default without any.
     ///
@@ -87,7 +90,10 @@ impl Config {
     /// As for [`Config::read`].
     pub fn of_folder(folder: &Path) -> Result<Self, ConfigError> {
         let files = folder.ancestors().map(|folder| folder.join(CONFIG_FILE));
-        match files.into_iter().find(|file| file.is_file()) {
+        match files
+            .into_iter()
+            .find(|file| file.symlink_metadata().is_ok())
+        {
             Some(file) => Self::read(&file),
             None => Ok(Self::default()),
         }
@@ -99,7 +105,7 @@ impl Config {
     /// When it cannot be read, or says something that is unknown.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let path = || file.to_owned();
-        let text = fs::read_to_string(file).map_err(|source| ConfigError::Unreadable {
+        let text = read_text(file, MOST_BYTES).map_err(|source| ConfigError::Unreadable {
             path: path(),
             source,
         })?;

@@ -41,3 +41,17 @@ pub fn length_of_time(text: &str) -> Option<Duration> {
     let length = Duration::try_from(text.parse::<SignedDuration>().ok()?).ok()?;
     (!length.is_zero()).then_some(length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn lengths_of_time_are_read_as_they_are_written(seconds in 1..u64::from(u32::MAX), text: String) {
+            let length = length_of_time(&format!("{seconds}s"));
+            assert_eq!(length, Some(Duration::from_secs(seconds)));
+            assert!(length_of_time(&text).is_none_or(|length| !length.is_zero()));
+        }
+    }
+}

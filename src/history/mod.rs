@@ -7,10 +7,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::FlockArg;
+use nix::libc;
 use serde::{Deserialize, Serialize};
 
+use crate::bounded_file::{lock_within, open_regular, regular};
 use crate::folders::{UserFolder, create_private, own};
 use crate::model::event::round;
 use crate::model::outcome::{Outcome, RunResults, TestResult};
@@ -116,14 +119,17 @@ impl History {
         let Some(path) = file() else {
             return Ok(Self::default());
         };
-        let file = match File::open(path) {
+        let file = match open_regular(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             other => other?,
         };
         // Not while another run writes.
-        let mut file = Flock::lock(file, FlockArg::LockShared).map_err(|(_, error)| error)?;
+        let mut file = lock_within(file, FlockArg::LockShared, READ_LIMIT)?;
+        let surplus = file.metadata()?.len().saturating_sub(2 * MOST_BYTES);
+        // A line whose begin is left out is none.
+        file.seek(SeekFrom::Start(surplus))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        (&*file).take(2 * MOST_BYTES).read_to_end(&mut bytes)?;
         Ok(Self::of_text(&String::from_utf8_lossy(&bytes)))
     }
 
@@ -203,9 +209,10 @@ pub fn remember(run: &RunResults) -> io::Result<()> {
         .write(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(libc::O_NONBLOCK)
         .open(&path)?;
     // Runs side by side write one after another.
-    let mut file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+    let mut file = lock_within(regular(file)?, FlockArg::LockExclusive, WRITE_LIMIT)?;
     let mut lines = String::new();
     if !ends_with_a_line(&mut file)? {
         // A run was killed while it wrote.
@@ -236,7 +243,9 @@ fn shorten(file: &mut File) -> io::Result<()> {
         return Ok(());
     }
     let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
+    // What is before was too much already.
+    let surplus = file.metadata()?.len().saturating_sub(2 * MOST_BYTES);
+    file.seek(SeekFrom::Start(surplus))?;
     file.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     let half = text.floor_char_boundary(text.len() / 2);
@@ -246,6 +255,10 @@ fn shorten(file: &mut File) -> io::Result<()> {
     file.write_all(rest.as_bytes())?;
     file.set_len(rest.len() as u64)
 }
+
+/// How long another process may hold the file.
+const READ_LIMIT: Duration = Duration::from_secs(5);
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The file; None without a home folder.
 fn file() -> Option<PathBuf> {

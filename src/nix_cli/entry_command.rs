@@ -8,6 +8,7 @@ use super::evaluation::{
     TestSource, Want,
 };
 use super::{Library, Nix};
+use crate::bounded_file::open_regular;
 
 /// The command that evaluates the library's entry.
 pub(super) fn entry_command(
@@ -63,7 +64,7 @@ pub(super) fn entry_command(
         && std::env::var_os(HEAP_VARIABLE).is_none()
         && let Some(mib) = evaluation.heap_mib.or_else(heap_of_one_test_mib)
     {
-        command.env(HEAP_VARIABLE, (mib << 20).to_string());
+        command.env(HEAP_VARIABLE, mib.saturating_mul(1 << 20).to_string());
     }
     if let Some(index) = &evaluation.guest_index {
         command.arg("-I");
@@ -206,6 +207,10 @@ pub(super) fn test_file(path: &Path) -> Result<PathBuf, EvalError> {
     };
     if !file.exists() {
         return Err(EvalError::NoFile(file));
+    }
+    // Nix would wait for the other end of a named pipe.
+    if let Err(source) = open_regular(&file) {
+        return Err(EvalError::File { path: file, source });
     }
     std::path::absolute(&file).map_err(|source| EvalError::File { path: file, source })
 }

@@ -163,7 +163,8 @@ impl Process<'_> {
             other => other?,
         };
         let answers: Vec<&str> = parts.iter().map(|part| part.said.answer.trim()).collect();
-        let mut file = tempfile::NamedTempFile::new().map_err(EvalError::Temporary)?;
+        let mut file = tempfile::NamedTempFile::new_in(crate::folders::temporary_base())
+            .map_err(EvalError::Temporary)?;
         write!(file, "[{}]", answers.join(",")).map_err(EvalError::Temporary)?;
         let whole = whole_command(nix, library, evaluation, file.path())?;
         let Ok(mut given) = self.run(whole).await else {

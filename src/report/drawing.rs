@@ -66,7 +66,8 @@ pub fn draw(excerpt: &Excerpt, annotation: &Annotation<'_>, colours: Colours) ->
         || "the test's script".to_owned(),
         |file| file.display().to_string(),
     );
-    if excerpt.lines.iter().any(|line| line.len() > LONGEST_LINE) {
+    let is_far = excerpt.first_line > FARTHEST_LINE;
+    if is_far || excerpt.lines.iter().any(|line| line.len() > LONGEST_LINE) {
         return shorten(excerpt, annotation, &name, word);
     }
     // Empty lines before it, so that lines have their own numbers everywhere.
@@ -100,6 +101,9 @@ pub fn draw(excerpt: &Excerpt, annotation: &Annotation<'_>, colours: Colours) ->
     let lines: Vec<&str> = drawn.lines().map(str::trim_end).collect();
     lines.join("\n") + "\n"
 }
+
+/// The last line of a file that is drawn with its own number.
+const FARTHEST_LINE: usize = 1_000_000;
 
 /// An excerpt of lines that are too long to draw: what is meant, and its place.
 fn shorten(excerpt: &Excerpt, annotation: &Annotation<'_>, name: &str, word: &str) -> String {

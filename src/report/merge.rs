@@ -1,13 +1,13 @@
 //! Merges the results of runs, such as those of the parts of a suite on several machines of a CI.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::bounded_file::read_text;
 use crate::folders::real_path;
 use crate::model::outcome::{RESULTS_VERSION, RunResults, TestResult};
 use crate::output_folder::RESULTS;
@@ -113,13 +113,16 @@ fn identity(folder: &Path, test: &TestResult) -> (Vec<PathBuf>, [String; 4]) {
     (folders, [source, attribute, test.name.clone(), message])
 }
 
+/// The largest file of results that is read.
+const MOST_BYTES: u64 = 256 << 20;
+
 /// Reads the results in an output folder.
 ///
 /// # Errors
 /// When it holds none, or those of another version.
 pub fn read_results(folder: &Path) -> Result<RunResults, MergeError> {
     let path = folder.join(RESULTS);
-    let text = fs::read_to_string(&path).map_err(|source| MergeError::NoResults {
+    let text = read_text(&path, MOST_BYTES).map_err(|source| MergeError::NoResults {
         folder: folder.to_owned(),
         source,
     })?;

@@ -15,7 +15,7 @@ use super::output_error::OutputError;
 use super::recorded::SubtestCases;
 use super::tag::{Occupancy, Tag};
 use crate::model::event::{Event, Failure, Record};
-use crate::output_folder::{CONSOLE, EVENTS, JUNIT, MANIFEST, TAG, console_log, write_whole};
+use crate::output_folder::{self, CONSOLE, EVENTS, JUNIT, MANIFEST, TAG, console_log, write_whole};
 
 /// The folder of one run.
 #[derive(Debug)]
@@ -57,9 +57,12 @@ impl Output {
             path: folder.clone(),
             source,
         };
-        fs::create_dir_all(folder.join(CONSOLE)).map_err(unwritable)?;
+        output_folder::claim(&folder).map_err(unwritable)?;
+        let opened = output_folder::open(&folder.join(CONSOLE)).map_err(unwritable);
+        drop(opened?);
+        let opened = output_folder::open(&folder).map_err(unwritable)?;
         let output = Self {
-            events: File::create(folder.join(EVENTS)).map_err(unwritable)?,
+            events: opened.create_file(EVENTS.as_ref()).map_err(unwritable)?,
             events_bytes: 0,
             folder: folder.clone(),
             test: test.to_owned(),
@@ -89,6 +92,10 @@ impl Output {
     pub fn finish(mut self) -> Result<(), OutputError> {
         let listed = self.tag.complete();
         self.check(TAG, listed);
+        if output_folder::has_moved(&self.folder) {
+            let moved = io::Error::other("the output folder was moved while the test ran");
+            self.check("", Err(moved));
+        }
         match self.lost {
             None => Ok(()),
             Some((path, reason)) => Err(OutputError::Incomplete { path, reason }),
@@ -191,8 +198,14 @@ impl Report for Output {
 
 /// The folder's own path. The folder is made if it is missing.
 fn made(folder: &Path) -> Result<PathBuf, OutputError> {
+    let not_text = || io::Error::new(io::ErrorKind::InvalidInput, "its path is not UTF-8");
+    let is_text = |path: PathBuf| match path.to_str() {
+        Some(_) => Ok(path),
+        None => Err(not_text()),
+    };
     fs::create_dir_all(folder)
         .and_then(|()| folder.canonicalize())
+        .and_then(is_text)
         .map_err(|source| OutputError::Unwritable {
             path: folder.to_owned(),
             source,

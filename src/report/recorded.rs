@@ -1,9 +1,9 @@
 //! What the events in an output folder say of one test.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::Path;
 
+use crate::bounded_file::for_each_line;
 use crate::model::event::{Event, Failure, Record, Verdict};
 use crate::output_folder::EVENTS;
 
@@ -106,20 +106,24 @@ pub enum EventsFault {
 /// # Errors
 /// When there are none, or something else follows them.
 pub fn for_each_event(folder: &Path, mut take: impl FnMut(Record)) -> Result<(), EventsFault> {
-    let file = File::open(folder.join(EVENTS)).map_err(EventsFault::Unreadable)?;
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(EventsFault::Unreadable)?;
-        match serde_json::from_str(&line) {
+    for_each_line(&folder.join(EVENTS), |number, line| {
+        match serde_json::from_slice(line) {
             Ok(record) => take(record),
-            Err(_) if is_event(&line) => {}
-            Err(_) => return Err(EventsFault::BrokenAt(index + 1)),
+            Err(_) if is_event(line) => {}
+            Err(_) => return Err(EventsFault::BrokenAt(number)),
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
-fn is_event(line: &str) -> bool {
-    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|it| it["event"].is_string())
+impl From<io::Error> for EventsFault {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+fn is_event(line: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(line).is_ok_and(|it| it["event"].is_string())
 }
 
 #[cfg(test)]
@@ -138,5 +142,29 @@ mod tests {
             .map(|it| (it.name.as_str(), it.own_s))
             .collect();
         assert_eq!(own, [("inner", 1.0), ("outer", 3.0), ("next", 2.0)]);
+    }
+
+    proptest::proptest! {
+        /// Whatever a file of events holds, reading ends, and says where it is broken.
+        #[test]
+        fn any_file_of_events_is_read(bytes: Vec<u8>, time_s in 0.0..1e9) {
+            let folder = tempfile::tempdir().unwrap();
+            let event = Event::CallFailed {
+                failure: Box::default(),
+            };
+            let record = Record {
+                time_s,
+                label: None,
+                event,
+            };
+            let mut text = serde_json::to_vec(&record).unwrap();
+            text.push(b'\n');
+            text.extend(&bytes);
+            std::fs::write(folder.path().join(EVENTS), &text).unwrap();
+            let mut seen = Vec::new();
+            let ended = for_each_event(folder.path(), |record| seen.push(record));
+            assert_eq!(seen, [record]);
+            assert_eq!(ended.is_ok(), bytes.is_empty());
+        }
     }
 }

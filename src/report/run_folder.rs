@@ -10,7 +10,7 @@ use super::page::{self, PageContext, PictureBudget};
 use super::tag::{Occupancy, Tag};
 use crate::history::History;
 use crate::model::outcome::RunResults;
-use crate::output_folder::{JUNIT, REPORT, RESULTS, write_whole};
+use crate::output_folder::{self, JUNIT, REPORT, RESULTS, write_whole};
 
 /// The folder of one run. Until the run ends, no other run can have it.
 #[derive(Debug)]
@@ -31,10 +31,9 @@ impl RunFolder {
         };
         fs::create_dir_all(folder).map_err(unwritable)?;
         let folder = folder.canonicalize().map_err(unwritable)?;
-        Ok(Self {
-            _tag: Tag::claim(&folder, "several tests", Occupancy::Shared)?,
-            folder,
-        })
+        let tag = Tag::claim(&folder, "several tests", Occupancy::Shared)?;
+        output_folder::claim(&folder).map_err(unwritable)?;
+        Ok(Self { _tag: tag, folder })
     }
 
     #[must_use]

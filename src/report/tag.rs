@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use walkdir::{DirEntry, WalkDir};
 
 use super::output_error::OutputError;
+use crate::bounded_file::read_text;
 use crate::confined::OpenFolder;
 use crate::output_folder::{CONSOLE, TAG, WRITTEN, is_attempt, is_unfinished, write_whole};
 
@@ -181,7 +182,7 @@ fn discard_attempts(folder: &Path) -> Result<(), OutputError> {
 
 /// What is listed in a folder; None if it has no mark.
 fn read(folder: &Path) -> Option<BTreeSet<PathBuf>> {
-    let text = fs::read_to_string(folder.join(TAG)).ok()?;
+    let text = read_text(&folder.join(TAG), MOST_BYTES).ok()?;
     let mut lines = text.lines();
     (lines.next()? == SIGNATURE).then(|| {
         lines
@@ -192,9 +193,13 @@ fn read(folder: &Path) -> Option<BTreeSet<PathBuf>> {
     })
 }
 
+/// The largest list of files that is read.
+const MOST_BYTES: u64 = 64 << 20;
+
 /// Whether it is an output folder.
 fn is_marked(folder: &Path) -> bool {
-    fs::read_to_string(folder.join(TAG)).is_ok_and(|text| text.lines().next() == Some(SIGNATURE))
+    read_text(&folder.join(TAG), MOST_BYTES)
+        .is_ok_and(|text| text.lines().next() == Some(SIGNATURE))
 }
 
 fn is_inside(path: &Path) -> bool {
@@ -204,7 +209,7 @@ fn is_inside(path: &Path) -> bool {
 
 /// Which run uses a folder.
 fn user_of(folder: &Path) -> String {
-    let text = fs::read_to_string(folder.join(TAG)).unwrap_or_default();
+    let text = read_text(&folder.join(TAG), MOST_BYTES).unwrap_or_default();
     text.lines()
         .find_map(|line| line.strip_prefix(USED_BY))
         .unwrap_or("another process")

@@ -88,15 +88,15 @@ impl Drop for Scratch {
 
 /// Where folders of runs are: short, so that sockets in them have a name, and
 /// without a comma, which ends a value in the options of QEMU that run scripts
-/// of NixOS write.
+/// of NixOS write. Scripts get it as text.
 pub(super) fn base() -> PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     runtime
         .into_iter()
         .chain([std::env::temp_dir()])
         .find(|folder| {
-            let name = folder.as_os_str().as_encoded_bytes();
-            folder.is_dir() && name.len() <= MAX_BASE_BYTES && !name.contains(&b',')
+            let is_fit = |name: &str| name.len() <= MAX_BASE_BYTES && !name.contains(',');
+            folder.is_dir() && folder.to_str().is_some_and(is_fit)
         })
         .unwrap_or_else(|| PathBuf::from("/tmp"))
 }

@@ -38,6 +38,18 @@ pub enum Segment {
     Choice(Vec<Vec<Segment>>),
 }
 
+/// A template with more segments in a row is not tried: the search goes as deep. Such a script is shown by itself.
+const MOST_SEGMENTS: usize = 1000;
+
+/// How many segments follow one another at most.
+fn longest(template: &[Segment]) -> usize {
+    let lengths = template.iter().map(|segment| match segment {
+        Segment::Literal { .. } | Segment::Gap { .. } => 1,
+        Segment::Choice(choices) => choices.iter().map(|one| longest(one)).max().unwrap_or(0),
+    });
+    lengths.fold(0, usize::saturating_add)
+}
+
 /// Where the parts of a script stand.
 #[derive(Debug)]
 pub(super) struct Map {
@@ -88,6 +100,9 @@ impl Map {
 
     /// For a script that fits a template: the way that explains most of it.
     pub fn fit(script: &str, template: &[Segment]) -> Option<Self> {
+        if longest(template) > MOST_SEGMENTS {
+            return None;
+        }
         let mut fitting = Fitting {
             script,
             memory: HashMap::new(),
@@ -404,4 +419,63 @@ impl OpenSegment {
 /// For comparing: nothing found is less than nothing known.
 fn known(found: Option<&Found>) -> Option<usize> {
     found.map(|found| found.known)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A template of literals and gaps, and a script that it makes.
+    fn template(parts: &[(bool, String)]) -> (String, Vec<Segment>) {
+        let text: String = parts.iter().map(|(_, text)| text.as_str()).collect();
+        let file = Arc::new(SourceFile {
+            path: "test.nix".into(),
+            text: text.clone(),
+        });
+        let mut at = 0;
+        let segments = parts.iter().map(|(is_gap, text)| {
+            let range = at..at + text.len();
+            at = range.end;
+            if *is_gap {
+                let file = file.clone();
+                return Segment::Gap { file, range };
+            }
+            Segment::Literal {
+                file: file.clone(),
+                text: text.clone(),
+                runs: vec![(0, range.start)],
+            }
+        });
+        let segments = segments.collect();
+        (text, segments)
+    }
+
+    proptest! {
+        #[test]
+        fn a_script_fits_the_template_that_it_is_made_of(
+            parts in proptest::collection::vec((any::<bool>(), "[ab\n é]{0,4}"), 0..12),
+            other: String,
+        ) {
+            let (script, segments) = template(&parts);
+            let map = Map::fit(&script, &segments);
+            prop_assert!(map.is_some());
+            if let Some(map) = map {
+                for at in script.char_indices().map(|(at, _)| at) {
+                    let _ = map.locate(&(at..at));
+                }
+            }
+            let _ = Map::fit(&other, &segments);
+        }
+    }
+
+    #[test]
+    fn a_template_without_end_takes_no_stack() {
+        let parts = vec![(true, "a".to_owned()), (false, "b".to_owned())].repeat(50_000);
+        let (script, segments) = template(&parts);
+        assert!(Map::fit(&script, &segments).is_none());
+    }
 }

@@ -10,7 +10,14 @@ use syn::visit::Visit;
 
 /// From the lowest to the highest: docs/src/architecture.md says what each one does.
 const LAYERS: [&[&str]; 22] = [
-    &["model", "child", "async_file", "passed_files", "decoder"],
+    &[
+        "model",
+        "child",
+        "async_file",
+        "passed_files",
+        "decoder",
+        "bounded_file",
+    ],
     &["raw_terminal"],
     &["event_bus", "digest", "folders", "full_disk"],
     &["confined"],

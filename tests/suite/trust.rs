@@ -655,3 +655,354 @@ fn nothing_is_left_after_random_kills() {
     passed(&place.run(&RUN));
     place.assert_tidy();
 }
+
+// ── A run always ends, with the right verdict ───────────────────────────────
+
+/// Runs a test of one container with this script.
+fn run_script(place: &Place, script: &str, arguments: &[&str]) -> Ended {
+    write_test(place, "ends", script);
+    place.run(&[&RUN[..], &["--backend", "container"], arguments].concat())
+}
+
+/// All reports of the run are there, and say how it ended.
+fn assert_reported(place: &Place, outcome: &str) {
+    for name in ["junit.xml", "report.html", "run.json", "events.jsonl"] {
+        let file = place.path().join("result-ends").join(name);
+        assert!(file.exists(), "{name}");
+    }
+    let results = fs::read_to_string(place.path().join("result-ends/run.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_str(&results).unwrap();
+    assert_eq!(results["tests"][0]["outcome"], outcome, "{results}");
+    place.assert_tidy();
+}
+
+#[test]
+fn a_script_that_ends_its_process_is_an_error_with_its_signal() {
+    for (signal, call) in [
+        ("SIGALRM", "signal.alarm(1)"),
+        ("SIGALRM", "signal.setitimer(signal.ITIMER_REAL, 0.2)"),
+        ("SIGKILL", "os.kill(os.getpid(), signal.SIGKILL)"),
+        ("SIGUSR2", "signal.raise_signal(signal.SIGUSR2)"),
+    ] {
+        let place = Place::new();
+        let script = format!("import os, signal, time\n{call}\ntime.sleep(5)\nwhile True: pass\n");
+        let ended = run_script(&place, &script, &[]);
+        assert_eq!(ended.code, Some(4), "{call}: {}", ended.seen());
+        let message =
+            format!("ProcessEnded: the process that ran the script has ended by {signal}\n");
+        holds(&ended, &[&message, "error: ends ("]);
+        assert_reported(&place, "error");
+    }
+}
+
+#[test]
+fn a_stopped_script_is_ended_at_its_limit() {
+    let place = Place::new();
+    let script = "import os, signal\nmachine.connect()\nos.kill(os.getpid(), signal.SIGSTOP)\n";
+    let ended = run_script(&place, script, &["--global-timeout", "3"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    holds(
+        &ended,
+        &[
+            "GlobalTimeout: the test took longer than 3 s, and the process that runs the script is stopped",
+        ],
+    );
+    assert_reported(&place, "failed");
+}
+
+#[test]
+fn a_script_that_closes_all_files_is_ended() {
+    let place = Place::new();
+    let script = "import os\nmachine.connect()\nos.closerange(0, 1000)\nmachine.succeed('true')\n";
+    let ended = run_script(&place, script, &[]);
+    assert_eq!(ended.code, Some(4), "{}", ended.seen());
+    holds(
+        &ended,
+        &["ProcessEnded: the process that ran the script has"],
+    );
+    assert_reported(&place, "error");
+}
+
+#[test]
+fn a_second_interrupt_ends_whatever_the_script_does() {
+    let place = Place::new();
+    let script = "import os, signal\nmachine.connect()\nprint('here')\nfor number in (signal.SIGINT, signal.SIGTERM):\n    signal.signal(number, signal.SIG_IGN)\nwhile True:\n    os.kill(os.getpid(), signal.SIGSTOP)\n";
+    write_test(&place, "ends", script);
+    let mut command = place.command(&[&RUN[..], &["--backend", "container"]].concat());
+    let child = command.spawn().unwrap();
+    place.wait_for_text("result-ends/events.jsonl", "\"here\"");
+    signal(child.id(), "INT");
+    std::thread::sleep(Duration::from_millis(300));
+    signal(child.id(), "INT");
+    let ended = place.finish(child);
+    assert_eq!(ended.code, Some(130), "{}", ended.seen());
+    assert_reported(&place, "interrupted");
+}
+
+#[test]
+fn a_process_of_ours_that_the_host_ends_is_no_failed_test() {
+    let place = Place::new();
+    let script = "\
+import os, pathlib, signal, time
+machine.connect()
+for entry in pathlib.Path('/proc').iterdir():
+    try:
+        words = (entry / 'cmdline').read_bytes().split(b'\\0')
+    except OSError:
+        continue
+    if words[1:2] == [b'container-keeper'] and str(machine.state_dir.parent).encode() in words[2]:
+        os.kill(int(entry.name), signal.SIGKILL)
+time.sleep(1)
+machine.crash()
+machine.start()
+";
+    let ended = run_script(&place, script, &[]);
+    assert_eq!(ended.code, Some(4), "{}", ended.seen());
+    holds(
+        &ended,
+        &[
+            "HostFailure: the host cannot run machine machine: the process that holds the containers' namespace has ended by SIGKILL",
+        ],
+    );
+    assert_reported(&place, "error");
+}
+
+#[test]
+fn a_message_of_any_size_is_in_one_file() {
+    let place = Place::new();
+    let script = "out = 'x' * 60_000_000\nwith subtest('large'):\n    assert out == 'ok', out\n";
+    let ended = run_script(&place, script, &[]);
+    assert_eq!(
+        ended.code,
+        Some(1),
+        "{}",
+        &ended.stderr[..ended.stderr.len().min(2000)]
+    );
+    assert!(ended.stdout.len() < 20_000, "{}", ended.stdout.len());
+    holds(&ended, &["[DIR]/result-ends/failure-message.txt"]);
+    let output = place.path().join("result-ends");
+    let size = |name: &str| fs::metadata(output.join(name)).unwrap().len();
+    assert_eq!(size("failure-message.txt"), 60_000_000);
+    for name in ["events.jsonl", "junit.xml", "report.html", "run.json"] {
+        assert!(size(name) < 200_000, "{name}: {}", size(name));
+    }
+}
+
+#[test]
+fn variables_are_written_without_most_of_them() {
+    let place = Place::new();
+    let script = "many = list(range(3_000_000))\ndeep = {'a': [many]}\nassert many == deep\n";
+    let ended = run_script(&place, script, &[]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    holds(
+        &ended,
+        &[
+            "  many = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, … 2999980 more]",
+        ],
+    );
+}
+
+#[test]
+fn full_outputs_leave_the_reports_whole() {
+    let place = Place::new();
+    write_test(
+        &place,
+        "ends",
+        "machine.connect()\nraise ValueError('no')\n",
+    );
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let words = [&RUN[..], &["--backend", "container"]].concat();
+    let child = place
+        .command(&words)
+        .stdout(full())
+        .stderr(full())
+        .spawn()
+        .unwrap();
+    assert_eq!(place.finish(child).code, Some(4));
+    assert_reported(&place, "failed");
+    for words in [
+        &["run", "missing.nix"][..],
+        &["list"],
+        &["report"],
+        &["doctor"],
+        &["guest"],
+    ] {
+        let child = place
+            .command(words)
+            .stdout(full())
+            .stderr(full())
+            .spawn()
+            .unwrap();
+        let code = place.finish(child).code;
+        assert!(matches!(code, Some(2 | 4)), "{words:?}: {code:?}");
+    }
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_of_the_host() {
+    let place = Place::new();
+    let script = "import time\nprint('here')\ntime.sleep(2)\nfor number in range(20000):\n    print('x' * 200)\n";
+    write_test(&place, "ends", script);
+    let words = [&RUN[..], &["--backend", "container"]].concat();
+    let child = place.command(&words).spawn().unwrap();
+    place.wait_for_text("result-ends/events.jsonl", "\"here\"");
+    // Nix' own files are larger.
+    let limited = Command::new("prlimit")
+        .args(["--fsize=300000", "--pid"])
+        .arg(child.id().to_string())
+        .status();
+    assert!(limited.unwrap().success());
+    let ended = place.finish(child);
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    holds(
+        &ended,
+        &["events.jsonl cannot be written: File too large (os error 27)"],
+    );
+}
+
+#[test]
+fn times_are_those_of_the_script_whoever_reads() {
+    let place = Place::new();
+    let script = "import time\nmachine.connect()\nprint('first')\ntime.sleep(1)\nprint('second')\ntime.sleep(3)\nprint('third')\n";
+    write_test(&place, "ends", script);
+    let words = [&RUN[..], &["--backend", "container"]].concat();
+    let child = place.command(&words).spawn().unwrap();
+    let events = "result-ends/events.jsonl";
+    place.wait_for_text(events, "\"first\"");
+    // The reader of the script's process sees the second one late.
+    signal(child.id(), "STOP");
+    std::thread::sleep(Duration::from_millis(2500));
+    signal(child.id(), "CONT");
+    passed(&place.finish(child));
+    let events = fs::read_to_string(place.path().join(events)).unwrap();
+    let time = |text: &str| {
+        let lines = events
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let found = lines.into_iter().find(|event| event["text"] == text);
+        found.unwrap()["time_s"].as_f64().unwrap()
+    };
+    let between = time("second") - time("first");
+    assert!((0.9..2.0).contains(&between), "{between}");
+}
+
+// ── Files and options from outside ──────────────────────────────────────────
+
+#[test]
+fn an_output_folder_that_is_moved_changes_no_file_elsewhere() {
+    let place = Place::new();
+    fs::create_dir(place.path().join("victim")).unwrap();
+    let script = "import os\nmachine.connect()\nos.rename(driver.out_dir, '../moved')\nos.symlink('victim', driver.out_dir)\nmachine.succeed('echo x > /tmp/x')\nmachine.copy_from_machine('/tmp/x')\n";
+    let script = script
+        .replace("driver.out_dir", "machine.out_dir")
+        .replace("'../moved'", "str(machine.out_dir) + '-moved'");
+    let ended = run_script(&place, &script, &[]);
+    let left: Vec<_> = fs::read_dir(place.path().join("victim")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}\n{}", ended.seen());
+    assert_eq!(ended.code, Some(4), "{}", ended.seen());
+    holds(&ended, &["the output folder was moved while the test ran"]);
+    let moved = place.path().join("result-ends-moved");
+    for name in ["x", "junit.xml", "console/machine.log"] {
+        assert!(moved.join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_refused_at_once() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let place = Place::new();
+    passed(&run_script(&place, "pass\n", &[]));
+    let output = place.path().join("result-ends");
+    for (replaced, command) in [
+        ("result-ends/run.json", vec!["report", "result-ends"]),
+        (
+            "result-ends/events.jsonl",
+            vec!["play", "result-ends/events.jsonl"],
+        ),
+        ("state/snowglobe/runs.jsonl", vec!["history"]),
+        (
+            "snowglobe.toml",
+            vec!["list", "--nixpkgs", "builtin", "test.nix"],
+        ),
+        ("test.nix", vec!["list", "--nixpkgs", "builtin", "test.nix"]),
+    ] {
+        let file = place.path().join(replaced);
+        let kept = fs::read(&file).ok();
+        let _ = fs::remove_file(&file);
+        mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let ended = place.run(&command);
+        assert!(
+            matches!(ended.code, Some(2 | 4)),
+            "{replaced}: {}",
+            ended.seen()
+        );
+        holds(&ended, &["it is a named pipe, and not a file"]);
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+        let ended = place.run(&command);
+        assert!(
+            matches!(ended.code, Some(2 | 4)),
+            "{replaced}: {}",
+            ended.seen()
+        );
+        holds(&ended, &["it is a device, and not a file"]);
+        fs::remove_file(&file).unwrap();
+        if let Some(kept) = kept {
+            fs::write(&file, kept).unwrap();
+        }
+    }
+    assert!(output.join("run.json").exists());
+}
+
+#[test]
+fn paths_that_are_no_text_are_named() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    write_test(&place, "ends", "machine.succeed('true')\n");
+    let odd = OsStr::from_bytes(b"odd\xff");
+    let folder = place.path().join(odd);
+    fs::create_dir(&folder).unwrap();
+    // Another place is taken for what is temporary.
+    let mut command = place.command(&[&RUN[..], &["--backend", "container"]].concat());
+    command
+        .env("TMPDIR", &folder)
+        .env("XDG_CACHE_HOME", &folder);
+    passed(&place.finish(command.spawn().unwrap()));
+    let mut command = place.command(&RUN);
+    command.arg("-o").arg(&folder);
+    let ended = place.finish(command.spawn().unwrap());
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    holds(&ended, &["odd\\xFF\" is not UTF-8: rename what it names"]);
+    let mut command = place.command(&["run", "--nixpkgs", "builtin", "../test.nix", "-o", "out"]);
+    let ended = place.finish(command.current_dir(&folder).spawn().unwrap());
+    assert!(matches!(ended.code, Some(2 | 4)), "{}", ended.seen());
+    holds(&ended, &["its path is not UTF-8"]);
+}
+
+#[test]
+fn filters_and_numbers_of_any_size() {
+    let place = Place::new();
+    write_test(&place, "ends", "pass\n");
+    let list = |arguments: &[&str]| {
+        place.run(&[&["list", "--nixpkgs", "builtin", "test.nix"], arguments].concat())
+    };
+    let ended = list(&["--filter", &"(".repeat(50_000)]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    holds(
+        &ended,
+        &["more parentheses are open than a filter may have", "^"],
+    );
+    assert_eq!(
+        list(&["--filter", &("!".repeat(50_000) + "all()")]).code,
+        Some(0)
+    );
+    assert_eq!(
+        list(&["--partition", "slice:1/18446744073709551615"]).code,
+        Some(0)
+    );
+    let line = r#"{"time_s":1.0,"event":"call_failed","failure":{"statement":{"file":null,"start":{"line":4294967295,"column":1},"end":{"line":4294967295,"column":4294967295},"first_line":18446744073709551615,"lines":["x"]}}}"#;
+    place.write("recording", &format!("{line}\n"));
+    let ended = place.run(&["play", "recording"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}

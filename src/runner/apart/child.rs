@@ -7,6 +7,7 @@ use std::thread;
 
 use super::plan::{FromTest, TestPlan};
 use crate::event_bus::{Events, Message};
+use crate::output_folder;
 use crate::report::OutputStream;
 use crate::runner::error::RunnerError;
 use crate::runner::interrupts::Interrupts;
@@ -27,6 +28,9 @@ pub async fn run_planned_test(interrupts: &mut Interrupts) -> Result<(), RunnerE
     let settings = plan
         .settings()
         .map_err(|error| unusable(io::Error::other(error)))?;
+    // Before the script can move it.
+    output_folder::claim(&plan.output_folder)
+        .map_err(RunnerError::host("cannot open the output folder"))?;
     let (sender, receiver) = channel();
     let events = Events::since(plan.start_ns, sender);
     let waiting = events.waiting();

@@ -1,10 +1,11 @@
 //! One test as a build: its derivation, and what comes of it.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::bounded_file::for_each_line;
 use crate::config::TestPolicy;
 use crate::confined::{ModeBits, OpenFolder};
 use crate::model::event::{Event, Level, Record, Verdict};
@@ -233,9 +234,10 @@ fn placed(mut event: Event, folder: &Path) -> (CheckEnd, Event) {
 /// The event of the test's end in a file of events.
 fn last_end(events: &Path) -> io::Result<Option<Event>> {
     let mut end = None;
-    for line in BufReader::new(fs::File::open(events)?).lines() {
-        end = end_of(&line?).or(end);
-    }
+    for_each_line(events, |_, line| {
+        end = end_of(&String::from_utf8_lossy(line)).or(end.take());
+        Ok::<_, io::Error>(())
+    })?;
     Ok(end)
 }
 
