@@ -4,5 +4,5 @@ let
   parts = builtins.filter builtins.isString (builtins.split "[^-A-Za-z0-9+._?=]+" name);
   text = builtins.concatStringsSep "-" parts;
 in
-# A dot at the begin hides a file.
+# A file is hidden if its name begins with a dot.
 if text == "" || builtins.substring 0 1 text == "." then "x${text}" else text

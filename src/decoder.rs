@@ -20,7 +20,7 @@ impl Decoder {
             &joined
         };
         let (whole, begun) = bytes.split_at(bytes.len() - unfinished(bytes));
-        self.begun = begun.to_owned();
+        self.begun.extend_from_slice(begun);
         String::from_utf8_lossy(whole).into_owned()
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
@@ -202,28 +201,37 @@ pub fn monotonic_ns() -> i64 {
         .saturating_add(now.tv_nsec)
 }
 
+/// Saves a text in a file of this name.
+type SaveText = Box<dyn Fn(&str, &str) -> Option<PathBuf> + Send + Sync>;
+
 /// Saves long texts, each once.
 struct TextKeeper {
-    save: Box<dyn Fn(&str, &str) -> Option<PathBuf> + Send + Sync>,
-    /// The files of the texts that are saved, by a hash of the text, and how many there are of each kind.
-    saved: Mutex<(HashMap<u64, PathBuf>, HashMap<String, u32>)>,
+    save: SaveText,
+    saved: Mutex<SavedTexts>,
+}
+
+/// The texts that are saved.
+#[derive(Default)]
+struct SavedTexts {
+    /// Their files, by a hash of the text.
+    files: HashMap<[u8; 32], PathBuf>,
+    /// How many there are of each kind.
+    counts: HashMap<String, u32>,
 }
 
 /// How many long texts of a kind are saved: a script may print as many as it likes.
 const MOST_TEXTS: u32 = 100;
 
 impl TextKeeper {
-    fn new(save: Box<dyn Fn(&str, &str) -> Option<PathBuf> + Send + Sync>) -> Self {
+    fn new(save: SaveText) -> Self {
         let saved = Mutex::default();
         Self { save, saved }
     }
 
     fn keep(&self, stem: &str, end: &str, text: &str) -> Option<PathBuf> {
-        let mut hasher = DefaultHasher::new();
-        (end, text).hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = *blake3::hash(text.as_bytes()).as_bytes();
         let mut saved = lock(&self.saved);
-        let (files, counts) = &mut *saved;
+        let SavedTexts { files, counts } = &mut *saved;
         if let Some(path) = files.get(&hash) {
             return Some(path.clone());
         }

@@ -58,8 +58,8 @@ pub(super) struct Talk {
     pub is_stopping: bool,
 }
 
-/// What stands around a command: its input is at its end, so that it waits for none and does not take the lines that
-/// follow for its own. What bash says of its jobs, as of one that is killed, does not reach the console.
+/// Redirections around a command. Its input is at its end: a command neither waits for input nor takes the lines that
+/// follow for its own. Messages of bash on its jobs, as on one that is killed, do not reach the console.
 const AROUND: &str = "< /dev/null 8>&2 2> /dev/null";
 
 /// Gives a command the error output of the shell, which is the console.

@@ -63,7 +63,7 @@ impl Console {
     /// Reads `source` to its end, appending to `path` as it comes. If the file
     /// cannot be written, the guest is followed all the same.
     pub async fn follow(&self, source: impl AsyncRead + Unpin, path: &Path) {
-        let mut file = self.written(path, open(path).await);
+        let mut file = self.written(path, open(path));
         let mut source = source;
         let mut buffer = [0; 8192];
         let mut line = Vec::new();
@@ -115,7 +115,7 @@ impl Console {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
-        append(&mut open(path).await?, &bytes).await?;
+        append(&mut open(path)?, &bytes).await?;
         self.append(&bytes);
         let rest = self.retained().decoder.finish();
         self.retain(&rest);
@@ -221,7 +221,7 @@ impl Console {
 }
 
 /// A link in the place of the file leads nowhere.
-async fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default();
     let file = output_folder::open(folder)?.append_to(name)?;

@@ -125,7 +125,8 @@ pub fn main() -> ExitCode {
     // Paths are in events, reports and what Nix evaluates, which are text.
     if let Some(wrong) = std::env::args_os().find(|argument| argument.to_str().is_none()) {
         let message = format!(
-            "the argument {wrong:?} is not UTF-8: rename what it names, or give it by another path"
+            "the argument {} is not UTF-8: rename what it names, or give it by another path",
+            wrong.display()
         );
         return report_failure(&Failed::Usage(message));
     }

@@ -20,7 +20,7 @@ use crate::confined::Owner;
 /// How long processes that are killed may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the names of our groups begin with; the process IDs of the run and of the test follow.
+/// The begin of the names of our groups. The process IDs of the run and of the test follow.
 const PREFIX: &str = "snowglobe-";
 
 /// The control groups of a machine. Their processes are killed, and they are removed, when it is dropped.
@@ -152,7 +152,7 @@ impl Membership {
     /// Leaves the groups: what this process does then is not the guest's, and systemd finds its group empty.
     pub fn leave(&self) {
         for mut list in &self.back {
-            // Before Linux 5.16 the kernel asks for the rights of now, which do not suffice.
+            // Before Linux 5.16 the kernel refuses it: this process has other rights by now.
             let _ = list.write_all(b"0");
         }
     }

@@ -169,7 +169,7 @@ fn start_process(
     let run = || match body() {
         Ok(()) => 0,
         Err(error) => {
-            // Nobody reads it if that fails.
+            // No one can read it if that fails.
             let _ = writeln!(io::stderr(), "{error}");
             1
         }

@@ -1,4 +1,4 @@
-//! What a process inherits from the one that starts it: a guest's init has that of a kernel's first process instead.
+//! State that a process inherits from its parent: a guest's init has that of a kernel's first process instead.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use super::error::{AtStep, ContainerError};
 use super::keyrings::join_new_keyring;
 
-/// What a guest could do to the host, or to another guest, in spite of its namespaces.
+/// Capabilities that would let a guest change the host, or another guest, in spite of its namespaces.
 const DROPPED: [CapabilitySet; 5] = [
     CapabilitySet::SYS_TIME,
     CapabilitySet::SYS_MODULE,
@@ -45,7 +45,7 @@ const LIMITS: [(Resource, rlim_t, rlim_t); 13] = [
     (Resource::RLIMIT_RTPRIO, 0, 0),
 ];
 
-/// Nanoseconds by which the kernel may delay the timers of a process, if nobody has changed it.
+/// Nanoseconds by which the kernel may delay the timers of a process, unless it is changed.
 const TIMER_SLACK_NS: libc::c_ulong = 50_000;
 
 /// Gives up what this process has of its user's session, and what it has better than other processes. The user's wish

@@ -141,7 +141,7 @@ fn give(value: u32) -> libc::sock_filter {
 mod tests {
     use super::*;
 
-    /// What the filter says of a call, by running it as the kernel does.
+    /// Runs the filter on a call as the kernel does, and returns its verdict.
     fn verdict(arch: u32, number: u32) -> u32 {
         let filter = filter();
         let (mut at, mut value) = (0, 0);

@@ -109,7 +109,7 @@ fn watch(
 }
 
 impl Limits {
-    /// What a kernel of the guest's own would print, with the limit.
+    /// The line that a kernel of the guest's own would print, with the limit.
     fn message(self, controller: Controller) -> String {
         match controller {
             Controller::Memory => format!(

@@ -29,7 +29,7 @@ pub(super) const CREDENTIALS: &str = "/run/host/credentials";
 /// Devices of the host that do no harm.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-/// What programs expect in /dev.
+/// Links that programs expect in /dev.
 const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
     ("fd", "/proc/self/fd"),

@@ -1,5 +1,7 @@
 //! Values as Python writes them, without most of the large ones: the rest of a list is never made into text.
 
+use std::fmt::Write;
+
 use rustpython_vm::builtins::{PyBytes, PyDict, PyFrozenSet, PyInt, PyList, PySet, PyStr, PyTuple};
 use rustpython_vm::protocol::PyIter;
 use rustpython_vm::{AsObject, Py, PyObject, PyObjectRef, PyResult, TryFromObject, VirtualMachine};
@@ -151,8 +153,7 @@ impl Writer<'_> {
 
     fn rest_of(&mut self, shown: usize, length: usize) {
         if length > shown {
-            self.text
-                .push_str(&format!(", {REST} {} more", length - shown));
+            let _ = write!(self.text, ", {REST} {} more", length - shown);
         }
     }
 }

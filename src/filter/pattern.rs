@@ -70,7 +70,7 @@ impl Pattern {
     }
 }
 
-/// How many bytes at the begin of a text a piece takes, if it fits there.
+/// The number of bytes that a piece takes of the start of a text, or `None` if it does not fit there.
 fn begins_with(text: &str, piece: &str) -> Option<usize> {
     let mut letters = text.chars();
     for wanted in piece.chars() {

@@ -8,7 +8,7 @@ use super::event::{Event, Failure, Frame};
 const LONGEST_LINE: usize = 16 << 10;
 const LONGEST_NAME: usize = 2000;
 
-/// What stands in the place of the middle of a text, between the number of bytes and the place of the whole.
+/// The text between the number of bytes that are left out and the place of the whole.
 const CUT: &str = " bytes; the whole ";
 
 /// How many calls, exceptions and variables of a failure are shown.
@@ -84,13 +84,15 @@ impl Event {
             Self::TestFinished {
                 failures, subtests, ..
             } => {
-                failures.iter_mut().for_each(|failure| failure.bound(keep));
-                subtests
-                    .iter_mut()
-                    .for_each(|subtest| shorten(&mut subtest.name));
+                for failure in failures {
+                    failure.bound(keep);
+                }
+                for subtest in subtests {
+                    shorten(&mut subtest.name);
+                }
             }
             Self::Called { method, .. } => shorten(method),
-            // Bounded where they are made, by the guests' side or by the user.
+            // Their texts are bounded by the module that makes them.
             Self::BuildStarted { .. }
             | Self::BuildFinished { .. }
             | Self::BuildProgress { .. }

@@ -145,7 +145,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever a file of events holds, reading ends, and says where it is broken.
+        /// Reading ends, and returns the first broken line.
         #[test]
         fn any_file_of_events_is_read(bytes: Vec<u8>, time_s in 0.0..1e9) {
             let folder = tempfile::tempdir().unwrap();

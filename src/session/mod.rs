@@ -337,7 +337,7 @@ fn describe_kinds(manifest: &Manifest, options: &RunSettings) -> String {
     emulation
 }
 
-/// What this host does not limit of containers, if there are any.
+/// Names the resources of containers that this host does not limit; `None` if it limits all.
 fn describe_missing_limits(manifest: &Manifest) -> Option<String> {
     let mut nodes = manifest.nodes.values();
     if !nodes.any(|node| node.backend == BackendKind::Container) {

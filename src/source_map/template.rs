@@ -474,7 +474,9 @@ mod tests {
 
     #[test]
     fn a_template_without_end_takes_no_stack() {
-        let parts = vec![(true, "a".to_owned()), (false, "b".to_owned())].repeat(50_000);
+        let parts: Vec<(bool, String)> = (0..100_000)
+            .map(|number| (number % 2 == 0, "a".to_owned()))
+            .collect();
         let (script, segments) = template(&parts);
         assert!(Map::fit(&script, &segments).is_none());
     }

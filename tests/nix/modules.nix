@@ -164,7 +164,7 @@ in
     ]);
     expected = true;
   };
-  "a name that is unknown in a set of options that nobody reads fails" = {
+  "a name that is unknown in a set of options that no module reads fails" = {
     expr = fails (
       (lib.evalModules {
         modules = [
@@ -178,8 +178,8 @@ in
   "an argument that nothing gives fails only where it is used" = {
     expr =
       let
-        used = configOf [ ({ nobody, ... }: { number = nobody; }) ];
-        unused = configOf [ ({ nobody, ... }: { number = 3; }) ];
+        used = configOf [ ({ missing, ... }: { number = missing; }) ];
+        unused = configOf [ ({ missing, ... }: { number = 3; }) ];
       in
       [
         (fails used.number)

@@ -1,4 +1,4 @@
-//! What guests of containers cannot do: to the host, to other guests, and beyond what their nodes ask for.
+//! Guests of containers cannot reach the host or other guests, and have what their nodes ask for.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -60,7 +60,7 @@ fn limits_are_failures_of_the_machine() {
     }
 }
 
-/// What the guest's init has, if the process that runs the test has all of it otherwise.
+/// The guest's init has its own state if the process that runs the test has another one.
 #[test]
 fn init_inherits_nothing() {
     const EXPECTED: &str = "\

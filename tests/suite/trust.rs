@@ -973,7 +973,7 @@ fn paths_that_are_no_text_are_named() {
     command.arg("-o").arg(&folder);
     let ended = place.finish(command.spawn().unwrap());
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
-    holds(&ended, &["odd\\xFF\" is not UTF-8: rename what it names"]);
+    holds(&ended, &["odd\u{fffd} is not UTF-8: rename what it names"]);
     let mut command = place.command(&["run", "--nixpkgs", "builtin", "../test.nix", "-o", "out"]);
     let ended = place.finish(command.current_dir(&folder).spawn().unwrap());
     assert!(matches!(ended.code, Some(2 | 4)), "{}", ended.seen());

@@ -378,7 +378,7 @@ let
     {
       options = mapAttrs (_: value: value.options) evaluated;
       config = builtins.seq free (mapAttrs (_: value: value.config) evaluated // free);
-      # Fails where a name is unknown, also in a set of options that nobody reads.
+      # Fails where a name is unknown, also in a set of options that no module reads.
       known = builtins.seq free (
         builtins.all (name: evaluated.${name}.known or true) (attrNames evaluated)
       );

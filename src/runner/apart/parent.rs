@@ -34,7 +34,7 @@ const EVENTS_LIMIT: Duration = Duration::from_mins(1);
 /// How long a process may take to end by itself: its script cleans up, its machines stop, its reports become whole.
 const SETTLE_LIMIT: Duration = Duration::from_mins(1);
 
-/// The same after a second interrupt, or when the process has closed what it reports with.
+/// How long a process may take after a second interrupt, or after it has closed its standard output.
 const SHORT_LIMIT: Duration = Duration::from_secs(2);
 
 /// The longest line that a script's process prints; more of it is the next line.
@@ -98,8 +98,10 @@ pub async fn run_apart(
         let failure = waited.failure(plan);
         emit_end(plan, verdict, failure, begin.elapsed(), events);
     }
-    let begun = StartPoint::Cold;
-    let outcome = RunOutcome { verdict, begun };
+    let outcome = RunOutcome {
+        verdict,
+        begun: StartPoint::Cold,
+    };
     Ok(ApartEnd { outcome, leaky })
 }
 
@@ -132,7 +134,7 @@ fn start() -> io::Result<Child> {
     command.spawn()
 }
 
-/// What the events of a process have said so far.
+/// The progress of a test by the events of its process.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     /// How often the test has begun: again when it could not continue from a checkpoint.
@@ -147,7 +149,7 @@ struct Seen {
 enum Cause {
     Interrupt,
     Deadline,
-    /// It has closed what it reports with.
+    /// The process has closed its standard output.
     Silence,
 }
 
@@ -307,7 +309,7 @@ async fn pass_output(stderr: impl AsyncRead + Unpin, events: Events) {
 }
 
 impl Waited {
-    /// What to say of a test whose process did not come to its end.
+    /// Describes why a test has no end of its own.
     fn failure(&self, plan: &TestPlan) -> Failure {
         let (kind, message) = match self.cause {
             Some(Cause::Deadline) => (
