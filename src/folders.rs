@@ -35,7 +35,7 @@ pub fn own(kind: UserFolder) -> Option<PathBuf> {
         path.is_absolute().then_some(path)
     };
     let base = folder(variable).or_else(|| Some(folder("HOME")?.join(usual)))?;
-    // What is kept there names its files as text.
+    // Files there name other files as text.
     base.to_str()?;
     Some(base.join("snowglobe"))
 }

@@ -175,7 +175,7 @@ in
     );
     expected = true;
   };
-  "an argument that nothing gives fails only where it is used" = {
+  "an argument that nothing gives fails only if it is used" = {
     expr =
       let
         used = configOf [ ({ missing, ... }: { number = missing; }) ];
