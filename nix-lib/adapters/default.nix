@@ -61,9 +61,16 @@ let
   fromModule =
     module:
     if pkgs ? testers.runNixOSTest then
-      pkgs.testers.runNixOSTest module
+      pkgs.testers.runNixOSTest (withScript module)
     else
-      pkgs.nixosTest (if isFunction module then module { inherit pkgs lib; } else module);
+      pkgs.nixosTest (withScript (if isFunction module then module { inherit pkgs lib; } else module));
+  # A script may be a path to a file of Python, which nixpkgs does not take.
+  withScript =
+    module:
+    if isAttrs module && builtins.isPath module.testScript or null then
+      module // { testScript = builtins.readFile module.testScript; }
+    else
+      module;
   inherit (pkgs) lib;
   system = pkgs.stdenv.hostPlatform.system or pkgs.system;
 

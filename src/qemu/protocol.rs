@@ -124,9 +124,10 @@ async fn read(
     events: watch::Sender<Vec<Value>>,
     replies: mpsc::UnboundedSender<Value>,
 ) {
-    let mut lines = BufReader::new(incoming).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let Ok(message) = serde_json::from_str::<Value>(&line) else {
+    // A guest's name in a message may be no text: that is no end of the monitor.
+    let mut lines = BufReader::new(incoming).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        let Ok(message) = serde_json::from_slice::<Value>(&line) else {
             continue;
         };
         if message.get("event").is_some() {

@@ -1,7 +1,7 @@
 //! Guests of containers cannot reach the host or other guests, and have what their nodes ask for.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 
 use nix::libc;
@@ -15,7 +15,11 @@ fn run(place: &Place, test: &str) -> Ended {
 }
 
 fn passes(test: &str) {
-    let ended = run(&Place::new(), test);
+    passes_in(&Place::new(), test);
+}
+
+fn passes_in(place: &Place, test: &str) {
+    let ended = run(place, test);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     // A host that limits nothing would say so here.
     assert!(ended.stdout.contains(" (containers)\n"), "{}", ended.seen());
@@ -24,6 +28,69 @@ fn passes(test: &str) {
 #[test]
 fn what_is_read_only_stays_read_only() {
     passes("mounts");
+}
+
+/// `--bind-ro` of nixpkgs' start scripts, with a guest that is a shell.
+#[test]
+fn a_folder_of_the_host_stays_read_only() {
+    let place = Place::new();
+    passes_in(&place, "sizes");
+    let manifest = fs::read_to_string(place.path().join("result-sizes/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let container = &manifest["nodes"]["machine"]["container"];
+    let activation = fs::read_to_string(container["activation"].as_str().unwrap()).unwrap();
+    let busybox = activation.lines().next().unwrap();
+    let busybox = busybox
+        .trim_start_matches("#!")
+        .split("/bin/")
+        .next()
+        .unwrap();
+    let (read_only, writable) = (place.path().join("ro"), place.path().join("rw"));
+    for folder in [&read_only, &writable] {
+        fs::create_dir(folder).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let attempts = [
+        "mount -o remount,bind,rw /ro",
+        "mount -o remount,rw /ro",
+        "umount -l /ro",
+        "touch /ro/x",
+        "unshare -U -r -m mount -o remount,bind,rw /ro",
+    ];
+    let tried = attempts.map(|attempt| format!("b {attempt} && echo broken {attempt}\n"));
+    let script = format!(
+        "b() {{ {busybox}/bin/busybox \"$@\"; }}\nexec > /rw/log 2>&1\n{}echo done\n",
+        tried.concat()
+    );
+    fs::write(writable.join("script"), script).unwrap();
+    let start = place.write(
+        "run-x-nspawn",
+        &format!(
+            "#!/bin/sh\nexec run-nspawn --container-name x --init {busybox}/bin/busybox --cmdline-json '[\"sh\", \"/rw/script\"]' \
+             --interfaces-json '[]' --bind-ro={}:/ro --bind={}:/rw \"$@\"\n",
+            read_only.display(),
+            writable.display()
+        ),
+    );
+    place.write(
+        "script.py",
+        "machine.start()\nimport time\ntime.sleep(60)\n",
+    );
+    let start = start.to_str().unwrap();
+    let options = [
+        "driver",
+        "--container-names",
+        "x",
+        "--container-start-scripts",
+        start,
+    ];
+    let ended = place.run(&[&options[..], &["-o", "out", "--", "script.py"]].concat());
+    // Its init has ended, which no machine's should.
+    assert_eq!(ended.code, Some(4), "{}", ended.seen());
+    let log = fs::read_to_string(writable.join("log")).unwrap();
+    assert!(log.ends_with("done\n") && !log.contains("broken"), "{log}");
+    assert_eq!(fs::read_dir(&read_only).unwrap().count(), 0);
+    place.assert_tidy();
 }
 
 #[test]
