@@ -319,6 +319,7 @@ fn a_prompt() {
 fn nothing_is_left_after_random_kills() {
     let kills = std::env::var("SNOWGLOBE_KILLS");
     let kills: u64 = kills.map_or(4, |text| text.parse().unwrap());
+    assert!(kills > 0);
     let place = Place::new();
     let file = fixture_path("postgrest.nix");
     let mut drivers = Vec::new();

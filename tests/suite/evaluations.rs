@@ -207,6 +207,9 @@ fn an_error_in_a_part_is_that_of_the_whole() {
     // The first process that fails is the end: that of the third node does not see the second, that of the first does.
     let of_parts = list("3");
     assert!(of_parts == message || of_parts == traced, "{of_parts}");
+    let has_parts = |calls: &[String]| calls.iter().any(|call| call.contains("want part"));
+    let calls = noted.calls();
+    assert!(has_parts(&calls), "{calls:?}");
     assert_eq!(list("1"), traced);
     noted.place.assert_tidy();
 }
