@@ -107,8 +107,9 @@ impl ContainerBackend {
         self.cgroup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the plan of a boot, with what it needs of the run.
-    async fn plan(&self, boot: Boot) -> Result<Launch, ContainerError> {
+    /// Returns the name of the copy of the node's tree, the process that keeps it, and the folder in which it is. The keeper
+    /// serves one machine at a time; what does not need it comes after.
+    async fn tree(&self) -> Result<(String, u32, PathBuf), ContainerError> {
         let mut namespace = self.settings.namespace.lock().await;
         let namespace = match &mut *namespace {
             Some(namespace) => namespace,
@@ -123,6 +124,12 @@ impl ContainerBackend {
             let size_mib = self.node.size_mib;
             namespace.machine_folder(&self.name, size_mib).await?;
         }
+        Ok((tree, namespace.keeper(), namespace.folder().to_owned()))
+    }
+
+    /// Writes the plan of a boot, with what it needs of the run.
+    async fn plan(&self, boot: Boot) -> Result<Launch, ContainerError> {
+        let (tree, keeper, trees) = self.tree().await?;
         let root = guest_root();
         // What is of the last boot goes first.
         drop(self.cgroup().take());
@@ -133,8 +140,8 @@ impl ContainerBackend {
             name: self.name.clone(),
             node: self.node.clone(),
             networks: self.networks(),
-            keeper: namespace.keeper(),
-            trees: namespace.folder().to_owned(),
+            keeper,
+            trees,
             tree,
             folder: self.folders.state.clone(),
             shared: self.folders.shared.clone(),
