@@ -107,8 +107,8 @@ impl ContainerBackend {
         self.cgroup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the name of the copy of the node's tree, the process that keeps it, and the folder in which it is. The keeper
-    /// serves one machine at a time; what does not need it comes after.
+    /// Returns the name of the copy of the node's tree, the process that keeps the copy, and the folder of all copies.
+    /// The keeper serves one machine at a time: all that does not need it is done without its lock.
     async fn tree(&self) -> Result<(String, u32, PathBuf), ContainerError> {
         let mut namespace = self.settings.namespace.lock().await;
         let namespace = match &mut *namespace {
@@ -129,7 +129,7 @@ impl ContainerBackend {
 
     /// Writes the plan of a boot, with what it needs of the run.
     async fn plan(&self, boot: Boot) -> Result<Launch, ContainerError> {
-        let (tree, keeper, trees) = self.tree().await?;
+        let (tree, keeper, place) = self.tree().await?;
         let root = guest_root();
         // What is of the last boot goes first.
         drop(self.cgroup().take());
@@ -141,7 +141,7 @@ impl ContainerBackend {
             node: self.node.clone(),
             networks: self.networks(),
             keeper,
-            trees,
+            trees: place,
             tree,
             folder: self.folders.state.clone(),
             shared: self.folders.shared.clone(),
