@@ -197,7 +197,7 @@ impl Report for Output {
 }
 
 /// The folder's own path. The folder is made if it is missing.
-fn made(folder: &Path) -> Result<PathBuf, OutputError> {
+pub(super) fn made(folder: &Path) -> Result<PathBuf, OutputError> {
     let not_text = || io::Error::new(io::ErrorKind::InvalidInput, "its path is not UTF-8");
     let is_text = |path: PathBuf| match path.to_str() {
         Some(_) => Ok(path),

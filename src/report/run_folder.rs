@@ -1,10 +1,10 @@
 //! The output folder of several tests: `run.json`, `junit.xml`, and a folder for each test.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::junit;
+use super::output::made;
 use super::output_error::OutputError;
 use super::page::{self, PageContext, PictureBudget};
 use super::tag::{Occupancy, Tag};
@@ -25,14 +25,12 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written, is in use, or holds other files of the same names.
     pub fn claim(folder: &Path) -> Result<Self, OutputError> {
-        let unwritable = |source| OutputError::Unwritable {
-            path: folder.to_owned(),
-            source,
-        };
-        fs::create_dir_all(folder).map_err(unwritable)?;
-        let folder = folder.canonicalize().map_err(unwritable)?;
+        let folder = made(folder)?;
         let tag = Tag::claim(&folder, "several tests", Occupancy::Shared)?;
-        output_folder::claim(&folder).map_err(unwritable)?;
+        output_folder::claim(&folder).map_err(|source| OutputError::Unwritable {
+            path: folder.clone(),
+            source,
+        })?;
         Ok(Self { _tag: tag, folder })
     }
 
