@@ -40,17 +40,10 @@ copy_in() {
   mkdir -p -- "$(dirname -- "$2")" && copy_tree "$1" "$2"
 }
 
-# copy_tree SOURCE TARGET: copies a file or folder with its holes. The cp of busybox
-# knows holes only in files that have nothing else.
+# copy_tree SOURCE TARGET: copies a file or folder with its holes, if the guest's cp can.
 copy_tree() {
   case $(cp --help 2>&1) in
     *--sparse*) cp -r --sparse=always -- "$1" "$2" ;;
-    *)
-      if [ -f "$1" ] && [ ! -L "$1" ] && [ "$(stat -c %b -- "$1")" = 0 ] && [ ! -d "$2" ]; then
-        : > "$2" && truncate -s "$(stat -c %s -- "$1")" "$2"
-      else
-        cp -r -- "$1" "$2"
-      fi
-      ;;
+    *) cp -r -- "$1" "$2" ;;
   esac
 }

@@ -27,6 +27,12 @@ let
     done
   '';
 
+  # The cp of coreutils alone: that of busybox writes the holes of files out.
+  sparseCopy = run "sparse-copy" { } ''
+    mkdir -p $out/bin
+    ln -s ${packages.coreutils}/bin/cp $out/bin/cp
+  '';
+
   npm =
     name:
     build.required {
@@ -194,6 +200,7 @@ let
       postgrest
       qemu
       snowglobe
+      sparseCopy
       ;
     bashInteractive = bash;
     haskellPackages = { inherit postgrest; };

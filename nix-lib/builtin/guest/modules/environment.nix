@@ -91,7 +91,10 @@ in
       )}
     '';
     # The driver of nixpkgs asks for ports with it.
-    environment.systemPackages = [ pkgs.netcat ];
+    environment.systemPackages = [
+      pkgs.netcat
+    ]
+    ++ lib.optional (config.virtualisation.guest == "tiny") pkgs.sparseCopy;
     system.path = pkgs.symlinkJoin {
       name = "system-path";
       paths = cfg.systemPackages;
