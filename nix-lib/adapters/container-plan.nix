@@ -35,7 +35,7 @@ let
         }
       ];
 
-  withAddresses = import ../hardware-addresses.nix { inherit lib; };
+  inherit (import ../hardware-addresses.nix { inherit lib; }) withAddresses;
   size = virtualisation.diskSize or 1024;
 in
 {

@@ -4,17 +4,26 @@
 { backend }:
 value:
 let
-  # Cards by name, in the order in which QEMU gets them. Before 2023 a node
-  # had only `vlans`.
-  cardsOf =
-    { virtualisation, ... }:
-    if virtualisation ? allInterfaces then
-      builtins.attrValues virtualisation.allInterfaces
-    else
-      builtins.genList (n: {
-        name = "eth${toString (n + 1)}";
-        vlan = builtins.elemAt virtualisation.vlans n;
-      }) (builtins.length virtualisation.vlans);
+  cardsOf = import ./cards.nix;
+
+  # Whether nixpkgs gives cards of a node one hardware address.
+  hasTwinCards =
+    node:
+    let
+      networks = map (card: card.vlan) (cardsOf node);
+      isTwin = vlan: builtins.length (builtins.filter (other: other == vlan) networks) > 1;
+    in
+    builtins.any isTwin networks;
+
+  # The test again, with an address of its own for each card. Only the nodes that need it are taken from there.
+  withOwnAddresses =
+    let
+      containers = value.config.containers or value.containers or { };
+      # `nodeDefaults` is as new as `containers`.
+      option = if containers == { } then "defaults" else "nodeDefaults";
+    in
+    (value.extend or value.passthru.extend) { modules = [ { ${option} = ./own-addresses.nix; } ]; };
+  canExtend = value ? extend || value ? passthru.extend;
 
   # What it is instead, or perhaps, with the module container.nix.
   asContainer =
@@ -81,7 +90,10 @@ let
       snapshot_safe = false;
     };
 
-  adapt = config: {
+  configOf = value: if value ? testScriptString then value else value.config;
+
+  # `extended` is the configuration of `withOwnAddresses`.
+  adapt = config: extended: {
     inherit (config)
       name
       globalTimeout
@@ -104,10 +116,12 @@ let
     system = config.hostPkgs.stdenv.hostPlatform.system;
     shell = config.hostPkgs.stdenv.shell;
     nodes =
-      builtins.mapAttrs (_: virtualMachine) config.nodes
+      builtins.mapAttrs (
+        name: node: virtualMachine (if canExtend && hasTwinCards node then extended.nodes.${name} else node)
+      ) config.nodes
       // builtins.mapAttrs (_: nspawnContainer config.hostPkgs) (config.containers or { });
     # With what the test sets for runs by hand.
-    interactive = adapt config.interactive;
+    interactive = adapt config.interactive extended.interactive;
   };
 in
-adapt (if value ? testScriptString then value else value.config)
+adapt (configOf value) (configOf withOwnAddresses)

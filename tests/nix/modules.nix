@@ -192,7 +192,7 @@ in
   };
   "cards of one machine in one network have addresses of their own" = {
     expr = map (card: card.mac) (
-      import ../../nix-lib/hardware-addresses.nix { inherit lib; } 1 [
+      (import ../../nix-lib/hardware-addresses.nix { inherit lib; }).withAddresses 1 [
         { vlan = 1; }
         { vlan = 1; }
         { vlan = 255; }

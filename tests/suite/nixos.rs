@@ -220,6 +220,13 @@ fn the_package_of_our_flake() {
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
 }
 
+/// Each card of a machine in one network has its own address (nixpkgs 23.05 or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn cards_in_one_network() {
+    passes("nixos/cards.nix", &[]);
+}
+
 /// Three machines and their network, without a virtual machine (nixpkgs 23.05 or newer).
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]

@@ -11,7 +11,7 @@
 let
   inherit (lib) mkOption types;
   cfg = config.networking;
-  withAddresses = import ../../../hardware-addresses.nix { inherit lib; };
+  inherit (import ../../../hardware-addresses.nix { inherit lib; }) withAddresses;
   vlansAsInterfaces = lib.listToAttrs (
     lib.imap1 (
       n: vlan:
