@@ -9,8 +9,7 @@ let
   inherit (config) virtualisation;
   host = virtualisation.host.pkgs;
 
-  # virtiofsd has nothing of its own to end: it goes with the QEMU that it serves,
-  # also if that is killed, or does not start.
+  # virtiofsd ends with the QEMU that it serves, also if that is killed, or does not start.
   withStore =
     qemu:
     let
@@ -28,6 +27,19 @@ let
     in
     qemu // { inherit (wrapped) outPath drvPath; };
 
+  # Serves the store until virtiofsd ends. A guest whose store is gone waits for ever, so QEMU is ended then:
+  # a machine whose QEMU is killed is an error of the host. QEMU, which ends virtiofsd by closing the socket,
+  # ends this script, too.
+  server = host.writeText "serve-store" ''
+    ${host.util-linux}/bin/setpriv --pdeathsig KILL ${host.virtiofsd}/bin/virtiofsd \
+      --socket-path nix-store.sock --shared-dir ${builtins.storeDir} --readonly \
+      > virtiofsd.log 2>&1
+    status=$?
+    sleep 1
+    echo "virtiofsd, which serves the store, has ended with status $status: $(tail -n 3 virtiofsd.log)" >&2
+    kill -KILL "$1"
+  '';
+
   # QEMU is started in the machine's own folder. Other uses of the program, as
   # `-version`, name no store.
   starter = host.writeText "qemu-with-virtiofs-store" ''
@@ -35,9 +47,7 @@ let
     case " $* " in
       *" socket,id=nix-store,"*)
         rm -f nix-store.sock
-        ${host.util-linux}/bin/setpriv --pdeathsig KILL ${host.virtiofsd}/bin/virtiofsd \
-          --socket-path nix-store.sock --shared-dir ${builtins.storeDir} --readonly \
-          > virtiofsd.log 2>&1 < /dev/null &
+        ${host.util-linux}/bin/setpriv --pdeathsig KILL ${host.runtimeShell} ${server} $$ < /dev/null &
         for _ in $(seq 100); do
           [ ! -S nix-store.sock ] || break
           sleep 0.1
