@@ -9,6 +9,9 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, getppid};
 
+/// This program, to be started again: also when its file has been replaced by a newer one since.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// Finds a program on PATH.
 #[must_use]
 pub fn on_path(program: &str) -> Option<PathBuf> {

@@ -53,7 +53,7 @@ pub fn run_machine(file: &Path) -> Result<(), ContainerError> {
 fn boot(text: &[u8], plan: &Plan, driver: &DriverSide) -> Result<ExitStatus, ContainerError> {
     let what = "starting this program again";
     let (mut ours, theirs) = UnixStream::pair().at_step(what)?;
-    let mut command = Command::new(std::env::current_exe().at_step(what)?);
+    let mut command = Command::new(child::THIS_PROGRAM);
     command.arg(BOOT).stdin(Stdio::from(OwnedFd::from(theirs)));
     child::die_with_parent(&mut command, Signal::SIGKILL);
     let mut child = command.spawn().at_step(what)?;

@@ -15,6 +15,7 @@ use crate::backend::{
     Ability, Backend, BackendError, Boot, Inability, Launch, MachineFolders, NetworkControl,
     Prepared,
 };
+use crate::child::THIS_PROGRAM;
 use crate::confined::{OpenFolder, Owner};
 use crate::model::manifest::{ContainerNode, RootLife};
 use crate::network::Links;
@@ -163,7 +164,7 @@ impl ContainerBackend {
             source,
         })?;
         Ok(Launch {
-            program: std::env::current_exe().at_step("finding this program")?,
+            program: THIS_PROGRAM.into(),
             arguments: vec![MACHINE.into(), file.into()],
             folder: self.folders.state.clone(),
             environment: Vec::new(),

@@ -15,7 +15,7 @@ use super::KEEPER;
 use super::error::{AtStep, ContainerError};
 use super::identity::Identity;
 use super::keeper::{Reply, Request};
-use crate::child::{describe_end, die_with_parent};
+use crate::child::{THIS_PROGRAM, describe_end, die_with_parent};
 
 /// The namespace of a run. Ends when it is dropped.
 #[derive(Debug)]
@@ -41,8 +41,7 @@ impl RunNamespace {
         fs::create_dir_all(folder).at_step(format!("making {}", folder.display()))?;
         let (ours, theirs) = StdStream::pair().at_step("making a socket")?;
         ours.set_nonblocking(true).at_step("making a socket")?;
-        let program = std::env::current_exe().at_step("finding this program")?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(THIS_PROGRAM);
         command
             .arg(KEEPER)
             .arg(folder)

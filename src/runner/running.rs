@@ -78,7 +78,7 @@ pub async fn shell_in(container: &RunningContainer) -> Result<(), RunnerError> {
 /// Starts the process in the container, and receives the end of its terminal.
 fn enter(container: &RunningContainer) -> io::Result<(Child, AsyncFd<File>)> {
     let (ours, theirs) = UnixStream::pair()?;
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(child::THIS_PROGRAM);
     command
         .arg(ENTER)
         .arg(container.boot.to_string())

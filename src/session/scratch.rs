@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use crate::child::THIS_PROGRAM;
 use crate::folders::{create_private, private_folder_in};
 
 /// Socket paths have at most 107 bytes; this much is needed below the folder.
@@ -37,7 +38,7 @@ impl Scratch {
     /// When no folder can be written, or this program cannot be started again.
     pub fn create() -> io::Result<Self> {
         let folder = private_folder_in(&base(), PREFIX)?;
-        let mut cleaner = Command::new(std::env::current_exe()?)
+        let mut cleaner = Command::new(THIS_PROGRAM)
             .arg(CLEANER)
             .arg(folder.path())
             .stdin(Stdio::piped())

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::child::TEST_PROCESS;
 use super::plan::{FromTest, TestPlan};
-use crate::child::{self, describe_end};
+use crate::child::{self, THIS_PROGRAM, describe_end};
 use crate::decoder::unfinished;
 use crate::event_bus::Events;
 use crate::model::event::{Event, Failure, Verdict, round};
@@ -120,7 +120,7 @@ async fn last_events(
 
 fn start() -> io::Result<Child> {
     // This program, also if its file has been replaced meanwhile.
-    let mut command = std::process::Command::new("/proc/self/exe");
+    let mut command = std::process::Command::new(THIS_PROGRAM);
     command
         .arg(TEST_PROCESS)
         .stdin(Stdio::piped())
