@@ -374,8 +374,104 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::filter::LastRun;
+
+    /// Prints an expression as a user writes it.
+    fn print(expression: &Expression) -> String {
+        let joined = |all: &[Expression], sign: &str| {
+            let each: Vec<String> = all.iter().map(print_operand).collect();
+            each.join(sign)
+        };
+        match expression {
+            Expression::All => "all()".to_owned(),
+            Expression::None => "none()".to_owned(),
+            Expression::Named(pattern) => pattern.to_string(),
+            Expression::Test(matcher) => format!("test({})", print_matcher(matcher)),
+            Expression::Attribute(matcher) => format!("attribute({})", print_matcher(matcher)),
+            Expression::Tag(matcher) => format!("tag({})", print_matcher(matcher)),
+            Expression::Machines(comparison, number) => {
+                format!("machines({} {number})", print_sign(*comparison))
+            }
+            Expression::Backend(matcher) => format!("backend({})", print_matcher(matcher)),
+            Expression::Last(matcher) => format!("last({})", print_matcher(matcher)),
+            Expression::Duration(comparison, limit_s) => {
+                format!("duration({} {limit_s}s)", print_sign(*comparison))
+            }
+            Expression::Not(inner) => format!("!{}", print_operand(inner)),
+            Expression::And(all) => joined(all, " & "),
+            Expression::Or(all) => joined(all, " | "),
+        }
+    }
+
+    fn print_operand(expression: &Expression) -> String {
+        let text = print(expression);
+        match expression {
+            Expression::Not(_) | Expression::And(_) | Expression::Or(_) => format!("({text})"),
+            _ => text,
+        }
+    }
+
+    fn print_matcher(matcher: &TextMatcher) -> String {
+        match matcher {
+            TextMatcher::Equals(text) => format!("={text}"),
+            TextMatcher::Contains(text) => format!("~{text}"),
+            TextMatcher::Regex(regex) => format!("/{regex}/"),
+            TextMatcher::Glob(pattern) => format!("#{pattern}"),
+        }
+    }
+
+    fn print_sign(comparison: Comparison) -> &'static str {
+        let found = SIGNS.into_iter().find(|(_, other)| *other == comparison);
+        found.unwrap().0
+    }
+
+    fn any_pattern() -> impl Strategy<Value = Pattern> {
+        "[a-zé*?][a-z0-9é.*?-]{0,8}".prop_map(|text| text.parse().unwrap())
+    }
+
+    fn any_matcher() -> impl Strategy<Value = TextMatcher> {
+        let text = || "[a-z0-9é&|!*/=~#]([a-z0-9 é&|!*/=~#]{0,8}[a-z&|!])?";
+        prop_oneof![
+            text().prop_map(TextMatcher::Equals),
+            text().prop_map(TextMatcher::Contains),
+            "[a-z0-9é]{0,4}[.*a-z]?".prop_filter_map("a regular expression", |text| {
+                Regex::new(&text).ok().map(TextMatcher::Regex)
+            }),
+            any_pattern().prop_map(TextMatcher::Glob),
+        ]
+    }
+
+    fn any_expression() -> impl Strategy<Value = Expression> {
+        let comparison = || (0..SIGNS.len()).prop_map(|index| SIGNS[index].1);
+        let exactly = |text: &str| TextMatcher::Equals(text.to_owned());
+        let leaf = prop_oneof![
+            Just(Expression::All),
+            Just(Expression::None),
+            any_pattern().prop_map(Expression::Named),
+            any_matcher().prop_map(Expression::Test),
+            any_matcher().prop_map(Expression::Attribute),
+            any_matcher().prop_map(Expression::Tag),
+            (comparison(), any::<usize>()).prop_map(|(c, n)| Expression::Machines(c, n)),
+            (0..BACKENDS.len())
+                .prop_map(move |index| Expression::Backend(exactly(BACKENDS[index]))),
+            (0..Outcome::ALL.len())
+                .prop_map(move |index| Expression::Last(exactly(Outcome::ALL[index].name()))),
+            (comparison(), 1..u32::MAX).prop_map(|(c, s)| Expression::Duration(c, f64::from(s))),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                inner
+                    .clone()
+                    .prop_map(|inner| Expression::Not(Box::new(inner))),
+                vec(inner.clone(), 2..4).prop_map(Expression::And),
+                vec(inner, 2..4).prop_map(Expression::Or),
+            ]
+        })
+    }
 
     fn fits(expression: &str) -> bool {
         let test = TestSubject {
@@ -513,7 +609,14 @@ mod tests {
         }
     }
 
-    proptest::proptest! {
+    proptest! {
+        #[test]
+        fn expressions_are_read_as_they_are_printed(expression in any_expression()) {
+            let text = print(&expression);
+            let read: Expression = text.parse().unwrap();
+            assert_eq!(format!("{read:?}"), format!("{expression:?}"), "{text}");
+        }
+
         #[test]
         fn any_text_is_a_filter_or_an_error(text in "[!()&|a*~=/# <>0-9é]{0,200}") {
             match text.parse::<Expression>() {

@@ -151,6 +151,18 @@ mod tests {
         }
 
         #[test]
+        fn parts_are_read_as_they_are_printed(count in 1..usize::MAX, part: usize, is_hash: bool) {
+            let (name, kind) = if is_hash {
+                ("hash", PartitionKind::Hash)
+            } else {
+                ("slice", PartitionKind::Slice)
+            };
+            let part = part % count;
+            let read = format!("{name}:{}/{count}", part + 1).parse();
+            assert_eq!(read, Ok(Partition { kind, part, count }));
+        }
+
+        #[test]
         fn any_text_is_a_part_or_an_error(text: String, part: usize, count: usize) {
             let _ = text.parse::<Partition>();
             if let Ok(partition) = format!("slice:{part}/{count}").parse::<Partition>() {
