@@ -33,8 +33,8 @@ lint: setup
 	cargo fmt --check
 	$(CARGO) clippy $(FLAGS) --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
-	shellcheck scripts/*.sh .ci/run src/agent/*.sh
-	target/tools/bin/ruff check --quiet src/language/api nix-lib scripts
+	shellcheck scripts/*.sh .ci/run src/agent/*.sh nix-lib/*.sh
+	target/tools/bin/ruff check --quiet src/language/api nix-lib scripts benches tests
 	target/tools/bin/ty check --quiet --project src/language/api src/language/api
 	scripts/terms.sh
 
@@ -66,7 +66,7 @@ bench: setup
 ## Kill drivers at random moments, and look for what they leave behind.
 stress: build
 	$(SNOWGLOBE) $(GUESTS)
-	SNOWGLOBE_KILLS=30 $(CARGO) test $(FLAGS) --test suite -- --test-threads 1 random_kills
+	SNOWGLOBE_KILLS=30 scripts/test-matching.sh random_kills --test-threads 1
 
 ## The tests of a nixpkgs with Debian's packages, on NixOS machines: NIXPKGS=PATH, and ONLY="NAME…" for some.
 ## It takes hours, and a new nixpkgs needs a new Nix (26.11pre: 2.18).
@@ -75,7 +75,7 @@ nixos-tests: build
 
 ## What else Snowglobe does, on NixOS machines: NIXPKGS=PATH of 26.05 or newer, SUITE of Debian, and ONLY=NAME for one.
 nixos-machines: build
-	SNOWGLOBE_NIXPKGS=$(abspath $(NIXPKGS)) SNOWGLOBE_SUITE=$(SUITE) $(CARGO) test $(FLAGS) --test suite -- --ignored --test-threads 1 nixos::$(ONLY)
+	SNOWGLOBE_NIXPKGS=$(abspath $(NIXPKGS)) SNOWGLOBE_SUITE=$(SUITE) scripts/test-matching.sh nixos::$(ONLY) --ignored --test-threads 1
 
 build: setup
 	$(CARGO) build $(FLAGS)

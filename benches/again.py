@@ -63,7 +63,7 @@ def main():
                 test.write_text(text)
                 figures["cold"].append(run("cold", "--cold")[0])
 
-            def saved():
+            def saved(number=number):
                 test.write_text(text)
                 subprocess.run([snowglobe, "cache", "clear"], env=environment, check=True, stdout=subprocess.DEVNULL)
                 wall, events = run("cold")

@@ -104,9 +104,11 @@ def ten(snowglobe, folder, guest):
 def network(snowglobe, folder, first, second):
     arguments = [ROOT / "benches/containers.nix", "-A", "network", "--argstr", "first", first, "--argstr", "second", second]
     events, _ = run(snowglobe, folder, *arguments)
-    for event in events:
-        if event["event"] == "output" and event["text"].startswith("row "):
-            print(f"{second} to {first}: {event['text'][4:].strip()}")
+    texts = [event["text"] for event in events if event["event"] == "output"]
+    rows = [text[4:].strip() for text in texts if text.startswith("row ")]
+    assert rows, f"{second} to {first}: nothing was measured"
+    for row in rows:
+        print(f"{second} to {first}: {row}")
 
 
 main()

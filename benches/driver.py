@@ -57,12 +57,12 @@ def end_orphans():
 def measure_any(command, folder, environment=None):
     """The exit code of a command, and its figures."""
     adopt_orphans()
-    log = open(folder / "log", "wb")
     begin = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=folder, stdout=log, stderr=subprocess.STDOUT,
-        env={**os.environ, **(environment or {})},
-    )
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
     peak = 0
 
     def watch():

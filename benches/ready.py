@@ -33,6 +33,7 @@ def main():
         if line.startswith("row "):
             _, machine, kind, wait, polling = line.split()
             rows[f"{machine}, {kind}"].append((float(wait), float(polling)))
+    assert rows, "nothing was measured"
     print("seconds after the thing happened:   least  median    most | each second: least  median    most")
     for name, pairs in rows.items():
         columns = [

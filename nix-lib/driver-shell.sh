@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC1007,SC1091,SC2164
 export USER=root HOME=/root DISPLAY=:0.0
 [ ! -r @profile@ ] || . @profile@
 # A profile names one that waits for a reader.

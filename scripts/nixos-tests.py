@@ -15,7 +15,9 @@ import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # What the exit codes of `snowglobe run` mean here.
-VERDICTS = {0: "passed", 1: "failed", 2: "not packaged", 3: "not built"}
+VERDICTS = {0: "passed", 1: "failed", 2: "does not evaluate", 3: "not built"}
+# What the message says of a program that Debian has not.
+NOT_PACKAGED = "no entry in the table of Debian's packages"
 
 
 def verdict_of(program, options, name, folder):
@@ -32,7 +34,9 @@ def verdict_of(program, options, name, folder):
             )
             if ended.returncode:
                 break
-    return VERDICTS.get(ended.returncode, "error")
+    verdict = VERDICTS.get(ended.returncode, "error")
+    is_missing = verdict == "does not evaluate" and NOT_PACKAGED in log.read_text()
+    return "not packaged" if is_missing else verdict
 
 
 def main():
