@@ -204,6 +204,7 @@ mod tests {
         let records = EVENTS
             .lines()
             .map(|line| serde_json::from_str(line).unwrap());
+        let mut compared = 0;
         let play = || {
             for record in records {
                 let record: Record = record;
@@ -219,6 +220,7 @@ mod tests {
                     Event::TestFinished { .. } => &[],
                     _ => continue,
                 };
+                compared += 1;
                 let begin = Instant::now();
                 while still(&terminal.contents()) != expected {
                     let screen = terminal.contents();
@@ -228,6 +230,7 @@ mod tests {
             }
         };
         above.while_reading(print, play);
+        assert_eq!(compared, 3);
         // Steps are in the bars, and no lines.
         let lines = lines.lock().unwrap();
         assert!(

@@ -1,13 +1,24 @@
 # Unit tests of nix-lib: { NAME = { expr; expected; }; }. tests/suite/nix_lib.rs
 # evaluates them, without nixpkgs and without a store.
 let
-  files = {
-    adapters = ./adapters.nix;
-    debian = ./debian.nix;
-    modules = ./modules.nix;
-    strings = ./strings.nix;
-    types = ./types.nix;
-  };
+  # Each file beside this one, but for what tests import, by its name without `.nix`.
+  files = builtins.listToAttrs (
+    builtins.concatMap (
+      name:
+      let
+        parts = builtins.match "(.+)\\.nix" name;
+      in
+      if parts == null || name == "default.nix" || name == "imported-module.nix" then
+        [ ]
+      else
+        [
+          {
+            name = builtins.head parts;
+            value = ./. + "/${name}";
+          }
+        ]
+    ) (builtins.attrNames (builtins.readDir ./.))
+  );
   named =
     file: tests:
     builtins.listToAttrs (

@@ -207,7 +207,9 @@ fn checkpoints_that_are_damaged() {
     );
     again.run(&[]);
     // One bit of a page that QEMU would take as it is.
-    for memory in again.memories() {
+    let memories = again.memories();
+    assert!(!memories.is_empty());
+    for memory in memories {
         let mut bytes = fs::read(&memory).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -222,7 +224,9 @@ fn checkpoints_that_are_damaged() {
         "{}",
         flipped.seen()
     );
-    for memory in again.memories() {
+    let memories = again.memories();
+    assert!(!memories.is_empty());
+    for memory in memories {
         File::create(memory).unwrap().set_len(100).unwrap();
     }
     let short = again.run(&[]);

@@ -228,9 +228,12 @@ fn one_process_does_what_several_cannot() {
         let calls = noted.calls();
         let last = calls.last().unwrap();
         assert!(last.contains("--argstr want manifest"), "{calls:?}");
+        calls
     };
     // Their memory is used up.
-    list(("KILL_PARTS", "yes"), "first, second, third");
+    let calls = list(("KILL_PARTS", "yes"), "first, second, third");
+    let has_parts = calls.iter().any(|call| call.contains("want part"));
+    assert!(has_parts, "{calls:?}");
     fs::remove_dir_all(noted.cache().join("snowglobe/evaluations")).unwrap();
     // The file changes after the nodes were named.
     let change = format!(
@@ -239,4 +242,34 @@ fn one_process_does_what_several_cannot() {
     );
     list(("AFTER_NAMES", &change), "first, fourth, second, third");
     noted.place.assert_tidy();
+}
+
+#[test]
+fn warnings_of_the_nix_code_are_repeated() {
+    let noted = Noted::new();
+    let traced = "builtins.trace \"the first line\\nthe second\"";
+    let seen_with = |rest: &str| {
+        noted.place.write("test.nix", &format!("{traced} ({rest})"));
+        noted.place.settle();
+        let first = noted.run(&["list", "test.nix"]).seen();
+        assert!(!noted.calls().is_empty());
+        let again = noted.run(&["list", "test.nix"]).seen();
+        assert_eq!(first, again);
+        (first, noted.calls())
+    };
+    let (seen, calls) =
+        seen_with("{ name = \"warnings\"; nodes.machine = { }; testScript = \"\"; }");
+    assert_eq!(
+        seen,
+        "exit code: 0\n--- stdout\nwarnings: machine\n--- stderr\ntrace: the first line\nthe second\n"
+    );
+    assert!(calls.is_empty(), "{calls:?}");
+    let (failed, _) = seen_with("throw \"no such thing\"");
+    assert!(
+        failed.starts_with(
+            "exit code: 2\n--- stdout\n--- stderr\ntrace: the first line\nthe second\n\
+             error: no such thing\n"
+        ),
+        "{failed}"
+    );
 }

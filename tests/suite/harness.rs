@@ -131,12 +131,28 @@ impl Place {
 
     /// Processes whose folder is below this one: machines that were left.
     pub fn processes(&self) -> Vec<PathBuf> {
+        let mounts = fs::read("/proc/self/mountinfo").unwrap();
         fs::read_dir("/proc")
             .unwrap()
             .flatten()
-            .filter_map(|entry| fs::read_link(entry.path().join("cwd")).ok())
-            .filter(|folder| folder.starts_with(self.path().join("tmp")))
+            .map(|entry| entry.path())
+            .filter(|process| self.is_in_use_by(process, &mounts))
             .collect()
+    }
+
+    /// Whether a process works in the temporary folder, or has it mounted, as those in containers do. `mounts` are
+    /// those of this process.
+    fn is_in_use_by(&self, process: &Path, mounts: &[u8]) -> bool {
+        let folder = self.path().join("tmp");
+        let works_there =
+            fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder));
+        let has_mounted = || {
+            fs::read(process.join("mountinfo")).is_ok_and(|theirs| {
+                theirs != mounts
+                    && String::from_utf8_lossy(&theirs).contains(folder.to_str().unwrap())
+            })
+        };
+        works_there || has_mounted()
     }
 
     /// Waits until neither processes nor temporary files are left.
@@ -222,7 +238,7 @@ pub fn nixpkgs_tree() -> String {
 /// The tool on a terminal of its own, and a user who types.
 pub struct Pty {
     child: Child,
-    seen: std::sync::Arc<std::sync::Mutex<String>>,
+    seen: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
     /// What was waited for already ends here.
     position: usize,
 }
@@ -243,14 +259,12 @@ impl Pty {
             .stdout(Stdio::piped());
         let mut child = script.spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
-        let seen = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let text = seen.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = std::io::Read::read(&mut stdout, &mut buffer) {
-                text.lock()
-                    .unwrap()
-                    .push_str(&String::from_utf8_lossy(&buffer[..length]));
+                text.lock().unwrap().extend_from_slice(&buffer[..length]);
             }
         });
         Self {
@@ -265,18 +279,23 @@ impl Pty {
         let begin = Instant::now();
         loop {
             let seen = self.seen.lock().unwrap().clone();
-            if let Some(found) = seen[self.position..].find(text) {
+            let mut windows = seen[self.position..].windows(text.len());
+            if let Some(found) = windows.position(|window| window == text.as_bytes()) {
                 self.position += found + text.len();
                 return;
             }
-            assert!(begin.elapsed() < PATIENCE, "never saw {text:?}:\n{seen}");
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "never saw {text:?}:\n{}",
+                self.seen()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
     /// Everything that the terminal has shown so far.
     pub fn seen(&self) -> String {
-        self.seen.lock().unwrap().clone()
+        String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
     }
 
     pub fn type_in(&mut self, keys: &str) {
@@ -287,7 +306,14 @@ impl Pty {
 
     /// Waits for the end; returns the exit code.
     pub fn end(mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begin.elapsed() < PATIENCE, "did not end:\n{}", self.seen());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

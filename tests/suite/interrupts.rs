@@ -175,6 +175,8 @@ fn a_machine_killed_at_any_moment_ends_the_run() {
         place.wait_for_text(events, "machine_started");
         // Any moment will do: as a rule, this one is inside the call.
         std::thread::sleep(std::time::Duration::from_millis(300));
+        let before = fs::read_to_string(place.path().join(events)).unwrap();
+        assert!(!before.contains("not at it any more"), "{operation}");
         kill_machine(&place, events);
         let ended = place.finish(child);
         assert_eq!(ended.code, Some(4), "{operation}: {}", ended.seen());

@@ -77,6 +77,42 @@ impl Imports<'_> {
         self.found.push(base.join("::"));
     }
 
+    fn add_tokens(&mut self, tokens: proc_macro2::TokenStream) {
+        let mut path: Vec<String> = Vec::new();
+        let mut follows_colons = false;
+        for token in tokens {
+            match token {
+                proc_macro2::TokenTree::Group(group) => self.add_tokens(group.stream()),
+                proc_macro2::TokenTree::Punct(mark) if mark.as_char() == ':' => {
+                    follows_colons = true;
+                    continue;
+                }
+                proc_macro2::TokenTree::Ident(name) => {
+                    if !follows_colons {
+                        self.add_rooted(&path);
+                        path.clear();
+                    }
+                    path.push(name.to_string());
+                    follows_colons = false;
+                    continue;
+                }
+                _ => {}
+            }
+            self.add_rooted(&path);
+            path.clear();
+            follows_colons = false;
+        }
+        self.add_rooted(&path);
+    }
+
+    /// Adds a path of several parts that says where it begins.
+    fn add_rooted(&mut self, path: &[String]) {
+        let begins = path.first().map(String::as_str);
+        if path.len() > 1 && matches!(begins, Some("crate" | "super" | "self")) {
+            self.add(path);
+        }
+    }
+
     fn add_tree(&mut self, prefix: &[String], tree: &syn::UseTree) {
         let with = |name: &syn::Ident| [prefix, &[name.to_string()]].concat();
         match tree {
@@ -104,6 +140,12 @@ impl<'ast> Visit<'ast> for Imports<'_> {
             self.add(&parts);
         }
         syn::visit::visit_path(self, path);
+    }
+
+    /// The arguments of a macro are tokens: a path in them begins with `crate`, `super` or `self`.
+    fn visit_macro(&mut self, invocation: &'ast syn::Macro) {
+        self.add_tokens(invocation.tokens.clone());
+        syn::visit::visit_macro(self, invocation);
     }
 
     /// Unit tests may use what they want.

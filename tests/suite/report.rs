@@ -125,6 +125,7 @@ fn a_page_shows_what_a_run_has_done() {
     // What the console has said meanwhile.
     let lines = results[16].as_array().unwrap();
     assert!(lines.contains(&json!("<b>no</b>")), "{lines:?}");
+    assert_eq!(results[17], json!(true));
     assert_eq!(results[19], json!(["<b>no</b>"]));
     let files = json!(["./wrong/events.jsonl", "./wrong/junit.xml"]);
     assert_eq!(results[20], files);

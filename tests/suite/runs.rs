@@ -220,35 +220,6 @@ fn functions_are_called_with_what_they_take() {
 }
 
 #[test]
-fn warnings_of_the_nix_code_are_repeated() {
-    let place = Place::new();
-    let traced = "builtins.trace \"the first line\\nthe second\"";
-    let seen_with = |rest: &str| {
-        place.write("test.nix", &format!("{traced} ({rest})"));
-        place.settle();
-        let mut command = place.command(&["list", "--nixpkgs", "builtin", "test.nix"]);
-        command.env("XDG_CACHE_HOME", place.path().join("cache"));
-        let mut again = place.command(&["list", "--nixpkgs", "builtin", "test.nix"]);
-        again.env("XDG_CACHE_HOME", place.path().join("cache"));
-        let seen = place.finish(command.spawn().unwrap()).seen();
-        assert_eq!(seen, place.finish(again.spawn().unwrap()).seen());
-        seen
-    };
-    assert_eq!(
-        seen_with("{ name = \"warnings\"; nodes.machine = { }; testScript = \"\"; }"),
-        "exit code: 0\n--- stdout\nwarnings: machine\n--- stderr\ntrace: the first line\nthe second\n"
-    );
-    let failed = seen_with("throw \"no such thing\"");
-    assert!(
-        failed.starts_with(
-            "exit code: 2\n--- stdout\n--- stderr\ntrace: the first line\nthe second\n\
-             error: no such thing\n"
-        ),
-        "{failed}"
-    );
-}
-
-#[test]
 fn a_manifest_without_building() {
     let place = Place::new();
     let file = fixture_path("ping.nix");

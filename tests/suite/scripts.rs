@@ -56,7 +56,7 @@ fn compare(place: &Place, filled: &Filled, counts: &mut Counts) -> Option<String
     counts.scripts += 1;
     let checked = place.run(&["check", "--script", "script.py", "--format", "json"]);
     let findings: Vec<serde_json::Value> =
-        serde_json::from_str(&checked.stdout).unwrap_or_default();
+        serde_json::from_str(&checked.stdout).unwrap_or_else(|_| panic!("{}", checked.seen()));
     let error = findings
         .iter()
         .find(|finding| finding["level"] == "error" && !filled.stands_in(finding));

@@ -429,7 +429,8 @@ fn the_event_stream_is_nothing_else() {
     let pid = child.id();
     place.wait_for_text("shown", "\"event\":\"watching\"");
     signal(pid, "INT");
-    place.finish(child);
+    let ended = place.finish(child);
+    assert_eq!(ended.code, Some(130), "{}", ended.seen());
     let shown = fs::read_to_string(place.path().join("shown")).unwrap();
     assert_eq!(names(&shown).last().map(String::as_str), Some("watching"));
 }
