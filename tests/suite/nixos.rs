@@ -114,6 +114,40 @@ fn a_checkpoint_with_the_store_of_the_host() {
     is_restored("--snapshot-safe=virtiofs");
 }
 
+/// virtiofsd serves the store and is killed: an error of the host, at once (nixpkgs 26.05 or newer).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn a_store_that_is_served_no_more() {
+    let place = Place::new();
+    let more = ["--cold", "--snapshot-safe=virtiofs"];
+    let mut command = on_nixos(&place, "run", "nixos/waiting.nix", &[], &more);
+    let child = command.spawn().unwrap();
+    place.wait_for_text("result-waiting/events.jsonl", "machine_ready");
+    for pid in servers_of(&place) {
+        signal(pid, "KILL");
+    }
+    let ended = place.finish(child);
+    assert_eq!(ended.code, Some(4), "{}", ended.seen());
+    let cause = "virtiofsd, which serves the store, has ended with status 137";
+    assert!(ended.stdout.contains(cause), "{}", ended.seen());
+    place.assert_tidy();
+}
+
+/// The virtiofsd processes that serve a machine of the place.
+fn servers_of(place: &Place) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let servers = processes.filter(|entry| {
+        let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
+        let is_server = String::from_utf8_lossy(&read("cmdline")).contains("--socket-path");
+        let folder = fs::read_link(entry.path().join("cwd"));
+        is_server && folder.is_ok_and(|folder| folder.starts_with(place.path()))
+    });
+    let pids = servers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let pids: Vec<u32> = pids.collect();
+    assert!(!pids.is_empty());
+    pids
+}
+
 /// Runs a test twice, of which the second run begins with a checkpoint of the first.
 fn is_restored(option: &str) {
     let place = Place::new();
