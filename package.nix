@@ -19,6 +19,8 @@ rustPlatform.buildRustPackage {
     ];
   };
   cargoLock.lockFile = ./Cargo.lock;
+  # The profile of Cargo.toml for packages.
+  buildType = "dist";
   # A dependency declares a newer Rust than it needs (see the Makefile).
   cargoBuildFlags = [ "--ignore-rust-version" ];
 

@@ -1,20 +1,18 @@
 //! Text on pictures, read by the program tesseract.
 
+mod grey_picture;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, ImageError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::process::Command;
 
-const TESSERACT: &str = "tesseract";
+use self::grey_picture::GreyPicture;
 
-/// Screens show letters of few pixels, and tesseract was made for print: at
-/// twice the size it finds most of them.
-const ENLARGEMENT: u32 = 2;
+const TESSERACT: &str = "tesseract";
 
 /// Tesseract's mode for pieces of text in no order.
 const SPARSE_TEXT: &str = "11";
@@ -42,7 +40,7 @@ pub enum OcrError {
     #[error("`{TESSERACT}` failed ({status}): {words}")]
     Failed { status: String, words: String },
     #[error("the picture cannot be processed: {0}")]
-    Picture(#[from] ImageError),
+    Picture(io::Error),
     #[error("the picture's processing was broken off")]
     BrokenOff,
 }
@@ -59,52 +57,27 @@ pub async fn read(file: &Path, pictures: &[Picture]) -> Result<Vec<String>, OcrE
         let picture = *picture;
         let processed = tokio::task::spawn_blocking(move || process(&file, picture))
             .await
-            .map_err(|_| OcrError::BrokenOff)??;
+            .map_err(|_| OcrError::BrokenOff)?
+            .map_err(OcrError::Picture)?;
         texts.push(recognise(&processed).await?);
     }
     Ok(texts)
 }
 
-fn process(file: &Path, picture: Picture) -> Result<PathBuf, ImageError> {
+fn process(file: &Path, picture: Picture) -> io::Result<PathBuf> {
     if picture == Picture::AsItIs {
         return Ok(file.to_owned());
     }
-    let mut grey = enlarge(&image::open(file)?);
-    if is_dark(&grey) != (picture == Picture::LightOnDark) {
-        imageops::invert(&mut grey);
+    let mut grey = GreyPicture::read(file)?;
+    grey.stretch();
+    // Screens show letters of few pixels, and tesseract was made for print: at twice the size it finds most of them.
+    let mut grey = grey.doubled();
+    if grey.is_dark() != (picture == Picture::LightOnDark) {
+        grey.invert();
     }
     let target = file.with_extension("processed.png");
     grey.save(&target)?;
     Ok(target)
-}
-
-fn enlarge(image: &DynamicImage) -> GrayImage {
-    let mut grey = image.to_luma8();
-    stretch(&mut grey);
-    let (width, height) = grey.dimensions();
-    imageops::resize(
-        &grey,
-        width * ENLARGEMENT,
-        height * ENLARGEMENT,
-        FilterType::CatmullRom,
-    )
-}
-
-/// Makes the darkest shade black and the lightest white.
-fn stretch(grey: &mut GrayImage) {
-    let darkest = grey.pixels().map(|pixel| pixel.0[0]).min().unwrap_or(0);
-    let lightest = grey.pixels().map(|pixel| pixel.0[0]).max().unwrap_or(255);
-    let range = u16::from(lightest - darkest).max(1);
-    for pixel in grey.pixels_mut() {
-        let above = u16::from(pixel.0[0] - darkest);
-        pixel.0[0] = u8::try_from(above * 255 / range).unwrap_or(u8::MAX);
-    }
-}
-
-fn is_dark(grey: &GrayImage) -> bool {
-    let sum: u64 = grey.pixels().map(|pixel| u64::from(pixel.0[0])).sum();
-    let count = u64::from(grey.width()) * u64::from(grey.height());
-    sum < count * 128
 }
 
 async fn recognise(file: &Path) -> Result<String, OcrError> {
@@ -133,31 +106,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shades_are_stretched_and_a_dark_ground_is_found() {
-        let mut grey = GrayImage::from_raw(2, 2, vec![40, 40, 40, 90]).unwrap();
-        stretch(&mut grey);
-        assert_eq!(grey.into_raw(), [0, 0, 0, 255]);
-        assert!(is_dark(&GrayImage::from_raw(2, 1, vec![0, 200]).unwrap()));
-        assert!(!is_dark(
-            &GrayImage::from_raw(2, 1, vec![255, 200]).unwrap()
-        ));
-    }
-
-    #[test]
-    fn pictures_are_enlarged_and_inverted() {
+    fn pictures_are_inverted_for_a_ground() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("screen.png");
-        GrayImage::from_raw(2, 1, vec![0, 0])
-            .unwrap()
-            .save(&file)
-            .unwrap();
+        let black = GreyPicture::read(&screen_with(&file, 0)).unwrap();
+        assert!(black.is_dark());
         let light = process(&file, Picture::DarkOnLight).unwrap();
-        let light = image::open(light).unwrap().to_luma8();
-        assert_eq!(light.dimensions(), (4, 2));
-        assert!(light.pixels().all(|pixel| pixel.0[0] == 255));
+        assert!(!GreyPicture::read(&light).unwrap().is_dark());
         let dark = process(&file, Picture::LightOnDark).unwrap();
-        let dark = image::open(dark).unwrap().to_luma8();
-        assert!(dark.pixels().all(|pixel| pixel.0[0] == 0));
+        assert!(GreyPicture::read(&dark).unwrap().is_dark());
         assert_eq!(process(&file, Picture::AsItIs).unwrap(), file);
+    }
+
+    fn screen_with(file: &Path, shade: u8) -> PathBuf {
+        let writer = std::fs::File::create(file).unwrap();
+        let mut encoder = png::Encoder::new(writer, 2, 1);
+        encoder.set_color(png::ColorType::Grayscale);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&[shade, shade]).unwrap();
+        writer.finish().unwrap();
+        file.to_owned()
     }
 }
