@@ -119,8 +119,8 @@ fn a_checkpoint_with_the_store_of_the_host() {
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn a_store_that_is_served_no_more() {
     let place = Place::new();
-    let more = ["--cold", "--snapshot-safe=virtiofs"];
-    let mut command = on_nixos(&place, "run", "nixos/waiting.nix", &[], &more);
+    let selection = ["--snapshot-safe=virtiofs"];
+    let mut command = on_nixos(&place, "run", "nixos/waiting.nix", &selection, &["--cold"]);
     let child = command.spawn().unwrap();
     place.wait_for_text("result-waiting/events.jsonl", "machine_ready");
     for pid in servers_of(&place) {
