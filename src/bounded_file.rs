@@ -1,6 +1,4 @@
 //! Files that others may have put in the place of ours: only regular ones are read, at once, and not without end.
-//!
-//! May import nothing of this crate.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};

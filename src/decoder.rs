@@ -1,6 +1,4 @@
 //! Text out of bytes that come in pieces: of consoles, processes and files.
-//!
-//! May import nothing of this crate.
 
 /// Decodes UTF-8. A character that the end of a piece cuts waits for the rest, and what is not UTF-8 becomes `�`.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::model::event::{Event, Failure, Level, Record, round};
+use crate::model::event::{Event, Failure, Level, Record, about, round};
 
 /// What the readers of events receive.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,11 +172,7 @@ impl Events {
         let mut steps = lock(&self.steps);
         match event {
             Event::StepStarted { id, machine, text } => {
-                let text = match machine {
-                    Some(machine) => format!("{machine}: {text}"),
-                    None => text.clone(),
-                };
-                steps.insert(*id, text);
+                steps.insert(*id, about(machine.as_deref(), text));
             }
             Event::StepFinished { id, .. } => {
                 steps.remove(id);

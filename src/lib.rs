@@ -32,6 +32,7 @@ pub mod nix_cli;
 pub mod ocr;
 mod output_folder;
 mod passed_files;
+mod prompt_output;
 pub mod qemu;
 mod raw_terminal;
 pub mod repl;

@@ -1,6 +1,4 @@
 //! The guest's side: its root shell, and the programs that run in it.
-//!
-//! May import `model` and `event_bus`.
 
 mod error;
 mod guard;

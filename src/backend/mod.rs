@@ -1,6 +1,4 @@
 //! What runs a machine, whatever it is: the interface, the process, its console and its crashes.
-//!
-//! May import `agent` and what is below it.
 
 mod console;
 mod environment;

@@ -1,6 +1,4 @@
 //! Checkpoints: all machines of a test as they were at one moment, and the store for them.
-//!
-//! May import `machine` and what is below it.
 
 mod all;
 mod slot;

@@ -10,7 +10,7 @@ use super::frontend::is_on_terminal;
 use super::run_options::block_on;
 use super::source::Source;
 use super::write_stdout;
-use crate::repl::Above;
+use crate::prompt_output::PromptOutput;
 use crate::report::{Detail, PlainDisplay, Report, TerminalDisplay};
 use crate::runner::{build, interrupts};
 
@@ -51,7 +51,7 @@ impl BuildCommand {
             Detail::Normal
         };
         if is_on_terminal() {
-            Box::new(TerminalDisplay::new(detail, Above::default()))
+            Box::new(TerminalDisplay::new(detail, PromptOutput::default()))
         } else {
             Box::new(PlainDisplay::on_stderr(detail))
         }

@@ -11,7 +11,8 @@ use super::run_options::{RunOptions, block_on};
 use crate::compat::{DriverArguments, DriverRun};
 use crate::engine::RunMode;
 use crate::machine::StateRetention;
-use crate::repl::{Above, Prompt};
+use crate::prompt_output::PromptOutput;
+use crate::repl::Prompt;
 use crate::runner::{TestSettings, interrupts, run_built};
 
 #[derive(Debug, Args)]
@@ -82,9 +83,9 @@ impl DriverCommand {
             output,
             prompts,
         } = self.arguments().resolve()?;
-        let above = Above::default();
+        let prompt_output = PromptOutput::default();
         let mode = if self.interactive || prompts {
-            RunMode::Prompt(Arc::new(Prompt(above.clone())))
+            RunMode::Prompt(Arc::new(Prompt(prompt_output.clone())))
         } else {
             RunMode::Script
         };
@@ -96,7 +97,7 @@ impl DriverCommand {
             },
             ..self.run_options.settings(mode)
         };
-        let frontend = self.run_options.frontend(above);
+        let frontend = self.run_options.frontend(prompt_output);
         let verdict = block_on(async {
             let mut interrupts = interrupts()?;
             Ok(run_built(test, &settings, &output, &frontend, &mut interrupts).await?)

@@ -9,7 +9,7 @@ use indicatif::MultiProgress;
 use super::error::{print_to_stderr, show_message, show_warning};
 use crate::language::check::Finding;
 use crate::model::outcome::RunResults;
-use crate::repl::Above;
+use crate::prompt_output::PromptOutput;
 use crate::report::{
     Colours, Detail, JsonDisplay, LogReader, ManyPlain, ManyTerminal, OutputStream, PlainDisplay,
     Report, TerminalDisplay, annotations, is_in_workflow,
@@ -41,17 +41,17 @@ pub struct CommandFrontend {
     format: DisplayFormat,
     detail: Detail,
     /// Where a prompt is, if there is one.
-    above: Above,
+    output: PromptOutput,
     /// The live progress of several tests.
     bars: MultiProgress,
 }
 
 impl CommandFrontend {
-    pub fn new(format: DisplayFormat, detail: Detail, above: Above) -> Self {
+    pub fn new(format: DisplayFormat, detail: Detail, output: PromptOutput) -> Self {
         Self {
             format,
             detail,
-            above,
+            output,
             bars: MultiProgress::new(),
         }
     }
@@ -63,7 +63,7 @@ impl Frontend for CommandFrontend {
         match self.format {
             DisplayFormat::Json => Box::new(JsonDisplay::exclusive()),
             DisplayFormat::Human if is_on_terminal() => {
-                Box::new(TerminalDisplay::new(detail, self.above.clone()))
+                Box::new(TerminalDisplay::new(detail, self.output.clone()))
             }
             DisplayFormat::Human | DisplayFormat::Plain => {
                 Box::new(PlainDisplay::new(detail, LogReader::Person))

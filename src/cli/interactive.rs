@@ -10,7 +10,8 @@ use super::error::{Failed, exit_code, print_to_stderr};
 use super::run_options::{RunOptions, block_on};
 use super::source::SourceOptions;
 use crate::engine::RunMode;
-use crate::repl::{Above, Prompt};
+use crate::prompt_output::PromptOutput;
+use crate::repl::Prompt;
 use crate::runner::{
     InteractiveSession, OtherMachines, OutputLocation, find_running, interrupts, run_session,
     shell_in,
@@ -55,10 +56,10 @@ pub struct ShellCommand {
 
 impl ReplCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let above = Above::default();
-        let mode = RunMode::Prompt(Arc::new(Prompt(above.clone())));
+        let output = PromptOutput::default();
+        let mode = RunMode::Prompt(Arc::new(Prompt(output.clone())));
         let session = InteractiveSession::Prompt;
-        self.options.run(&self.file, mode, above, &session)
+        self.options.run(&self.file, mode, output, &session)
     }
 }
 
@@ -82,7 +83,7 @@ impl ShellCommand {
             },
         };
         self.options
-            .run(file, RunMode::OneShot, Above::default(), &session)
+            .run(file, RunMode::OneShot, PromptOutput::default(), &session)
     }
 }
 
@@ -102,13 +103,13 @@ impl SessionOptions {
         &self,
         file: &Path,
         mode: RunMode,
-        above: Above,
+        prompt_output: PromptOutput,
         session: &InteractiveSession,
     ) -> Result<ExitCode, Failed> {
         let selection = self.source.select(file)?;
         let settings = self.run_options.settings(mode);
         let output = OutputLocation(self.output.clone());
-        let frontend = self.run_options.frontend(above);
+        let frontend = self.run_options.frontend(prompt_output);
         block_on(async {
             let mut interrupts = interrupts()?;
             let verdict = run_session(

@@ -1,6 +1,4 @@
 //! The command line: which command, which display, which exit code. Each command makes a request of `runner`.
-//!
-//! May import everything.
 
 mod build;
 mod cache;

@@ -11,7 +11,7 @@ use super::error::Failed;
 use super::frontend::{CommandFrontend, DisplayFormat};
 use crate::bounded_file::for_each_line;
 use crate::model::event::Record;
-use crate::repl::Above;
+use crate::prompt_output::PromptOutput;
 use crate::report::Detail;
 use crate::runner::Frontend;
 
@@ -37,7 +37,7 @@ impl PlayCommand {
         } else {
             Detail::Normal
         };
-        let frontend = CommandFrontend::new(self.format, detail, Above::default());
+        let frontend = CommandFrontend::new(self.format, detail, PromptOutput::default());
         let mut display = frontend.display();
         let mut shown_s = 0.0;
         for record in self.records()? {

@@ -10,7 +10,7 @@ use super::error::{Failed, exit_code_of_run, show_message};
 use super::frontend::{CommandFrontend, DisplayFormat};
 use super::many_options::known_history;
 use crate::folders::real_path;
-use crate::repl::Above;
+use crate::prompt_output::PromptOutput;
 use crate::report::{Detail, RunFolder, merge_results, write_reports};
 use crate::runner::{Frontend, RunnerError, show_results};
 
@@ -40,7 +40,7 @@ impl ReportCommand {
             RunFolder::claim(&self.output).and_then(|folder| folder.finish(&results, &history))
         };
         let path = path.map_err(RunnerError::from)?;
-        let frontend = CommandFrontend::new(self.format, Detail::Normal, Above::default());
+        let frontend = CommandFrontend::new(self.format, Detail::Normal, PromptOutput::default());
         show_results(&frontend, &results, path)?;
         frontend.annotate(&self.output, &results);
         for reason in &results.missing {

@@ -13,7 +13,8 @@ use super::many_options::{EvalOptions, ManyOptions, project};
 use super::run_options::{RunOptions, block_on};
 use super::source::SourceOptions;
 use crate::engine::RunMode;
-use crate::repl::{Above, Prompt};
+use crate::prompt_output::PromptOutput;
+use crate::repl::Prompt;
 use crate::runner::{
     Builders, OutputLocation, RunPlace, RunRequest, TestSelection, TestSettings, Verification,
     interrupts, run,
@@ -94,20 +95,20 @@ impl ReplayOptions {
 
 impl RunCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let above = Above::default();
-        let request = self.request(&above)?;
-        let frontend = self.frontend(above);
+        let output = PromptOutput::default();
+        let request = self.request(&output)?;
+        let frontend = self.frontend(output);
         block_on(async {
             let ended = run(&request, &frontend, &mut interrupts()?).await?;
             Ok(exit_code_of_run(&ended))
         })
     }
 
-    pub fn frontend(&self, above: Above) -> CommandFrontend {
-        self.run_options.frontend(above)
+    pub fn frontend(&self, output: PromptOutput) -> CommandFrontend {
+        self.run_options.frontend(output)
     }
 
-    pub fn request(&self, above: &Above) -> Result<RunRequest, Failed> {
+    pub fn request(&self, output: &PromptOutput) -> Result<RunRequest, Failed> {
         let config = self.many.config()?;
         Ok(RunRequest {
             selections: self.selections()?,
@@ -116,7 +117,7 @@ impl RunCommand {
                 replay: self.replay.mode(),
                 verification: self.replay.verification(),
                 film: Film::Taken,
-                ..self.run_options.settings(self.mode(above))
+                ..self.run_options.settings(self.mode(output))
             },
             output: OutputLocation(self.output.clone()),
             max_fail: self.many.max_fail(),
@@ -137,10 +138,10 @@ impl RunCommand {
         files.map(|file| self.source.select(file)).collect()
     }
 
-    fn mode(&self, above: &Above) -> RunMode {
+    fn mode(&self, output: &PromptOutput) -> RunMode {
         match self.on_failure {
             OnFailure::Stop => RunMode::Script,
-            OnFailure::Repl => RunMode::PromptOnFailure(Arc::new(Prompt(above.clone()))),
+            OnFailure::Repl => RunMode::PromptOnFailure(Arc::new(Prompt(output.clone()))),
             OnFailure::Shell => RunMode::ShellOnFailure,
         }
     }

@@ -10,7 +10,7 @@ use super::frontend::{CommandFrontend, DisplayFormat};
 use crate::engine::RunMode;
 use crate::host::{AfterFailure, Subtests};
 use crate::machine::StateRetention;
-use crate::repl::Above;
+use crate::prompt_output::PromptOutput;
 use crate::report::Detail;
 use crate::runner::{ScriptCheck, TestSettings, TimeoutFactor, Verification};
 use crate::session::{Film, ReplayMode};
@@ -78,14 +78,14 @@ impl RunOptions {
         }
     }
 
-    /// The displays; a prompt appears below `above`.
-    pub fn frontend(&self, above: Above) -> CommandFrontend {
+    /// The displays; a prompt appears below what `output` prints.
+    pub fn frontend(&self, output: PromptOutput) -> CommandFrontend {
         let detail = if self.verbose {
             Detail::Everything
         } else {
             Detail::Normal
         };
-        CommandFrontend::new(self.format, detail, above)
+        CommandFrontend::new(self.format, detail, output)
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use super::error::{Failed, code};
 use super::run::RunCommand;
 use super::run_options::block_on;
-use crate::repl::Above;
+use crate::prompt_output::PromptOutput;
 use crate::runner::{interrupts, watch};
 
 #[derive(Debug, Args)]
@@ -18,10 +18,10 @@ pub struct WatchCommand {
 
 impl WatchCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let above = Above::default();
-        let frontend = self.run.frontend(above.clone());
+        let output = PromptOutput::default();
+        let frontend = self.run.frontend(output.clone());
         block_on(async {
-            let request = || self.run.request(&above);
+            let request = || self.run.request(&output);
             watch(request, &frontend, &mut interrupts()?).await?;
             Ok(ExitCode::from(code::INTERRUPTED))
         })

@@ -1,8 +1,7 @@
 //! The test driver of nixpkgs: its command lines, variables and configurations, as a test that is built.
 //!
 //! Three generations: 20.09 (start scripts as arguments, the script in `testScript`), 21.05 to 25.11 (options,
-//! each with a variable that stands in for it) and 26.05 (`--config`); and a manifest that is built. May import
-//! `runner` and what is below it.
+//! each with a variable that stands in for it) and 26.05 (`--config`); and a manifest that is built.
 
 mod command_line;
 mod configuration;

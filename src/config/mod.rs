@@ -1,6 +1,4 @@
 //! `snowglobe.toml`: what a project says of its tests beside the tests themselves.
-//!
-//! May import `filter` and what is below it.
 
 mod rules;
 

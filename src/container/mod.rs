@@ -3,8 +3,6 @@
 //! This program starts the *keeper* of a run, which holds its user namespace and one copy of each tree, and for each
 //! machine a process that stands where QEMU stands for a virtual machine. That starts a process for each boot, which
 //! makes the namespaces, and whose child is the guest's init. Each is killed with the one that has started it.
-//!
-//! May import `backend` and what is below it.
 
 mod boot;
 mod boot_process;

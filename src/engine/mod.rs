@@ -1,6 +1,4 @@
 //! The test language: Python, run by RustPython, whose calls go to a replay or the host.
-//!
-//! May import `replay`, `host` and what is below them.
 
 mod call_report;
 mod cancellation;

@@ -1,6 +1,4 @@
 //! Which tests of many are meant: expressions over what they are, patterns of names, parts of the whole.
-//!
-//! May import `model` and `digest`.
 
 mod expression;
 mod numbers;

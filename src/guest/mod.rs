@@ -1,7 +1,5 @@
 //! Sets up what guests are made of, in the Nix store: Debian packages and npm packages for the built-in ones,
 //! Debian packages for NixOS machines.
-//!
-//! May import `nix_cli` and what is below it.
 
 mod apt;
 mod archive;

@@ -1,6 +1,4 @@
 //! How tests ended in earlier runs: a file in the user's state folder, a line for each test of a run.
-//!
-//! May import `model` and `folders`.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

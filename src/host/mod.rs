@@ -1,6 +1,4 @@
 //! What API calls do: they reach the machines and emit events.
-//!
-//! May import `machine` and what is below it.
 
 mod call;
 mod call_error;

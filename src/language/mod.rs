@@ -1,6 +1,4 @@
 //! The test API as data, what is generated from it (stub, manual), and the check of scripts.
-//!
-//! May import `model`.
 
 mod api_reader;
 pub mod check;

@@ -1,6 +1,4 @@
 //! A machine of a test: starts, answers, waits, stops.
-//!
-//! May import `qemu`, `agent` and what is below them.
 
 mod background;
 mod commands;

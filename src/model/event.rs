@@ -395,6 +395,15 @@ pub struct Record {
     pub event: Event,
 }
 
+/// Returns a text about a machine, which it names first; `None` for a text about none.
+#[must_use]
+pub fn about(machine: Option<&str>, text: &str) -> String {
+    match machine {
+        Some(machine) => format!("{machine}: {text}"),
+        None => text.to_owned(),
+    }
+}
+
 /// Milliseconds are enough for people and keep the stream short.
 #[must_use]
 pub fn round(seconds: f64) -> f64 {

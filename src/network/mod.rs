@@ -1,6 +1,4 @@
 //! Virtual networks: a switch for each, that machines attach to by sockets.
-//!
-//! May import `model` and `event_bus`.
 
 mod cards;
 mod interface;

@@ -1,6 +1,4 @@
 //! Shells out to Nix: evaluates test files, builds what they need, reads its log.
-//!
-//! May import `source_map`, `model` and what is below them.
 
 mod build;
 mod cache;

@@ -1,6 +1,4 @@
 //! QEMU: how a machine is started, and its monitor.
-//!
-//! May import `backend` and what is below it.
 
 mod accelerator;
 mod launch;

@@ -1,9 +1,5 @@
-//! The prompt in the middle of a test, and what prints above it.
-//!
-//! May import `engine` and what is below it.
+//! The prompt in the middle of a test.
 
-mod above;
 mod prompt;
 
-pub use above::Above;
 pub use prompt::Prompt;

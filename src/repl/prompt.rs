@@ -19,10 +19,10 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Config, Context, Editor, Helper};
 
-use super::above::Above;
 use crate::engine::{EngineState, Interaction, describe, is_api_exception, to_json};
 use crate::folders;
 use crate::model::event::{Event, Level};
+use crate::prompt_output::PromptOutput;
 
 const PROMPT: &str = ">>> ";
 
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A prompt, whose lines appear above what is typed.
 #[derive(Debug, Default)]
-pub struct Prompt(pub Above);
+pub struct Prompt(pub PromptOutput);
 
 impl Interaction for Prompt {
     /// Reads and runs statements until Ctrl-D or `exit()`.
@@ -43,7 +43,7 @@ impl Interaction for Prompt {
     }
 }
 
-fn converse(vm: &VirtualMachine, scope: &Scope, state: &EngineState, above: &Above) {
+fn converse(vm: &VirtualMachine, scope: &Scope, state: &EngineState, output: &PromptOutput) {
     let mut editor = match open(vm, scope) {
         Ok(editor) => editor,
         Err(error) => {
@@ -58,13 +58,13 @@ fn converse(vm: &VirtualMachine, scope: &Scope, state: &EngineState, above: &Abo
     }
     for number in 1.. {
         state.emit(Event::Prompting);
-        above.wait_for_prompt(number, PATIENCE);
+        output.wait_for_prompt(number, PATIENCE);
         let typed = Typed::default();
         if let Some(names) = editor.helper_mut() {
             names.typed = typed.clone();
         }
         let read = || editor.readline(PROMPT);
-        let text = match above.while_reading(move |line| typed.print_above(line), read) {
+        let text = match output.while_reading(move |line| typed.print_above(line), read) {
             Ok(text) => text,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => break,

@@ -1,7 +1,5 @@
 //! The calls of a run between the script and the host: answered from the recording of an earlier run,
 //! or made and recorded.
-//!
-//! May import `host`, `checkpoint` and what is below them.
 
 mod catch_up;
 mod player;

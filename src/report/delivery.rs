@@ -236,6 +236,42 @@ impl DisplayQueue {
 fn weight(event: &Event) -> usize {
     match event {
         Event::Console { line, .. } | Event::BuildLog { line, .. } => line.len() + 1,
-        _ => 0,
+        Event::BuildStarted { .. }
+        | Event::BuildFinished { .. }
+        | Event::BuildProgress { .. }
+        | Event::Begun { .. }
+        | Event::TestStarted { .. }
+        | Event::MachineStarted { .. }
+        | Event::MachineReady { .. }
+        | Event::MachineStopped { .. }
+        | Event::StepStarted { .. }
+        | Event::StepFinished { .. }
+        | Event::Output { .. }
+        | Event::Note { .. }
+        | Event::SubtestStarted { .. }
+        | Event::SubtestFinished { .. }
+        | Event::SubtestSkipped { .. }
+        | Event::ConsolesShown { .. }
+        | Event::Prompting
+        | Event::CallFailed { .. }
+        | Event::TerminalAttached { .. }
+        | Event::Called { .. }
+        | Event::CallEnded { .. }
+        | Event::ScriptSource { .. }
+        | Event::ScreenTaken { .. }
+        | Event::CheckpointTaken { .. }
+        | Event::FileSaved { .. }
+        | Event::OutputLost { .. }
+        | Event::Verified { .. }
+        | Event::Watching { .. }
+        | Event::Changed
+        | Event::RunStarted { .. }
+        | Event::TestsFound { .. }
+        | Event::Retrying { .. }
+        | Event::Slow { .. }
+        | Event::TestEnded { .. }
+        | Event::ReportWritten { .. }
+        | Event::RunFinished { .. }
+        | Event::TestFinished { .. } => 0,
     }
 }

@@ -22,31 +22,20 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             nodes,
             accelerator,
             timeout_factor,
-        } => {
-            let scale = scale(*timeout_factor);
-            vec![format!(
-                "{} {} on {} ({accelerator}{scale})",
-                style("running").bold(),
-                test,
-                nodes.join(", ")
-            )]
-        }
+        } => vec![started(test, nodes, accelerator, *timeout_factor)],
         Event::MachineStarted { machine, .. } => vec![on(machine, "started")],
         Event::MachineReady { machine, after_s } => {
             vec![on(machine, &format!("ready after {after_s:.1} s"))]
         }
         Event::MachineStopped {
             machine, status, ..
-        } if everything => {
-            vec![on(machine, &format!("stopped ({status})"))]
-        }
+        } if everything => vec![on(machine, &format!("stopped ({status})"))],
         Event::Console { machine, line } if view.shows_console(machine) => {
             vec![format!("{} {}", style(format!("{machine} #")).dim(), line)]
         }
-        Event::StepStarted { machine, text, .. } => match machine {
-            Some(machine) => vec![on(machine, text)],
-            None => vec![text.clone()],
-        },
+        Event::StepStarted { machine, text, .. } => {
+            vec![note(machine.as_deref(), Level::Info, text)]
+        }
         Event::StepFinished { duration_s, .. } if everything => {
             vec![format!("({duration_s:.2} s)")]
         }
@@ -60,16 +49,14 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             machine,
             attached: true,
         } => vec![on(machine, "terminal attached (Ctrl-] detaches)")],
-        Event::SubtestStarted { name } => {
-            vec![format!("{} {name}", style("subtest:").bold())]
-        }
+        Event::SubtestStarted { name } => vec![format!("{} {name}", style("subtest:").bold())],
         Event::SubtestFinished {
             name,
             duration_s,
             failure,
         } => {
-            let how = if failure.is_some() { "failed" } else { "done" };
-            vec![format!("subtest {how}: {name} ({duration_s:.2} s)")]
+            let end = if failure.is_some() { "failed" } else { "done" };
+            vec![format!("subtest {end}: {name} ({duration_s:.2} s)")]
         }
         Event::SubtestSkipped { name } if everything => {
             vec![format!("subtest skipped: {name}")]
@@ -99,7 +86,26 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             "{} it runs for {after_s:.0} s",
             style("slow:").yellow().bold()
         )],
-        _ => Vec::new(),
+        Event::BuildStarted { .. }
+        | Event::BuildLog { .. }
+        | Event::BuildFinished { .. }
+        | Event::BuildProgress { .. }
+        | Event::MachineStopped { .. }
+        | Event::Console { .. }
+        | Event::StepFinished { .. }
+        | Event::SubtestSkipped { .. }
+        | Event::CheckpointTaken { .. }
+        | Event::ConsolesShown { .. }
+        | Event::Prompting
+        | Event::TerminalAttached { .. }
+        | Event::Called { .. }
+        | Event::CallEnded { .. }
+        | Event::ScriptSource { .. }
+        | Event::ScreenTaken { .. }
+        | Event::RunStarted { .. }
+        | Event::TestsFound { .. }
+        | Event::TestEnded { .. }
+        | Event::RunFinished { .. } => Vec::new(),
     }
 }
 
@@ -107,6 +113,15 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
 pub(super) fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     sanitise(&lines.collect::<Vec<_>>().join(" "), Colours::Off)
+}
+
+fn started(test: &str, nodes: &[String], accelerator: &str, timeout_factor: f64) -> String {
+    format!(
+        "{} {test} on {} ({accelerator}{})",
+        style("running").bold(),
+        nodes.join(", "),
+        scale(timeout_factor)
+    )
 }
 
 fn note(machine: Option<&str>, level: Level, text: &str) -> String {

@@ -1,6 +1,4 @@
 //! What becomes of events: lines for people, files for later, a stream for programs.
-//!
-//! May import `model`, `event_bus`, the output folder's layout, and `repl` for the place above a prompt.
 
 mod delivery;
 mod drawing;
@@ -69,24 +67,17 @@ impl View {
     }
 
     fn follow(&mut self, event: &Event) {
-        match event {
-            Event::ConsolesShown {
-                machine: None,
-                shown,
-            } => self.consoles = *shown,
-            Event::ConsolesShown {
-                machine: Some(machine),
-                shown: true,
-            } => {
+        let Event::ConsolesShown { machine, shown } = event else {
+            return;
+        };
+        match (machine, shown) {
+            (None, shown) => self.consoles = *shown,
+            (Some(machine), true) => {
                 self.followed.insert(machine.clone());
             }
-            Event::ConsolesShown {
-                machine: Some(machine),
-                shown: false,
-            } => {
+            (Some(machine), false) => {
                 self.followed.remove(machine);
             }
-            _ => {}
         }
     }
 

@@ -180,7 +180,38 @@ impl Output {
                 }));
                 self.check(JUNIT, written);
             }
-            _ => {}
+            Event::BuildStarted { .. }
+            | Event::BuildLog { .. }
+            | Event::BuildFinished { .. }
+            | Event::BuildProgress { .. }
+            | Event::Begun { .. }
+            | Event::TestStarted { .. }
+            | Event::MachineReady { .. }
+            | Event::MachineStopped { .. }
+            | Event::Console { .. }
+            | Event::StepStarted { .. }
+            | Event::StepFinished { .. }
+            | Event::Output { .. }
+            | Event::Note { .. }
+            | Event::SubtestStarted { .. }
+            | Event::SubtestSkipped { .. }
+            | Event::ConsolesShown { .. }
+            | Event::Prompting
+            | Event::TerminalAttached { .. }
+            | Event::Called { .. }
+            | Event::CallEnded { .. }
+            | Event::ScriptSource { .. }
+            | Event::CheckpointTaken { .. }
+            | Event::Verified { .. }
+            | Event::Watching { .. }
+            | Event::Changed
+            | Event::RunStarted { .. }
+            | Event::TestsFound { .. }
+            | Event::Retrying { .. }
+            | Event::Slow { .. }
+            | Event::TestEnded { .. }
+            | Event::ReportWritten { .. }
+            | Event::RunFinished { .. } => {}
         }
     }
 }

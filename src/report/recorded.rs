@@ -88,7 +88,43 @@ impl RecordedTest {
                     failures,
                 });
             }
-            _ => {}
+            Event::BuildStarted { .. }
+            | Event::BuildLog { .. }
+            | Event::BuildFinished { .. }
+            | Event::BuildProgress { .. }
+            | Event::Begun { .. }
+            | Event::TestStarted { .. }
+            | Event::MachineStarted { .. }
+            | Event::MachineReady { .. }
+            | Event::MachineStopped { .. }
+            | Event::Console { .. }
+            | Event::StepStarted { .. }
+            | Event::StepFinished { .. }
+            | Event::Output { .. }
+            | Event::Note { .. }
+            | Event::SubtestStarted { .. }
+            | Event::SubtestSkipped { .. }
+            | Event::ConsolesShown { .. }
+            | Event::Prompting
+            | Event::CallFailed { .. }
+            | Event::TerminalAttached { .. }
+            | Event::Called { .. }
+            | Event::CallEnded { .. }
+            | Event::ScriptSource { .. }
+            | Event::ScreenTaken { .. }
+            | Event::CheckpointTaken { .. }
+            | Event::FileSaved { .. }
+            | Event::OutputLost { .. }
+            | Event::Verified { .. }
+            | Event::Watching { .. }
+            | Event::Changed
+            | Event::RunStarted { .. }
+            | Event::TestsFound { .. }
+            | Event::Retrying { .. }
+            | Event::Slow { .. }
+            | Event::TestEnded { .. }
+            | Event::ReportWritten { .. }
+            | Event::RunFinished { .. } => {}
         }
     }
 }

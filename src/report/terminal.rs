@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::lines::{lines, one_line, short_name};
 use super::{Colours, Detail, Report, View, sanitise};
 use crate::model::event::{Event, Record};
-use crate::repl::Above;
+use crate::prompt_output::PromptOutput;
 
 const TICK: Duration = Duration::from_millis(120);
 
@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_millis(120);
 #[derive(Debug)]
 pub struct TerminalDisplay {
     view: View,
-    above: Above,
+    output: PromptOutput,
     /// Progress bars would disturb the prompt.
     prompting: bool,
     bars: MultiProgress,
@@ -29,15 +29,15 @@ pub struct TerminalDisplay {
 
 impl TerminalDisplay {
     #[must_use]
-    pub fn new(detail: Detail, above: Above) -> Self {
-        Self::on(ProgressDrawTarget::stderr(), detail, above)
+    pub fn new(detail: Detail, output: PromptOutput) -> Self {
+        Self::on(ProgressDrawTarget::stderr(), detail, output)
     }
 
-    fn on(target: ProgressDrawTarget, detail: Detail, above: Above) -> Self {
-        above.attend();
+    fn on(target: ProgressDrawTarget, detail: Detail, output: PromptOutput) -> Self {
+        output.attach_display();
         Self {
             view: View::new(detail),
-            above,
+            output,
             prompting: false,
             bars: MultiProgress::with_draw_target(target),
             build: None,
@@ -137,7 +137,34 @@ impl TerminalDisplay {
                 self.clear();
                 self.prompting = true;
             }
-            _ => {}
+            Event::BuildLog { .. }
+            | Event::Begun { .. }
+            | Event::Console { .. }
+            | Event::StepStarted { .. }
+            | Event::Output { .. }
+            | Event::Note { .. }
+            | Event::SubtestStarted { .. }
+            | Event::SubtestFinished { .. }
+            | Event::SubtestSkipped { .. }
+            | Event::ConsolesShown { .. }
+            | Event::CallFailed { .. }
+            | Event::Called { .. }
+            | Event::CallEnded { .. }
+            | Event::ScriptSource { .. }
+            | Event::ScreenTaken { .. }
+            | Event::CheckpointTaken { .. }
+            | Event::FileSaved { .. }
+            | Event::OutputLost { .. }
+            | Event::Verified { .. }
+            | Event::Watching { .. }
+            | Event::Changed
+            | Event::RunStarted { .. }
+            | Event::TestsFound { .. }
+            | Event::Retrying { .. }
+            | Event::Slow { .. }
+            | Event::TestEnded { .. }
+            | Event::ReportWritten { .. }
+            | Event::RunFinished { .. } => {}
         }
     }
 }
@@ -155,10 +182,10 @@ impl Report for TerminalDisplay {
         }
         for line in lines(&record.event, &self.view) {
             let line = sanitise(&line, Colours::of_stdout());
-            self.bars.suspend(|| self.above.print(&line));
+            self.bars.suspend(|| self.output.print(&line));
         }
         if record.event == Event::Prompting {
-            self.above.reach_prompt();
+            self.output.reach_prompt();
         }
     }
 }
@@ -196,8 +223,8 @@ mod tests {
     fn machines_have_a_bar_each_while_they_run() {
         let terminal = InMemoryTerm::new(10, 60);
         let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
-        let above = Above::default();
-        let mut display = TerminalDisplay::on(target, Detail::Normal, above.clone());
+        let output = PromptOutput::default();
+        let mut display = TerminalDisplay::on(target, Detail::Normal, output.clone());
         let lines = Arc::new(Mutex::new(Vec::new()));
         let printed = lines.clone();
         let print = move |line: &str| printed.lock().unwrap().push(line.to_owned());
@@ -229,7 +256,7 @@ mod tests {
                 }
             }
         };
-        above.while_reading(print, play);
+        output.while_reading(print, play);
         assert_eq!(compared, 3);
         // Steps are in the bars, and no lines.
         let lines = lines.lock().unwrap();

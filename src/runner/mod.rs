@@ -1,7 +1,6 @@
 //! Runs tests: evaluates and checks them, builds, runs, verifies; and again when files change.
 //!
-//! Values in, events out: it knows no command line and prints nothing. May import `session`, `report` and what
-//! is below them.
+//! Values in, events out: it knows no command line and prints nothing.
 
 mod apart;
 mod attempts;

@@ -1,6 +1,4 @@
 //! One running test: its machines, networks, script, clock and output.
-//!
-//! May import `repl`, `engine`, `replay`, `host` and what is below them.
 
 mod backends;
 mod disk_watch;

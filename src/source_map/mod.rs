@@ -4,8 +4,6 @@
 //! may come from is taken as a template (text between antiquotations), and the
 //! one that the evaluated text fits is where it comes from: what is found is
 //! proved by the text itself.
-//!
-//! May import `model`.
 
 mod candidates;
 mod expressions;

@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 22] = [
         "decoder",
         "bounded_file",
     ],
-    &["raw_terminal"],
+    &["raw_terminal", "prompt_output"],
     &["event_bus", "digest", "folders", "full_disk"],
     &["confined"],
     &["output_folder"],

@@ -10,6 +10,7 @@ mod displays;
 mod docs;
 mod driver;
 mod evaluations;
+mod events;
 mod filters;
 mod flakes;
 mod guests;

@@ -1,6 +1,4 @@
 //! The check of a script before anything boots: syntax, names, calls, and what cannot be meant.
-//!
-//! May import the vocabulary and `model`.
 
 mod calls;
 mod containers;

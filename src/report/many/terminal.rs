@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar};
 
 use super::summary::counts;
 use super::texts::Texts;
-use crate::model::event::{Event, Record};
+use crate::model::event::{Event, Record, about};
 use crate::model::outcome::TestResult;
 use crate::report::lines::{age, one_line, short_name};
 use crate::report::output_stream::OutputStream;
@@ -222,10 +222,7 @@ impl ManyTerminal {
                 true
             }
             Event::StepStarted { id, machine, text } => {
-                let step = match machine {
-                    Some(machine) => format!("{machine}: {text}"),
-                    None => text.clone(),
-                };
+                let step = about(machine.as_deref(), text);
                 self.running(label).steps.insert(*id, step);
                 true
             }
@@ -233,7 +230,39 @@ impl ManyTerminal {
                 self.running(label).steps.remove(id);
                 true
             }
-            _ => false,
+            Event::BuildLog { .. }
+            | Event::BuildFinished { .. }
+            | Event::BuildProgress { .. }
+            | Event::Begun { .. }
+            | Event::MachineReady { .. }
+            | Event::Console { .. }
+            | Event::Output { .. }
+            | Event::Note { .. }
+            | Event::SubtestStarted { .. }
+            | Event::SubtestFinished { .. }
+            | Event::SubtestSkipped { .. }
+            | Event::ConsolesShown { .. }
+            | Event::Prompting
+            | Event::CallFailed { .. }
+            | Event::TerminalAttached { .. }
+            | Event::Called { .. }
+            | Event::CallEnded { .. }
+            | Event::ScriptSource { .. }
+            | Event::ScreenTaken { .. }
+            | Event::CheckpointTaken { .. }
+            | Event::FileSaved { .. }
+            | Event::OutputLost { .. }
+            | Event::Verified { .. }
+            | Event::Watching { .. }
+            | Event::Changed
+            | Event::RunStarted { .. }
+            | Event::TestsFound { .. }
+            | Event::Retrying { .. }
+            | Event::Slow { .. }
+            | Event::TestEnded { .. }
+            | Event::ReportWritten { .. }
+            | Event::RunFinished { .. }
+            | Event::TestFinished { .. } => false,
         };
         if changed {
             self.running(label).show();

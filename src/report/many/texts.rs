@@ -121,7 +121,41 @@ impl Texts {
                     .map(|line| format!("{label}: {line}"))
                     .collect()
             }
-            _ => Vec::new(),
+            Event::BuildStarted { .. }
+            | Event::BuildLog { .. }
+            | Event::BuildFinished { .. }
+            | Event::BuildProgress { .. }
+            | Event::Begun { .. }
+            | Event::TestStarted { .. }
+            | Event::MachineStarted { .. }
+            | Event::MachineReady { .. }
+            | Event::MachineStopped { .. }
+            | Event::Console { .. }
+            | Event::StepStarted { .. }
+            | Event::StepFinished { .. }
+            | Event::Output { .. }
+            | Event::Note { .. }
+            | Event::SubtestStarted { .. }
+            | Event::SubtestFinished { .. }
+            | Event::SubtestSkipped { .. }
+            | Event::ConsolesShown { .. }
+            | Event::Prompting
+            | Event::CallFailed { .. }
+            | Event::TerminalAttached { .. }
+            | Event::Called { .. }
+            | Event::CallEnded { .. }
+            | Event::ScriptSource { .. }
+            | Event::ScreenTaken { .. }
+            | Event::CheckpointTaken { .. }
+            | Event::FileSaved { .. }
+            | Event::OutputLost { .. }
+            | Event::Watching { .. }
+            | Event::Changed
+            | Event::RunStarted { .. }
+            | Event::TestsFound { .. }
+            | Event::ReportWritten { .. }
+            | Event::RunFinished { .. }
+            | Event::TestFinished { .. } => Vec::new(),
         }
     }
 

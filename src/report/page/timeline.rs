@@ -1,11 +1,11 @@
 //! What a test has done when: boots, calls and subtests as spans of time.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::calls::{CallList, CallSpan, described};
 use super::console_text::ConsoleText;
-use crate::model::event::{Event, Failure, Record, SourceLine, Verdict};
+use crate::model::event::{Event, Failure, Record, SourceLine, Verdict, about};
 
 /// A span of time.
 #[derive(Debug, Clone)]
@@ -23,6 +23,13 @@ enum BootEnd {
     /// It was stopped, and the script had not waited for it.
     NotAsked,
     Died,
+}
+
+impl BootEnd {
+    /// The end of a machine that has not answered; `wanted` if Snowglobe has stopped it.
+    fn without_answer(wanted: bool) -> Self {
+        if wanted { Self::NotAsked } else { Self::Died }
+    }
 }
 
 /// A picture of a display.
@@ -74,14 +81,7 @@ impl Timeline {
             }
             Event::MachineStopped {
                 machine, wanted, ..
-            } => {
-                let end = if wanted {
-                    BootEnd::NotAsked
-                } else {
-                    BootEnd::Died
-                };
-                self.booted(machine, end, time_s);
-            }
+            } => self.booted(machine, BootEnd::without_answer(wanted), time_s),
             Event::Console { machine, line } => {
                 self.consoles.entry(machine).or_default().add(time_s, line);
             }
@@ -117,8 +117,7 @@ impl Timeline {
                 failed: failure.is_some(),
             }),
             Event::StepStarted { id, machine, text } => {
-                let text = machine.map_or(text.clone(), |machine| format!("{machine}: {text}"));
-                self.unfinished.insert(id, text);
+                self.unfinished.insert(id, about(machine.as_deref(), &text));
             }
             Event::StepFinished { id, .. } => {
                 self.unfinished.remove(&id);
@@ -129,8 +128,7 @@ impl Timeline {
                 }
             }
             Event::Note { machine, text, .. } => {
-                let text = machine.map_or(text.clone(), |machine| format!("{machine}: {text}"));
-                self.output.add(time_s, text);
+                self.output.add(time_s, about(machine.as_deref(), &text));
             }
             Event::ScreenTaken { machine, path } => self.screens.push(Screen {
                 machine,
@@ -144,19 +142,44 @@ impl Timeline {
                 failures,
                 output,
                 ..
-            } => {
-                self.verdict = Some(verdict);
-                let files = failures.iter().flat_map(|failure| &failure.files);
-                self.files.extend(files.cloned());
-                self.failures = failures;
-                // The folder may have come here from another machine.
-                for file in &mut self.files {
-                    if let Ok(inner) = file.strip_prefix(&output) {
-                        *file = inner.to_owned();
-                    }
-                }
+            } => self.finished(verdict, failures, &output),
+            Event::BuildStarted { .. }
+            | Event::BuildLog { .. }
+            | Event::BuildFinished { .. }
+            | Event::BuildProgress { .. }
+            | Event::Begun { .. }
+            | Event::SubtestStarted { .. }
+            | Event::SubtestSkipped { .. }
+            | Event::ConsolesShown { .. }
+            | Event::Prompting
+            | Event::CallFailed { .. }
+            | Event::TerminalAttached { .. }
+            | Event::Called { .. }
+            | Event::CheckpointTaken { .. }
+            | Event::OutputLost { .. }
+            | Event::Verified { .. }
+            | Event::Watching { .. }
+            | Event::Changed
+            | Event::RunStarted { .. }
+            | Event::TestsFound { .. }
+            | Event::Retrying { .. }
+            | Event::Slow { .. }
+            | Event::TestEnded { .. }
+            | Event::ReportWritten { .. }
+            | Event::RunFinished { .. } => {}
+        }
+    }
+
+    fn finished(&mut self, verdict: Verdict, failures: Vec<Failure>, output: &Path) {
+        self.verdict = Some(verdict);
+        let files = failures.iter().flat_map(|failure| &failure.files);
+        self.files.extend(files.cloned());
+        self.failures = failures;
+        // The folder may have come here from another machine.
+        for file in &mut self.files {
+            if let Ok(inner) = file.strip_prefix(output) {
+                *file = inner.to_owned();
             }
-            _ => {}
         }
     }
 

@@ -1,4 +1,4 @@
-//! Prints lines above a prompt while the user types.
+//! Standard output and a prompt on one terminal: lines appear above what the user types.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 type Print = dyn Fn(&str) + Send;
 
-/// Standard output, until there is a prompt. Clones lead to the same place.
+/// Prints lines: on standard output, or above a prompt while there is one. Clones share the prompt.
 #[derive(Clone, Default)]
-pub struct Above(Arc<Shared>);
+pub struct PromptOutput(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -21,13 +21,12 @@ struct Shared {
 struct PromptState {
     /// Prints a line above what is being typed, while there is a prompt.
     print: Option<Box<Print>>,
-    /// How many prompts the display has heard of; None where no display
-    /// looks after what is typed.
+    /// Number of prompts that the display has reached; `None` without a display.
     prompts: Option<u64>,
 }
 
-impl Above {
-    /// Does `read`; lines that appear meanwhile are handed to `print`.
+impl PromptOutput {
+    /// Reads what the user types with `read`, and passes lines that are printed meanwhile to `print`.
     pub fn while_reading<T>(
         &self,
         print: impl Fn(&str) + Send + 'static,
@@ -39,19 +38,19 @@ impl Above {
         result
     }
 
-    /// Waits until everything is shown that came before the prompt of this
-    /// number, from 1, but no longer than `limit`.
+    /// Waits until everything is shown that came before the prompt with this number, from 1, or until `limit` has
+    /// passed.
     pub fn wait_for_prompt(&self, number: u64, limit: Duration) {
         let waits = |state: &mut PromptState| state.prompts.is_some_and(|prompts| prompts < number);
         let _shown = self.0.reached.wait_timeout_while(self.lock(), limit, waits);
     }
 
-    /// A display shows its lines here, and reports each prompt that it reaches.
-    pub fn attend(&self) {
+    /// Announces a display, which prints its lines here and reports each prompt with [`Self::reach_prompt`].
+    pub fn attach_display(&self) {
         self.lock().prompts = Some(0);
     }
 
-    /// The display has shown everything before the next prompt.
+    /// Notes that the display has shown everything before the next prompt.
     pub fn reach_prompt(&self) {
         if let Some(prompts) = &mut self.lock().prompts {
             *prompts += 1;
@@ -59,11 +58,11 @@ impl Above {
         self.0.reached.notify_all();
     }
 
+    /// Prints a line. A closed standard output is ignored.
     pub fn print(&self, line: &str) {
         match &self.lock().print {
             Some(print) => print(line),
             None => {
-                // A closed stdout is ignored.
                 let _ = writeln!(io::stdout(), "{line}");
             }
         }
@@ -74,8 +73,8 @@ impl Above {
     }
 }
 
-impl fmt::Debug for Above {
+impl fmt::Debug for PromptOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Above").finish_non_exhaustive()
+        f.debug_struct("PromptOutput").finish_non_exhaustive()
     }
 }
