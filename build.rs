@@ -3,4 +3,5 @@
 #[expect(clippy::disallowed_macros, reason = "this is Cargo reads it")]
 fn main() {
     println!("cargo:rerun-if-changed=nix-lib");
+    println!("cargo:rerun-if-changed=src/language/api/snowglobe");
 }

@@ -72,6 +72,18 @@ pub enum OnReboot {
     Continue,
 }
 
+impl OnReboot {
+    /// What `start(allow_reboot=…)` asks for.
+    #[must_use]
+    pub fn allowed(is_allowed: bool) -> Self {
+        if is_allowed {
+            Self::Continue
+        } else {
+            Self::End
+        }
+    }
+}
+
 /// What a guest begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BootFrom {

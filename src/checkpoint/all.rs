@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::Checkpoint;
-use crate::machine::{Machine, MachineError, Resting, Saved};
+use crate::machine::{Machine, MachineError, QuietMachine, Saved};
 
 type Machines = BTreeMap<String, Arc<Machine>>;
 
@@ -22,44 +22,49 @@ pub async fn save(
     machines: &Machines,
     folder: &Path,
 ) -> Result<BTreeMap<String, Saved>, MachineError> {
-    let mut resting: BTreeMap<String, Arc<Resting>> = BTreeMap::new();
+    let mut quiet: BTreeMap<String, Arc<QuietMachine>> = BTreeMap::new();
     let mut failed = None;
-    let rested = outcomes(machines.clone(), |_, machine| async move {
-        machine.rest().await
+    let quiesced = outcomes(machines.clone(), |_, machine| async move {
+        machine.quiesce().await
     })
     .await;
-    for (node, result) in rested {
+    for (node, result) in quiesced {
         match result {
-            Ok(machine) => drop(resting.insert(node, Arc::new(machine))),
+            Ok(machine) => drop(quiet.insert(node, Arc::new(machine))),
             Err(error) => failed = Some(error),
         }
     }
-    tracing::debug!("the machines rest");
+    tracing::debug!("all guests are ready to be saved");
     let saved = match failed {
         Some(error) => Err(error),
-        None => save_paused(&resting, folder).await,
+        None => save_paused(&quiet, folder).await,
     };
-    tracing::debug!("they go on");
-    let woken = all(resting, |_, machine| async move { machine.wake().await }).await;
-    tracing::debug!("they are awake");
+    tracing::debug!("all machines run again");
+    let restored = all(
+        quiet,
+        |_, machine| async move { machine.restore_mounts().await },
+    )
+    .await;
+    tracing::debug!("all guests have their folders again");
     let saved = saved?;
-    woken?;
+    restored?;
     Ok(saved)
 }
 
 async fn save_paused(
-    resting: &BTreeMap<String, Arc<Resting>>,
+    quiet: &BTreeMap<String, Arc<QuietMachine>>,
     folder: &Path,
 ) -> Result<BTreeMap<String, Saved>, MachineError> {
-    let paused = all(resting.clone(), |_, machine| async move {
-        machine.pause().await
-    })
+    let paused = all(
+        quiet.clone(),
+        |_, machine| async move { machine.pause().await },
+    )
     .await;
     tracing::debug!("they are paused");
     let saved = match paused {
         Ok(_) => {
             let folder = folder.to_owned();
-            all(resting.clone(), |node, machine| {
+            all(quiet.clone(), |node, machine| {
                 let folder = of_node(&folder, &node);
                 async move { machine.save(&folder).await }
             })
@@ -68,9 +73,10 @@ async fn save_paused(
         Err(error) => Err(error),
     };
     tracing::debug!("they are saved");
-    let resumed = all(resting.clone(), |_, machine| async move {
-        machine.resume().await
-    })
+    let resumed = all(
+        quiet.clone(),
+        |_, machine| async move { machine.resume().await },
+    )
     .await;
     let saved = saved?;
     resumed?;
@@ -96,7 +102,10 @@ pub async fn load(
         if !changed.contains(node) {
             saved.insert(node.clone(), (machine.clone(), state.clone()));
         } else if let Some(start) = state.start() {
-            machine.start(start.on_reboot, &start.allowed).await?;
+            machine
+                .life()
+                .start(start.on_reboot, &start.allowed)
+                .await?;
         }
     }
     let folder = folder.to_owned();
@@ -107,13 +116,13 @@ pub async fn load(
     .await?;
     tracing::debug!("the machines are loaded");
     all(saved.clone(), |_, (machine, _)| async move {
-        machine.go_on().await
+        machine.resume().await
     })
     .await?;
     let clock = checkpoint.clock;
-    tracing::debug!("they go on");
+    tracing::debug!("all machines run again");
     all(saved, |_, (machine, state)| async move {
-        machine.greet(&state, clock).await
+        machine.resume_shell(&state, clock).await
     })
     .await?;
     Ok(())

@@ -10,6 +10,9 @@ use super::state::EngineState;
 use crate::host::{Call, CallError};
 use crate::model::event::{Event, round};
 
+/// Start of the names that tracebacks give the modules of the test API.
+const API_PATH: &str = "snowglobe";
+
 /// Longer texts are cut: they are in the consoles, or in files.
 const LONGEST_SHOWN: usize = 4000;
 
@@ -18,7 +21,7 @@ pub(super) struct CallMade(Option<Made>);
 
 struct Made {
     machine: String,
-    method: &'static str,
+    method: String,
     arguments: Value,
     line: Option<u32>,
     begin: Instant,
@@ -27,11 +30,12 @@ struct Made {
 impl CallMade {
     /// The call that the interpreter makes now.
     pub fn new(call: &Call, arguments: Value, vm: &VirtualMachine) -> Self {
+        let caller = Caller::find(vm);
         Self(call.machine().map(|machine| Made {
             machine: machine.to_owned(),
-            method: call.name(),
+            method: caller.function.unwrap_or_else(|| call.name().to_owned()),
             arguments,
-            line: line_of_script(vm),
+            line: caller.line,
             begin: Instant::now(),
         }))
     }
@@ -50,7 +54,7 @@ impl CallMade {
         };
         state.emit(Event::CallEnded {
             machine: made.machine,
-            method: made.method.to_owned(),
+            method: made.method,
             arguments: made.arguments,
             line: made.line,
             duration_s: round(made.begin.elapsed().as_secs_f64()),
@@ -100,15 +104,35 @@ fn cut(text: &str) -> String {
     format!("{shown}… ({} more bytes)", rest.len())
 }
 
-/// The line of the script, from 1, that runs in this thread.
-fn line_of_script(vm: &VirtualMachine) -> Option<u32> {
-    let mut next = vm.current_frame();
-    while let Some(frame) = next {
-        if frame.iframe().code().source_path().as_str() == SCRIPT_NAME {
-            // Also of a frame that has gone on since it was first looked at.
-            return u32::try_from(frame.lineno()).ok();
+/// The place in the script that makes a call.
+struct Caller {
+    /// Name of the function of the test API that the script called; `None` if the script did not call one.
+    function: Option<String>,
+    /// Line of the script, from 1; `None` if no line of the script makes the call.
+    line: Option<u32>,
+}
+
+impl Caller {
+    /// Finds the caller among the frames of this thread, from the innermost to the script.
+    fn find(vm: &VirtualMachine) -> Self {
+        let mut function = None;
+        let mut next = vm.current_frame();
+        while let Some(frame) = next {
+            let code = frame.iframe().code();
+            let path = code.source_path().as_str();
+            if path == SCRIPT_NAME {
+                // Also of a frame that has gone on since it was first looked at.
+                let line = u32::try_from(frame.lineno()).ok();
+                return Self { function, line };
+            }
+            if path.starts_with(API_PATH) {
+                function = Some(code.obj_name.to_string());
+            }
+            next = frame.f_back(vm);
         }
-        next = frame.f_back(vm);
+        Self {
+            function,
+            line: None,
+        }
     }
-    None
 }

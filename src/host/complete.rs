@@ -28,9 +28,9 @@ impl Host {
         let machines = self.machines();
         failure.console = consoles(&machines, &failure);
         self.events.bound_failure(&mut failure);
-        for machine in machines.values().filter(|machine| machine.is_up()) {
+        for machine in machines.values().filter(|machine| machine.life().is_up()) {
             let name = format!("failure-{}{number}.png", machine.name());
-            let picture = machine.picture(Path::new(&name));
+            let picture = machine.monitor().picture(Path::new(&name));
             // A machine without a display has nothing to show.
             if let Ok(Ok(path)) = tokio::time::timeout(PICTURE_LIMIT, picture).await {
                 failure.files.push(path);
@@ -45,15 +45,15 @@ impl Host {
 fn consoles(machines: &BTreeMap<String, Arc<Machine>>, failure: &Failure) -> Vec<ConsoleTail> {
     machines
         .values()
-        .filter(|machine| machine.pid().is_some())
+        .filter(|machine| machine.life().pid().is_some())
         .filter(|machine| {
             failure.details.machine.as_deref() == Some(machine.name())
-                || !machine.is_up()
+                || !machine.life().is_up()
                 || names(&failure.message, machine.name())
         })
         .map(|machine| ConsoleTail {
             machine: machine.name().to_owned(),
-            lines: machine.console().tail(TAIL_LINES),
+            lines: machine.life().console().tail(TAIL_LINES),
         })
         .filter(|tail| !tail.lines.is_empty())
         .collect()

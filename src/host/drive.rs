@@ -16,12 +16,12 @@ impl Host {
         match operation {
             DriverOperation::StartAll {} => {
                 for machine in self.machines().values() {
-                    machine.start(OnReboot::End, &[]).await?;
+                    machine.life().start(OnReboot::End, &[]).await?;
                 }
             }
             DriverOperation::JoinAll {} => {
                 for machine in self.machines().values() {
-                    machine.wait_for_shutdown().await?;
+                    machine.life().wait_for_shutdown().await?;
                 }
             }
             DriverOperation::CreateMachine { command, name } => {

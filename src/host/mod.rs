@@ -173,14 +173,14 @@ impl Host {
         let concerned = failure.details.machine.as_deref();
         let machine = machines
             .values()
-            .filter(|machine| machine.is_up())
+            .filter(|machine| machine.life().is_up())
             .max_by_key(|machine| Some(machine.name()) == concerned);
         let Some(machine) = machine else {
             let text = "no shell: no machine is running";
             self.events.note(Level::Warning, text);
             return;
         };
-        if let Err(error) = Box::pin(machine.shell_interact(None)).await {
+        if let Err(error) = Box::pin(machine.shell().shell_interact(None)).await {
             self.events.note(Level::Error, error.to_string());
         }
     }

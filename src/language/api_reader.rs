@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 use ruff_text_size::Ranged;
 use rustpython_vm::compiler::{ast, parser};
 
+use super::API;
 use super::vocabulary::{
     Availability, Class, Function, Parameter, ParameterKind, Property, Vocabulary,
 };
-use super::{API, ApiModule};
 
 impl Vocabulary {
     /// The test API of this program.
@@ -17,17 +17,18 @@ impl Vocabulary {
     pub fn standard() -> &'static Self {
         static STANDARD: LazyLock<Vocabulary> = LazyLock::new(|| {
             let mut vocabulary = Vocabulary::default();
-            vocabulary.read_package(&API);
+            vocabulary.read_package();
             vocabulary
         });
         &STANDARD
     }
 
     /// Reads a package: what its `__init__` imports is what scripts can name.
-    fn read_package(&mut self, modules: &[ApiModule]) {
+    fn read_package(&mut self) {
         let source = |name: &str| {
-            let module = modules.iter().find(|module| module.name == name);
-            module.expect("the package has the module").source
+            let module = API.get_file(format!("{name}.py"));
+            let source = module.and_then(|module| module.contents_utf8());
+            source.expect("the package has the module")
         };
         let parsed = parse(source("__init__"));
         for statement in parsed.suite() {

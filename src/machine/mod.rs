@@ -1,188 +1,35 @@
 //! A machine of a test: starts, answers, waits, stops.
 
-mod background;
-mod commands;
-mod conditions;
-mod connection;
 mod created;
-mod display;
-mod expected_failures;
-mod files;
-mod film;
-mod keyboard;
-mod launch;
-mod lifecycle;
+mod error;
+mod life_cycle;
+mod monitor;
 mod operation;
-mod perform;
 mod seconds;
+mod shell;
 mod snapshot;
-mod terminal;
-mod units;
-mod waits;
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
+use crate::agent::Expect;
+use crate::backend::{Ability, Backend, FaultReporter};
 use crate::event_bus::Events;
-
-use crate::agent::ShellError;
-use crate::backend::{
-    Ability, Backend, Console, Exit, FailureWatch, FaultReporter, MachineFailure, MachineFault,
-    ProcessError,
-};
-use crate::full_disk::is_full_disk;
-use crate::model::event::{Details, Event, round};
 use crate::model::manifest::{BackendKind, Node, ShellOptions};
-use crate::qemu::{QemuSettings, QmpError};
+use crate::qemu::QemuSettings;
 
-pub use commands::Setting;
-use launch::Running;
-pub use launch::Start;
+pub use error::{MachineError, Overdue};
+pub use life_cycle::{LifeCycle, Start};
+pub use monitor::MachineMonitor;
 pub use operation::{Operation, RecordPolicy};
 pub use seconds::Seconds;
-pub use snapshot::{Clock, Resting, Saved};
+pub use shell::{GuestShell, Setting};
+pub use snapshot::{Clock, QuietMachine, Saved};
 
 /// How many of a console's last lines go into messages.
 pub const TAIL_LINES: usize = 20;
-
-/// Why an operation on a machine did not come to its end.
-#[derive(Debug, Error)]
-pub enum MachineError {
-    /// What the script wanted to be true is not.
-    #[error("{message}")]
-    Assertion {
-        message: String,
-        details: Box<Details>,
-    },
-    #[error(transparent)]
-    Timeout(#[from] Box<Overdue>),
-    #[error("machine {machine} has ended {exit}{}", because(.panic.as_deref()))]
-    Ended {
-        machine: String,
-        exit: Exit,
-        /// The message of the kernel, if it panicked.
-        panic: Option<String>,
-    },
-    #[error("machine {machine} has crashed: {failure}")]
-    Failed {
-        machine: String,
-        failure: MachineFailure,
-    },
-    #[error("machine {0} is not running: start it first")]
-    NotRunning(String),
-    #[error("command `{command}` on {machine} has no result: {source}")]
-    Command {
-        machine: String,
-        command: String,
-        source: ShellError,
-    },
-    #[error("machine {0} {1}")]
-    Unable(String, String),
-    #[error("machine {machine} cannot be started: {reason}")]
-    Host { machine: String, reason: String },
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    #[error(transparent)]
-    Qmp(#[from] QmpError),
-    #[error(transparent)]
-    Shell(#[from] ShellError),
-    #[error("{path}: {source}")]
-    File {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-}
-
-/// What was waited for in vain.
-#[derive(Debug, Default, Error)]
-#[error("waiting for {what} took longer than {} s{hint}", .limit.as_secs_f64())]
-pub struct Overdue {
-    what: String,
-    limit: Duration,
-    /// The likely reason, if one is known.
-    hint: String,
-    details: Details,
-}
-
-impl Overdue {
-    fn error(self) -> MachineError {
-        Box::new(self).into()
-    }
-}
-
-impl MachineError {
-    /// Whether a command has no result because its shell has ended, or the
-    /// guest has restarted, and there is another shell.
-    fn has_lost_the_shell(&self) -> bool {
-        let Self::Command { source, .. } = self else {
-            return false;
-        };
-        matches!(
-            source,
-            ShellError::Killed | ShellError::Rebooted | ShellError::Stopping
-        )
-    }
-
-    /// The fault of the host that is the reason, if it is one.
-    fn host_fault(&self) -> Option<MachineFault> {
-        match self {
-            Self::File { source, .. } if is_full_disk(source) => {
-                Some(MachineFault::DiskFull(self.to_string()))
-            }
-            Self::Host { reason, .. } => Some(MachineFault::Host(reason.clone())),
-            // A program that is missing is the script's, which may name one.
-            Self::Process(ProcessError::Start { source, .. })
-                if source.kind() != std::io::ErrorKind::NotFound =>
-            {
-                Some(MachineFault::Host(self.to_string()))
-            }
-            _ => None,
-        }
-    }
-
-    fn assertion(message: String) -> Self {
-        Self::Assertion {
-            message,
-            details: Box::default(),
-        }
-    }
-
-    /// What is known beyond the message.
-    #[must_use]
-    pub fn details(&self) -> Option<&Details> {
-        match self {
-            Self::Assertion { details, .. } => Some(details),
-            Self::Timeout(overdue) => Some(&overdue.details),
-            _ => None,
-        }
-    }
-}
-
-/// Something that takes time. Its end is an event, also if its caller has gone.
-struct Step<'a> {
-    id: u64,
-    begin: Instant,
-    events: &'a Events,
-}
-
-impl Drop for Step<'_> {
-    fn drop(&mut self) {
-        self.events.emit(Event::StepFinished {
-            id: self.id,
-            duration_s: round(self.begin.elapsed().as_secs_f64()),
-        });
-    }
-}
-
-fn because(panic: Option<&str>) -> String {
-    panic.map(|line| format!(": {line}")).unwrap_or_default()
-}
 
 /// How long what a machine has written is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,22 +61,13 @@ pub struct MachineContext {
 /// A machine, running or not.
 #[derive(Debug)]
 pub struct Machine {
-    name: String,
-    node: Node,
-    backend: Box<dyn Backend>,
-    context: MachineContext,
-    console: Console,
-    failure_watch: FailureWatch,
-    running: Mutex<Option<Arc<Running>>>,
-    /// Held while it is started: several may want that at once.
-    starting: tokio::sync::Mutex<()>,
-    /// Held by a command whose error output is kept until it is known how it ended.
-    demanding: tokio::sync::Mutex<()>,
+    life: Arc<LifeCycle>,
+    shell: GuestShell,
+    monitor: MachineMonitor,
 }
 
-static NEXT_STEP: AtomicU64 = AtomicU64::new(1);
-
 impl Machine {
+    /// Returns a machine that is off.
     #[must_use]
     pub fn new(
         name: &str,
@@ -237,97 +75,162 @@ impl Machine {
         backend: Box<dyn Backend>,
         context: MachineContext,
     ) -> Self {
-        let failure_watch = FailureWatch::new(&context.script, context.faults.clone());
+        let life = Arc::new(LifeCycle::new(name, node, backend, context));
         Self {
-            name: name.to_owned(),
-            node: node.clone(),
-            backend,
-            console: Console::new(name, context.events.clone(), failure_watch.clone()),
-            failure_watch,
-            context,
-            running: Mutex::default(),
-            starting: tokio::sync::Mutex::default(),
-            demanding: tokio::sync::Mutex::default(),
+            shell: GuestShell::new(life.clone()),
+            monitor: MachineMonitor::new(life.clone()),
+            life,
         }
     }
 
+    /// The process of the machine: its start, its end and its console.
+    #[must_use]
+    pub fn life(&self) -> &Arc<LifeCycle> {
+        &self.life
+    }
+
+    /// The root shell of the guest: commands, waits, units, files.
+    #[must_use]
+    pub fn shell(&self) -> &GuestShell {
+        &self.shell
+    }
+
+    /// What QEMU's monitor offers: display, keyboard, network cards.
+    #[must_use]
+    pub fn monitor(&self) -> &MachineMonitor {
+        &self.monitor
+    }
+
+    /// The name of the node.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        self.life.name()
     }
 
-    /// Whether the machine has reached a limit, of which its console is about to speak.
-    #[must_use]
-    pub fn is_at_limit(&self) -> bool {
-        self.backend.is_at_limit()
-    }
-
-    /// What the machine is.
+    /// The kind of the machine.
     #[must_use]
     pub fn backend_kind(&self) -> BackendKind {
-        self.node.backend
+        self.life.backend_kind()
     }
 
-    /// The private folder of the machine.
+    /// The private folder of the machine on the host.
     #[must_use]
     pub fn state_folder(&self) -> &Path {
-        &self.context.state_folder
+        self.life.state_folder()
     }
 
-    #[must_use]
-    pub fn console(&self) -> &Console {
-        &self.console
+    /// Presses Ctrl-Alt-Delete; has the guest of a container, which has no keyboard, reboot. The machine must
+    /// have been started with [`OnReboot::Continue`](crate::backend::OnReboot::Continue), or it ends instead.
+    ///
+    /// # Errors
+    /// When the machine is off.
+    pub async fn reboot(&self) -> Result<(), MachineError> {
+        self.life
+            .step("rebooting".to_owned(), async {
+                let running = self.life.running()?;
+                if self.life.backend.require(Ability::Keyboard).is_ok() {
+                    self.monitor.human("sendkey ctrl-alt-delete").await?;
+                } else {
+                    // Its shell takes no command before the guest has booted.
+                    self.shell.connect().await?;
+                    let shell = self.shell.channel(&running).await?;
+                    let _ = shell.run("reboot", Expect::Nothing, None).await;
+                }
+                *running.connected.lock().await = false;
+                Ok(())
+            })
+            .await
     }
+}
 
-    fn current(&self) -> Option<Arc<Running>> {
-        self.running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
+#[cfg(test)]
+mod tests {
+    use std::fs;
 
-    fn running(&self) -> Result<Arc<Running>, MachineError> {
-        self.current()
-            .ok_or_else(|| MachineError::NotRunning(self.name.clone()))
-    }
+    use tokio::sync::mpsc;
 
-    /// Does `work`, and emits events at its start and end.
-    async fn step<T>(
-        &self,
-        text: String,
-        work: impl Future<Output = Result<T, MachineError>>,
-    ) -> Result<T, MachineError> {
-        let events = &self.context.events;
-        let id = NEXT_STEP.fetch_add(1, Ordering::Relaxed);
-        events.emit(Event::StepStarted {
-            id,
-            machine: Some(self.name.clone()),
-            text,
-        });
-        let _step = Step {
-            id,
-            begin: Instant::now(),
-            events,
+    use super::*;
+    use crate::backend::{EnvironmentAtStart, MachineFault, OnReboot};
+    use crate::qemu::Accelerator;
+
+    type FaultReceiver = mpsc::UnboundedReceiver<(String, MachineFault)>;
+
+    /// A machine whose QEMU is another program.
+    fn machine(folder: &Path, program: &str) -> (Arc<Machine>, FaultReceiver) {
+        let output_folder = folder.join("output");
+        fs::create_dir_all(output_folder.join("console")).unwrap();
+        let (events, _) = std::sync::mpsc::channel();
+        let (faults, seen) = mpsc::unbounded_channel();
+        let context = MachineContext {
+            events: Events::new(events),
+            faults: FaultReporter(faults),
+            script: "".into(),
+            shell_options: ShellOptions::default(),
+            state_folder: folder.to_owned(),
+            state_retention: StateRetention::ThisRun,
+            shared_folder: folder.to_owned(),
+            output_folder,
+            qemu: QemuSettings {
+                accelerator: Accelerator::Tcg,
+                timeout_factor: 1.0,
+                environment: Arc::new(EnvironmentAtStart::now()),
+                network_environment: Vec::new(),
+            },
         };
-        work.await
+        let command = format!("sh -c '{program}' qemu");
+        let machine = Machine::from_command(&command, "server", folder, context).unwrap();
+        (machine, seen)
     }
 
-    fn overdue(&self, what: &str, limit: Duration) -> Overdue {
-        Overdue {
-            what: format!("{what} on {}", self.name),
-            limit,
-            ..Overdue::default()
-        }
+    #[tokio::test]
+    async fn a_machine_that_was_never_started_is_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let (machine, _) = machine(folder.path(), "exec sleep 1000");
+        assert!(!machine.life.is_up() && machine.life.pid().is_none());
+        machine.life.wait_for_shutdown().await.unwrap();
+        assert!(machine.life.release().await.is_none());
+        let error = machine.monitor.human("info status").await.unwrap_err();
+        assert!(error.to_string().contains("server"), "{error}");
     }
 
-    /// Whether the machine can do something.
-    fn require(&self, ability: Ability) -> Result<(), MachineError> {
-        self.backend
-            .require(ability)
-            .map_err(|inability| self.unable(inability.to_string()))
+    #[tokio::test]
+    async fn a_machine_is_started_once_and_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let (machine, mut faults) = machine(folder.path(), "exec sleep 1000");
+        machine.life.start(OnReboot::End, &[]).await.unwrap();
+        let pid = machine.life.pid();
+        assert!(machine.life.is_up() && pid.is_some());
+        machine.life.start(OnReboot::End, &[]).await.unwrap();
+        assert_eq!(machine.life.pid(), pid);
+        machine.life.crash().await.unwrap();
+        assert!(!machine.life.is_up());
+        machine.life.wait_for_shutdown().await.unwrap();
+        assert!(machine.life.release().await.is_some());
+        assert!(faults.try_recv().is_err(), "an end that was wanted");
     }
 
-    fn unable(&self, reason: impl Into<String>) -> MachineError {
-        MachineError::Unable(self.name.clone(), reason.into())
+    #[tokio::test]
+    async fn a_machine_that_dies_is_reported_with_its_console() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = "echo last words; exit 3";
+        let (machine, mut faults) = machine(folder.path(), program);
+        machine.life.start(OnReboot::End, &[]).await.unwrap();
+        let (name, fault) = faults.recv().await.unwrap();
+        assert_eq!(name, "server");
+        assert!(matches!(fault, MachineFault::Died(exit) if exit.status == "exit status: 3"));
+        machine.life.release().await;
+        let console = fs::read_to_string(machine.life.console_log()).unwrap();
+        assert_eq!(console, "last words\n");
+    }
+
+    #[tokio::test]
+    async fn waiting_for_the_shell_ends_with_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let (machine, _faults) = machine(folder.path(), "exit 3");
+        let error = machine.shell.connect().await.unwrap_err();
+        assert!(
+            error.to_string().starts_with("machine server has ended"),
+            "{error}"
+        );
     }
 }

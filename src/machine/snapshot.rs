@@ -13,8 +13,9 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use super::files::{EXCHANGE, SHARED, at};
-use super::launch::{InitialState, Start};
+use super::error::at;
+use super::life_cycle::{InitialState, Start};
+use super::shell::{EXCHANGE, SHARED};
 use super::{Machine, MachineError};
 use crate::agent::{CLOCK, Expect, GuestProgram, GuestSide, SHARED_FOLDERS};
 use crate::backend::EXCHANGE_FOLDER;
@@ -68,65 +69,72 @@ pub enum Clock {
 
 /// A machine whose guest is ready to be saved.
 #[derive(Debug)]
-pub struct Resting {
+pub struct QuietMachine {
     machine: Arc<Machine>,
     /// Whether folders of the host were mounted; None if the machine is off.
     shares_folder: Option<bool>,
 }
 
 impl Machine {
-    /// Has the guest let go of what cannot be saved.
+    /// Makes the guest ready to be saved: unmounts the folders of the host.
     ///
     /// # Errors
-    /// When something in it is mounted over 9p and in use, which is named.
-    pub async fn rest(self: &Arc<Self>) -> Result<Resting, MachineError> {
+    /// Returns an error that names what is mounted over 9p and in use.
+    pub async fn quiesce(self: &Arc<Self>) -> Result<QuietMachine, MachineError> {
         let machine = self.clone();
-        if !self.is_up() {
-            return Ok(Resting {
+        if !self.life.is_up() {
+            return Ok(QuietMachine {
                 machine,
                 shares_folder: None,
             });
         }
-        let status = self.tend(let_go()).await?;
-        let resting = Resting {
+        let status = self.run_in_shell(unmount_folders()).await?;
+        let quiet = QuietMachine {
             machine,
             shares_folder: Some(status == UNMOUNTED),
         };
         if status != STILL_MOUNTED {
-            return Ok(resting);
+            return Ok(quiet);
         }
         let list = SHARED_FOLDERS.call::<&str>("list_shared", []);
-        let mounted = self.execute_program(&list, Expect::Output, None).await?;
+        let mounted = self
+            .shell
+            .execute_program(&list, Expect::Output, None)
+            .await?;
         let mounted = String::from_utf8_lossy(&mounted.output).into_owned();
-        Err(self.unable(format!(
+        Err(self.life.unable(format!(
             "cannot be saved: it has {} mounted over 9p",
             mounted.split_whitespace().collect::<Vec<_>>().join(", ")
         )))
     }
 
-    /// Has the guest's own shell do something that is not the script's, which
-    /// costs less than a process for it; returns its status.
-    async fn tend(self: &Arc<Self>, work: GuestProgram) -> Result<i32, MachineError> {
-        self.connect().await?;
-        let running = self.running()?;
-        let shell = self.shell(&running).await?;
-        let tend = work.map_line(|line| format!("tend() {{ {line}; echo $? > $2; }}; tend"));
+    /// Runs a program of Snowglobe in the guest's shell itself, which costs less than a process for it; returns its
+    /// status.
+    async fn run_in_shell(self: &Arc<Self>, work: GuestProgram) -> Result<i32, MachineError> {
+        self.shell.connect().await?;
+        let running = self.life.running()?;
+        let shell = self.shell.channel(&running).await?;
+        let work = work.map_line(|line| format!("work() {{ {line}; echo $? > $2; }}; work"));
         let outcome = self
+            .life
             .guard(&running, async {
                 Ok(shell
-                    .run(&tend.text(), Expect::Answer, Some(PATIENCE))
+                    .run(&work.text(), Expect::Answer, Some(PATIENCE))
                     .await?)
             })
             .await?;
         Ok(outcome.status.unwrap_or_default())
     }
 
-    async fn tend_well(self: &Arc<Self>, work: Vec<GuestProgram>) -> Result<(), MachineError> {
+    async fn must_run_in_shell(
+        self: &Arc<Self>,
+        work: Vec<GuestProgram>,
+    ) -> Result<(), MachineError> {
         let work = GuestProgram::join(work, "; ");
         let shown = work.line().to_owned();
-        match self.tend(work).await? {
+        match self.run_in_shell(work).await? {
             0 => Ok(()),
-            status => Err(self.unable(format!(
+            status => Err(self.life.unable(format!(
                 "cannot go on after it was saved: `{shown}` fails (exit code {status})"
             ))),
         }
@@ -134,7 +142,7 @@ impl Machine {
 
     /// Commands that mount the folders which the script itself may look for.
     fn mounts_that_are_seen(&self) -> Vec<GuestProgram> {
-        let script = &self.context.script;
+        let script = &self.life.context.script;
         let is_seen = |words: &[&str]| words.iter().any(|word| script.contains(word));
         [
             (SHARED, &[SHARED.mount_point, "shared_dir"][..]),
@@ -151,52 +159,60 @@ impl Machine {
     /// # Errors
     /// When a file is missing, or QEMU does not take what is saved.
     pub async fn load(self: &Arc<Self>, saved: &Saved, folder: &Path) -> Result<(), MachineError> {
-        self.console
-            .recall(&folder.join(CONSOLE), &self.console_log())
+        self.life
+            .console()
+            .recall(&folder.join(CONSOLE), &self.life.console_log())
             .await
-            .map_err(|source| at(&self.console_log(), source))?;
+            .map_err(|source| at(&self.life.console_log(), source))?;
         let disks = folder.join(DISKS);
-        copy_files(&disks, &self.context.state_folder).map_err(|source| at(&disks, source))?;
+        copy_files(&disks, &self.life.context.state_folder).map_err(|source| at(&disks, source))?;
         let Some(run) = &saved.running else {
             return Ok(());
         };
         let initial = InitialState::Saved(GuestSide::Saved {
             replies_port: run.replies_port.clone(),
         });
-        self.begin(run.start.clone(), initial).await?;
-        let running = self.running()?;
-        let monitor = self.monitor(&running).await?;
-        self.guard(&running, async {
-            Ok(monitor.load(&folder.join(MEMORY)).await?)
-        })
-        .await
-    }
-
-    /// Lets a machine that was loaded go on.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub async fn go_on(&self) -> Result<(), MachineError> {
-        if !self.is_up() {
-            return Ok(());
-        }
-        let running = self.running()?;
-        let monitor = self.monitor(&running).await?;
-        self.guard(&running, async { Ok(monitor.resume().await?) })
+        self.life.begin(run.start.clone(), initial).await?;
+        let running = self.life.running()?;
+        let monitor = self.monitor.qmp(&running).await?;
+        self.life
+            .guard(&running, async {
+                Ok(monitor.load(&folder.join(MEMORY)).await?)
+            })
             .await
     }
 
-    /// Finds the shell of a guest that goes on, and makes it see the present.
+    /// Resumes a machine that was loaded.
     ///
     /// # Errors
-    /// When the guest does not answer.
-    pub async fn greet(self: &Arc<Self>, saved: &Saved, clock: Clock) -> Result<(), MachineError> {
+    /// Returns an error if QEMU does not resume it.
+    pub async fn resume(&self) -> Result<(), MachineError> {
+        if !self.life.is_up() {
+            return Ok(());
+        }
+        let running = self.life.running()?;
+        let monitor = self.monitor.qmp(&running).await?;
+        self.life
+            .guard(&running, async { Ok(monitor.resume().await?) })
+            .await
+    }
+
+    /// Waits for the shell of a guest that was resumed, mounts the folders of the host again, and sets the clock.
+    ///
+    /// # Errors
+    /// Returns an error if the guest does not answer.
+    pub async fn resume_shell(
+        self: &Arc<Self>,
+        saved: &Saved,
+        clock: Clock,
+    ) -> Result<(), MachineError> {
         let Some(run) = &saved.running else {
             return Ok(());
         };
-        let running = self.running()?;
-        let shell = self.shell(&running).await?;
-        self.guard(&running, async { Ok(shell.rest(PATIENCE).await?) })
+        let running = self.life.running()?;
+        let shell = self.shell.channel(&running).await?;
+        self.life
+            .guard(&running, async { Ok(shell.rest(PATIENCE).await?) })
             .await?;
         running.set_connected().await;
         let mut commands = Vec::new();
@@ -207,9 +223,9 @@ impl Machine {
             commands.extend(self.mounts_that_are_seen());
         }
         if !commands.is_empty() {
-            self.tend_well(commands).await?;
+            self.must_run_in_shell(commands).await?;
         }
-        self.context.events.emit(Event::MachineReady {
+        self.life.context.events.emit(Event::MachineReady {
             machine: self.name().to_owned(),
             after_s: round(running.age().as_secs_f64()),
         });
@@ -217,7 +233,7 @@ impl Machine {
     }
 }
 
-impl Resting {
+impl QuietMachine {
     /// Stops the guest's processors.
     ///
     /// # Errors
@@ -226,9 +242,10 @@ impl Resting {
         if self.shares_folder.is_none() {
             return Ok(());
         }
-        let running = self.machine.running()?;
-        let monitor = self.machine.monitor(&running).await?;
+        let running = self.machine.life.running()?;
+        let monitor = self.machine.monitor.qmp(&running).await?;
         self.machine
+            .life
             .guard(&running, async { Ok(monitor.pause().await?) })
             .await
     }
@@ -240,15 +257,17 @@ impl Resting {
     pub async fn save(&self, folder: &Path) -> Result<Saved, MachineError> {
         let machine = &self.machine;
         let disks = folder.join(DISKS);
-        copy_files(&machine.context.state_folder, &disks).map_err(|source| at(&disks, source))?;
-        copy_console(&machine.console_log(), &folder.join(CONSOLE))?;
+        copy_files(&machine.life.context.state_folder, &disks)
+            .map_err(|source| at(&disks, source))?;
+        copy_console(&machine.life.console_log(), &folder.join(CONSOLE))?;
         let Some(shares_folder) = self.shares_folder else {
             return Ok(Saved { running: None });
         };
-        let running = machine.running()?;
-        let monitor = machine.monitor(&running).await?;
-        let replies_port = machine.shell(&running).await?.replies_port();
+        let running = machine.life.running()?;
+        let monitor = machine.monitor.qmp(&running).await?;
+        let replies_port = machine.shell.channel(&running).await?.replies_port();
         machine
+            .life
             .guard(&running, async {
                 Ok(monitor.save(&folder.join(MEMORY)).await?)
             })
@@ -262,22 +281,22 @@ impl Resting {
         })
     }
 
-    /// Lets the guest go on as before.
+    /// Resumes the guest.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// Returns an error if QEMU does not resume it.
     pub async fn resume(&self) -> Result<(), MachineError> {
-        self.machine.go_on().await
+        self.machine.resume().await
     }
 
-    /// Gives the guest back what it had let go of.
+    /// Mounts the folders of the host again.
     ///
     /// # Errors
-    /// When it does not answer.
-    pub async fn wake(&self) -> Result<(), MachineError> {
+    /// Returns an error if the guest does not answer.
+    pub async fn restore_mounts(&self) -> Result<(), MachineError> {
         let mounts = self.machine.mounts_that_are_seen();
         if self.shares_folder == Some(true) && !mounts.is_empty() {
-            self.machine.tend_well(mounts).await?;
+            self.machine.must_run_in_shell(mounts).await?;
         }
         Ok(())
     }
@@ -292,7 +311,7 @@ fn copy_console(from: &Path, to: &Path) -> Result<(), MachineError> {
 }
 
 /// Unmounts the folders that Snowglobe gives a guest, and looks for others.
-fn let_go() -> GuestProgram {
+fn unmount_folders() -> GuestProgram {
     let folders = [SHARED.mount_point, EXCHANGE.mount_point];
     SHARED_FOLDERS.call("unmount_shared", folders)
 }

@@ -15,14 +15,14 @@ const BOOTED: Duration = Duration::from_millis(500);
 /// Takes an automatic checkpoint before a call, if it is time for one.
 pub(super) async fn take_if_due(host: &Host, recorder: &mut Recorder, call: &Call) {
     let machines = host.machines();
-    let up = machines.values().filter(|machine| machine.is_up());
+    let up = machines.values().filter(|machine| machine.life().is_up());
     let Some(due) = recorder.due(u32::try_from(up.count()).unwrap_or(u32::MAX)) else {
         return;
     };
     let begin = Instant::now();
     let connected = async {
-        for machine in machines.values().filter(|machine| machine.is_up()) {
-            machine.connect().await?;
+        for machine in machines.values().filter(|machine| machine.life().is_up()) {
+            machine.shell().connect().await?;
         }
         Ok::<_, MachineError>(())
     };

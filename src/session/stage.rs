@@ -163,7 +163,11 @@ impl Stage {
     async fn late_fault(&mut self, watch: &RunningDiskWatch, has_failed: bool) -> Option<EarlyEnd> {
         watch.look();
         let machines = self.host.machines();
-        if !has_failed || !machines.values().any(|machine| machine.is_at_limit()) {
+        if !has_failed
+            || !machines
+                .values()
+                .any(|machine| machine.life().is_at_limit())
+        {
             let fault = self.channels.machine_faults.try_recv().ok();
             return fault.map(EarlyEnd::from);
         }
@@ -176,7 +180,7 @@ impl Stage {
         let mut cameras = JoinSet::new();
         if film == Film::Taken {
             for machine in self.host.machines().into_values() {
-                cameras.spawn(machine.film());
+                cameras.spawn(async move { machine.monitor().film().await });
             }
         }
         cameras
@@ -188,7 +192,7 @@ impl Stage {
         let machines = self.host.machines();
         let machine = machines
             .values()
-            .find(|machine| machine.pid() == Some(pid))?;
+            .find(|machine| machine.life().pid() == Some(pid))?;
         Some(machine.name().to_owned())
     }
 
@@ -198,10 +202,10 @@ impl Stage {
         let info = |text: String| self.events.note(Level::Info, text);
         info("cleaning up".to_owned());
         for machine in self.host.machines().values() {
-            if let Some(pid) = machine.pid().filter(|_| machine.is_up()) {
+            if let Some(pid) = machine.life().pid().filter(|_| machine.life().is_up()) {
                 info(format!("killing {} (pid {pid})", machine.name()));
             }
-            machine.release().await;
+            machine.life().release().await;
         }
         info(format!("({:.2} seconds)", begin.elapsed().as_secs_f64()));
     }

@@ -616,11 +616,11 @@ class Machine:
 
     def block(self) -> None:
         """Unplug the machine's virtual networks."""
-        self._call("set_networks", up=False)
+        self._call("block")
 
     def unblock(self) -> None:
         """Plug the machine's virtual networks in again."""
-        self._call("set_networks", up=True)
+        self._call("unblock")
 
     # ── EFI variables, while the machine is off ─────────────────────────────
     @property

@@ -8,35 +8,36 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use walkdir::WalkDir;
 
-use super::{Machine, MachineError};
+use super::GuestShell;
 use crate::agent::{Expect, GuestProgram, SHARED_FOLDERS};
 use crate::backend::EXCHANGE_FOLDER;
 use crate::confined::{CopyNotes, ModeBits, OpenFolder, Owner};
 use crate::digest::{self, Digest};
 use crate::folders::create_private;
 use crate::full_disk::expect_room;
+use crate::machine::MachineError;
+use crate::machine::error::at;
 use crate::model::event::{Event, Level};
-use crate::output_folder::{self, SavedFile};
+use crate::output_folder::SavedFile;
 
 /// The folder that all guests share, and the one that each has for itself:
 /// tag and mount point, as NixOS' test machines have them.
-pub(super) const SHARED: HostFolder = HostFolder {
+pub(in crate::machine) const SHARED: HostFolder = HostFolder {
     tag: "shared",
     mount_point: "/tmp/shared",
 };
-pub(super) const EXCHANGE: HostFolder = HostFolder {
+pub(in crate::machine) const EXCHANGE: HostFolder = HostFolder {
     tag: "xchg",
     mount_point: "/tmp/xchg",
 };
 
 /// A folder of the host that a guest can mount over 9p.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct HostFolder {
+pub(in crate::machine) struct HostFolder {
     tag: &'static str,
     pub mount_point: &'static str,
 }
@@ -119,105 +120,94 @@ impl Drop for Exchange {
     }
 }
 
-impl Machine {
+impl GuestShell {
     /// Copies a file or folder of the host into the guest.
     ///
     /// # Errors
-    /// When it cannot be read, and as for [`Machine::execute`].
-    pub async fn copy_from_host(
-        self: &Arc<Self>,
-        source: &Path,
-        target: &str,
-    ) -> Result<(), MachineError> {
+    /// When it cannot be read, and as for [`GuestShell::execute`].
+    pub async fn copy_from_host(&self, source: &Path, target: &str) -> Result<(), MachineError> {
         let text = format!("copying {} to {target}", source.display());
-        self.step(text, async {
-            let exchange = self.exchange()?;
-            let (parent, name) = split(source).map_err(|error| at(source, error))?;
-            let staging = OpenFolder::open(&parent).map_err(|error| at(source, error))?;
-            let staged = name.clone();
-            let (exchange, notes) = blocking(move || {
-                let notes = staging.copy_to(&staged, &exchange.folder, &staged, ModeBits::All)?;
-                exchange.give_away()?;
-                Ok((exchange, notes))
+        self.life
+            .step(text, async {
+                let exchange = self.exchange()?;
+                let (parent, name) = split(source).map_err(|error| at(source, error))?;
+                let staging = OpenFolder::open(&parent).map_err(|error| at(source, error))?;
+                let staged = name.clone();
+                let (exchange, notes) = blocking(move || {
+                    let notes =
+                        staging.copy_to(&staged, &exchange.folder, &staged, ModeBits::All)?;
+                    exchange.give_away()?;
+                    Ok((exchange, notes))
+                })
+                .await
+                .map_err(|error| at(source, error))?;
+                // Links and permissions of the user's own files are no surprise.
+                self.warn_of(&CopyNotes {
+                    skipped: notes.skipped,
+                    ..CopyNotes::default()
+                });
+                let staged = exchange.in_guest(&name);
+                let copy = SHARED_FOLDERS.call("copy_in", [&staged, target]);
+                self.must(
+                    GuestProgram::join([exchange.found(), copy], " && "),
+                    &format!("{} could not be copied to {target}", source.display()),
+                )
+                .await
             })
             .await
-            .map_err(|error| at(source, error))?;
-            // Links and permissions of the user's own files are no surprise.
-            self.warn_of(&CopyNotes {
-                skipped: notes.skipped,
-                ..CopyNotes::default()
-            });
-            let staged = exchange.in_guest(&name);
-            let copy = SHARED_FOLDERS.call("copy_in", [&staged, target]);
-            self.must(
-                GuestProgram::join([exchange.found(), copy], " && "),
-                &format!("{} could not be copied to {target}", source.display()),
-            )
-            .await
-        })
-        .await
     }
 
     /// Copies a file or folder of the guest into the output folder, below `target`.
     ///
     /// # Errors
-    /// When it is not there, and as for [`Machine::execute`].
-    pub async fn copy_from_machine(
-        self: &Arc<Self>,
-        source: &str,
-        target: &str,
-    ) -> Result<(), MachineError> {
-        self.step(format!("copying {source} to the output folder"), async {
-            let path = Path::new(source);
-            let name = name_of(path).map_err(|error| at(path, error))?.to_owned();
-            let relative = self.in_output(&Path::new(target).join(&name))?;
-            let exchange = self.exchange()?;
-            let staged = exchange.in_guest(&name);
-            let copy = SHARED_FOLDERS.call("copy_tree", [source, &*staged]);
-            let copied = self
-                .must(
-                    GuestProgram::join([exchange.found(), copy], " && "),
-                    &format!("{source} could not be copied from {}", self.name()),
-                )
-                .await;
-            if copied.as_ref().is_err_and(speaks_of_room) {
-                // The guest writes to the host's disk, and its words are no proof.
-                let folder = exchange.folder.path();
-                expect_room(folder).map_err(|error| at(folder, error))?;
-            }
-            copied?;
-            let output = self.context.output_folder.clone();
-            let saved = output.join(&relative);
-            let notes = blocking(move || {
-                let saved = SavedFile::at(&output, &relative)?;
-                let bits = ModeBits::Permissions;
-                exchange
-                    .folder
-                    .copy_to(&name, &saved.folder, &saved.name, bits)
+    /// When it is not there, and as for [`GuestShell::execute`].
+    pub async fn copy_from_machine(&self, source: &str, target: &str) -> Result<(), MachineError> {
+        self.life
+            .step(format!("copying {source} to the output folder"), async {
+                let path = Path::new(source);
+                let name = name_of(path).map_err(|error| at(path, error))?.to_owned();
+                let relative = self.life.in_output(&Path::new(target).join(&name))?;
+                let exchange = self.exchange()?;
+                let staged = exchange.in_guest(&name);
+                let copy = SHARED_FOLDERS.call("copy_tree", [source, &*staged]);
+                let copied = self
+                    .must(
+                        GuestProgram::join([exchange.found(), copy], " && "),
+                        &format!("{source} could not be copied from {}", self.life.name()),
+                    )
+                    .await;
+                if copied.as_ref().is_err_and(speaks_of_room) {
+                    // The guest writes to the host's disk, and its words are no proof.
+                    let folder = exchange.folder.path();
+                    expect_room(folder).map_err(|error| at(folder, error))?;
+                }
+                copied?;
+                let output = self.life.context.output_folder.clone();
+                let saved = output.join(&relative);
+                let notes = blocking(move || {
+                    let saved = SavedFile::at(&output, &relative)?;
+                    let bits = ModeBits::Permissions;
+                    exchange
+                        .folder
+                        .copy_to(&name, &saved.folder, &saved.name, bits)
+                })
+                .await
+                .map_err(|error| at(&saved, error))?;
+                self.report_saved(saved, &notes);
+                Ok(())
             })
             .await
-            .map_err(|error| at(&saved, error))?;
-            self.report_saved(saved, &notes);
-            Ok(())
-        })
-        .await
-    }
-
-    /// The path relative to the output folder that a script means.
-    pub(super) fn in_output(&self, name: &Path) -> Result<PathBuf, MachineError> {
-        output_folder::relative(&self.context.output_folder, name)
-            .map_err(|reason| self.unable(format!("cannot save to {}: {reason}", name.display())))
     }
 
     fn report_saved(&self, path: PathBuf, notes: &CopyNotes) {
         self.warn_of(notes);
-        self.context.events.emit(Event::FileSaved { path });
+        self.life.context.events.emit(Event::FileSaved { path });
     }
 
     fn warn_of(&self, notes: &CopyNotes) {
         for sentence in notes.sentences() {
-            self.context.events.emit(Event::Note {
-                machine: Some(self.name.clone()),
+            self.life.context.events.emit(Event::Note {
+                machine: Some(self.life.name().to_owned()),
                 level: Level::Warning,
                 text: sentence,
             });
@@ -225,10 +215,10 @@ impl Machine {
     }
 
     fn exchange(&self) -> Result<Exchange, MachineError> {
-        let folder = &self.context.state_folder;
+        let folder = &self.life.context.state_folder;
         let shared = folder.join(EXCHANGE_FOLDER);
         // The machine may not have been started yet.
-        let owner = self.backend.guest_root();
+        let owner = self.life.backend.guest_root();
         create_private(&shared)
             .and_then(|()| Exchange::create(folder, owner))
             .map_err(|error| at(&shared, error))
@@ -237,7 +227,7 @@ impl Machine {
     /// Puts a script for the guest into the machine's own folder, where it
     /// stays until the run ends; returns what makes it available, and its
     /// path in the guest.
-    pub(super) fn stage_script(
+    pub(in crate::machine) fn stage_script(
         &self,
         script: &str,
     ) -> Result<(GuestProgram, String), MachineError> {
@@ -252,8 +242,8 @@ impl Machine {
         Ok((exchange.found(), exchange.in_guest(name)))
     }
 
-    pub(super) async fn must(
-        self: &Arc<Self>,
+    pub(in crate::machine) async fn must(
+        &self,
         program: GuestProgram,
         message: &str,
     ) -> Result<(), MachineError> {
@@ -290,7 +280,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// The digest of a file or folder with all that is in it.
-pub(super) fn fingerprint(source: &Path) -> String {
+pub(in crate::machine) fn fingerprint(source: &Path) -> String {
     let mut whole = Digest::default();
     for entry in WalkDir::new(source)
         .follow_root_links(true)
@@ -328,11 +318,4 @@ fn split(path: &Path) -> io::Result<(PathBuf, OsString)> {
 fn name_of(path: &Path) -> io::Result<&OsStr> {
     path.file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a path without a last name"))
-}
-
-pub(super) fn at(path: &Path, source: io::Error) -> MachineError {
-    MachineError::File {
-        path: path.to_owned(),
-        source,
-    }
 }

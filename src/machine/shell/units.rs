@@ -1,12 +1,12 @@
 //! systemd's units in the guest.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::GuestShell;
 use super::waits::{PollOutcome, PollTrigger};
-use super::{Machine, MachineError, Overdue};
 use crate::agent::{Expect, GuestProgram, UNITS, quote};
+use crate::machine::{MachineError, Overdue};
 use crate::model::event::{Details, UnitState};
 
 /// How long systemctl itself may take.
@@ -16,16 +16,16 @@ const ANSWER_LIMIT: Duration = Duration::from_mins(15);
 const JOURNAL_LINES: usize = 20;
 
 /// What an attempt says by its status if the unit has failed (see agent/units.sh).
-pub(super) const FAILED: i32 = 70;
+pub(in crate::machine) const FAILED: i32 = 70;
 
-impl Machine {
+impl GuestShell {
     /// Runs systemctl, for the system or for a user's manager; returns its
     /// status and output.
     ///
     /// # Errors
-    /// As for [`Machine::execute`].
+    /// As for [`GuestShell::execute`].
     pub async fn systemctl(
-        self: &Arc<Self>,
+        &self,
         query: &str,
         user: Option<&str>,
     ) -> Result<(i32, String), MachineError> {
@@ -45,9 +45,9 @@ impl Machine {
     /// All properties of a unit.
     ///
     /// # Errors
-    /// When systemctl fails, and as for [`Machine::execute`].
+    /// When systemctl fails, and as for [`GuestShell::execute`].
     pub async fn unit_info(
-        self: &Arc<Self>,
+        &self,
         unit: &str,
         user: Option<&str>,
     ) -> Result<BTreeMap<String, String>, MachineError> {
@@ -56,7 +56,7 @@ impl Machine {
         if status != 0 {
             return Err(MachineError::assertion(format!(
                 "systemctl cannot show the unit {unit} on {} (exit code {status})",
-                self.name()
+                self.life.name()
             )));
         }
         Ok(properties(&output))
@@ -65,9 +65,9 @@ impl Machine {
     /// One property of a unit.
     ///
     /// # Errors
-    /// When the unit has none of this name, and as for [`Machine::unit_info`].
+    /// When the unit has none of this name, and as for [`GuestShell::unit_info`].
     pub async fn unit_property(
-        self: &Arc<Self>,
+        &self,
         unit: &str,
         property: &str,
         user: Option<&str>,
@@ -81,13 +81,13 @@ impl Machine {
         if status != 0 {
             return Err(MachineError::assertion(format!(
                 "systemctl cannot show the property {property} of the unit {unit} on {} (exit code {status})",
-                self.name()
+                self.life.name()
             )));
         }
         properties(&output).remove(property).ok_or_else(|| {
             MachineError::assertion(format!(
                 "the unit {unit} on {} has no property {property}",
-                self.name()
+                self.life.name()
             ))
         })
     }
@@ -96,9 +96,9 @@ impl Machine {
     /// inactive with nothing on its way to change that.
     ///
     /// # Errors
-    /// When it does not become active, and as for [`Machine::execute`].
+    /// When it does not become active, and as for [`GuestShell::execute`].
     pub async fn wait_for_unit(
-        self: &Arc<Self>,
+        &self,
         unit: &str,
         user: Option<&str>,
         limit: Duration,
@@ -112,23 +112,26 @@ impl Machine {
             None => PollTrigger::UnitSignals,
             Some(_) => PollTrigger::Interval,
         };
-        self.step(format!("waiting for unit {unit}{for_user}"), async {
-            match Box::pin(self.poll(attempt, trigger, limit)).await? {
-                PollOutcome::Reached(_) => Ok(()),
-                PollOutcome::Hopeless(status, _) => Err(self.hopeless(unit, user, status).await),
-                PollOutcome::Overdue(_) => Err(Overdue {
-                    details: self.unit_details(unit, user).await,
-                    ..self.overdue(&format!("unit {unit}{for_user}"), limit)
+        self.life
+            .step(format!("waiting for unit {unit}{for_user}"), async {
+                match Box::pin(self.poll(attempt, trigger, limit)).await? {
+                    PollOutcome::Reached(_) => Ok(()),
+                    PollOutcome::Hopeless(status, _) => {
+                        Err(self.hopeless(unit, user, status).await)
+                    }
+                    PollOutcome::Overdue(_) => Err(Overdue {
+                        details: self.unit_details(unit, user).await,
+                        ..self.life.overdue(&format!("unit {unit}{for_user}"), limit)
+                    }
+                    .error()),
                 }
-                .error()),
-            }
-        })
-        .await
+            })
+            .await
     }
 
     /// Why a unit that an attempt gave up is not active.
-    pub(super) async fn hopeless(
-        self: &Arc<Self>,
+    pub(in crate::machine) async fn hopeless(
+        &self,
         unit: &str,
         user: Option<&str>,
         status: i32,
@@ -141,7 +144,7 @@ impl Machine {
     }
 
     /// Why a unit will not become active by itself.
-    async fn inactive(self: &Arc<Self>, unit: &str, user: Option<&str>) -> MachineError {
+    async fn inactive(&self, unit: &str, user: Option<&str>) -> MachineError {
         let loaded = self.unit_property(unit, "LoadState", user).await;
         if loaded.is_ok_and(|state| state == "not-found") {
             let state = "does not exist: systemd has no unit of this name";
@@ -154,14 +157,14 @@ impl Machine {
         MachineError::Assertion {
             message: format!(
                 "unit {unit} on {} {state}: {failed}, which it depends on, has failed",
-                self.name()
+                self.life.name()
             ),
             details: Box::new(self.unit_details(&failed, user).await),
         }
     }
 
     /// A unit that has failed, of those that another one needs.
-    async fn failed_dependency(self: &Arc<Self>, unit: &str, user: Option<&str>) -> Option<String> {
+    async fn failed_dependency(&self, unit: &str, user: Option<&str>) -> Option<String> {
         let needed = format!("list-dependencies --plain --no-pager -- {}", quote(unit));
         let failed = "list-units --state=failed --plain --no-legend --no-pager --full";
         let (_, needed) = self.systemctl(&needed, user).await.ok()?;
@@ -174,20 +177,15 @@ impl Machine {
             .map(str::to_owned)
     }
 
-    async fn unit_error(
-        self: &Arc<Self>,
-        unit: &str,
-        user: Option<&str>,
-        state: &str,
-    ) -> MachineError {
+    async fn unit_error(&self, unit: &str, user: Option<&str>, state: &str) -> MachineError {
         MachineError::Assertion {
-            message: format!("unit {unit} on {} {state}", self.name()),
+            message: format!("unit {unit} on {} {state}", self.life.name()),
             details: Box::new(self.unit_details(unit, user).await),
         }
     }
 
     /// What systemd says of a unit, and the end of its journal; for reports.
-    async fn unit_details(self: &Arc<Self>, unit: &str, user: Option<&str>) -> Details {
+    async fn unit_details(&self, unit: &str, user: Option<&str>) -> Details {
         let query = format!("--no-pager --full --lines=0 status -- {} 2>&1", quote(unit));
         let status = self.systemctl(&query, user).await;
         let of_user = user.map_or("--unit", |_| "--user-unit");
@@ -213,7 +211,7 @@ impl Machine {
 }
 
 /// An attempt of a poll: whether the unit is active.
-pub(super) fn unit_attempt(unit: &str, user: Option<&str>) -> GuestProgram {
+pub(in crate::machine) fn unit_attempt(unit: &str, user: Option<&str>) -> GuestProgram {
     UNITS.call("unit_active", std::iter::once(unit).chain(user))
 }
 

@@ -1,6 +1,5 @@
 //! Waiting for several things at once: all of them, or any.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use regex_lite::Regex;
@@ -9,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::units::unit_attempt;
 use super::waits::{PollOutcome, PollTrigger, file_attempt, port_attempt};
 
-use super::{Machine, MachineError, Overdue};
+use super::GuestShell;
 use crate::agent::{ATTEMPTS, GuestProgram, quote};
+use crate::machine::{MachineError, Overdue};
 
 /// How often the console is looked at while the guest is polled, too.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(50);
@@ -65,14 +65,14 @@ impl Condition {
     }
 }
 
-impl Machine {
+impl GuestShell {
     /// Waits until all of the conditions hold at once, or any does.
     ///
     /// # Errors
     /// When they do not within `limit`, when a unit that is needed has failed,
-    /// and as for [`Machine::execute`].
+    /// and as for [`GuestShell::execute`].
     pub async fn wait_for_conditions(
-        self: &Arc<Self>,
+        &self,
         conditions: &[Condition],
         wanted: Quantity,
         limit: Duration,
@@ -87,77 +87,73 @@ impl Machine {
             Quantity::All => " and ",
             Quantity::Any => " or ",
         });
-        self.step(format!("waiting for {what}"), async {
-            let guest = Box::pin(self.poll_until(&polled, wanted, &what, limit));
-            let console = Box::pin(self.until_shown(&patterns, wanted));
-            let waiting = async {
-                match wanted {
-                    Quantity::All => {
-                        console.await?;
-                        guest.await
+        self.life
+            .step(format!("waiting for {what}"), async {
+                let guest = Box::pin(self.poll_until(&polled, wanted, &what, limit));
+                let console = Box::pin(self.until_shown(&patterns, wanted));
+                let waiting = async {
+                    match wanted {
+                        Quantity::All => {
+                            console.await?;
+                            guest.await
+                        }
+                        Quantity::Any if polled.is_empty() => console.await,
+                        Quantity::Any if patterns.is_empty() => guest.await,
+                        Quantity::Any => tokio::select! {
+                            result = guest => result,
+                            result = console => result,
+                        },
                     }
-                    Quantity::Any if polled.is_empty() => console.await,
-                    Quantity::Any if patterns.is_empty() => guest.await,
-                    Quantity::Any => tokio::select! {
-                        result = guest => result,
-                        result = console => result,
-                    },
-                }
-            };
-            // The guest's own rounds end at the limit, and know more.
-            tokio::time::timeout(limit + ROUND_GRACE, waiting)
-                .await
-                .unwrap_or_else(|_| Err(self.overdue(&what, limit).error()))
-        })
-        .await
+                };
+                // The guest's own rounds end at the limit, and know more.
+                tokio::time::timeout(limit + ROUND_GRACE, waiting)
+                    .await
+                    .unwrap_or_else(|_| Err(self.life.overdue(&what, limit).error()))
+            })
+            .await
     }
 
     fn patterns(&self, conditions: &[Condition]) -> Result<Vec<Regex>, MachineError> {
         conditions
             .iter()
             .filter_map(|condition| match condition {
-                Condition::Log(regex) => {
-                    Some(Regex::new(regex).map_err(|error| {
-                        self.unable(format!("cannot look for {regex:?}: {error}"))
-                    }))
-                }
+                Condition::Log(regex) => Some(Regex::new(regex).map_err(|error| {
+                    self.life
+                        .unable(format!("cannot look for {regex:?}: {error}"))
+                })),
                 _ => None,
             })
             .collect()
     }
 
     /// Waits until the console has shown what matches all of these, or any.
-    async fn until_shown(
-        self: &Arc<Self>,
-        patterns: &[Regex],
-        wanted: Quantity,
-    ) -> Result<(), MachineError> {
+    async fn until_shown(&self, patterns: &[Regex], wanted: Quantity) -> Result<(), MachineError> {
         let holds = |text: &str| match wanted {
             Quantity::All => patterns.iter().all(|regex| regex.is_match(text)),
             Quantity::Any => patterns.iter().any(|regex| regex.is_match(text)),
         };
         let mut length = None;
         loop {
-            let (text, end) = self.console().since(0);
+            let (text, end) = self.life.console().since(0);
             if length != Some(end) && holds(&text) {
                 return Ok(());
             }
             length = Some(end);
             self.connect().await?;
-            let running = self.running()?;
+            let running = self.life.running()?;
             let growing = async {
-                self.console().longer_than(end).await;
+                self.life.console().longer_than(end).await;
                 // Text comes in bursts.
                 tokio::time::sleep(CONSOLE_PAUSE).await;
                 Ok(())
             };
-            self.guard(&running, growing).await?;
+            self.life.guard(&running, growing).await?;
         }
     }
 
     /// Asks the guest until what is wanted holds.
     async fn poll_until(
-        self: &Arc<Self>,
+        &self,
         conditions: &[&Condition],
         wanted: Quantity,
         what: &str,
@@ -171,7 +167,7 @@ impl Machine {
             PollOutcome::Reached(_) => Ok(()),
             PollOutcome::Hopeless(status, outcome) => match pending(conditions, &outcome.output) {
                 Some(Condition::Unit(unit)) => Err(self.hopeless(unit, None, status).await),
-                _ => Err(self.overdue(what, limit).error()),
+                _ => Err(self.life.overdue(what, limit).error()),
             },
             PollOutcome::Overdue(outcome) => {
                 let hint = match (wanted, pending(conditions, &outcome.output)) {
@@ -180,7 +176,7 @@ impl Machine {
                     }
                     _ => String::new(),
                 };
-                let overdue = self.overdue(what, limit);
+                let overdue = self.life.overdue(what, limit);
                 Err(Overdue { hint, ..overdue }.error())
             }
         }

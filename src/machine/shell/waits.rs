@@ -5,14 +5,14 @@
 //! polls often; if it is busy, as at boot, the intervals grow, so that polling
 //! does not delay what is waited for.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::GuestShell;
 use super::commands::Setting;
-use super::{Machine, MachineError, Overdue};
 use crate::agent::{
     ATTEMPTS, CAPTURE, CommandOutcome, Expect, GuestProgram, NOT_YET, PAUSE, POLL, UNIT_SIGNALS,
 };
+use crate::machine::{MachineError, Overdue};
 use crate::model::event::{CommandResult, Details};
 
 /// How long a round in the guest lasts: one that cannot be ended for others
@@ -40,9 +40,21 @@ pub enum SocketKind {
     Datagram,
 }
 
+impl SocketKind {
+    /// The kind that the test API asks for.
+    #[must_use]
+    pub fn of(is_datagram: bool) -> Self {
+        if is_datagram {
+            Self::Datagram
+        } else {
+            Self::Stream
+        }
+    }
+}
+
 /// How it is known when to ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PollTrigger {
+pub(in crate::machine) enum PollTrigger {
     /// Time has passed.
     Interval,
     /// systemd says that the attempt's unit has changed (see agent/unit-signals.sh).
@@ -51,25 +63,25 @@ pub(super) enum PollTrigger {
 
 /// How asking in the guest ended, and the last attempt.
 #[derive(Debug)]
-pub(super) enum PollOutcome {
+pub(in crate::machine) enum PollOutcome {
     Reached(CommandOutcome),
     /// The attempt said by one of the statuses for it, 70 to 74, that it never will be.
     Hopeless(i32, CommandOutcome),
     Overdue(CommandOutcome),
 }
 
-impl Machine {
+impl GuestShell {
     /// Waits until a command succeeds; returns its output.
     ///
     /// # Errors
-    /// When it does not within `limit`, and as for [`Machine::execute`].
+    /// When it does not within `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_until_succeeds(
-        self: &Arc<Self>,
+        &self,
         command: &str,
         setting: &Setting,
         limit: Duration,
     ) -> Result<String, MachineError> {
-        let attempt = capturing(self.dressed_line(command, setting).await?);
+        let attempt = capturing(self.line_in_setting(command, setting).await?);
         let shown = setting.explain(command);
         self.wait_for(
             &format!("`{shown}` to succeed"),
@@ -83,14 +95,14 @@ impl Machine {
     /// Waits until a command fails; returns its output.
     ///
     /// # Errors
-    /// When it does not within `limit`, and as for [`Machine::execute`].
+    /// When it does not within `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_until_fails(
-        self: &Arc<Self>,
+        &self,
         command: &str,
         setting: &Setting,
         limit: Duration,
     ) -> Result<String, MachineError> {
-        let line = self.dressed_line(command, setting).await?;
+        let line = self.line_in_setting(command, setting).await?;
         let attempt = capturing(line).map_line(|line| format!("! {line}"));
         let shown = setting.explain(command);
         self.wait_for(&format!("`{shown}` to fail"), Some(&shown), attempt, limit)
@@ -100,12 +112,8 @@ impl Machine {
     /// Waits until a file is there.
     ///
     /// # Errors
-    /// When it is not within `limit`, and as for [`Machine::execute`].
-    pub async fn wait_for_file(
-        self: &Arc<Self>,
-        file: &str,
-        limit: Duration,
-    ) -> Result<(), MachineError> {
+    /// When it is not within `limit`, and as for [`GuestShell::execute`].
+    pub async fn wait_for_file(&self, file: &str, limit: Duration) -> Result<(), MachineError> {
         // Not quoted: existing scripts wait for patterns and for $HOME/….
         let attempt = file_attempt(file);
         self.wait_for(&format!("file {file}"), None, attempt, limit)
@@ -117,9 +125,9 @@ impl Machine {
     /// guest but bash.
     ///
     /// # Errors
-    /// When nothing does within `limit`, and as for [`Machine::execute`].
+    /// When nothing does within `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_for_open_port(
-        self: &Arc<Self>,
+        &self,
         port: u16,
         address: &str,
         limit: Duration,
@@ -138,9 +146,9 @@ impl Machine {
     /// Waits until nothing listens on a TCP port.
     ///
     /// # Errors
-    /// When something still does after `limit`, and as for [`Machine::execute`].
+    /// When something still does after `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_for_closed_port(
-        self: &Arc<Self>,
+        &self,
         port: u16,
         address: &str,
         limit: Duration,
@@ -159,9 +167,9 @@ impl Machine {
     /// Waits until something listens on a Unix socket.
     ///
     /// # Errors
-    /// When nothing does within `limit`, and as for [`Machine::execute`].
+    /// When nothing does within `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_for_unix_socket(
-        self: &Arc<Self>,
+        &self,
         path: &str,
         kind: SocketKind,
         limit: Duration,
@@ -178,14 +186,15 @@ impl Machine {
 
     /// Waits until `attempt`, which may set `output` to an output in base64, is
     /// true; returns that output.
-    pub(super) async fn wait_for(
-        self: &Arc<Self>,
+    pub(in crate::machine) async fn wait_for(
+        &self,
         what: &str,
         command: Option<&str>,
         attempt: GuestProgram,
         limit: Duration,
     ) -> Result<String, MachineError> {
         let polled = self
+            .life
             .step(
                 format!("waiting for {what}"),
                 Box::pin(self.poll(attempt, PollTrigger::Interval, limit)),
@@ -197,7 +206,7 @@ impl Machine {
             }
             PollOutcome::Hopeless(_, outcome) | PollOutcome::Overdue(outcome) => Err(Overdue {
                 details: last_attempt(command, &outcome),
-                ..self.overdue(what, limit)
+                ..self.life.overdue(what, limit)
             }
             .error()),
         }
@@ -206,8 +215,8 @@ impl Machine {
     /// Asks in the guest, round after round, until `attempt` is true, says
     /// that it never will be, or the time is over. Goes on in the new system if
     /// the guest restarts.
-    pub(super) async fn poll(
-        self: &Arc<Self>,
+    pub(in crate::machine) async fn poll(
+        &self,
         attempt: GuestProgram,
         trigger: PollTrigger,
         limit: Duration,
@@ -240,10 +249,10 @@ impl Machine {
         }
     }
 
-    async fn longest_round(self: &Arc<Self>) -> Result<Duration, MachineError> {
+    async fn longest_round(&self) -> Result<Duration, MachineError> {
         self.connect().await?;
-        let running = self.running()?;
-        let shell = self.shell(&running).await?;
+        let running = self.life.running()?;
+        let shell = self.channel(&running).await?;
         Ok(if shell.yields() { LONG_ROUND } else { ROUND })
     }
 }
@@ -277,12 +286,12 @@ fn capturing(line: String) -> GuestProgram {
 }
 
 /// What is true when a file is there. Not quoted.
-pub(super) fn file_attempt(file: &str) -> GuestProgram {
+pub(in crate::machine) fn file_attempt(file: &str) -> GuestProgram {
     GuestProgram::from(format!("test -e {file}"))
 }
 
 /// What is true when something listens on a TCP port.
-pub(super) fn port_attempt(address: &str, port: u16) -> GuestProgram {
+pub(in crate::machine) fn port_attempt(address: &str, port: u16) -> GuestProgram {
     ATTEMPTS.call("port_open", [address, &port.to_string()])
 }
 

@@ -2,15 +2,16 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Machine, MachineError};
+use super::GuestShell;
 use crate::agent::{Expect, GuestProgram, TERMINAL, TERMINAL_DEVICE, TERMINAL_SOCKET};
+use crate::machine::MachineError;
+use crate::machine::life_cycle::LifeCycle;
 use crate::model::event::Event;
 use crate::raw_terminal::{LEAVE, RawTerminal, USUAL_SIZE};
 
@@ -19,29 +20,27 @@ const SESSION_FILE: &str = "/run/snowglobe-terminal";
 
 static NEXT_END: AtomicU64 = AtomicU64::new(1);
 
-impl Machine {
+impl GuestShell {
     /// Starts a shell in the guest on a terminal of its own, which the user's
     /// terminal becomes: keys go there as they are pressed, Ctrl-] leaves. With
     /// an address, `tcp:HOST:PORT` or `unix:PATH`, what listens there is
     /// connected instead.
     ///
     /// # Errors
-    /// When there is no terminal, nothing listens, or as for [`Machine::execute`].
-    pub async fn shell_interact(
-        self: &Arc<Self>,
-        address: Option<&str>,
-    ) -> Result<(), MachineError> {
+    /// When there is no terminal, nothing listens, or as for [`GuestShell::execute`].
+    pub async fn shell_interact(&self, address: Option<&str>) -> Result<(), MachineError> {
         let mut user = match address {
             None => User::terminal(),
             Some(address) => User::at(address).await,
         }
         .map_err(|error| self.no_terminal(address, &error))?;
         self.connect().await?;
-        let running = self.running()?;
-        let socket = self.state_folder().join(TERMINAL_SOCKET);
-        let guest = UnixStream::connect(&socket)
-            .await
-            .map_err(|error| self.unable(format!("has no terminal to attach: {error}")))?;
+        let running = self.life.running()?;
+        let socket = self.life.state_folder().join(TERMINAL_SOCKET);
+        let guest = UnixStream::connect(&socket).await.map_err(|error| {
+            self.life
+                .unable(format!("has no terminal to attach: {error}"))
+        })?;
         let end = format!(
             "[the shell has ended {}]",
             NEXT_END.fetch_add(1, Ordering::Relaxed)
@@ -51,15 +50,15 @@ impl Machine {
         let _attached = self.attach(&user);
         let work = async {
             let ended = converse(&mut user, guest, end.as_bytes(), |size| self.resize(size)).await;
-            ended.map_err(|error| self.unable(format!("has lost the terminal: {error}")))
+            ended.map_err(|error| self.life.unable(format!("has lost the terminal: {error}")))
         };
-        let result = Box::pin(self.guard(&running, work)).await;
+        let result = Box::pin(self.life.guard(&running, work)).await;
         let hang_up = TERMINAL.call("hang_up_terminal", [SESSION_FILE]);
         self.execute_program(&hang_up, Expect::Output, None).await?;
         result
     }
 
-    async fn resize(self: &Arc<Self>, (rows, columns): (u16, u16)) {
+    async fn resize(&self, (rows, columns): (u16, u16)) {
         let (rows, columns) = (rows.to_string(), columns.to_string());
         let resize = TERMINAL.call("resize_terminal", [TERMINAL_DEVICE, &rows, &columns]);
         // A window that is not followed is no reason to end.
@@ -70,12 +69,12 @@ impl Machine {
     ///
     /// # Errors
     /// When there is no terminal, or the machine is off.
-    pub async fn console_interact(self: &Arc<Self>) -> Result<(), MachineError> {
+    pub async fn console_interact(&self) -> Result<(), MachineError> {
         let mut user = User::terminal().map_err(|error| self.no_terminal(None, &error))?;
-        let running = self.running()?;
+        let running = self.life.running()?;
         let _attached = self.attach(&user);
-        let lost = |error: io::Error| self.unable(format!("has lost the terminal: {error}"));
-        let (_, mut position) = self.console().since(0);
+        let lost = |error: io::Error| self.life.unable(format!("has lost the terminal: {error}"));
+        let (_, mut position) = self.life.console().since(0);
         let work = async {
             let mut buffer = [0; 1024];
             loop {
@@ -88,23 +87,23 @@ impl Machine {
                         }
                         running.process.type_on_console(typed).await.map_err(lost)?;
                     }
-                    () = self.console().longer_than(position) => {
-                        let (text, end) = self.console().since(position);
+                    () = self.life.console().longer_than(position) => {
+                        let (text, end) = self.life.console().since(position);
                         position = end;
                         user.write(text.as_bytes()).await.map_err(lost)?;
                     }
                 }
             }
         };
-        self.guard(&running, work).await
+        self.life.guard(&running, work).await
     }
 
     fn attach(&self, user: &User) -> Option<Attached<'_>> {
-        user.has_keys().then(|| Attached::to(self))
+        user.has_keys().then(|| Attached::to(&self.life))
     }
 
     fn no_terminal(&self, address: Option<&str>, error: &io::Error) -> MachineError {
-        self.unable(match address {
+        self.life.unable(match address {
             None => format!(
                 "cannot be attached to the terminal, as there is none ({error}): give an address to connect to, such as tcp:localhost:5000"
             ),
@@ -114,22 +113,22 @@ impl Machine {
 }
 
 /// The terminal is attached to the machine until this is dropped.
-struct Attached<'a>(&'a Machine);
+struct Attached<'a>(&'a LifeCycle);
 
 impl<'a> Attached<'a> {
-    fn to(machine: &'a Machine) -> Self {
-        machine.context.events.emit(Event::TerminalAttached {
-            machine: machine.name.clone(),
+    fn to(life: &'a LifeCycle) -> Self {
+        life.context.events.emit(Event::TerminalAttached {
+            machine: life.name().to_owned(),
             attached: true,
         });
-        Self(machine)
+        Self(life)
     }
 }
 
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
         self.0.context.events.emit(Event::TerminalAttached {
-            machine: self.0.name.clone(),
+            machine: self.0.name().to_owned(),
             attached: false,
         });
     }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Machine, MachineError, Overdue};
+use super::GuestShell;
 use crate::agent::{CommandOutcome, Expect, GuestProgram, ShellError, quote};
+use crate::machine::{MachineError, Overdue, Seconds};
 use crate::model::event::{CommandResult, Details};
 use crate::model::manifest::ShellOptions;
 
@@ -36,13 +36,30 @@ pub struct Setting {
     pub cwd: Option<String>,
 }
 
-impl Machine {
+/// What a caller wants of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    pub output: bool,
+    pub status: bool,
+}
+
+impl Wanted {
+    fn expect(self) -> Expect {
+        match (self.output, self.status) {
+            (true, true) => Expect::OutputAndStatus,
+            (true, false) => Expect::Output,
+            (false, _) => Expect::Nothing,
+        }
+    }
+}
+
+impl GuestShell {
     /// Runs a command under `bash` with `set -euo pipefail`, for at most `limit`.
     ///
     /// # Errors
     /// When the machine is off, ends, or its shell no longer answers.
     pub async fn execute(
-        self: &Arc<Self>,
+        &self,
         command: &str,
         expect: Expect,
         limit: Option<Duration>,
@@ -50,9 +67,9 @@ impl Machine {
         self.execute_as(command, command, expect, limit).await
     }
 
-    /// The same for a program of Snowglobe's own.
-    pub(super) async fn execute_program(
-        self: &Arc<Self>,
+    /// Runs a program of Snowglobe as [`Self::execute`] runs a command.
+    pub(in crate::machine) async fn execute_program(
+        &self,
         program: &GuestProgram,
         expect: Expect,
         limit: Option<Duration>,
@@ -61,9 +78,9 @@ impl Machine {
             .await
     }
 
-    /// The same for a script that `shown` stands for in messages.
-    pub(super) async fn execute_as(
-        self: &Arc<Self>,
+    /// Runs a script as [`Self::execute`] runs a command; messages show `shown`.
+    pub(in crate::machine) async fn execute_as(
+        &self,
         script: &str,
         shown: &str,
         expect: Expect,
@@ -75,8 +92,8 @@ impl Machine {
 
     /// The line that runs a command strictly, for at most `limit`. A long
     /// command goes to the guest as a file.
-    pub(super) async fn strict_line(
-        self: &Arc<Self>,
+    pub(in crate::machine) async fn strict_line(
+        &self,
         command: &str,
         expect: Expect,
         limit: Option<Duration>,
@@ -102,68 +119,106 @@ impl Machine {
         Ok(with_limit(&format!("bash {}", quote(&path)), limit))
     }
 
-    /// The line that runs a command in a setting.
-    pub(super) async fn dressed_line(
-        self: &Arc<Self>,
-        command: &str,
-        setting: &Setting,
-    ) -> Result<String, MachineError> {
-        let dressed = self.dress(command, setting)?;
-        self.strict_line(&dressed, Expect::Output, None).await
-    }
-
-    /// A command of nixpkgs' test API with its setting around it.
-    pub(super) fn dress(&self, command: &str, setting: &Setting) -> Result<String, MachineError> {
-        match self.context.shell_options {
-            ShellOptions::Strict => self.dress_strictly(command, setting),
-            ShellOptions::None => self.dress_strictly(&as_in_20_09(command), setting),
-        }
-    }
-
-    /// A command with its setting around it.
-    pub(super) fn dress_strictly(
+    /// Returns the line that runs a command in a setting.
+    pub(in crate::machine) async fn line_in_setting(
         &self,
         command: &str,
         setting: &Setting,
     ) -> Result<String, MachineError> {
-        let dressed = setting.dress(command);
-        if setting.user.is_some() && dressed.len() > LONGEST_ARGUMENT {
-            return Err(self.unable(format!(
+        let line = self.apply_setting(command, setting)?;
+        self.strict_line(&line, Expect::Output, None).await
+    }
+
+    /// Returns a command of nixpkgs' test API with its setting around it.
+    pub(in crate::machine) fn apply_setting(
+        &self,
+        command: &str,
+        setting: &Setting,
+    ) -> Result<String, MachineError> {
+        match self.life.context.shell_options {
+            ShellOptions::Strict => self.apply_setting_strictly(command, setting),
+            ShellOptions::None => self.apply_setting_strictly(&as_in_20_09(command), setting),
+        }
+    }
+
+    /// Returns a command with its setting around it, which runs under `set -euo pipefail`.
+    pub(in crate::machine) fn apply_setting_strictly(
+        &self,
+        command: &str,
+        setting: &Setting,
+    ) -> Result<String, MachineError> {
+        let line = setting.apply(command);
+        if setting.user.is_some() && line.len() > LONGEST_ARGUMENT {
+            return Err(self.life.unable(format!(
                 "cannot run a command of {} bytes as another user: it takes {LONGEST_ARGUMENT}; copy it there as a file",
                 command.len()
             )));
         }
-        Ok(dressed)
+        Ok(line)
+    }
+
+    /// Runs a command with nixpkgs' result: the status, -1 if it is not wanted and -2 if the output is not either, and the
+    /// output.
+    ///
+    /// # Errors
+    /// As for [`GuestShell::execute`].
+    pub async fn execute_command(
+        &self,
+        command: &str,
+        setting: &Setting,
+        wanted: Wanted,
+        limit: Option<Duration>,
+    ) -> Result<(i32, String), MachineError> {
+        let line = self.apply_setting(command, setting)?;
+        let outcome = self
+            .execute_as(&line, &setting.explain(command), wanted.expect(), limit)
+            .await?;
+        let missing = if wanted.output { -1 } else { -2 };
+        let output = String::from_utf8_lossy(&outcome.output).into_owned();
+        Ok((outcome.status.unwrap_or(missing), output))
+    }
+
+    /// Sleeps in the guest, by the guest's clock.
+    ///
+    /// # Errors
+    /// As for [`GuestShell::execute`].
+    pub async fn sleep(&self, seconds: Seconds) -> Result<(), MachineError> {
+        let command = format!("sleep {seconds}");
+        self.succeed(&[command], &Setting::default(), None)
+            .await
+            .map(drop)
     }
 
     /// Runs a line of the shell that `command` stands for in messages.
     async fn run_line(
-        self: &Arc<Self>,
+        &self,
         line: &str,
         command: &str,
         expect: Expect,
         limit: Option<Duration>,
     ) -> Result<CommandOutcome, MachineError> {
         self.connect().await?;
-        let running = self.running()?;
-        let shell = self.shell(&running).await?;
+        let running = self.life.running()?;
+        let shell = self.channel(&running).await?;
         let last = limit.map(|limit| limit + SHELL_GRACE);
         let work = async {
             match shell.run(line, expect, last).await {
-                Err(ShellError::Overdue { busy }) => Err(self.held(command, limit, &busy)),
+                Err(ShellError::Overdue { busy }) => {
+                    Err(self.output_held_open(command, limit, &busy))
+                }
                 Err(error @ (ShellError::Closed | ShellError::Connect(_))) => Err(error.into()),
                 Err(source) => Err(MachineError::Command {
-                    machine: self.name().to_owned(),
+                    machine: self.life.name().to_owned(),
                     command: shortened(command),
                     source,
                 }),
                 Ok(outcome) => Ok(outcome),
             }
         };
-        self.guard(&running, work).await
+        self.life.guard(&running, work).await
     }
 
-    fn held(&self, command: &str, limit: Option<Duration>, busy: &str) -> MachineError {
+    fn output_held_open(&self, command: &str, limit: Option<Duration>, busy: &str) -> MachineError {
         // `timeout` in the guest has ended the command itself.
         let holder = match busy {
             "" => "something that it started",
@@ -171,7 +226,7 @@ impl Machine {
         };
         Overdue {
             hint: format!("; {holder} still held its output open"),
-            ..self.overdue(
+            ..self.life.overdue(
                 &format!("the end of `{}`", shortened(command)),
                 limit.unwrap_or_default(),
             )
@@ -182,15 +237,15 @@ impl Machine {
     /// Runs commands that must succeed; returns their output.
     ///
     /// # Errors
-    /// When one fails, and as for [`Machine::execute`].
+    /// When one fails, and as for [`GuestShell::execute`].
     pub async fn succeed(
-        self: &Arc<Self>,
+        &self,
         commands: &[String],
         setting: &Setting,
         limit: Option<Duration>,
     ) -> Result<String, MachineError> {
         let failed = |status| {
-            (status != 0).then(|| format!("failed on {} (exit code {status})", self.name()))
+            (status != 0).then(|| format!("failed on {} (exit code {status})", self.life.name()))
         };
         self.demand("must succeed", commands, setting, limit, failed)
             .await
@@ -199,15 +254,16 @@ impl Machine {
     /// Runs commands that must fail; returns their output.
     ///
     /// # Errors
-    /// When one succeeds, and as for [`Machine::execute`].
+    /// When one succeeds, and as for [`GuestShell::execute`].
     pub async fn fail(
-        self: &Arc<Self>,
+        &self,
         commands: &[String],
         setting: &Setting,
         limit: Option<Duration>,
     ) -> Result<String, MachineError> {
-        let succeeded =
-            |status| (status == 0).then(|| format!("unexpectedly succeeded on {}", self.name()));
+        let succeeded = |status| {
+            (status == 0).then(|| format!("unexpectedly succeeded on {}", self.life.name()))
+        };
         self.demand("must fail", commands, setting, limit, succeeded)
             .await
     }
@@ -215,7 +271,7 @@ impl Machine {
     /// Runs commands one after another, as long as `wrong` finds nothing wrong
     /// with their status; returns their output.
     async fn demand(
-        self: &Arc<Self>,
+        &self,
         demand: &str,
         commands: &[String],
         setting: &Setting,
@@ -228,7 +284,7 @@ impl Machine {
             let work = async {
                 let _turn = self.demanding.lock().await;
                 let outcome = self
-                    .run_keeping_stderr(&self.dress(command, setting)?, &shown, limit)
+                    .run_keeping_stderr(&self.apply_setting(command, setting)?, &shown, limit)
                     .await?;
                 let stdout = String::from_utf8_lossy(&outcome.output).into_owned();
                 let status = outcome.status.unwrap_or_default();
@@ -249,15 +305,15 @@ impl Machine {
                     }),
                 })
             };
-            all.push_str(&self.step(format!("{demand}: {shown}"), work).await?);
+            all.push_str(&self.life.step(format!("{demand}: {shown}"), work).await?);
         }
         Ok(all)
     }
 
-    /// As [`Machine::execute_as`]; the command's error output goes to the console
+    /// As [`GuestShell::execute_as`]; the command's error output goes to the console
     /// as ever, and to a file of the guest besides.
     async fn run_keeping_stderr(
-        self: &Arc<Self>,
+        &self,
         script: &str,
         shown: &str,
         limit: Option<Duration>,
@@ -272,7 +328,7 @@ impl Machine {
 
     /// What the last demanded command said on its error output, as far as the
     /// guest still tells.
-    async fn kept_stderr(self: &Arc<Self>) -> String {
+    async fn kept_stderr(&self) -> String {
         // The copy may be a moment late.
         let command = format!("sleep 0.1; cat {STDERR_FILE}");
         match self
@@ -288,7 +344,7 @@ impl Machine {
 impl Setting {
     /// The command line that runs a command in this setting.
     #[must_use]
-    pub fn dress(&self, command: &str) -> String {
+    pub fn apply(&self, command: &str) -> String {
         let mut words = String::new();
         for (name, value) in &self.env {
             let _ = write!(words, "export {}; ", quote(&format!("{name}={value}")));
@@ -328,7 +384,7 @@ fn timed_out(status: i32, limit: Option<Duration>) -> String {
 }
 
 /// The bash command line that runs `command`.
-pub(super) fn in_bash(command: &str, limit: Option<Duration>) -> String {
+pub(in crate::machine) fn in_bash(command: &str, limit: Option<Duration>) -> String {
     with_limit(&format!("bash -c {}", quote(&strict(command))), limit)
 }
 
@@ -361,7 +417,7 @@ fn with_limit(line: &str, limit: Option<Duration>) -> String {
 }
 
 /// A command as messages show it: the beginning of a long one.
-pub(super) fn shortened(command: &str) -> String {
+pub(in crate::machine) fn shortened(command: &str) -> String {
     if command.len() <= LONGEST_SHOWN {
         return command.to_owned();
     }
@@ -403,7 +459,7 @@ mod tests {
             env: [("A".to_owned(), "it's".to_owned())].into(),
             cwd: Some("/tmp".to_owned()),
         };
-        let line = in_bash(&setting.dress("echo \"$A\"; pwd"), None);
+        let line = in_bash(&setting.apply("echo \"$A\"; pwd"), None);
         let output = std::process::Command::new("bash")
             .arg("-c")
             .arg(line)
@@ -414,8 +470,8 @@ mod tests {
             user: Some("alice".to_owned()),
             ..Setting::default()
         };
-        assert!(alice.dress("id").starts_with("su -l -s /bin/sh -c "));
-        assert!(alice.dress("id").ends_with(" alice"));
+        assert!(alice.apply("id").starts_with("su -l -s /bin/sh -c "));
+        assert!(alice.apply("id").ends_with(" alice"));
         assert_eq!(alice.explain("id"), "id (as alice)");
     }
 }

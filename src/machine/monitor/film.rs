@@ -1,10 +1,10 @@
 //! Pictures of a display whenever it shows something else: what a report has to scrub through.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Machine, MachineError};
+use super::MachineMonitor;
+use crate::machine::MachineError;
 use crate::model::event::Event;
 use crate::model::manifest::BackendKind;
 use crate::output_folder::{SCREENS, SavedFile};
@@ -18,11 +18,11 @@ const PART_OF_TIME: u32 = 20;
 /// More pictures than anyone looks at.
 const MOST_PICTURES: usize = 600;
 
-impl Machine {
+impl MachineMonitor {
     /// Takes pictures of the display into the output folder until the caller has enough. Returns if the machine has no
     /// display, or the folder cannot take more.
-    pub async fn film(self: Arc<Self>) {
-        if self.backend_kind() == BackendKind::Container {
+    pub async fn film(&self) {
+        if self.life.backend_kind() == BackendKind::Container {
             return;
         }
         // A cursor that blinks shows the last two in turn.
@@ -31,12 +31,12 @@ impl Machine {
         let mut pause = PAUSE;
         while taken < MOST_PICTURES {
             tokio::time::sleep(pause).await;
-            if !self.is_up() {
+            if !self.life.is_up() {
                 continue;
             }
             let begin = Instant::now();
             let Ok(picture) = self.picture_bytes().await else {
-                if self.is_up() {
+                if self.life.is_up() {
                     // It has none, or its monitor is gone.
                     return;
                 }
@@ -57,16 +57,17 @@ impl Machine {
 
     async fn picture_bytes(&self) -> Result<Vec<u8>, MachineError> {
         let (_folder, screen) = self.screen().await?;
-        std::fs::read(&screen).map_err(|error| super::files::at(&screen, error))
+        std::fs::read(&screen).map_err(|error| crate::machine::error::at(&screen, error))
     }
 
     fn keep_picture(&self, number: usize, picture: &[u8]) -> std::io::Result<()> {
-        let name = format!("{}-{number:04}.png", self.name());
+        let name = format!("{}-{number:04}.png", self.life.name());
         let path = Path::new(SCREENS).join(name);
-        let file = SavedFile::at(&self.context.output_folder, &path)?;
+        let file = SavedFile::at(&self.life.context.output_folder, &path)?;
         file.folder.write(&file.name, picture)?;
-        let machine = self.name().to_owned();
-        self.context
+        let machine = self.life.name().to_owned();
+        self.life
+            .context
             .events
             .emit(Event::ScreenTaken { machine, path });
         Ok(())

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Machine, MachineError};
+use super::LifeCycle;
+use crate::machine::MachineError;
 
-impl Machine {
+impl LifeCycle {
     /// Expects a crash of this name, or a console line that matches, from now
     /// on. Returns the number to end the expectation with.
     ///

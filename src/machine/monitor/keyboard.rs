@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Machine, MachineError};
+use super::MachineMonitor;
+use crate::machine::MachineError;
 use crate::qemu::Key;
 
-impl Machine {
+impl MachineMonitor {
     /// Presses keys together and lets them go: names of QEMU's keys, joined
     /// by `-`, such as `ctrl-alt-delete`; numbers are raw codes.
     ///
@@ -18,14 +19,16 @@ impl Machine {
             .split('-')
             .map(|name| {
                 Key::named(name).ok_or_else(|| {
-                    self.unable(format!("has no key `{name}` to press for `{combination}`"))
+                    self.life
+                        .unable(format!("has no key `{name}` to press for `{combination}`"))
                 })
             })
             .collect();
-        let running = self.running()?;
-        let monitor = self.monitor(&running).await?;
+        let running = self.life.running()?;
+        let monitor = self.qmp(&running).await?;
         let keys = keys?;
-        self.guard(&running, async { Ok(monitor.send_key(keys).await?) })
+        self.life
+            .guard(&running, async { Ok(monitor.send_key(keys).await?) })
             .await
     }
 
@@ -34,12 +37,13 @@ impl Machine {
     /// # Errors
     /// When QEMU refuses, or the machine is off.
     pub async fn qmp_send(&self, command: &str, arguments: &Value) -> Result<Value, MachineError> {
-        let running = self.running()?;
-        self.guard(&running, async {
-            let protocol = running.protocol().await?;
-            Ok(protocol.send(command, arguments).await?)
-        })
-        .await
+        let running = self.life.running()?;
+        self.life
+            .guard(&running, async {
+                let protocol = running.protocol().await?;
+                Ok(protocol.send(command, arguments).await?)
+            })
+            .await
     }
 
     /// The event of this number since the machine was started, counted from 0.
@@ -47,14 +51,14 @@ impl Machine {
     /// # Errors
     /// When there is none within `limit`, or the machine is off.
     pub async fn qmp_event(&self, number: usize, limit: Duration) -> Result<Value, MachineError> {
-        let running = self.running()?;
-        let event = self.guard(&running, async {
+        let running = self.life.running()?;
+        let event = self.life.guard(&running, async {
             let protocol = running.protocol().await?;
             Ok(protocol.event(number).await?)
         });
         match tokio::time::timeout(limit, event).await {
             Ok(result) => result,
-            Err(_) => Err(self.overdue("an event of QEMU", limit).error()),
+            Err(_) => Err(self.life.overdue("an event of QEMU", limit).error()),
         }
     }
 
@@ -63,10 +67,11 @@ impl Machine {
     /// # Errors
     /// When the machine is off.
     pub async fn qmp_event_count(&self) -> Result<usize, MachineError> {
-        let running = self.running()?;
-        self.guard(&running, async {
-            Ok(running.protocol().await?.event_count())
-        })
-        .await
+        let running = self.life.running()?;
+        self.life
+            .guard(&running, async {
+                Ok(running.protocol().await?.event_count())
+            })
+            .await
     }
 }

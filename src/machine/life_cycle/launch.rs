@@ -9,10 +9,11 @@ use tokio::process::ChildStdout;
 use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::task::JoinHandle;
 
-use super::{Machine, MachineError};
+use super::LifeCycle;
 use crate::agent::{GuestSide, Shell, ShellSockets};
 use crate::backend::{Ability, Boot, BootFrom, EXCHANGE_FOLDER, MachineFault, OnReboot, Process};
 use crate::folders::create_private;
+use crate::machine::MachineError;
 use crate::model::event::Event;
 use crate::output_folder::console_log;
 use crate::qemu::{Protocol, Qmp, QmpError, SCRIPTS_MONITOR};
@@ -31,7 +32,7 @@ pub struct Start {
 
 /// What a guest does first.
 #[derive(Debug, Clone)]
-pub(super) enum InitialState {
+pub(in crate::machine) enum InitialState {
     Boot,
     /// It continues as it was saved, when QEMU resumes it.
     Saved(GuestSide),
@@ -39,7 +40,7 @@ pub(super) enum InitialState {
 
 /// One boot of a machine.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(in crate::machine) struct Running {
     pub process: Arc<Process>,
     pub start: Start,
     pub guest: GuestSide,
@@ -92,7 +93,7 @@ impl Running {
     }
 }
 
-impl Machine {
+impl LifeCycle {
     /// Starts the machine, unless it runs already. Does not wait for the guest. The
     /// crashes that are `allowed` do not end the test.
     ///
@@ -111,7 +112,7 @@ impl Machine {
     }
 
     /// Starts the machine, unless it runs already.
-    pub(super) async fn begin(
+    pub(in crate::machine) async fn begin(
         self: &Arc<Self>,
         start: Start,
         initial: InitialState,
@@ -135,13 +136,13 @@ impl Machine {
 
     /// Reports a fault of the host that an operation has met: it is no failure of the test, whatever the script makes of
     /// the error.
-    pub(super) fn report_host_fault(&self, error: Option<&MachineError>) {
+    pub(in crate::machine) fn report_host_fault(&self, error: Option<&MachineError>) {
         if let Some(fault) = error.and_then(MachineError::host_fault) {
             self.failure_watch.report(&self.name, fault);
         }
     }
 
-    pub(super) fn console_log(&self) -> PathBuf {
+    pub(in crate::machine) fn console_log(&self) -> PathBuf {
         console_log(&self.context.output_folder, &self.name)
     }
 
