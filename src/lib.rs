@@ -5,6 +5,7 @@
 pub mod agent;
 mod async_file;
 pub mod backend;
+pub mod backends;
 mod bounded_file;
 pub mod checkpoint;
 mod child;

@@ -3,6 +3,7 @@
 mod console;
 mod environment;
 mod failure_watch;
+mod nature;
 mod process;
 
 use std::fmt;
@@ -15,9 +16,11 @@ pub use crate::network::Link;
 pub use console::Console;
 pub use environment::EnvironmentAtStart;
 pub use failure_watch::{FailureWatch, FaultReporter, MachineFailure, MachineFault};
+pub use nature::{BackendNature, HostCost, Unfit, UnfitCause};
 pub use process::{Exit, Launch, PATIENCE, Process, ProcessError};
 
 use crate::confined::Owner;
+use crate::model::manifest::BackendKind;
 use crate::network::Links;
 
 /// One way to run a machine: by QEMU, or as a container.
@@ -26,6 +29,9 @@ use crate::network::Links;
 /// serial console, it connects the shell's sockets in the machine's folder, and it ends with the machine. So all
 /// else is the same for all of them: console, shell, end, and being killed.
 pub trait Backend: fmt::Debug + Send + Sync {
+    /// The kind of the machine.
+    fn kind(&self) -> BackendKind;
+
     /// What to start for the next boot.
     ///
     /// Must be called on a thread of the runtime: what it starts beside may end with its thread.
@@ -99,6 +105,8 @@ pub enum Ability {
     Monitor,
     /// A keyboard to type on.
     Keyboard,
+    /// A display to look at.
+    Display,
 }
 
 /// Why a machine cannot do something.

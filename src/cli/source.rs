@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::error::{Failed, print_to_stderr};
 use crate::guest;
-use crate::model::manifest::BackendKind;
+use crate::model::manifest::BackendChoice;
 use crate::nix_cli::{
     Arguments, Evaluation, Form, Library, MachineVariant, Nix, Nixpkgs, PackageSource,
     SnapshotStore, TestSource,
@@ -86,7 +86,7 @@ enum MachineKind {
     Auto,
 }
 
-impl From<MachineKind> for BackendKind {
+impl From<MachineKind> for BackendChoice {
     fn from(kind: MachineKind) -> Self {
         match kind {
             MachineKind::Vm => Self::Vm,
@@ -209,7 +209,7 @@ impl SourceOptions {
                     .map_or(MachineVariant::AsTheyAre, |store| {
                         MachineVariant::SnapshotSafe(store.into())
                     }),
-                backend: self.backend.map(BackendKind::from),
+                backend: self.backend.map(BackendChoice::from),
                 nixpkgs,
                 packages: PackageSource::Nixpkgs,
                 guest_index: index.filter(|index| index.exists()),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::error::CompatError;
 use crate::input_file::read_script;
 use crate::model::manifest::{
-    BackendKind, ContainerBind, ContainerCard, ContainerNode, Node, RootLife,
+    BackendChoice, ContainerBind, ContainerCard, ContainerNode, Node, RootLife,
 };
 
 /// The driver's shell, as nix-lib has it.
@@ -157,7 +157,7 @@ fn node_of(container: ContainerNode) -> Node {
     let interfaces = container.cards.iter().map(|card| card.name.clone());
     Node {
         start_script: None,
-        backend: BackendKind::Container,
+        backend: BackendChoice::Container,
         vlans: vlans.collect(),
         interfaces: interfaces.collect(),
         container_obstacles: Some(Vec::new()),
@@ -201,7 +201,7 @@ mod tests {
         let node = container_of(SCRIPT, 2).unwrap();
         assert_eq!(
             (node.vlans, node.backend),
-            (vec![3], BackendKind::Container)
+            (vec![3], BackendChoice::Container)
         );
         let container = node.container.unwrap();
         assert_eq!(container.host_name, "one");

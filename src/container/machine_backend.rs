@@ -17,7 +17,7 @@ use crate::backend::{
 };
 use crate::child::THIS_PROGRAM;
 use crate::confined::{OpenFolder, Owner};
-use crate::model::manifest::{ContainerNode, RootLife};
+use crate::model::manifest::{BackendKind, ContainerNode, RootLife};
 use crate::network::Links;
 
 /// The file of the plan in the machine's folder.
@@ -51,6 +51,10 @@ pub struct ContainerBackend {
 }
 
 impl Backend for ContainerBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Container
+    }
+
     fn prepare(&self, boot: Boot) -> Prepared<'_> {
         Box::pin(async move { self.plan(boot).await.map_err(BackendError::new) })
     }
@@ -59,6 +63,7 @@ impl Backend for ContainerBackend {
         let reason = match ability {
             Ability::Monitor => "is a container, which has no QEMU monitor",
             Ability::Keyboard => "is a container, which has no keyboard",
+            Ability::Display => "is a container, which has no display",
         };
         Err(Inability {
             reason,

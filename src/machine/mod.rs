@@ -15,10 +15,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Expect;
-use crate::backend::{Ability, Backend, FaultReporter};
+use crate::backend::{Ability, Backend, FaultReporter, MachineFolders};
 use crate::event_bus::Events;
 use crate::model::manifest::{BackendKind, Node, ShellOptions};
-use crate::qemu::QemuSettings;
 
 pub use error::{MachineError, Overdue};
 pub use life_cycle::{LifeCycle, Start};
@@ -54,8 +53,17 @@ pub struct MachineContext {
     /// Mounted in all guests.
     pub shared_folder: PathBuf,
     pub output_folder: PathBuf,
-    /// For virtual machines.
-    pub qemu: QemuSettings,
+}
+
+impl MachineContext {
+    /// Returns the folders of the host that a machine has.
+    #[must_use]
+    pub fn folders(&self) -> MachineFolders {
+        MachineFolders {
+            state: self.state_folder.clone(),
+            shared: self.shared_folder.clone(),
+        }
+    }
 }
 
 /// A machine, running or not.
@@ -151,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::backend::{EnvironmentAtStart, MachineFault, OnReboot};
-    use crate::qemu::Accelerator;
+    use crate::qemu::{Accelerator, QemuBackend, QemuSettings};
 
     type FaultReceiver = mpsc::UnboundedReceiver<(String, MachineFault)>;
 
@@ -170,15 +178,20 @@ mod tests {
             state_retention: StateRetention::ThisRun,
             shared_folder: folder.to_owned(),
             output_folder,
-            qemu: QemuSettings {
-                accelerator: Accelerator::Tcg,
-                timeout_factor: 1.0,
-                environment: Arc::new(EnvironmentAtStart::now()),
-                network_environment: Vec::new(),
-            },
+        };
+        let settings = QemuSettings {
+            accelerator: Accelerator::Tcg,
+            timeout_factor: 1.0,
+            environment: Arc::new(EnvironmentAtStart::now()),
         };
         let command = format!("sh -c '{program}' qemu");
-        let machine = Machine::from_command(&command, "server", folder, context).unwrap();
+        let backend = |script, node: &Node, folders| -> std::io::Result<Box<dyn Backend>> {
+            let networks = Vec::new();
+            Ok(Box::new(QemuBackend::new(
+                script, node, folders, settings, networks,
+            )))
+        };
+        let machine = Machine::from_command(&command, "server", folder, context, backend).unwrap();
         (machine, seen)
     }
 

@@ -68,7 +68,7 @@ pub struct ScriptSource {
 pub struct Node {
     /// The script `run-NAME-vm`; None for a machine that is only ever a container.
     pub start_script: Option<PathBuf>,
-    pub backend: BackendKind,
+    pub backend: BackendChoice,
     /// What it is made of as a container, if it is wanted as one.
     pub container: Option<ContainerNode>,
     /// The options that a container cannot do; None if that is not known.
@@ -85,11 +85,11 @@ pub struct Node {
     pub snapshot_safe: bool,
 }
 
-/// What a machine is wanted as.
+/// The kind of machine that a test asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum BackendKind {
+pub enum BackendChoice {
     /// A virtual machine, run by QEMU.
     #[default]
     Vm,
@@ -99,14 +99,43 @@ pub enum BackendKind {
     Auto,
 }
 
+impl BackendChoice {
+    /// Returns the name that manifests and options use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vm => BackendKind::Vm.name(),
+            Self::Container => BackendKind::Container.name(),
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// The kind of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BackendKind {
+    /// A virtual machine, run by QEMU.
+    Vm,
+    /// Namespaces of the host's kernel.
+    Container,
+}
+
 impl BackendKind {
-    /// As in manifests.
+    /// Returns the name that manifests, scripts and displays use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Vm => "vm",
             Self::Container => "container",
-            Self::Auto => "auto",
+        }
+    }
+}
+
+impl From<BackendKind> for BackendChoice {
+    fn from(kind: BackendKind) -> Self {
+        match kind {
+            BackendKind::Vm => Self::Vm,
+            BackendKind::Container => Self::Container,
         }
     }
 }
@@ -207,7 +236,7 @@ impl Node {
     pub fn of_script(start_script: PathBuf) -> Self {
         Self {
             start_script: Some(start_script),
-            backend: BackendKind::Vm,
+            backend: BackendChoice::Vm,
             container: None,
             container_obstacles: None,
             system: std::env::consts::ARCH.to_owned() + "-linux",
@@ -217,6 +246,16 @@ impl Node {
             cores: None,
             guest: Guest::Nixos,
             snapshot_safe: false,
+        }
+    }
+
+    /// Returns the kind of the machine; `None` until it is decided (see `session::decide_backends`).
+    #[must_use]
+    pub fn kind(&self) -> Option<BackendKind> {
+        match self.backend {
+            BackendChoice::Vm => Some(BackendKind::Vm),
+            BackendChoice::Container => Some(BackendKind::Container),
+            BackendChoice::Auto => None,
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::interface::{SWITCH_END, set_interface_flags};
 use super::links::{Link, Links};
 use super::switch::{EthernetFrame, MAX_FRAME_BYTES, Port, Switch};
-use super::{Faults, report};
+use super::{Attachment, Faults, report};
 use crate::async_file::register;
 use crate::passed_files::receive_files;
 
@@ -39,20 +39,31 @@ pub(super) async fn serve(
     while let Ok((mut connection, _)) = listener.accept().await {
         let (switch, links, faults) = (switch.clone(), links.clone(), faults.clone());
         tokio::spawn(async move {
-            let attached = attach(&mut connection, &switch, &links).await;
+            let mut attachment = Attachment {
+                network,
+                machine: None,
+            };
+            let attached = attach(&mut connection, &switch, &links, &mut attachment).await;
             if let Err(error) = attached
                 && error.kind() != io::ErrorKind::UnexpectedEof
             {
-                report(&faults, network, &connection, &error);
+                report(&faults, &attachment, &connection, &error);
             }
         });
     }
 }
 
-async fn attach(connection: &mut UnixStream, switch: &Switch, links: &Links) -> io::Result<()> {
+/// Attaches the card that a connection passes, with the name of its machine.
+async fn attach(
+    connection: &mut UnixStream,
+    switch: &Switch,
+    links: &Links,
+    attachment: &mut Attachment,
+) -> io::Result<()> {
     let (machine, end) = receive(connection).await?;
+    attachment.machine = Some(machine.as_str().into());
     let end = register(File::from(end))?;
-    let (port, outgoing) = switch.plug_in();
+    let (port, outgoing) = switch.plug_in(attachment.clone());
     let link = links.follow(&machine);
     let closed = async move {
         let mut rest = [0; 64];
@@ -161,7 +172,7 @@ mod tests {
         stranger.write_all(b"server").await.unwrap();
         let fault = reported.recv().await.unwrap();
         assert_eq!(
-            (fault.network, &*fault.reason),
+            (fault.attachment.network, &*fault.reason),
             (7, "it passed no network card")
         );
     }

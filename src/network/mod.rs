@@ -1,19 +1,23 @@
 //! Virtual networks: a switch for each, that machines attach to by sockets.
 
 mod cards;
+mod entrance;
 mod interface;
 mod links;
 mod stream;
 mod switch;
 mod vde;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub use entrance::Entrance;
 pub use interface::{SWITCH_END, interface_request};
 pub use links::{Link, Links};
 pub use switch::Switch;
@@ -23,21 +27,34 @@ use crate::folders::create_private;
 /// A machine, or something else, that could not attach to a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkFault {
-    pub network: u32,
+    pub attachment: Attachment,
     /// The process at the other end, if the kernel knows it.
     pub pid: Option<i32>,
     pub reason: String,
+}
+
+/// The place that a connection to a network belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    pub network: u32,
+    /// The name of the machine; `None` for a connection that no machine was given.
+    pub machine: Option<Arc<str>>,
 }
 
 /// Where faults are reported.
 pub type Faults = mpsc::UnboundedSender<NetworkFault>;
 
 /// Reports a fault of a connection to a network.
-fn report(faults: &Faults, network: u32, connection: &UnixStream, reason: &dyn std::fmt::Display) {
+fn report(
+    faults: &Faults,
+    attachment: &Attachment,
+    connection: &UnixStream,
+    reason: &dyn std::fmt::Display,
+) {
     let peer = connection.peer_cred().ok();
     // There is no receiver once the test is over.
     let _ = faults.send(NetworkFault {
-        network,
+        attachment: attachment.clone(),
         pid: peer.and_then(|peer| peer.pid()),
         reason: reason.to_string(),
     });
@@ -48,73 +65,86 @@ fn report(faults: &Faults, network: u32, connection: &UnixStream, reason: &dyn s
 pub struct Network {
     number: u32,
     folder: PathBuf,
-    tasks: Vec<JoinHandle<()>>,
+    switch: Switch,
+    faults: Faults,
+    cards: JoinHandle<()>,
+    others: Entrance,
+    /// By machine.
+    entrances: Mutex<BTreeMap<String, Entrance>>,
 }
 
 impl Network {
     /// Opens network `number`, with its sockets below `folder`. Cards of containers
-    /// follow `links`. What cannot be attached is reported to `faults`.
+    /// follow `links`. Connections that cannot be attached are reported to `faults`.
     ///
     /// # Errors
-    /// When a socket cannot be made, for instance where its path is too long.
+    /// Returns an error if a socket cannot be made, for instance because its path is too long.
     pub fn open(folder: &Path, number: u32, links: Links, faults: Faults) -> io::Result<Self> {
         let folder = folder.join(format!("vde{number}.ctl"));
         create_private(&folder)?;
         let switch = Switch::default();
-        let stream = UnixListener::bind(folder.join("stream"))?;
-        let control = UnixListener::bind(folder.join("ctl"))?;
         let cards = UnixListener::bind(folder.join("cards"))?;
-        let tasks = vec![
-            tokio::spawn(cards::serve(
-                cards,
-                switch.clone(),
-                links,
-                number,
-                faults.clone(),
-            )),
-            tokio::spawn(stream::serve(
-                stream,
-                switch.clone(),
-                number,
-                faults.clone(),
-            )),
-            tokio::spawn(vde::serve(control, folder.clone(), switch, number, faults)),
-        ];
+        let cards = cards::serve(cards, switch.clone(), links, number, faults.clone());
+        let others = Attachment {
+            network: number,
+            machine: None,
+        };
         Ok(Self {
             number,
+            others: Entrance::open(&folder.join("0"), &switch, others, &faults)?,
+            cards: tokio::spawn(cards),
+            entrances: Mutex::default(),
             folder,
-            tasks,
+            switch,
+            faults,
         })
     }
 
+    /// The number of the network.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// What run scripts take as `QEMU_VDE_SOCKET_<number>`.
-    #[must_use]
-    pub fn vde_folder(&self) -> &Path {
-        &self.folder
+    /// Returns the sockets for the virtual machine of this name, and makes them if there are none.
+    ///
+    /// # Errors
+    /// Returns an error if a socket cannot be made.
+    pub fn entrance(&self, machine: &str) -> io::Result<Entrance> {
+        let mut entrances = lock(&self.entrances);
+        if let Some(entrance) = entrances.get(machine) {
+            return Ok(entrance.clone());
+        }
+        // Names of machines may be long, and paths of sockets may not.
+        let folder = self.folder.join((entrances.len() + 1).to_string());
+        let attachment = Attachment {
+            network: self.number,
+            machine: Some(machine.into()),
+        };
+        let entrance = Entrance::open(&folder, &self.switch, attachment, &self.faults)?;
+        entrances.insert(machine.to_owned(), entrance.clone());
+        Ok(entrance)
     }
 
-    /// What containers pass the ends of their cards to.
+    /// Returns the sockets for virtual machines that are not said to be on the network.
+    #[must_use]
+    pub fn entrance_of_others(&self) -> Entrance {
+        self.others.clone()
+    }
+
+    /// Returns the socket to which containers pass the ends of their cards.
     #[must_use]
     pub fn card_socket(&self) -> PathBuf {
         self.folder.join("cards")
-    }
-
-    /// What our own run scripts take as `SNOWGLOBE_STREAM_SOCKET_<number>`.
-    #[must_use]
-    pub fn stream_socket(&self) -> PathBuf {
-        self.folder.join("stream")
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.cards.abort();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,16 +4,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::switch::{MAX_FRAME_BYTES, Switch};
-use super::{Faults, report};
+use super::{Attachment, Faults, report};
 
-pub(super) async fn serve(listener: UnixListener, switch: Switch, network: u32, faults: Faults) {
+pub(super) async fn serve(
+    listener: UnixListener,
+    switch: Switch,
+    attachment: Attachment,
+    faults: Faults,
+) {
     while let Ok((connection, _)) = listener.accept().await {
-        tokio::spawn(attach(connection, switch.clone(), network, faults.clone()));
+        tokio::spawn(attach(
+            connection,
+            switch.clone(),
+            attachment.clone(),
+            faults.clone(),
+        ));
     }
 }
 
-async fn attach(connection: UnixStream, switch: Switch, network: u32, faults: Faults) {
-    let (port, mut outgoing) = switch.plug_in();
+async fn attach(connection: UnixStream, switch: Switch, attachment: Attachment, faults: Faults) {
+    let (port, mut outgoing) = switch.plug_in(attachment);
     let (reader, mut writer) = connection.into_split();
     let writing = async move {
         while let Some(frame) = outgoing.recv().await {
@@ -35,7 +45,7 @@ async fn attach(connection: UnixStream, switch: Switch, network: u32, faults: Fa
             let Some(frame) = frame.get_mut(..length as usize) else {
                 let reason = format!("it sent a frame of {length} bytes, which no network carries");
                 let connection: &UnixStream = reader.get_ref().as_ref();
-                report(&faults, network, connection, &reason);
+                report(&faults, port.attachment(), connection, &reason);
                 return;
             };
             if reader.read_exact(frame).await.is_err() {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use lru::LruCache;
 use tokio::sync::mpsc;
 
+use super::Attachment;
+
 /// Frames that wait for a port.
 const QUEUE_FRAMES: usize = 1024;
 
@@ -81,13 +83,14 @@ impl Default for SwitchTable {
 #[derive(Debug)]
 pub struct Port {
     number: u64,
+    attachment: Attachment,
     switch: Switch,
 }
 
 impl Switch {
     /// A new port, and the frames that leave the switch through it.
     #[must_use]
-    pub fn plug_in(&self) -> (Port, mpsc::Receiver<EthernetFrame>) {
+    pub fn plug_in(&self, attachment: Attachment) -> (Port, mpsc::Receiver<EthernetFrame>) {
         let (frames, receiver) = mpsc::channel(QUEUE_FRAMES);
         let queue = Queue {
             frames,
@@ -99,6 +102,7 @@ impl Switch {
         state.ports.insert(number, queue);
         let port = Port {
             number,
+            attachment,
             switch: self.clone(),
         };
         (port, receiver)
@@ -106,6 +110,12 @@ impl Switch {
 }
 
 impl Port {
+    /// The machine and the network that the port belongs to.
+    #[must_use]
+    pub fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
     /// Takes a frame that came in through this port. One that is too short to
     /// hold two addresses is dropped. May wait for the port that it leaves through.
     pub async fn receive(&self, frame: &[u8]) {
@@ -177,6 +187,13 @@ fn is_group(address: Address) -> bool {
 mod tests {
     use super::*;
 
+    fn plug_in(switch: &Switch) -> (Port, mpsc::Receiver<EthernetFrame>) {
+        switch.plug_in(Attachment {
+            network: 1,
+            machine: None,
+        })
+    }
+
     fn frame(destination: u8, source: u8) -> Vec<u8> {
         let mut frame = vec![0; 14];
         frame[5] = destination;
@@ -187,9 +204,9 @@ mod tests {
     #[tokio::test]
     async fn unknown_destinations_are_flooded_and_known_ones_are_not() {
         let switch = Switch::default();
-        let (a, mut from_a) = switch.plug_in();
-        let (b, mut from_b) = switch.plug_in();
-        let (_c, mut from_c) = switch.plug_in();
+        let (a, mut from_a) = plug_in(&switch);
+        let (b, mut from_b) = plug_in(&switch);
+        let (_c, mut from_c) = plug_in(&switch);
         a.receive(&frame(2, 1)).await;
         assert!(from_b.try_recv().is_ok() && from_c.try_recv().is_ok());
         assert!(from_a.try_recv().is_err(), "a frame does not come back");
@@ -201,8 +218,8 @@ mod tests {
     #[tokio::test]
     async fn broadcasts_reach_everybody_else() {
         let switch = Switch::default();
-        let (a, _from_a) = switch.plug_in();
-        let (_b, mut from_b) = switch.plug_in();
+        let (a, _from_a) = plug_in(&switch);
+        let (_b, mut from_b) = plug_in(&switch);
         let mut broadcast = frame(0, 1);
         broadcast[..6].fill(0xff);
         a.receive(&broadcast).await;
@@ -212,9 +229,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_unplugged_is_forgotten() {
         let switch = Switch::default();
-        let (a, _from_a) = switch.plug_in();
-        let (b, from_b) = switch.plug_in();
-        let (_c, mut from_c) = switch.plug_in();
+        let (a, _from_a) = plug_in(&switch);
+        let (b, from_b) = plug_in(&switch);
+        let (_c, mut from_c) = plug_in(&switch);
         b.receive(&frame(9, 2)).await;
         let _ = from_c.try_recv();
         drop((b, from_b));
@@ -225,9 +242,9 @@ mod tests {
     #[tokio::test]
     async fn the_oldest_addresses_are_forgotten() {
         let switch = Switch::default();
-        let (a, _from_a) = switch.plug_in();
-        let (b, mut from_b) = switch.plug_in();
-        let (_c, mut from_c) = switch.plug_in();
+        let (a, _from_a) = plug_in(&switch);
+        let (b, mut from_b) = plug_in(&switch);
+        let (_c, mut from_c) = plug_in(&switch);
         b.receive(&frame(9, 2)).await;
         // A guest that invents addresses.
         for number in 0..100_000_u32 {
@@ -250,8 +267,8 @@ mod tests {
     #[tokio::test]
     async fn runts_are_dropped() {
         let switch = Switch::default();
-        let (a, _from_a) = switch.plug_in();
-        let (_b, mut from_b) = switch.plug_in();
+        let (a, _from_a) = plug_in(&switch);
+        let (_b, mut from_b) = plug_in(&switch);
         a.receive(&[0; 11]).await;
         assert!(from_b.try_recv().is_err());
     }
@@ -259,8 +276,8 @@ mod tests {
     #[tokio::test]
     async fn a_slow_port_loses_nothing() {
         let switch = Switch::default();
-        let (a, _from_a) = switch.plug_in();
-        let (b, mut from_b) = switch.plug_in();
+        let (a, _from_a) = plug_in(&switch);
+        let (b, mut from_b) = plug_in(&switch);
         b.receive(&frame(9, 2)).await;
         let frames = 4 * QUEUE_FRAMES;
         let reader = tokio::spawn(async move {
@@ -277,8 +294,8 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_takes_nothing_is_waited_for_once() {
         let switch = Switch::default();
-        let (a, _from_a) = switch.plug_in();
-        let (b, mut from_b) = switch.plug_in();
+        let (a, _from_a) = plug_in(&switch);
+        let (b, mut from_b) = plug_in(&switch);
         b.receive(&frame(9, 2)).await;
         let is_stalled = || {
             let state = switch.state.lock().unwrap();

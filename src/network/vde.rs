@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 
 use super::switch::{MAX_FRAME_BYTES, Switch};
-use super::{Faults, report};
+use super::{Attachment, Faults, report};
 
 const MAGIC: u32 = 0xfeed_face;
 const VERSION: u32 = 3;
@@ -26,27 +26,32 @@ pub(super) async fn serve(
     listener: UnixListener,
     folder: PathBuf,
     switch: Switch,
-    network: u32,
+    attachment: Attachment,
     faults: Faults,
 ) {
     let mut number = 0;
     while let Ok((mut connection, _)) = listener.accept().await {
         number += 1;
         let socket = folder.join(format!("port{number}"));
-        let (switch, faults) = (switch.clone(), faults.clone());
+        let (switch, faults, attachment) = (switch.clone(), faults.clone(), attachment.clone());
         tokio::spawn(async move {
-            let attached = attach(&mut connection, socket, switch).await;
+            let attached = attach(&mut connection, socket, switch, attachment.clone()).await;
             // A machine that ends before it has asked for anything is no fault.
             if let Err(error) = attached
                 && error.kind() != std::io::ErrorKind::UnexpectedEof
             {
-                report(&faults, network, &connection, &error);
+                report(&faults, &attachment, &connection, &error);
             }
         });
     }
 }
 
-async fn attach(control: &mut UnixStream, socket: PathBuf, switch: Switch) -> std::io::Result<()> {
+async fn attach(
+    control: &mut UnixStream,
+    socket: PathBuf,
+    switch: Switch,
+    attachment: Attachment,
+) -> std::io::Result<()> {
     let mut request = [0; HEADER_BYTES + ADDRESS_BYTES];
     control.read_exact(&mut request).await?;
     let client = client_address(&request)
@@ -56,7 +61,7 @@ async fn attach(control: &mut UnixStream, socket: PathBuf, switch: Switch) -> st
     data.connect(&client)?;
     control.write_all(&address(&socket)?).await?;
 
-    let (port, mut outgoing) = switch.plug_in();
+    let (port, mut outgoing) = switch.plug_in(attachment);
     let sending = {
         let data = data.clone();
         async move {
@@ -122,8 +127,18 @@ mod tests {
         let switch = Switch::default();
         let control = folder.path().join("ctl");
         let listener = UnixListener::bind(&control).unwrap();
+        let attachment = Attachment {
+            network: 7,
+            machine: Some("server".into()),
+        };
         let (faults, mut reported) = tokio::sync::mpsc::unbounded_channel();
-        tokio::spawn(serve(listener, folder.path().to_owned(), switch, 7, faults));
+        tokio::spawn(serve(
+            listener,
+            folder.path().to_owned(),
+            switch,
+            attachment.clone(),
+            faults,
+        ));
 
         let mut clients = Vec::new();
         for name in ["a", "b"] {
@@ -154,7 +169,7 @@ mod tests {
         let mut stranger = UnixStream::connect(&control).await.unwrap();
         stranger.write_all(&[0; 200]).await.unwrap();
         let fault = reported.recv().await.unwrap();
-        assert_eq!(fault.network, 7);
+        assert_eq!(fault.attachment, attachment);
         assert_eq!(fault.pid, i32::try_from(std::process::id()).ok());
         assert_eq!(
             fault.reason,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::CheckOptions;
-use crate::model::manifest::{self, BackendKind};
+use crate::model::manifest::{self, BackendChoice};
 
 /// What replaces nixpkgs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +119,7 @@ pub struct Evaluation {
     pub form: Form,
     pub machines: MachineVariant,
     /// What machines are; None for what their nodes say.
-    pub backend: Option<BackendKind>,
+    pub backend: Option<BackendChoice>,
     pub nixpkgs: Nixpkgs,
     pub packages: PackageSource,
     /// The memory that is filled before garbage is looked for, in MiB; None for what one test of nixpkgs needs.

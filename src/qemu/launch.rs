@@ -11,7 +11,7 @@ use crate::backend::{
     MachineFolders, NetworkControl, OnReboot, Prepared,
 };
 use crate::confined::Owner;
-use crate::model::manifest::{Guest, Node};
+use crate::model::manifest::{BackendKind, Guest, Node};
 
 /// The socket of the monitor that scripts speak with.
 pub const SCRIPTS_MONITOR: &str = "qmp-script";
@@ -24,8 +24,6 @@ pub struct QemuSettings {
     pub timeout_factor: f64,
     /// The driver's environment before the script ran.
     pub environment: Arc<EnvironmentAtStart>,
-    /// Where the networks are.
-    pub network_environment: Vec<(String, OsString)>,
 }
 
 /// A virtual machine.
@@ -36,9 +34,15 @@ pub struct QemuBackend {
     snapshot_safe: bool,
     folders: MachineFolders,
     settings: QemuSettings,
+    /// Variables by which the run script finds the networks.
+    network_environment: Vec<(OsString, OsString)>,
 }
 
 impl Backend for QemuBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Vm
+    }
+
     fn prepare(&self, boot: Boot) -> Prepared<'_> {
         let launch = Launch {
             program: self.start_script.clone(),
@@ -73,6 +77,7 @@ impl QemuBackend {
         node: &Node,
         folders: MachineFolders,
         settings: QemuSettings,
+        network_environment: Vec<(OsString, OsString)>,
     ) -> Self {
         Self {
             start_script,
@@ -80,6 +85,7 @@ impl QemuBackend {
             snapshot_safe: node.snapshot_safe,
             folders,
             settings,
+            network_environment,
         }
     }
 
@@ -136,8 +142,7 @@ impl QemuBackend {
             ("SHARED_DIR".into(), self.folders.shared.clone().into()),
             ("QEMU_OPTS".into(), options.join(" ").into()),
         ]);
-        let networks = here.network_environment.iter().cloned();
-        environment.extend(networks.map(|(name, value)| (name.into(), value)));
+        environment.extend(self.network_environment.iter().cloned());
         environment
     }
 }

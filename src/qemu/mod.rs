@@ -2,10 +2,12 @@
 
 mod accelerator;
 mod launch;
+mod nature;
 mod protocol;
 mod qmp;
 
 pub use accelerator::{Accelerator, AcceleratorChoice};
 pub use launch::{QemuBackend, QemuSettings, SCRIPTS_MONITOR};
+pub use nature::{QEMU, QemuNature};
 pub use protocol::Protocol;
 pub use qmp::{Key, Qmp, QmpError};

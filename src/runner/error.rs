@@ -5,6 +5,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use crate::backend::{Unfit, UnfitCause};
 use crate::guest;
 use crate::model::event::Verdict;
 use crate::model::outcome::Obstacle;
@@ -113,7 +114,10 @@ impl RunnerError {
             Self::OfTest { source, .. } => source.obstacle(),
             Self::Eval(error) if error.is_of_the_host() => Obstacle::Host,
             Self::Output(error) if error.is_of_the_host() => Obstacle::Host,
-            Self::Session(SessionError::NoContainer { .. }) => Obstacle::Test,
+            Self::Session(SessionError::Unfit(Unfit {
+                cause: UnfitCause::Test,
+                ..
+            })) => Obstacle::Test,
             Self::Guest(_)
             | Self::Host { .. }
             | Self::OutputLost { .. }

@@ -11,7 +11,7 @@ use super::schedule::Demand;
 use super::test_run::check_test;
 use super::tries::Attempts;
 use crate::config::TestPolicy;
-use crate::model::manifest::{BackendKind, Manifest};
+use crate::model::manifest::{BackendKind, Manifest, Node};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::nix_cli::{Test, TestNames};
 use crate::qemu::Accelerator;
@@ -189,10 +189,9 @@ pub(super) fn left_out(selection: &TestSelection, label: &str, names: &TestNames
 
 /// What the machines of a test are.
 pub(super) fn backend(manifest: &Manifest) -> Option<&'static str> {
-    let nodes = manifest.nodes.values();
-    let (containers, machines): (Vec<BackendKind>, _) = nodes
-        .map(|node| node.backend)
-        .partition(|kind| *kind == BackendKind::Container);
+    let kinds = manifest.nodes.values().filter_map(Node::kind);
+    let (containers, machines): (Vec<BackendKind>, _) =
+        kinds.partition(|kind| *kind == BackendKind::Container);
     match (containers.is_empty(), machines.is_empty()) {
         (true, true) => None,
         (true, false) => Some("vm"),

@@ -10,20 +10,15 @@ use tokio::sync::oneshot;
 use super::error::RunnerError;
 use super::free_memory::available_mib;
 use super::request::{JobCount, Resources};
-use crate::model::manifest::{BackendKind, Manifest, Node};
+use crate::backends;
+use crate::model::manifest::Manifest;
 use crate::qemu::Accelerator;
 
-/// What QEMU takes beside the guest's memory, and the process of a test with its script: `benches/suite.py`
-/// measures them.
-const QEMU_MIB: u64 = 120;
+/// Memory of the process of a test with its script, in MiB: `benches/suite.py` measures it.
 const TEST_PROCESS_MIB: u64 = 80;
 
-/// What Snowglobe's own processes take for a container, beside the guest's memory.
-const CONTAINER_MIB: u64 = 64;
-
-/// How much of a processor a machine takes on average. An emulated one takes what it has.
-const CORES_OF_KVM: f64 = 0.5;
-const CORES_OF_CONTAINER: f64 = 0.25;
+/// Processors that the smallest test keeps busy: one container.
+const LEAST_CORES: f64 = 0.25;
 
 /// How many others may begin before a test that waits for memory or processors: else small ones could keep a large one
 /// waiting to the end.
@@ -43,16 +38,19 @@ pub(super) struct Demand {
 impl Demand {
     /// What the machines of a test take together.
     pub fn of(manifest: &Manifest, accelerator: Accelerator, groups: Vec<String>) -> Self {
-        let nodes = manifest.nodes.values();
-        let (memory, cores): (Vec<u64>, Vec<f64>) =
-            nodes.map(|node| demand_of(node, accelerator)).unzip();
-        Self {
-            memory_mib: memory
-                .iter()
-                .fold(TEST_PROCESS_MIB, |sum, mib| sum.saturating_add(*mib)),
-            cores: cores.iter().sum(),
+        let kinds = manifest.nodes.values();
+        let kinds = kinds.filter_map(|node| Some((node.kind()?, node)));
+        let costs = kinds.map(|(kind, node)| backends::nature(kind, accelerator).cost(node));
+        let nothing = Self {
+            memory_mib: TEST_PROCESS_MIB,
+            cores: 0.0,
             groups,
-        }
+        };
+        costs.fold(nothing, |sum, cost| Self {
+            memory_mib: sum.memory_mib.saturating_add(cost.memory_mib),
+            cores: sum.cores + cost.cores,
+            ..sum
+        })
     }
 
     /// Checks that the user grants as much.
@@ -68,22 +66,6 @@ impl Demand {
             }),
             _ => Ok(()),
         }
-    }
-}
-
-fn demand_of(node: &Node, accelerator: Accelerator) -> (u64, f64) {
-    let memory_mib = node.memory_or_default_mib();
-    if node.backend == BackendKind::Container {
-        let container = node.container.as_ref();
-        let granted = container.map_or(memory_mib, |container| container.granted_mib(memory_mib));
-        return (granted.saturating_add(CONTAINER_MIB), CORES_OF_CONTAINER);
-    }
-    let memory = memory_mib.saturating_add(QEMU_MIB);
-    #[allow(clippy::cast_precision_loss)]
-    let cores = node.cores.unwrap_or(1) as f64;
-    match accelerator {
-        Accelerator::Kvm => (memory, cores * CORES_OF_KVM),
-        Accelerator::Tcg => (memory, cores),
     }
 }
 
@@ -136,7 +118,7 @@ impl Budget {
             return self.jobs;
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let by_cores = (self.cores / CORES_OF_CONTAINER) as usize;
+        let by_cores = (self.cores / LEAST_CORES) as usize;
         by_cores.max(1)
     }
 }
@@ -337,7 +319,8 @@ mod tests {
             cores,
             jobs,
             groups: [("kvm".to_owned(), 1)].into(),
-            processors: 2.0,
+            // However busy the host is that runs this test.
+            processors: f64::INFINITY,
         })
     }
 

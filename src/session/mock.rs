@@ -65,7 +65,7 @@ pub async fn mock_run(
     let mut stage = Stage::set_up(&manifest(mock), &options, StageNetworks::InNameOnly, events)?;
     let replay = Arc::new(Replay::none(stage.host.clone()));
     let (ended, early_end) = stage.run(script, &options, replay, interrupts).await?;
-    Ok(judge(ended, early_end, |_| None))
+    Ok(judge(ended, early_end))
 }
 
 fn manifest(mock: Mock) -> Manifest {

@@ -1,6 +1,6 @@
 //! One running test: its machines, networks, script, clock and output.
 
-mod backends;
+mod decide_backends;
 mod disk_watch;
 mod mock;
 mod persistent_state;
@@ -9,6 +9,7 @@ mod scratch;
 mod stage;
 mod supervision;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::child::on_path;
-use crate::container::{self, Cgroup, Requirement};
+use crate::backend::Unfit;
+use crate::backends;
 use crate::engine::{RunMode, Script, python_packages, restore_terminal};
 use crate::event_bus::Events;
 use crate::host::Subtests;
@@ -31,7 +32,7 @@ use crate::qemu::AcceleratorChoice;
 use crate::replay::{Replay, Restart};
 use crate::source_map::SourceMap;
 
-pub use backends::{are_all_containers, could_be_containers, decide_backends};
+pub use decide_backends::{are_all_containers, could_be_containers, decide_backends};
 use replay_plan::{ReplayPlan, tell_late};
 use stage::{Stage, StageNetworks};
 use supervision::{EarlyEnd, judge};
@@ -41,13 +42,13 @@ pub use replay_plan::ReplayMode;
 pub use scratch::{CLEANER, Scratch, folders_of_runs, tidy_up_after_parent};
 pub use supervision::Interrupt;
 
-const QEMU: &str = "qemu-system-x86_64";
-
 /// Why a test could not be run.
 #[derive(Debug, Error)]
 pub enum SessionError {
-    #[error("QEMU is not installed: `{QEMU}` is not on PATH (Debian's package is qemu-system-x86)")]
-    NoQemu,
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error("the sockets of machine {machine} cannot be made: {source}")]
+    Sockets { machine: String, source: io::Error },
     #[error("the test's temporary folder cannot be made: {0}")]
     Scratch(io::Error),
     #[error("virtual network {number} cannot be opened: {source}")]
@@ -58,17 +59,6 @@ pub enum SessionError {
         "the container `{0}` cannot be run: the built-in guests have none of `containers`; make it one of `nodes` with `virtualisation.backend = \"container\"`"
     )]
     Container(String),
-    #[error(
-        "the machine `{machine}` cannot be a container: {reason}; run it as a virtual machine (`--backend vm`)"
-    )]
-    NoContainer { machine: String, reason: String },
-    #[error(
-        "machines cannot be containers on this host: it lacks {} ({}): {}, or run virtual machines (`--backend vm`)",
-        .0.name,
-        .0.found,
-        .0.remedy
-    )]
-    HostLacks(Requirement),
     #[error("the persistent state of a machine, {folder}, cannot be used: {source}")]
     PersistentState { folder: PathBuf, source: io::Error },
     #[error("the run script of the machine `{0}` is not named run-NAME-vm")]
@@ -133,38 +123,20 @@ pub fn preflight(manifest: &Manifest) -> Result<(), SessionError> {
     if let Some(name) = manifest.containers.keys().next() {
         return Err(SessionError::Container(name.clone()));
     }
-    let is_container = |node: &Node| node.backend == BackendKind::Container;
-    for (name, node) in manifest.nodes.iter().filter(|(_, node)| is_container(node)) {
-        check_container(name, node)?;
-    }
-    if manifest.nodes.values().any(is_container)
-        && let Some(lack) = container::missing().into_iter().next()
-    {
-        return Err(SessionError::HostLacks(lack));
-    }
-    let needed = manifest
-        .nodes
-        .values()
-        .any(|node| node.guest.needs_host_qemu() && !is_container(node));
-    if needed && on_path(QEMU).is_none() {
-        return Err(SessionError::NoQemu);
-    }
-    Ok(())
-}
-
-/// Whether a machine that is to be a container can be one.
-fn check_container(name: &str, node: &Node) -> Result<(), SessionError> {
-    let refuse = |reason: &str| SessionError::NoContainer {
-        machine: name.to_owned(),
-        reason: reason.to_owned(),
-    };
-    if node.container.is_none() {
-        return Err(refuse(
-            "only machines of the built-in guests, and of nixpkgs 23.05 or newer, can be containers",
-        ));
-    }
-    if let Some(option) = node.container_obstacles.iter().flatten().next() {
-        return Err(refuse(&format!("a container cannot do `{option}`")));
+    let accelerator = AcceleratorChoice::detect().accelerator;
+    for kind in [BackendKind::Container, BackendKind::Vm] {
+        let nature = backends::nature(kind, accelerator);
+        let nodes = manifest.nodes.iter();
+        let nodes: Vec<(&String, &Node)> = nodes
+            .filter(|(_, node)| node.kind() == Some(kind))
+            .collect();
+        for (name, node) in &nodes {
+            nature.check_node(name, node)?;
+        }
+        let nodes: Vec<&Node> = nodes.into_iter().map(|(_, node)| node).collect();
+        if !nodes.is_empty() {
+            nature.check_host(&nodes)?;
+        }
     }
     Ok(())
 }
@@ -251,7 +223,7 @@ async fn attempt(
     }
     tell_late(events);
     let script_s = begin.elapsed().as_secs_f64();
-    let (verdict, failure) = judge(ended, early_end, |pid| stage.machine_of(pid));
+    let (verdict, failure) = judge(ended, early_end);
     if verdict != Verdict::SessionClosed {
         let text = format!("test script finished in {script_s:.2}s");
         events.note(Level::Info, text);
@@ -312,7 +284,7 @@ fn script(manifest: &Manifest, options: &RunSettings) -> Script {
 /// How the machines run, for people.
 fn describe(manifest: &Manifest, options: &RunSettings) -> String {
     let kinds = describe_kinds(manifest, options);
-    let limits = describe_missing_limits(manifest);
+    let limits = describe_missing_limits(manifest, options);
     [kinds]
         .into_iter()
         .chain(limits)
@@ -335,15 +307,12 @@ fn describe_kinds(manifest: &Manifest, options: &RunSettings) -> String {
     emulation
 }
 
-/// Names the resources of containers that this host does not limit; `None` if it limits all.
-fn describe_missing_limits(manifest: &Manifest) -> Option<String> {
-    let mut nodes = manifest.nodes.values();
-    if !nodes.any(|node| node.backend == BackendKind::Container) {
-        return None;
-    }
-    let unlimited = Cgroup::unlimited().ok().filter(|list| !list.is_empty())?;
-    Some(format!(
-        "the {} of containers not limited: no control group of this user does it",
-        unlimited.join(" and ")
-    ))
+/// Names the resources of machines that this host does not limit; `None` if it limits all.
+fn describe_missing_limits(manifest: &Manifest, options: &RunSettings) -> Option<String> {
+    let kinds: BTreeSet<BackendKind> = manifest.nodes.values().filter_map(Node::kind).collect();
+    let accelerator = options.accelerator.accelerator;
+    let mut natures = kinds
+        .into_iter()
+        .map(|kind| backends::nature(kind, accelerator));
+    natures.find_map(|nature| nature.missing_limits())
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::QEMU;
+use crate::backends;
 use crate::checkpoint::{CheckpointStore, RunScripts, Slot, SlotKey};
 use crate::event_bus::Events;
 use crate::host::Host;
 use crate::model::event::Event;
-use crate::model::manifest::{BackendKind, Guest, Manifest, Node};
-use crate::qemu::AcceleratorChoice;
+use crate::model::manifest::{BackendKind, Guest, Manifest};
+use crate::qemu::{Accelerator, AcceleratorChoice, QEMU};
 use crate::replay::{Recording, Replay, Restart};
 
 /// Variables that QEMU's arguments come from.
@@ -50,7 +50,7 @@ impl ReplayPlan {
             ReplayMode::Disabled => return Self::Cold(None),
             ReplayMode::Enabled => {}
         }
-        if let Some(reason) = not_saved(manifest) {
+        if let Some(reason) = not_saved(manifest, accelerator.accelerator) {
             return Self::Cold(Some(reason));
         }
         let Some(store) = CheckpointStore::own() else {
@@ -112,26 +112,18 @@ pub(super) fn tell_late(events: &Events) {
 }
 
 /// Why the machines of a test cannot be saved, if they cannot.
-fn not_saved(manifest: &Manifest) -> Option<String> {
-    let names = |is_unsafe: fn(&Node) -> bool| -> String {
-        let nodes = manifest.nodes.iter();
-        let names = nodes.filter(|(_, node)| is_unsafe(node));
-        names
-            .map(|(name, _)| name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let containers = names(|node| node.backend == BackendKind::Container);
-    if !containers.is_empty() {
-        return Some(format!("{containers} cannot be saved: containers"));
+fn not_saved(manifest: &Manifest, accelerator: Accelerator) -> Option<String> {
+    let mut obstacles: BTreeMap<BackendKind, (&str, Vec<&str>)> = BTreeMap::new();
+    for (name, node) in &manifest.nodes {
+        let Some(kind) = node.kind() else { continue };
+        if let Some(obstacle) = backends::nature(kind, accelerator).obstacle_to_saving(node) {
+            let (_, names) = obstacles.entry(kind).or_insert((obstacle, Vec::new()));
+            names.push(name);
+        }
     }
-    let mounting = names(|node| !node.snapshot_safe);
-    if mounting.is_empty() {
-        return None;
-    }
-    Some(format!(
-        "{mounting} cannot be saved: folders of the host are mounted over 9p"
-    ))
+    // A container keeps all machines from being saved.
+    let (obstacle, names) = obstacles.into_values().next_back()?;
+    Some(format!("{} cannot be saved: {obstacle}", names.join(", ")))
 }
 
 fn machines(manifest: &Manifest) -> RunScripts {

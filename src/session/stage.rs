@@ -1,7 +1,6 @@
 //! What a script runs over: machines, networks and folders, set up before it and taken down after it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,16 +13,17 @@ use super::persistent_state::PersistentState;
 use super::scratch::{Scratch, base};
 use super::supervision::{EarlyEnd, FaultChannels, Interrupt, supervise};
 use super::{Film, RunSettings, SessionError};
-use crate::backend::{Backend, EnvironmentAtStart, FaultReporter, MachineFolders};
-use crate::container::{ContainerBackend, ContainerSettings};
+use crate::backend::{EnvironmentAtStart, FaultReporter};
+use crate::backends::Backends;
+use crate::container::ContainerSettings;
 use crate::engine::{Ended, Engine, Script};
 use crate::event_bus::Events;
 use crate::host::{Folders, Host, MachineFactory};
 use crate::machine::{Machine, MachineContext, StateRetention};
 use crate::model::event::Level;
-use crate::model::manifest::{BackendKind, Manifest, Node};
+use crate::model::manifest::{Manifest, Node};
 use crate::network::{Faults, Links, Network};
-use crate::qemu::{QemuBackend, QemuSettings};
+use crate::qemu::QemuSettings;
 use crate::replay::{Replay, Restart};
 
 /// How long the console of a container may take to say that a limit is reached.
@@ -36,9 +36,8 @@ pub(super) struct Stage {
     restart: mpsc::UnboundedSender<Restart>,
     disk_watch: DiskWatch,
     channels: FaultChannels,
-    _networks: Vec<Network>,
-    /// The namespace of the run's containers.
-    _containers: ContainerSettings,
+    /// The networks, and the namespace of the run's containers.
+    _backends: Backends,
     _scratch: Scratch,
     _persistent: PersistentState,
 }
@@ -69,6 +68,7 @@ impl Stage {
             StageNetworks::Open => open_networks(manifest, scratch.path(), &links, &faults)?,
             StageNetworks::InNameOnly => Vec::new(),
         };
+        let networks: Arc<[Network]> = networks.into();
         let (faults, machine_faults) = mpsc::unbounded_channel();
         let (restart, restarts) = mpsc::unbounded_channel();
         let disk_watch = DiskWatch::new(
@@ -76,14 +76,7 @@ impl Stage {
             options.output_folder.clone(),
             FaultReporter(faults.clone()),
         );
-        let context = context(
-            manifest,
-            options,
-            events,
-            FaultReporter(faults),
-            &scratch,
-            &networks,
-        );
+        let context = context(manifest, options, events, FaultReporter(faults), &scratch);
         let containers = ContainerSettings {
             trees: scratch.path().join("containers"),
             networks: networks
@@ -94,12 +87,19 @@ impl Stage {
             run: options.run,
             namespace: Arc::default(),
         };
+        let backends = Backends {
+            qemu: QemuSettings {
+                accelerator: options.accelerator.accelerator,
+                timeout_factor: options.timeout_factor,
+                environment: Arc::new(EnvironmentAtStart::now()),
+            },
+            containers,
+            networks,
+        };
         let mut persistent = PersistentState::default();
-        let machines = make_machines(manifest, &context, &containers, |name| {
-            match options.states {
-                StateRetention::ThisRun => scratch.machine(name).map_err(SessionError::Scratch),
-                StateRetention::Persistent => persistent.machine(&base(), name),
-            }
+        let machines = make_machines(manifest, &context, &backends, |name| match options.states {
+            StateRetention::ThisRun => scratch.machine(name).map_err(SessionError::Scratch),
+            StateRetention::Persistent => persistent.machine(&base(), name),
         })?;
         let host = Host::new(
             machines,
@@ -109,7 +109,7 @@ impl Stage {
                 output: options.output_folder.clone(),
                 shared: scratch.shared(),
             },
-            factory(context, &scratch),
+            factory(context, &scratch, backends.clone()),
             options.subtests.clone(),
         );
         Ok(Self {
@@ -122,8 +122,7 @@ impl Stage {
                 restarts,
                 networks: networks_faults,
             },
-            _networks: networks,
-            _containers: containers,
+            _backends: backends,
             _scratch: scratch,
             _persistent: persistent,
         })
@@ -186,16 +185,6 @@ impl Stage {
         cameras
     }
 
-    /// The name of the machine whose QEMU is this process.
-    pub fn machine_of(&self, pid: i32) -> Option<String> {
-        let pid = u32::try_from(pid).ok()?;
-        let machines = self.host.machines();
-        let machine = machines
-            .values()
-            .find(|machine| machine.life().pid() == Some(pid))?;
-        Some(machine.name().to_owned())
-    }
-
     /// Ends all machines.
     pub async fn stop_machines(&self) {
         let begin = Instant::now();
@@ -234,7 +223,7 @@ fn open_networks(
 fn make_machines(
     manifest: &Manifest,
     shared: &MachineContext,
-    containers: &ContainerSettings,
+    backends: &Backends,
     mut state_folder: impl FnMut(&str) -> Result<PathBuf, SessionError>,
 ) -> Result<BTreeMap<String, Arc<Machine>>, SessionError> {
     manifest
@@ -248,39 +237,17 @@ fn make_machines(
                 state_folder: state_folder(name)?,
                 ..shared.clone()
             };
-            let backend = backend_of(name, node, &context, containers)
+            let backend = backends
+                .of_node(name, node, context.folders())
+                .map_err(|source| SessionError::Sockets {
+                    machine: name.to_owned(),
+                    source,
+                })?
                 .ok_or_else(|| SessionError::NotBuilt(node_name.clone()))?;
             let machine = Machine::new(name, node, backend, context);
             Ok((node_name.clone(), Arc::new(machine)))
         })
         .collect()
-}
-
-/// What runs a node; None if it was not built for that.
-fn backend_of(
-    name: &str,
-    node: &Node,
-    context: &MachineContext,
-    containers: &ContainerSettings,
-) -> Option<Box<dyn Backend>> {
-    let folders = MachineFolders {
-        state: context.state_folder.clone(),
-        shared: context.shared_folder.clone(),
-    };
-    Some(match node.backend {
-        BackendKind::Container => {
-            let container = node.container.clone()?;
-            let settings = containers.clone();
-            let memory_mib = node.memory_or_default_mib();
-            let backend = ContainerBackend::new(name, container, memory_mib, folders, settings);
-            Box::new(backend)
-        }
-        BackendKind::Vm | BackendKind::Auto => {
-            let start_script = node.start_script.clone()?;
-            let settings = context.qemu.clone();
-            Box::new(QemuBackend::new(start_script, node, folders, settings))
-        }
-    })
 }
 
 /// What all machines of a test share.
@@ -290,7 +257,6 @@ fn context(
     events: &Events,
     faults: FaultReporter,
     scratch: &Scratch,
-    networks: &[Network],
 ) -> MachineContext {
     MachineContext {
         events: events.clone(),
@@ -301,38 +267,15 @@ fn context(
         state_retention: options.states,
         shared_folder: scratch.shared(),
         output_folder: options.output_folder.clone(),
-        qemu: QemuSettings {
-            accelerator: options.accelerator.accelerator,
-            timeout_factor: options.timeout_factor,
-            environment: Arc::new(EnvironmentAtStart::now()),
-            network_environment: network_environment(networks),
-        },
     }
 }
 
-fn network_environment(networks: &[Network]) -> Vec<(String, OsString)> {
-    networks
-        .iter()
-        .flat_map(|network| {
-            let number = network.number();
-            [
-                (
-                    format!("QEMU_VDE_SOCKET_{number}"),
-                    network.vde_folder().into(),
-                ),
-                (
-                    format!("SNOWGLOBE_STREAM_SOCKET_{number}"),
-                    network.stream_socket().into(),
-                ),
-            ]
-        })
-        .collect()
-}
-
 /// Makes the machines that a script asks for beyond its nodes.
-fn factory(context: MachineContext, scratch: &Scratch) -> MachineFactory {
+fn factory(context: MachineContext, scratch: &Scratch, backends: Backends) -> MachineFactory {
     let folder = scratch.path().to_owned();
     MachineFactory(Box::new(move |command, name| {
-        Machine::from_command(command, name, &folder, context.clone())
+        let backend =
+            |script, node: &Node, folders| backends.of_command(name, script, node, folders);
+        Machine::from_command(command, name, &folder, context.clone(), backend)
     }))
 }

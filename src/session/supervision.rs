@@ -149,7 +149,7 @@ async fn wait_for_end(
             }
             Some(fault) = channels.networks.recv() => {
                 if by_hand {
-                    events.note(Level::Warning, describe_fault(&fault, None));
+                    events.note(Level::Warning, describe_fault(&fault));
                     continue;
                 }
                 return ScriptWait::Early(EarlyEnd::Network(fault));
@@ -181,11 +181,10 @@ async fn after_fault(
     }
 }
 
-/// What the end of a script means. `machine_of` knows the machine of a process.
+/// Decides the verdict of a script that has ended, and the failure to report.
 pub(super) fn judge(
     ended: Option<Ended>,
     early_end: Option<EarlyEnd>,
-    machine_of: impl Fn(i32) -> Option<String>,
 ) -> (Verdict, Option<Failure>) {
     match (early_end, ended) {
         (_, Some(Ended::SessionClosed)) => (Verdict::SessionClosed, None),
@@ -195,10 +194,8 @@ pub(super) fn judge(
             machine_faulted(&machine, &fault, ended)
         }
         (Some(EarlyEnd::Network(fault)), _) => {
-            let machine = fault.pid.and_then(machine_of);
-            let message = describe_fault(&fault, machine.as_deref());
-            let mut failure = failure("NetworkFault", message);
-            failure.details.machine = machine;
+            let mut failure = failure("NetworkFault", describe_fault(&fault));
+            failure.details.machine = fault.attachment.machine.map(|name| name.to_string());
             (Verdict::Error, Some(failure))
         }
         (Some(EarlyEnd::Timeout { limit, steps }), ended) => {
@@ -231,18 +228,21 @@ pub(super) fn judge(
     }
 }
 
-fn describe_fault(fault: &NetworkFault, machine: Option<&str>) -> String {
+fn describe_fault(fault: &NetworkFault) -> String {
     let NetworkFault {
-        network,
+        attachment,
         pid,
         reason,
     } = fault;
-    let who = match (machine, pid) {
+    let who = match (&attachment.machine, pid) {
         (Some(machine), _) => format!("machine {machine}"),
         (None, Some(pid)) => format!("process {pid}"),
         (None, None) => "a process".to_owned(),
     };
-    format!("{who} cannot be attached to virtual network {network}: {reason}")
+    format!(
+        "{who} cannot be attached to virtual network {}: {reason}",
+        attachment.network
+    )
 }
 
 fn describe_machine_fault(machine: &str, fault: &MachineFault) -> (&'static str, String) {
@@ -317,6 +317,7 @@ mod tests {
     use crate::engine::{PythonPackages, RunMode, Script};
     use crate::host::{Folders, Host, MachineFactory, Subtests};
     use crate::machine::MachineError;
+    use crate::network::Attachment;
     use crate::replay::Replay;
     use crate::source_map::SourceMap;
 
@@ -412,7 +413,7 @@ mod tests {
 
         async fn verdict(self, limit: Duration) -> (Verdict, String) {
             let (ended, early_end) = self.end(limit).await;
-            let (verdict, failure) = judge(ended, early_end, |pid| Some(format!("m{pid}")));
+            let (verdict, failure) = judge(ended, early_end);
             (
                 verdict,
                 failure.map_or(String::new(), |failure| failure.kind),
@@ -448,7 +449,7 @@ mod tests {
         let (ended, early_end) = supervised.end(Duration::ZERO).await;
         assert!(matches!(ended, Some(Ended::Interrupted(_))), "{ended:?}");
         assert!(matches!(early_end, Some(EarlyEnd::Timeout { .. })));
-        assert_eq!(judge(ended, early_end, |_| None).0, Verdict::Failed);
+        assert_eq!(judge(ended, early_end).0, Verdict::Failed);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -493,17 +494,20 @@ mod tests {
     async fn a_network_that_is_not_whole_names_the_machine() {
         let supervised = Supervised::start_endless().await;
         let fault = NetworkFault {
-            network: 1,
+            attachment: Attachment {
+                network: 1,
+                machine: Some("server".into()),
+            },
             pid: Some(7),
             reason: "refused".to_owned(),
         };
         supervised.networks.send(fault).unwrap();
         let (ended, early_end) = supervised.end(FOREVER).await;
-        let (verdict, failure) = judge(ended, early_end, |pid| Some(format!("m{pid}")));
+        let (verdict, failure) = judge(ended, early_end);
         assert_eq!(verdict, Verdict::Error);
         assert_eq!(
             failure.unwrap().message,
-            "machine m7 cannot be attached to virtual network 1: refused"
+            "machine server cannot be attached to virtual network 1: refused"
         );
     }
 

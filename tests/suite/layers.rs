@@ -9,7 +9,7 @@ use petgraph::graphmap::DiGraphMap;
 use syn::visit::Visit;
 
 /// From the lowest to the highest: docs/src/architecture.md says what each one does.
-const LAYERS: [&[&str]; 22] = [
+const LAYERS: [&[&str]; 23] = [
     &[
         "model",
         "child",
@@ -27,6 +27,7 @@ const LAYERS: [&[&str]; 22] = [
     &["input_file", "nix_cli", "network", "agent", "ocr"],
     &["guest", "backend"],
     &["qemu", "container"],
+    &["backends"],
     &["machine"],
     &["checkpoint"],
     &["host"],

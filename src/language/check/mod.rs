@@ -95,7 +95,7 @@ impl TestContext {
             containers: manifest
                 .nodes
                 .iter()
-                .filter(|(_, node)| node.backend == BackendKind::Container)
+                .filter(|(_, node)| node.kind() == Some(BackendKind::Container))
                 .map(|(name, _)| python_name(name))
                 .collect(),
         }

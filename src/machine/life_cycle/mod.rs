@@ -91,7 +91,7 @@ impl LifeCycle {
     /// The kind of the machine.
     #[must_use]
     pub fn backend_kind(&self) -> BackendKind {
-        self.node.backend
+        self.backend.kind()
     }
 
     /// The private folder of the machine.

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::MachineMonitor;
+use crate::backend::Ability;
 use crate::machine::MachineError;
 use crate::model::event::Event;
-use crate::model::manifest::BackendKind;
 use crate::output_folder::{SCREENS, SavedFile};
 
 /// How often to look at a display at most.
@@ -22,7 +22,7 @@ impl MachineMonitor {
     /// Takes pictures of the display into the output folder until the caller has enough. Returns if the machine has no
     /// display, or the folder cannot take more.
     pub async fn film(&self) {
-        if self.life.backend_kind() == BackendKind::Container {
+        if self.life.require(Ability::Display).is_err() {
             return;
         }
         // A cursor that blinks shows the last two in turn.

@@ -2,11 +2,11 @@
 
 use crate::container::{self, Requirement};
 use crate::language::check::{ContainerObstacle, container_obstacles};
-use crate::model::manifest::{BackendKind, Manifest, Node, python_name};
+use crate::model::manifest::{BackendChoice, BackendKind, Manifest, Node, python_name};
 
 /// Decides for each machine that may be either; returns a line for each of them, for people.
 pub fn decide_backends(manifest: &mut Manifest, script: &str) -> Vec<String> {
-    let is_open = |node: &Node| node.backend == BackendKind::Auto;
+    let is_open = |node: &Node| node.backend == BackendChoice::Auto;
     if !manifest.nodes.values().any(is_open) {
         return Vec::new();
     }
@@ -17,11 +17,11 @@ pub fn decide_backends(manifest: &mut Manifest, script: &str) -> Vec<String> {
         .map(
             |(name, node)| match objection(name, node, &obstacles, &missing) {
                 None => {
-                    node.backend = BackendKind::Container;
+                    node.backend = BackendKind::Container.into();
                     format!("{name}: a container")
                 }
                 Some(objection) => {
-                    node.backend = BackendKind::Vm;
+                    node.backend = BackendKind::Vm.into();
                     format!("{name}: a virtual machine, as {objection}")
                 }
             },
@@ -34,7 +34,7 @@ pub fn decide_backends(manifest: &mut Manifest, script: &str) -> Vec<String> {
 pub fn could_be_containers(manifest: &Manifest, script: &str) -> bool {
     let nodes = || manifest.nodes.iter();
     if !nodes()
-        .all(|(_, node)| node.backend == BackendKind::Vm && node.container_obstacles.is_some())
+        .all(|(_, node)| node.kind() == Some(BackendKind::Vm) && node.container_obstacles.is_some())
     {
         return false;
     }
@@ -47,7 +47,7 @@ pub fn could_be_containers(manifest: &Manifest, script: &str) -> bool {
 #[must_use]
 pub fn are_all_containers(manifest: &Manifest) -> bool {
     let mut nodes = manifest.nodes.values();
-    !manifest.nodes.is_empty() && nodes.all(|node| node.backend == BackendKind::Container)
+    !manifest.nodes.is_empty() && nodes.all(|node| node.kind() == Some(BackendKind::Container))
 }
 
 fn obstacles_of(manifest: &Manifest, script: &str) -> Vec<ContainerObstacle> {
@@ -92,7 +92,7 @@ mod tests {
 
     fn node(obstacles: Option<&[&str]>) -> Node {
         Node {
-            backend: BackendKind::Auto,
+            backend: BackendChoice::Auto,
             container_obstacles: obstacles
                 .map(|names| names.iter().map(|&name| name.to_owned()).collect()),
             ..Node::of_script(PathBuf::from("run-a-vm"))
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn nothing_is_decided_for_machines_that_say() {
         let mut vm = node(Some(&[]));
-        vm.backend = BackendKind::Vm;
+        vm.backend = BackendChoice::Vm;
         let mut manifest =
             Manifest::of_script(Path::new("x"), BTreeMap::from([("a".to_owned(), vm)]));
         assert!(decide_backends(&mut manifest, "").is_empty());
