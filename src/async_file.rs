@@ -18,7 +18,7 @@ pub fn register(file: File) -> io::Result<AsyncFd<File>> {
 /// Reads once there is something to read.
 ///
 /// # Errors
-/// Those of read(2).
+/// Returns the errors of read(2).
 pub async fn read(file: &AsyncFd<File>, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         let mut ready = file.readable().await?;
@@ -31,7 +31,7 @@ pub async fn read(file: &AsyncFd<File>, buffer: &mut [u8]) -> io::Result<usize> 
 /// Writes all of it.
 ///
 /// # Errors
-/// Those of write(2).
+/// Returns the errors of write(2).
 pub async fn write(file: &AsyncFd<File>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let mut ready = file.writable().await?;

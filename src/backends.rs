@@ -20,7 +20,7 @@ pub fn nature(kind: BackendKind, accelerator: Accelerator) -> Box<dyn BackendNat
     }
 }
 
-/// What the machines of a run share, by backend.
+/// Settings that the machines of a run share, by backend.
 #[derive(Debug, Clone)]
 pub struct Backends {
     pub qemu: QemuSettings,

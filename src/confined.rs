@@ -37,7 +37,7 @@ pub struct Owner {
     pub group: u32,
 }
 
-/// What a copy has changed or left out, by the paths in the copied tree.
+/// Changes and omissions of a copy, by paths in the copied tree.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CopyNotes {
     /// Links to absolute paths: they are kept as they are.
@@ -398,7 +398,7 @@ impl Copy {
 }
 
 impl CopyNotes {
-    /// What a user should know of the copy, a sentence each.
+    /// Returns a sentence for each thing that a user should know of the copy.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         [

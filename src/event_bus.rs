@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::model::event::{Event, Failure, Level, Record, about, round};
 
-/// What the readers of events receive.
+/// A message to the readers of events.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
     Record(Record),
@@ -148,7 +148,7 @@ impl Events {
         }
     }
 
-    /// What is going on: the steps that have begun and not ended.
+    /// Returns the texts of the steps that have begun and not ended.
     #[must_use]
     pub fn open_steps(&self) -> Vec<String> {
         let steps = lock(&self.steps);

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// What only the user of this program may do with a folder.
+/// Permissions of a folder for the user of this program alone.
 const PRIVATE: u32 = 0o700;
 
-/// Those that the specification tells apart.
+/// Folders of a user that the XDG base directory specification defines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserFolder {
-    /// What can be made again.
+    /// Files that can be made again.
     Cache,
     Data,
-    /// What a session leaves for the next one.
+    /// Files that a session leaves for the next one.
     State,
 }
 

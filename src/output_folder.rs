@@ -43,7 +43,7 @@ pub const SCREENS: &str = "screens";
 /// Marks the folder as an output folder, and lists what runs have written.
 pub const TAG: &str = ".snowglobe-output";
 
-/// What begins the name of a file that is not written whole yet.
+/// Start of the name of a file that is not written whole yet.
 const UNFINISHED: &str = ".snowglobe-new-";
 
 /// Files that a run writes by itself.

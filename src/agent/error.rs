@@ -30,7 +30,7 @@ pub enum ShellError {
     Stopping,
     #[error("the command took longer than it may")]
     Overdue {
-        /// What the guest was busy with, as far as it is known.
+        /// The command that kept the guest busy, as far as known; empty otherwise.
         busy: String,
     },
     #[error("the guest's shell is still busy with `{0}`, and there is no other way into the guest")]

@@ -1,4 +1,4 @@
-//! What runs in the guest beside its shell.
+//! The guard: a program in the guest beside its shell.
 
 use super::line::{GUARD_PORT, REPLIES_PORT};
 use super::program::{FIND_PORTS, GUARD};

@@ -11,8 +11,7 @@ use super::error::ShellError;
 use super::program::quote;
 use super::stream::{Line, MOST_LINE_BYTES, MOST_REPLY_BYTES, StreamKind, too_long};
 
-/// What the guest prints when its shell is ready. NixOS before 20.09 prints an
-/// empty line only.
+/// The line that the guest prints when its shell is ready. NixOS before 20.09 prints an empty line only.
 const GREETING: &[u8] = b"Spawning backdoor root shell...";
 
 /// How long the shell may take to answer after its greeting, before another
@@ -23,8 +22,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 pub const TERMINAL_SOCKET: &str = "terminal";
 pub const TERMINAL_DEVICE: &str = "/dev/hvc1";
 
-/// What the guard says when it has started another shell, and when the shell
-/// has ended because the system is stopping.
+/// Messages of the guard: it has started another shell, or the shell has ended because the system is stopping.
 const RESTARTED: &str = "restarted";
 const STOPPING: &str = "stopping";
 
@@ -123,7 +121,7 @@ pub(super) struct Lines {
     greeting: Option<Greeting>,
 }
 
-/// What a guest prints when its shell is ready.
+/// A line that a guest prints when its shell is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Greeting {
     /// [`GREETING`].

@@ -62,14 +62,14 @@ impl From<String> for GuestProgram {
 }
 
 impl GuestProgram {
-    /// The same with the functions of a file.
+    /// Returns the program with the functions of `file` before it.
     #[must_use]
     pub fn with(mut self, file: ShellFile) -> Self {
         self.files.insert(file);
         self
     }
 
-    /// The same with another line, that is made of this one.
+    /// Returns the program with its line changed by `change`.
     #[must_use]
     pub fn map_line(self, change: impl FnOnce(String) -> String) -> Self {
         Self {
@@ -91,14 +91,14 @@ impl GuestProgram {
         joined
     }
 
-    /// All of it, for bash.
+    /// Returns the whole program, for bash.
     #[must_use]
     pub fn text(&self) -> String {
         let functions: String = self.files.iter().map(|file| file.text()).collect();
         functions + &self.line
     }
 
-    /// What it does, for messages.
+    /// Returns the last line, which messages show for the program.
     #[must_use]
     pub fn line(&self) -> &str {
         &self.line

@@ -9,7 +9,7 @@ use super::error::ShellError;
 /// The status of an answer that says: not yet.
 pub const NOT_YET: i32 = 75;
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommandOutcome {
     /// None if it was not asked for.
@@ -17,7 +17,7 @@ pub struct CommandOutcome {
     pub output: Vec<u8>,
 }
 
-/// What is waited for after a command was sent.
+/// The part of a command's result that the caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
     /// The guest's shell starts anew; nothing is sent.

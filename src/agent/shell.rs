@@ -26,9 +26,9 @@ pub struct Shell {
 /// How the guest's side of the shell is to be found.
 #[derive(Debug, Clone)]
 pub enum GuestSide {
-    /// It will greet when it has booted.
+    /// The guest boots, and prints its greeting then.
     Boots,
-    /// It was saved at rest, with this port for replies.
+    /// The guest was saved between two commands, with this port for replies.
     Saved { replies_port: Option<String> },
 }
 

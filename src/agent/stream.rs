@@ -19,7 +19,7 @@ pub(super) const MOST_REPLY_BYTES: usize = if cfg!(test) { 64 << 10 } else { 512
 const QUEUE: usize = 16;
 const REPLY_QUEUE: usize = 1;
 
-/// What comes on a stream.
+/// The protocol on a stream.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum StreamKind {
     /// Replies to commands.

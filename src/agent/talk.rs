@@ -21,7 +21,7 @@ const END_PAUSE: Duration = Duration::from_secs(1);
 /// How long a wait may keep the shell when others want it.
 const SHARE: Duration = Duration::from_secs(2);
 
-/// What the guest's shell says when a command that answers has ended.
+/// The message of the guest's shell when a command with an answer has ended.
 const ENDED: &str = "ended";
 
 /// How waiting for an answer ended.

@@ -22,7 +22,7 @@ const MAX_LINE_BYTES: usize = 16 * 1024;
 const RETAINED_BYTES: usize = if cfg!(test) { 64 << 10 } else { 16 << 20 };
 const SURPLUS_BYTES: usize = RETAINED_BYTES / 4;
 
-/// What is in memory of a console.
+/// The part of a console that is in memory.
 #[derive(Debug, Default)]
 struct Retained {
     text: String,
@@ -207,7 +207,7 @@ impl Console {
         });
     }
 
-    /// What was written, unless it failed, which is an event.
+    /// Returns the result of a write. An error is emitted as an event, and `None` is returned.
     fn written<T>(&self, path: &Path, result: io::Result<T>) -> Option<T> {
         result
             .inspect_err(|error| {

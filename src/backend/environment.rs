@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-/// What run scripts of NixOS and the programs in them read.
+/// Variables that run scripts of NixOS and their programs read.
 const NAMES: [&str; 6] = [
     "PATH",
     "HOME",
@@ -17,7 +17,7 @@ const NAMES: [&str; 6] = [
 ];
 const PREFIXES: [&str; 3] = ["QEMU_", "NIX_", "XDG_"];
 
-/// It may hold access tokens, and no run script evaluates anything.
+/// A variable that may hold access tokens. No run script evaluates anything.
 const SECRET: &str = "NIX_CONFIG";
 
 /// The environment of this process before the script has changed it.
@@ -31,7 +31,7 @@ impl EnvironmentAtStart {
         Self(std::env::vars_os().collect())
     }
 
-    /// What a run script that is started now gets of this process' environment.
+    /// Returns the variables of this process that a run script gets.
     #[must_use]
     pub fn for_run_script(&self) -> Vec<(OsString, OsString)> {
         self.select(std::env::vars_os())

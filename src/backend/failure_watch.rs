@@ -17,7 +17,7 @@ struct KnownCrash {
     mention: &'static str,
 }
 
-/// What the kernel, systemd and NixOS' first stage print.
+/// Lines of the kernel, systemd and NixOS' first stage that announce a crash.
 const KNOWN_CRASHES: [KnownCrash; 9] = [
     KnownCrash {
         name: "kernel panic",

@@ -1,4 +1,4 @@
-//! What runs a machine, whatever it is: the interface, the process, its console and its crashes.
+//! The interface of all kinds of machines: the process, its console and its crashes.
 
 mod console;
 mod environment;
@@ -25,14 +25,14 @@ use crate::network::Links;
 
 /// One way to run a machine: by QEMU, or as a container.
 ///
-/// What it starts is one process, which is the machine as long as it runs: its standard input and output are the
-/// serial console, it connects the shell's sockets in the machine's folder, and it ends with the machine. So all
-/// else is the same for all of them: console, shell, end, and being killed.
+/// A backend starts one process, which is the machine as long as it runs. Its standard input and output are the serial
+/// console, it connects the shell's sockets in the machine's folder, and it ends with the machine. Console, shell and
+/// end are therefore the same for all backends.
 pub trait Backend: fmt::Debug + Send + Sync {
     /// The kind of the machine.
     fn kind(&self) -> BackendKind;
 
-    /// What to start for the next boot.
+    /// Returns the program to start for the next boot.
     ///
     /// Must be called on a thread of the runtime: what it starts beside may end with its thread.
     fn prepare(&self, boot: Boot) -> Prepared<'_>;
@@ -46,7 +46,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// How its networks are plugged in and out.
     fn network_control(&self) -> NetworkControl;
 
-    /// Whom files for the guest must belong to; None if whose they are makes no difference to it.
+    /// Returns the owner of files for the guest; `None` for virtual machines, which ignore the owner.
     fn guest_root(&self) -> Option<Owner>;
 
     /// Whether the kernel has refused the guest what is beyond a limit of this backend. The console says so, too, a
@@ -59,7 +59,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn clean_up(&self);
 }
 
-/// What [`Backend::prepare`] gives.
+/// The result of [`Backend::prepare`].
 pub type Prepared<'a> = Pin<Box<dyn Future<Output = Result<Launch, BackendError>> + Send + 'a>>;
 
 /// How a machine is started.
@@ -69,17 +69,17 @@ pub struct Boot {
     pub from: BootFrom,
 }
 
-/// What the machine does when the guest reboots.
+/// The reaction of a machine to a reboot of its guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnReboot {
-    /// It ends, as where a reboot is a failure.
+    /// The machine ends: a reboot is a failure.
     End,
     Continue,
 }
 
 impl OnReboot {
-    /// What `start(allow_reboot=…)` asks for.
+    /// Returns the reaction that `start(allow_reboot=…)` asks for.
     #[must_use]
     pub fn allowed(is_allowed: bool) -> Self {
         if is_allowed {
@@ -90,7 +90,7 @@ impl OnReboot {
     }
 }
 
-/// What a guest begins with.
+/// The state that a guest begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BootFrom {
     Start,

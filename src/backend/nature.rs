@@ -30,7 +30,7 @@ pub trait BackendNature {
     }
 }
 
-/// What a machine takes of the host.
+/// Resources of the host that a machine takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HostCost {
     pub memory_mib: u64,

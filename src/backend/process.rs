@@ -22,13 +22,13 @@ use crate::decoder::drop_continuation;
 /// How much of the process' own messages is kept.
 const MAX_WORDS_BYTES: usize = 4096;
 
-/// What is started, and with what.
+/// A program to start, with its arguments and environment.
 #[derive(Debug, Clone)]
 pub struct Launch {
     pub program: PathBuf,
     pub arguments: Vec<OsString>,
     pub folder: PathBuf,
-    /// All of it: nothing of this process' own is added.
+    /// The whole environment: nothing of this process is added.
     pub environment: Vec<(OsString, OsString)>,
 }
 

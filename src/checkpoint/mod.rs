@@ -55,7 +55,7 @@ pub enum CheckpointKind {
     Automatic,
 }
 
-/// What is remembered of a run: its calls, of whatever type, and its checkpoints.
+/// A stored run: its calls, of type `C`, and its checkpoints.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredRecording<C> {
     pub entries: Vec<C>,
@@ -76,7 +76,7 @@ impl<C> Default for StoredRecording<C> {
 }
 
 impl<C> StoredRecording<C> {
-    /// What is left of it where a run goes another way after so many calls.
+    /// Returns the recording up to the call at `position`, where a run leaves it.
     #[must_use]
     pub fn until(mut self, position: usize) -> Self {
         self.entries.truncate(position);

@@ -20,7 +20,7 @@ use crate::folders;
 /// The form of what is written; others are not read.
 const VERSION: u32 = 3;
 
-/// What must be the same for a checkpoint to be of any use.
+/// Properties that must be equal for a checkpoint to be usable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlotKey {
@@ -29,7 +29,7 @@ pub struct SlotKey {
     pub file: PathBuf,
     pub nodes: Vec<String>,
     pub vlans: Vec<u32>,
-    /// What QEMU says of its version.
+    /// The output of `qemu --version`.
     pub qemu: String,
     pub accelerator: String,
     /// Arguments from the environment.

@@ -23,7 +23,7 @@ pub const RECORD: &str = "record.json";
 pub const ABOUT: &str = "about.json";
 pub const LOCK: &str = "lock";
 
-/// What the lock of a slot holds; nothing else is taken for a slot.
+/// The content of a slot's lock. A folder without it is no slot.
 const SIGNATURE: &str = "Snowglobe checkpoints 6e0f2b9d4c7a4b7e8a31\n";
 
 /// How the names of checkpoints begin that are not whole yet.

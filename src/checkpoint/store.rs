@@ -38,7 +38,7 @@ pub struct CheckpointStore {
     bound_bytes: u64,
 }
 
-/// What a slot holds, for people.
+/// The content of a slot, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     pub test: String,
@@ -105,7 +105,7 @@ impl CheckpointStore {
         })
     }
 
-    /// What there is, the last used first.
+    /// Returns all recordings, the last used first.
     ///
     /// # Errors
     /// When the folder cannot be read.

@@ -32,7 +32,7 @@ pub struct DriverCommand {
     /// Names of the machines, in the order of their start scripts [default: $vmNames].
     #[arg(long, value_name = "NAME", num_args = 0..)]
     vm_names: Option<Vec<String>>,
-    /// The same as --start-scripts [default: $vmStartScripts].
+    /// Takes the same value as --start-scripts [default: $vmStartScripts].
     #[arg(long, value_name = "FILE", num_args = 0.., conflicts_with = "start_scripts")]
     vm_start_scripts: Option<Vec<PathBuf>>,
     /// Names of the containers, in the order of their start scripts [default: $containerNames].

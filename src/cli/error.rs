@@ -64,7 +64,7 @@ impl Failed {
         move |source| failed(source).into()
     }
 
-    /// The same for something at a path.
+    /// Returns a function for `map_err`, for a file or folder at `path`.
     pub fn host_at(tried: &str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let failed = RunnerError::host_at(tried, path);
         move |source| failed(source).into()
@@ -133,7 +133,7 @@ pub fn exit_code(verdict: Verdict) -> ExitCode {
     ExitCode::from(code_of_outcome(Outcome::of_verdict(verdict)))
 }
 
-/// That of the worst of some errors.
+/// Returns the exit code of the worst error.
 pub fn exit_code_of_errors(errors: &[RunnerError]) -> ExitCode {
     let codes = errors.iter().map(code_of_run);
     ExitCode::from(codes.max().unwrap_or(code::PASSED))

@@ -17,7 +17,7 @@ use crate::runner::{
     shell_in,
 };
 
-/// What both commands take.
+/// Options of both commands.
 #[derive(Debug, Args)]
 struct SessionOptions {
     #[command(flatten)]

@@ -124,7 +124,7 @@ impl ManyOptions {
     }
 }
 
-/// What is known of the tests of a project.
+/// Reads the configuration and the history of a project.
 pub fn project(config: Config) -> Project {
     Project {
         config,

@@ -21,7 +21,7 @@ use crate::runner::{
 };
 use crate::session::{Film, ReplayMode};
 
-/// What to do when the script has failed and the machines still run.
+/// The action when the script has failed and the machines still run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnFailure {
     /// Stop the machines.
@@ -50,7 +50,7 @@ pub struct RunCommand {
     /// With --as-derivation, also use builders without KVM.
     #[arg(long, requires = "as_derivation")]
     allow_emulation: bool,
-    /// What to do when the script has failed and the machines still run.
+    /// Choose what to do when the script has failed and the machines still run.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnFailure::Stop, conflicts_with = "as_derivation")]
     on_failure: OnFailure,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub struct RunCommand {
     run_options: RunOptions,
 }
 
-/// What earlier runs may be used for.
+/// Uses of earlier runs.
 #[derive(Debug, Args)]
 struct ReplayOptions {
     /// Boot all machines, and save no checkpoints. Also when the variable CI is set.

@@ -93,7 +93,7 @@ impl RunOptions {
 /// the process ends without waiting for it.
 ///
 /// # Errors
-/// Those of the work, and where the system has no threads to give.
+/// Returns the error of `work`, or an error if the system has no threads to give.
 pub fn block_on<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(Failed::host("cannot start the threads of a run"))?;

@@ -78,7 +78,7 @@ impl From<StoreKind> for SnapshotStore {
     }
 }
 
-/// What machines are run as.
+/// The kind of machine to run.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum MachineKind {
     Vm,

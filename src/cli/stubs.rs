@@ -22,7 +22,7 @@ pub struct StubsCommand {
     /// Machines to add to the stub, by the names of their nodes.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     nodes: Vec<String>,
-    /// What to print.
+    /// Choose what to print.
     #[arg(long, value_enum, default_value_t = StubFormat::Pyi)]
     format: StubFormat,
 }

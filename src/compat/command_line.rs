@@ -17,7 +17,7 @@ use crate::source_map::SourceMap;
 const TEST_SCRIPT_FUNCTION: &str =
     "def test_script():\n    import os\n    exec(os.environ[\"testScript\"], globals())\n\n\n";
 
-/// What the arguments of a driver say of its test. None is for what a variable says.
+/// The test that the arguments of a driver describe. `None` stands for an argument that a variable gives.
 #[derive(Debug, Clone, Default)]
 pub struct DriverArguments {
     /// The script, or start scripts as in nixpkgs 20.09.
@@ -34,7 +34,7 @@ pub struct DriverArguments {
     pub without_effect: Vec<&'static str>,
 }
 
-/// What a driver was asked to run.
+/// The run that the arguments of a driver ask for.
 #[derive(Debug)]
 pub struct DriverRun {
     pub test: BuiltTest,
@@ -75,7 +75,7 @@ impl DriverArguments {
         self.files.iter().any(|file| is_start_script(file))
     }
 
-    /// It opens a prompt unless `tests` says what to execute.
+    /// Whether the command opens a prompt: always, unless `tests` holds a script.
     fn prompts_as_in_20_09(&self) -> bool {
         self.files.iter().all(|file| is_start_script(file))
             && self.is_of_20_09()

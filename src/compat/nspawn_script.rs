@@ -166,7 +166,7 @@ fn node_of(container: ContainerNode) -> Node {
     }
 }
 
-/// What nixpkgs' driver does from outside, and ours by a shell in the guest.
+/// Returns the files that nixpkgs' driver writes from outside, for the shell in the guest.
 fn run_files() -> BTreeMap<String, String> {
     let bash = "/run/current-system/sw/bin/bash";
     let shell = SHELL

@@ -139,7 +139,7 @@ impl Config {
         rules.flat_map(|rules| rules.tags.iter().cloned()).collect()
     }
 
-    /// What holds for a test on a day.
+    /// Returns the rules for a test on a day.
     #[must_use]
     pub fn policy(&self, test: &TestSubject<'_>, today: Date) -> TestPolicy {
         let mut policy = TestPolicy::default();

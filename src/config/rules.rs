@@ -1,4 +1,4 @@
-//! What `snowglobe.toml` can say of a test.
+//! Rules of `snowglobe.toml` for tests.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use crate::filter::{Expression, length_of_time};
 use crate::model::outcome::Quarantine;
 
-/// What is set for the tests that an expression fits, or for all.
+/// Settings of the tests that an expression fits, or of all tests.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Rules {
@@ -37,7 +37,7 @@ struct QuarantineRule {
     until: Option<Date>,
 }
 
-/// What holds for one test.
+/// The rules for one test.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TestPolicy {
     /// How many more attempts a test has that does not pass.
@@ -53,7 +53,7 @@ pub struct TestPolicy {
 }
 
 impl TestPolicy {
-    /// What the user should know of it.
+    /// Returns a warning about the rules; `None` if there is none.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let expired = self.expired.as_ref()?;

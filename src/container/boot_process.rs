@@ -49,7 +49,7 @@ impl BootEnd {
     }
 }
 
-/// What is of the host, and has to be opened before this process is a container's.
+/// Files of the host that are opened before this process enters the container.
 struct Opened {
     /// The sockets of the networks of its cards.
     networks: Vec<Option<UnixStream>>,

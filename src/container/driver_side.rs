@@ -1,4 +1,4 @@
-//! What leads from a container to the driver: made once for a machine, and passed to the process of each boot.
+//! Connections from a container to the driver: made once for a machine, and passed to the process of each boot.
 
 use std::fs::File;
 use std::io;
@@ -21,7 +21,7 @@ pub(super) struct DriverSide {
     pub guard: UnixStream,
     /// For people: one at a time.
     pub terminal: UnixListener,
-    /// What is typed on the serial console.
+    /// The input of the serial console.
     pub typed: File,
 }
 

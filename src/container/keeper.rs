@@ -17,7 +17,7 @@ use super::mounts::{become_root, die_with_parent, fresh, make_private};
 use super::root::in_memory;
 use crate::confined::{ModeBits, OpenFolder};
 
-/// What the driver asks for, a line each.
+/// A request of the driver, one line each.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     /// The namespace has its IDs.
@@ -28,7 +28,7 @@ pub(super) enum Request {
     Folder { machine: String, size_mib: u64 },
 }
 
-/// What the keeper replies, a line each.
+/// A reply of the keeper, one line each.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Reply {
     /// The namespace is there, and wants its IDs.
@@ -111,7 +111,7 @@ fn copy_here(tree: &Path, name: &OsStr) -> io::Result<()> {
     Ok(())
 }
 
-/// What a system needs that fills its root itself.
+/// Makes the folders that a system needs which fills its root itself.
 fn make_empty_root(name: &str) -> Result<(), ContainerError> {
     let folders = [
         "dev",

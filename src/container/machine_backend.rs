@@ -23,7 +23,7 @@ use crate::network::Links;
 /// The file of the plan in the machine's folder.
 pub(super) const PLAN_FILE: &str = "container.json";
 
-/// What all containers of a run share. Clones are the same.
+/// Settings that all containers of a run share. Clones share one namespace.
 #[derive(Debug, Clone)]
 pub struct ContainerSettings {
     /// For the keeper's trees.
@@ -46,7 +46,7 @@ pub struct ContainerBackend {
     memory_mib: u64,
     folders: MachineFolders,
     settings: ContainerSettings,
-    /// That of the present boot.
+    /// The control group of the present boot.
     cgroup: StdMutex<Option<Cgroup>>,
 }
 

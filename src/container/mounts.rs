@@ -1,4 +1,4 @@
-//! What the processes of a container mount, and who they become.
+//! Mounts of a container's processes, and their users.
 
 use std::fs::{self, File};
 use std::io;

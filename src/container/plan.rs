@@ -1,4 +1,4 @@
-//! What the process of a container is started with.
+//! The plan that the process of a container is started with.
 
 use std::path::PathBuf;
 

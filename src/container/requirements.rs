@@ -1,4 +1,4 @@
-//! What containers need of the host.
+//! Requirements of containers on the host.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::tap;
 pub struct Requirement {
     /// Such as `user namespaces`.
     pub name: &'static str,
-    /// What was found instead.
+    /// The state that was found instead.
     pub found: String,
     /// How to have it.
     pub remedy: &'static str,

@@ -12,7 +12,7 @@ use super::plan::Plan;
 /// A container that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningContainer {
-    /// Of its machine.
+    /// The name of the machine.
     pub name: String,
     /// The process that runs its test.
     pub driver: u32,

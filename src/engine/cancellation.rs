@@ -1,4 +1,5 @@
-//! What ends calls before they are done: interrupts of the whole script, and the end of a scope (a deadline, a failed neighbour).
+//! Reasons to end a call early: interrupts of the whole script, and the end of a scope (a deadline, a failed parallel
+//! function).
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -30,7 +31,7 @@ struct CancelState {
     cancelled: BTreeSet<CancelScope>,
 }
 
-/// What a call was ended by.
+/// The reason why a call was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CancelCause {
     Interrupt,

@@ -31,7 +31,7 @@ struct TracedCall {
 }
 
 impl TracedCall {
-    /// What was at work.
+    /// Returns the line of the script that ran.
     fn text(&self) -> &str {
         let range = self.range.clone();
         self.source_map.script().get(range).unwrap_or_default()
@@ -226,7 +226,7 @@ fn variables(
     found
 }
 
-/// What a variable of a frame holds, as Python writes it.
+/// Returns the value of a variable in a frame, as Python prints it.
 fn value(vm: &VirtualMachine, frame: &PyObjectRef, name: &str) -> Option<String> {
     let look = |space: &'static str| -> PyResult { frame.get_attr(space, vm)?.get_item(name, vm) };
     let value = look("f_locals").or_else(|_| look("f_globals")).ok()?;

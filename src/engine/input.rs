@@ -1,4 +1,4 @@
-//! What the interpreter is given.
+//! The input of the interpreter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

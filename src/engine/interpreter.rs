@@ -61,7 +61,7 @@ pub struct Engine {
 
 impl Engine {
     /// Starts a script whose calls go to `replay`, which it lets go of at its end.
-    /// They run on the runtime that this is called from.
+    /// The calls run on the runtime that this function is called from.
     ///
     /// # Errors
     /// When the system has no thread to give.

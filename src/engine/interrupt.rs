@@ -1,8 +1,7 @@
 //! Ends a running script from outside.
 //!
-//! What runs in the interpreter's main thread is interrupted at its next
-//! instruction. A system call is cut short by a signal to the thread, and a
-//! call to a machine by the counter that it watches besides its work.
+//! The next instruction of the interpreter's main thread is interrupted. A signal to the thread cuts a system call
+//! short, and a counter that each call to a machine watches ends the call.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -8,7 +8,7 @@ use rustpython_vm::scope::Scope;
 
 use super::state::EngineState;
 
-/// What the user does with the script's names, on the engine's thread.
+/// An interaction of the user with the script's names, on the engine's thread.
 pub trait Interaction: Debug + Send + Sync {
     /// Returns when the user has ended it.
     fn run(&self, vm: &VirtualMachine, scope: &Scope, state: &EngineState);

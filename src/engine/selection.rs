@@ -5,7 +5,7 @@ use rustpython_vm::compiler::ast::visitor::transformer::{self, Transformer};
 use rustpython_vm::compiler::ast::visitor::{self, Visitor};
 use rustpython_vm::compiler::ast::{self, Expr, ExprContext, Stmt};
 
-/// What tells in the script whether the subtest runs.
+/// The name in the script that says whether the subtest runs.
 const RUNS: &str = "_snowglobe_runs";
 
 /// Changes a script's tree so that subtests may be skipped. Positions stay.

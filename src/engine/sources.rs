@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::source_map::SourceMap;
 
-/// What tracebacks call the script.
+/// The name of the script in tracebacks.
 pub(super) const SCRIPT_NAME: &str = "testScript";
 
 /// By the names that tracebacks call them.

@@ -1,4 +1,4 @@
-//! What the interpreter, its native functions and a prompt share.
+//! State that the interpreter, its native functions and a prompt share.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::model::event::{Event, Failure, Level};
 use crate::replay::Replay;
 
-/// What the native functions share.
+/// State that the native functions share.
 pub struct EngineState {
     /// Gone when the script is over: the functions stay as long as the program.
     replay: Mutex<Option<Arc<Replay>>>,
@@ -28,7 +28,7 @@ pub struct EngineState {
     pub(super) handle: Handle,
     pub(super) cancellations: Arc<Cancellations>,
     pub interrupter: Interrupter,
-    /// What was printed of a line that is not over.
+    /// The printed part of a line that has not ended.
     partial: Mutex<String>,
     /// Why the script has failed although it came to its end.
     failed: Mutex<Option<Failure>>,

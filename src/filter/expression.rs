@@ -9,7 +9,7 @@ use super::numbers::{Comparison, SIGNS, length_of_time};
 use super::{Pattern, TestSubject};
 use crate::model::outcome::Outcome;
 
-/// What the machines of a test may be.
+/// The backends of a test's machines that a filter can name.
 const BACKENDS: [&str; 4] = ["vm", "container", "mixed", "none"];
 
 /// Why a text is no expression.

@@ -12,13 +12,13 @@ pub use numbers::length_of_time;
 pub use partition::{Partition, PartitionError};
 pub use pattern::{Pattern, PatternError};
 
-/// What a filter knows of a test.
+/// The facts that a filter knows of a test.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct TestSubject<'a> {
     pub name: &'a str,
     /// Its path in the file; empty if the file is the test.
     pub attribute: &'a str,
-    /// What it is called among the tests of a run: with its file, if another one has the same name.
+    /// The name of the test among those of the run: with its file if another test has the same name.
     pub label: &'a str,
     /// How many machines it has.
     pub machines: usize,
@@ -29,7 +29,7 @@ pub struct TestSubject<'a> {
     pub last: Option<LastRun>,
 }
 
-/// What earlier runs say of a test.
+/// The result of a test in earlier runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LastRun {
     pub outcome: Outcome,

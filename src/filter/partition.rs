@@ -83,7 +83,7 @@ impl Partition {
     }
 }
 
-/// The same on all machines and in all versions of this program.
+/// Returns a hash that is equal on all machines and in all versions of this program.
 fn hash(attribute: &str, name: &str) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(attribute.as_bytes());

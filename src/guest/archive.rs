@@ -194,7 +194,7 @@ impl Archive {
     }
 }
 
-/// What `libc6 (>= 2.36) | libc6-compat` names.
+/// Parses the alternatives of a dependency such as `libc6 (>= 2.36) | libc6-compat`.
 fn alternatives(text: &str) -> Vec<Alternative> {
     text.split('|').filter_map(Alternative::parse).collect()
 }

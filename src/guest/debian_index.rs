@@ -14,16 +14,16 @@ use crate::nix_cli::DebianPackages;
 
 pub(super) const VERSION: u32 = 1;
 
-/// What `nix-lib/debian/packages.json` asks for.
+/// The content of `nix-lib/debian/packages.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct BasePackages {
-    /// What builds all others.
+    /// Packages that build all others.
     pub base: BTreeSet<String>,
     /// Packages that others depend on and that no machine of NixOS needs.
     pub left_out: Vec<String>,
 }
 
-/// What `nix-lib/debian/debs.nix` reads.
+/// The index that `nix-lib/debian/debs.nix` reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DebianIndex {
     pub version: u32,
@@ -42,7 +42,7 @@ pub(super) struct SuiteFiles {
 }
 
 impl SuiteFiles {
-    /// Those of a suite; None is the machine's own.
+    /// Returns the folders of a suite; `None` is the machine's own.
     pub fn of(suite: Option<&str>) -> Result<Self, Error> {
         Ok(Self {
             folder: data_folder()?,
@@ -61,7 +61,7 @@ impl SuiteFiles {
             .join(format!("debian-{}-names.json", self.suite))
     }
 
-    /// What keeps the packages in the store.
+    /// Returns the folder of the garbage collector's roots that keep the packages.
     pub fn roots(&self) -> PathBuf {
         self.folder.join(format!("debian-{}-roots", self.suite))
     }

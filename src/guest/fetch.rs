@@ -24,7 +24,7 @@ pub fn index_path() -> Result<PathBuf, Error> {
     Ok(data_folder()?.join("guest-index.json"))
 }
 
-/// What the user asks for beyond the guests' own packages.
+/// Packages that the user asks for beyond those of the guests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FetchRequest {
     /// Debian packages.

@@ -22,14 +22,14 @@ const MISSING: (&str, &str) = ("debian-package-", "-is-not-fetched");
 /// A test names packages by what others depend on, so that a few rounds do.
 const MOST_ROUNDS: usize = 8;
 
-/// What a fetch for tests has come to.
+/// The result of a fetch for tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FetchedForTests {
     /// Debian's packages in the store.
     pub packages: usize,
-    /// What Debian does not have.
+    /// Packages that Debian does not have.
     pub unknown: Vec<UnknownPackage>,
-    /// What Debian has in an older version than nixpkgs.
+    /// Packages that Debian has in an older version than nixpkgs.
     pub older: BTreeSet<OlderPackage>,
 }
 

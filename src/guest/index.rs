@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::package::Package;
 
-/// What `nix-lib/builtin/packages.json` asks for.
+/// The content of `nix-lib/builtin/packages.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedPackages {
     /// Packages of the root image of guest `debian`.
     pub root: Vec<String>,
     /// The package whose dependency is the kernel.
     pub kernel: String,
-    /// What the images are built with.
+    /// Packages that build the images.
     pub tools: Vec<String>,
     /// Packages for tests to use.
     pub extra: Vec<String>,
@@ -52,11 +52,11 @@ pub struct Unit {
     pub depends: Vec<String>,
 }
 
-/// All of it, as written to `guest-index.json`.
+/// The whole index, as written to `guest-index.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
     pub version: u32,
-    /// What it was made from.
+    /// The request that the index was made from.
     pub wanted: WantedPackages,
     /// The suite of Debian; None is the machine's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]

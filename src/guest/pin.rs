@@ -1,5 +1,5 @@
-//! What the built-in guests are made of, and this program, as a file for flakes:
-//! their evaluation sees neither the home folder nor the store.
+//! Writes the sources of the built-in guests, and this program, as a file for flakes: their evaluation sees neither the
+//! home folder nor the store.
 
 use std::fs;
 use std::path::Path;

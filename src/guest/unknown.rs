@@ -15,7 +15,7 @@ pub struct UnknownPackage {
     pub(super) name: String,
     /// The file that is to be downloaded for it.
     source: String,
-    /// What needs it, from the package to the test.
+    /// The chain of packages that need it, from the package to the test.
     needed_by: Vec<String>,
 }
 

@@ -19,7 +19,7 @@ use crate::model::outcome::{Outcome, RunResults, TestResult};
 /// Beyond it the older half is dropped.
 const MOST_BYTES: u64 = 8 << 20;
 
-/// Of how many of the last runs that passed the duration is the median.
+/// Number of the last passed runs whose median is the expected duration.
 const RUNS_FOR_DURATION: usize = 5;
 
 /// How a test ended once.
@@ -35,14 +35,14 @@ pub struct HistoryEntry {
     pub name: String,
     pub label: String,
     pub outcome: Outcome,
-    /// Of one attempt, on average.
+    /// Seconds of one attempt, on average.
     pub duration_s: f64,
     pub attempts: usize,
     pub backend: Option<String>,
 }
 
 impl HistoryEntry {
-    /// That of a test of a run.
+    /// Returns the entry of a test of a run.
     #[must_use]
     pub fn of(run: &RunResults, test: &TestResult) -> Self {
         Self {
@@ -69,10 +69,10 @@ fn per_attempt(test: &TestResult) -> f64 {
     round(test.duration_s / test.attempts.len().max(1) as f64)
 }
 
-/// What names a test across runs: its source, and its attribute path there.
+/// The identity of a test across runs: its source, and its attribute path there.
 pub type TestKey = (String, String);
 
-/// What is known of one test, the oldest first.
+/// The entries of one test, the oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct TestHistory(Vec<HistoryEntry>);
 
@@ -143,7 +143,7 @@ impl History {
         Self { tests }
     }
 
-    /// What is known of a test.
+    /// Returns the entries of a test; `None` if it has none.
     #[must_use]
     pub fn of(&self, source: &str, attribute: &str) -> Option<&TestHistory> {
         self.tests.get(&(source.to_owned(), attribute.to_owned()))

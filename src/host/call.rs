@@ -10,7 +10,7 @@ use crate::machine::{Operation, RecordPolicy};
 /// How much of a wrong argument is shown.
 const SHOWN_CHARACTERS: usize = 200;
 
-/// What a script asks for.
+/// A call of the script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {

@@ -12,7 +12,7 @@ use crate::event_bus::monotonic_ns;
 use crate::machine::{RecordPolicy, Seconds};
 use crate::model::event::{Failure, Level};
 
-/// What is asked of the driver itself.
+/// An operation of the driver itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
@@ -61,7 +61,7 @@ pub enum DriverOperation {
     },
 }
 
-/// What a script can read that is another each time.
+/// A value that differs each time a script reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reading {

@@ -1,4 +1,4 @@
-//! What API calls do: they reach the machines and emit events.
+//! The host makes the calls of the test API: it reaches the machines and emits events.
 
 mod call;
 mod call_error;
@@ -138,7 +138,7 @@ impl Host {
     /// Makes a call.
     ///
     /// # Errors
-    /// Those of the operation, and for a machine that does not exist.
+    /// Returns the error of the operation, or an error for a machine that does not exist.
     pub async fn make(&self, call: Call) -> Result<Value, CallError> {
         let (machine, operation) = match call {
             Call::Driver(operation) => return self.drive(operation).await,

@@ -15,7 +15,7 @@ pub struct Subtests {
     pub after_failure: AfterFailure,
 }
 
-/// What happens after a failed subtest.
+/// The continuation after a failed subtest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterFailure {
     #[default]
@@ -31,9 +31,9 @@ pub(super) struct SubtestStack {
     entered: Vec<String>,
     open: Vec<OpenSubtest>,
     pub done: Vec<Subtest>,
-    /// Those that the script went on after.
+    /// Failures that the script continued after.
     pub failures: Vec<Failure>,
-    /// Those that did not run.
+    /// Subtests that did not run.
     pub skipped: Vec<String>,
     failed: Option<String>,
 }

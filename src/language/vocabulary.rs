@@ -96,7 +96,7 @@ impl Vocabulary {
         found.map(|(_, annotation)| annotation.as_str())
     }
 
-    /// What an alias stands for, or the name itself.
+    /// Returns the name that an alias stands for, or the name itself.
     #[must_use]
     pub fn resolve<'a>(&'a self, name: &'a str) -> &'a str {
         let found = self.aliases.iter().find(|(alias, _)| alias == name);

@@ -14,7 +14,7 @@ use crate::qemu::QmpError;
 /// Why an operation on a machine did not come to its end.
 #[derive(Debug, Error)]
 pub enum MachineError {
-    /// What the script wanted to be true is not.
+    /// An assertion of the script is not true.
     #[error("{message}")]
     Assertion {
         message: String,
@@ -59,7 +59,7 @@ pub enum MachineError {
     },
 }
 
-/// What was waited for in vain.
+/// A wait that has run out of time.
 #[derive(Debug, Default, Error)]
 #[error("waiting for {what} took longer than {} s{hint}", .limit.as_secs_f64())]
 pub struct Overdue {
@@ -113,7 +113,7 @@ impl MachineError {
         }
     }
 
-    /// What is known beyond the message.
+    /// Returns details beyond the message.
     #[must_use]
     pub fn details(&self) -> Option<&Details> {
         match self {

@@ -39,7 +39,7 @@ pub enum StateRetention {
     Persistent,
 }
 
-/// What a machine needs to know of its context.
+/// The surroundings of a machine.
 #[derive(Debug, Clone)]
 pub struct MachineContext {
     pub events: Events,
@@ -103,7 +103,7 @@ impl Machine {
         &self.shell
     }
 
-    /// What QEMU's monitor offers: display, keyboard, network cards.
+    /// The monitor of QEMU: display, keyboard, network cards.
     #[must_use]
     pub fn monitor(&self) -> &MachineMonitor {
         &self.monitor

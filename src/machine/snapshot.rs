@@ -30,12 +30,12 @@ const MEMORY: &str = "memory";
 const DISKS: &str = "disks";
 const CONSOLE: &str = "console";
 
-/// What a guest says that has let its shared folder go, and one that has other
-/// folders of the host (see agent/shared-folders.sh).
+/// Exit statuses of a guest: its shared folder is unmounted; other folders of the host are still mounted (see
+/// agent/shared-folders.sh).
 const UNMOUNTED: i32 = 10;
 const STILL_MOUNTED: i32 = 11;
 
-/// What is known of a saved machine beside its memory and disks.
+/// The state of a saved machine beside its memory and disks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Saved {

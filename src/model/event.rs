@@ -1,4 +1,4 @@
-//! What happens, as data: the only thing that displays and reports see.
+//! Events as data: displays and reports see nothing else.
 
 use std::path::PathBuf;
 
@@ -74,7 +74,7 @@ pub enum Event {
         machine: Option<String>,
         text: String,
     },
-    /// It is done, or failed.
+    /// The step is done, or failed.
     StepFinished {
         id: u64,
         duration_s: f64,
@@ -108,7 +108,7 @@ pub enum Event {
     },
     /// A prompt waits for the user.
     Prompting,
-    /// What was typed has failed; the session goes on.
+    /// Input of the user has failed; the session continues.
     CallFailed {
         failure: Box<Failure>,
     },
@@ -128,10 +128,10 @@ pub enum Event {
         machine: String,
         method: String,
         arguments: serde_json::Value,
-        /// Of the script, from 1; None for a call that is in no line of it.
+        /// The line of the script, from 1; `None` for a call that no line makes.
         line: Option<u32>,
         duration_s: f64,
-        /// What the script has back, or the exception's message.
+        /// The value that the script gets, or the exception's message.
         result: String,
         failed: bool,
     },
@@ -281,11 +281,11 @@ pub struct Failure {
     pub subtest: Option<String>,
     /// The statement of the script that failed.
     pub statement: Option<Excerpt>,
-    /// What the exception came from, the nearest first.
+    /// The exceptions that led to this one, the nearest first.
     pub causes: Vec<Cause>,
     /// The variables that a failed assertion speaks of, and their values.
     pub variables: Vec<(String, String)>,
-    /// What is known beyond the message.
+    /// Details beyond the message.
     #[serde(flatten)]
     pub details: Details,
     /// The last lines of the consoles of the machines involved.
@@ -306,7 +306,7 @@ pub struct Cause {
     pub at: Option<Frame>,
 }
 
-/// What is known of a failed operation on a machine.
+/// Details of a failed operation on a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -328,12 +328,12 @@ pub struct CommandResult {
     pub stderr: String,
 }
 
-/// What systemd says of a unit.
+/// The state of a unit of systemd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnitState {
     pub unit: String,
-    /// What `systemctl status` prints.
+    /// The output of `systemctl status`.
     pub status: String,
     /// The end of its journal.
     pub journal: String,

@@ -11,7 +11,7 @@ pub const VERSION: u32 = 6;
 /// The default of `virtualisation.memorySize` in NixOS, in MiB.
 const DEFAULT_MEMORY_MIB: u64 = 1024;
 
-/// What nixpkgs' driver grants a test that says nothing, in seconds.
+/// The global timeout of nixpkgs' driver for a test without one, in seconds.
 const DEFAULT_TIMEOUT_S: u64 = 3600;
 
 /// A test as plain data. Unknown fields are errors: they are of another version.
@@ -69,7 +69,7 @@ pub struct Node {
     /// The script `run-NAME-vm`; None for a machine that is only ever a container.
     pub start_script: Option<PathBuf>,
     pub backend: BackendChoice,
-    /// What it is made of as a container, if it is wanted as one.
+    /// The parts of the machine as a container, if the test wants one.
     pub container: Option<ContainerNode>,
     /// The options that a container cannot do; None if that is not known.
     pub container_obstacles: Option<Vec<String>>,
@@ -140,7 +140,7 @@ impl From<BackendKind> for BackendChoice {
     }
 }
 
-/// What a machine is made of as a container.
+/// The parts of a machine as a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -159,7 +159,7 @@ pub struct ContainerNode {
     pub cards: Vec<ContainerCard>,
     /// Files whose content its system has as credentials, by name.
     pub credentials: BTreeMap<String, PathBuf>,
-    /// What it shows of the host.
+    /// Files and folders of the host in the container.
     pub binds: Vec<ContainerBind>,
     /// Files that are below /run when its init starts, by their paths there.
     pub run_files: BTreeMap<String, String>,
@@ -212,7 +212,7 @@ pub struct ContainerCard {
     pub vlan: Option<u32>,
 }
 
-/// What kind of guest a machine runs.
+/// The kind of a machine's guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]

@@ -27,12 +27,12 @@ pub enum Verdict {
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Passed,
-    /// It has passed, but not at the first attempt.
+    /// The test has passed, but not at the first attempt.
     Flaky,
     Failed,
     /// The host or Snowglobe failed, not the test.
     Error,
-    /// It does not evaluate or build, or its script is wrong.
+    /// The test does not evaluate or build, or its script is wrong.
     NotRun,
     Interrupted,
     /// The run has ended before its turn.
@@ -95,7 +95,7 @@ impl Outcome {
         matches!(self, Self::Passed | Self::Flaky | Self::SessionClosed)
     }
 
-    /// That of a test with one attempt.
+    /// Returns the outcome of a test with one attempt.
     #[must_use]
     pub fn of_verdict(verdict: Verdict) -> Self {
         match verdict {
@@ -118,14 +118,14 @@ pub struct Attempt {
     pub folder: PathBuf,
 }
 
-/// What kept a test from running.
+/// The part that kept a test from running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Obstacle {
-    /// It does not evaluate, its script is wrong, or the command asks for what there is not.
+    /// The test does not evaluate, its script is wrong, or the command asks for something that does not exist.
     Test,
-    /// It does not build.
+    /// The test does not build.
     Build,
     /// The host or Snowglobe failed.
     Host,
@@ -144,7 +144,7 @@ pub struct Quarantine {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TestResult {
-    /// What the test is called among those of the run.
+    /// The name of the test among those of the run.
     pub label: String,
     /// The file or flake.
     pub source: String,
@@ -156,7 +156,7 @@ pub struct TestResult {
     pub outcome: Outcome,
     /// Seconds after the start of the run; None if it did not run, or Nix knew how it ends.
     pub started_s: Option<f64>,
-    /// Of all attempts.
+    /// Seconds of all attempts together.
     pub duration_s: f64,
     pub attempts: Vec<Attempt>,
     /// How long it takes by earlier runs, in seconds.
@@ -170,7 +170,7 @@ pub struct TestResult {
     pub leaky: bool,
     /// Why it was not run.
     pub message: Option<String>,
-    /// What kept it from running.
+    /// The part that kept the test from running.
     #[serde(default)]
     pub obstacle: Option<Obstacle>,
 }
@@ -201,7 +201,7 @@ pub struct RunResults {
     /// Whether the user has ended it.
     #[serde(default)]
     pub interrupted: bool,
-    /// Of a merged run, why parts are not in it.
+    /// Reasons why parts of a merged run are missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
     pub tests: Vec<TestResult>,

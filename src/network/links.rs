@@ -27,7 +27,7 @@ impl Links {
         });
     }
 
-    /// What a card of the machine follows.
+    /// Returns the link that a card of the machine follows.
     pub(super) fn follow(&self, machine: &str) -> watch::Receiver<Link> {
         self.of(machine, watch::Sender::subscribe)
     }

@@ -29,7 +29,7 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// That of a build which has failed for a reason.
+    /// Returns the error of a build that has failed for a reason.
     fn from_reason(reason: String) -> Self {
         if reason.contains("uid-range") {
             Self::NoUserIds(reason)
@@ -79,7 +79,7 @@ pub async fn realise(
 pub struct FailedBuilds(Log);
 
 impl FailedBuilds {
-    /// What went wrong with those that something `needs`, by their derivations; None if nothing is known of them.
+    /// Returns the errors of builds that something `needs`, by their derivations; `None` if none is known.
     pub fn of(&self, needs: impl Fn(&str) -> bool) -> Option<BuildError> {
         let reason = self.0.failure_of(needs);
         (!reason.is_empty()).then(|| BuildError::from_reason(reason))

@@ -60,8 +60,7 @@ const CHANNELS: [&str; 5] = [
 /// The file of the key for digests.
 const KEY: &str = "key";
 
-/// What was asked: anything that can make another answer, but for files. It
-/// is never written to disk.
+/// A question to Nix: everything that can change the answer, except files. It is never written to disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// The whole command line.
@@ -71,7 +70,7 @@ pub struct Question {
     search: BTreeMap<String, PathBuf>,
 }
 
-/// What Nix said to it.
+/// The answer of Nix to a question.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Said {
     pub answer: String,
@@ -100,8 +99,8 @@ pub struct Cache<'a> {
 }
 
 impl Question {
-    /// What the command line asks in this environment; None where the search
-    /// path leads to what is not a folder here.
+    /// Returns the question of a command line in this environment; `None` if a name of the search path leads to no
+    /// folder of this host.
     #[must_use]
     pub fn new(arguments: Vec<String>, includes: &[String]) -> Option<Self> {
         let environment: BTreeMap<String, String> = std::env::vars_os()
@@ -178,7 +177,7 @@ impl Question {
 }
 
 impl Cache<'_> {
-    /// What the same question was answered before, if nothing has changed since.
+    /// Returns the earlier answer to the same question, if nothing has changed since.
     #[must_use]
     pub fn recall(&self, question: &Question) -> Option<Said> {
         let key = read_key(&self.folder).ok()?;
@@ -291,8 +290,8 @@ impl Cache<'_> {
         Ok(users)
     }
 
-    /// What a name of the search path leads to is read by Nix code elsewhere,
-    /// unless it never changes.
+    /// Checks a name of the search path: Nix code elsewhere reads the folder behind it, unless the folder never
+    /// changes.
     fn check_search(&self, name: &str, question: &Question) -> Result<(), Doubt> {
         let changing = question.search.iter().find(|(entry, path)| {
             let is_meant = entry.starts_with(&format!("{name}=")) || entry.starts_with('=');

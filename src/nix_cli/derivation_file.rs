@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is read of a derivation.
+/// The fields of a derivation that this program reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Derivation {
     /// Its outputs' store paths.
@@ -76,7 +76,7 @@ fn parse(text: &str) -> Option<Derivation> {
     Some(derivation)
 }
 
-/// What is left of a text.
+/// The unread part of a text.
 struct Reader<'a> {
     rest: &'a str,
 }

@@ -29,7 +29,7 @@ pub struct NamedDerivation {
 }
 
 impl NamedDerivation {
-    /// What to call it where its file may hold others.
+    /// Returns the name of the test if its file may hold others.
     #[must_use]
     pub fn label(&self) -> &str {
         label_of(&self.attribute, &self.name)
@@ -55,7 +55,8 @@ pub async fn checks(
     instantiate(nix, library, evaluation, Want::Check(options)).await
 }
 
-/// What builds the machines of a file's tests, or the derivation that the attribute path names if it is no test.
+/// Returns the derivations that build the machines of a file's tests, or the derivation at the attribute path if it is
+/// no test.
 ///
 /// # Errors
 /// As for [`super::evaluate`].
@@ -94,7 +95,7 @@ pub fn needed_by(nix: &Nix, derivation: &Path) -> Result<HashSet<String>, BuildE
     Ok(paths.lines().map(str::to_owned).collect())
 }
 
-/// What the last build of a derivation has said; nothing where it had none.
+/// Returns the log of the last build of a derivation; an empty text if there is none.
 ///
 /// # Errors
 /// When Nix cannot be started.

@@ -24,19 +24,19 @@ pub struct Test {
     pub script: String,
     /// The derivation that builds all of it.
     pub derivation: PathBuf,
-    /// What the user should know of how it is run.
+    /// Notes for the user on how the test is run.
     #[serde(skip)]
     pub notes: Vec<String>,
 }
 
 impl Test {
-    /// What to call it where its file may hold others.
+    /// Returns the name of the test if its file may hold others.
     #[must_use]
     pub fn label(&self) -> &str {
         label_of(&self.attribute, &self.name)
     }
 
-    /// What is known of it by name only.
+    /// Returns the names of the test.
     #[must_use]
     pub fn names(&self) -> TestNames {
         TestNames {
@@ -56,7 +56,7 @@ impl Test {
     }
 }
 
-/// What to call it where its file may hold others: its path there, if it has one.
+/// Returns the name of a test if its file may hold others: its path there, if it has one.
 pub(super) fn label_of<'a>(attribute: &'a str, name: &'a str) -> &'a str {
     if attribute.is_empty() {
         name
@@ -78,7 +78,7 @@ pub struct TestNames {
 }
 
 impl TestNames {
-    /// Those of something of which no more is known than its attribute path.
+    /// Returns the names of a test of which only the attribute path is known.
     #[must_use]
     pub fn of_attribute(attribute: &str) -> Self {
         Self {
@@ -111,7 +111,7 @@ pub async fn evaluate(
 }
 
 impl TestNames {
-    /// What to call it where its file may hold others.
+    /// Returns the name of the test if its file may hold others.
     #[must_use]
     pub fn label(&self) -> &str {
         label_of(&self.attribute, &self.name)

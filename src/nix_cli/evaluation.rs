@@ -1,4 +1,4 @@
-//! What to evaluate, as values, and why it does not evaluate.
+//! The subject of an evaluation, as values, and errors of evaluations.
 
 use std::fmt;
 use std::io;
@@ -9,10 +9,10 @@ use thiserror::Error;
 use super::CheckOptions;
 use crate::model::manifest::{self, BackendChoice};
 
-/// What replaces nixpkgs.
+/// The replacement of nixpkgs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Nixpkgs {
-    /// What the file itself and `-I` say.
+    /// No replacement: the file itself and `-I` decide.
     FromFile,
     Builtin,
     Path(PathBuf),
@@ -77,7 +77,7 @@ pub enum Form {
     ByHand,
 }
 
-/// What is wanted of the machines.
+/// The variant of the machines to build.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MachineVariant {
     #[default]
@@ -111,14 +111,14 @@ pub struct Evaluation {
     pub place: TestSource,
     /// Each `-A`, or what follows the `#` of a flake, as the user wrote it; none for all that there is.
     pub attributes: Vec<String>,
-    /// Of the tests that these lead to, the attribute paths of those that are wanted; none for all.
+    /// The attribute paths of the chosen tests among those that `attributes` lead to; empty for all tests.
     pub chosen: Vec<String>,
     /// Whether the tests are some of several: errors name the test then.
     pub is_part: bool,
     pub arguments: Arguments,
     pub form: Form,
     pub machines: MachineVariant,
-    /// What machines are; None for what their nodes say.
+    /// The kind of all machines; `None` for the kinds that their nodes ask for.
     pub backend: Option<BackendChoice>,
     pub nixpkgs: Nixpkgs,
     pub packages: PackageSource,
@@ -131,13 +131,13 @@ pub struct Evaluation {
     pub guest_index: Option<PathBuf>,
 }
 
-/// What the library's entry is asked for.
+/// A request to the library's entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Want<'a> {
     /// The tests' names and nodes; no machine is evaluated.
     Names,
     Manifest,
-    /// What a manifest says of these nodes of the only test.
+    /// The part of a manifest for these nodes of the only test.
     Part(&'a [String]),
     /// The derivations that run the tests.
     Check(&'a CheckOptions),

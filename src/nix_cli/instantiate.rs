@@ -19,14 +19,14 @@ use super::sources::FetchedNixpkgs;
 use super::{Library, Nix};
 use crate::child;
 
-/// What the library's entry gives for each test.
+/// The answer of the library's entry for one test.
 pub(super) trait Answer: DeserializeOwned {
-    /// What the evaluation has put into the store for it.
+    /// Returns the derivation that the evaluation has put into the store for the test.
     fn derivation(&self) -> Option<&Path>;
 }
 
-/// What the library's entry gives for an evaluation: from the cache, where
-/// what is remembered is still in the store.
+/// Returns the answer of the library's entry for an evaluation: from the cache, if everything that is remembered is
+/// still in the store.
 pub(super) async fn instantiate<T: Answer>(
     nix: &Nix,
     library: &Library,
@@ -102,14 +102,14 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// What processes of Nix have given.
+/// The output of processes of Nix.
 struct Given {
     said: Said,
     /// The files that were evaluated.
     read: Vec<PathBuf>,
 }
 
-/// What a process of Nix is started with.
+/// A process of Nix to start.
 struct Process<'a> {
     nix: &'a Nix,
     library: &'a Library,
@@ -176,7 +176,7 @@ impl Process<'_> {
     }
 }
 
-/// What each of the parts warns of is said once.
+/// Returns the warnings of all parts, each once.
 fn warnings_of(parts: &[Given]) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for part in parts {
@@ -187,7 +187,7 @@ fn warnings_of(parts: &[Given]) -> String {
     lines.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
-/// What can be remembered; None where the answer may be another each time.
+/// Returns the question that can be remembered; `None` if the answer may differ each time.
 fn question(command: &Command, evaluation: &Evaluation) -> Option<Question> {
     // Nix keeps what it has fetched of flakes, and knows when it is old.
     if matches!(evaluation.place, TestSource::Flake(_)) || evaluation.arguments.show_trace {
@@ -220,7 +220,7 @@ fn question(command: &Command, evaluation: &Evaluation) -> Option<Question> {
     Question::new(arguments, &includes)
 }
 
-/// What may help where the built-in package set was asked for what it has not.
+/// A hint for a package that the built-in package set does not have.
 const PACKAGE_HINT: &str = "\n\nIf this is a package that Debian has: `snowglobe guest fetch NAME` \
     adds it to the built-in ones, under Debian's name.";
 

@@ -83,7 +83,7 @@ impl Library {
         self.folder.join("whole.nix")
     }
 
-    /// What replaces nixpkgs.
+    /// Returns the folder of the built-in package set.
     #[must_use]
     pub fn builtin(&self) -> PathBuf {
         self.folder.join("builtin")

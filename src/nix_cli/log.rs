@@ -80,13 +80,13 @@ impl Log {
         }
     }
 
-    /// What went wrong: the whole log of each failed build, or else Nix's own messages.
+    /// Returns the error: the whole log of each failed build, or else Nix's own messages.
     #[must_use]
     pub fn failure(&self) -> String {
         self.failure_of(|_| true)
     }
 
-    /// The same of builds that something `needs`, by their derivations.
+    /// Returns the error of builds that something `needs`, by their derivations.
     #[must_use]
     pub fn failure_of(&self, needs: impl Fn(&str) -> bool) -> String {
         let concerns = |message: &&String| derivations_in(message).all(&needs);

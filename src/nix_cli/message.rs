@@ -1,5 +1,5 @@
-//! What Nix prints beside an answer: the files that it reads, what the Nix code
-//! warnings, and errors without what only concerns this program.
+//! Output of Nix beside an answer: the files that it reads, warnings of the Nix code, and errors without the parts that
+//! only concern this program.
 
 use std::path::{Path, PathBuf};
 
@@ -28,8 +28,7 @@ pub(super) fn describe_error(message: &str, library: &Path) -> String {
     }
 }
 
-/// What the Nix code itself says while it is evaluated (`builtins.trace`,
-/// `lib.warn`), as Nix prints it; and the rest of the message.
+/// Splits the output of the Nix code itself (`builtins.trace`, `lib.warn`) from the rest of a message.
 pub(super) fn split_warnings(message: &str) -> (String, String) {
     let (mut warnings, mut rest) = (String::new(), String::new());
     // The error is the last that is said, and may quote anything.

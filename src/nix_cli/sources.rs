@@ -1,4 +1,4 @@
-//! What a Nix file reads besides other Nix files, as far as its text tells.
+//! Files that a Nix file reads besides other Nix files, as far as its text shows.
 //!
 //! Nix tells which Nix files it evaluates, and not which other ones it reads.
 //! In a file of the user's these are named by its path literals, folders with
@@ -38,7 +38,7 @@ const READERS: [&str; 10] = [
     "fileContents",
 ];
 
-/// What is never the same twice, or may change unseen.
+/// Names of functions whose results differ each time, or change unseen.
 const NEVER: [&str; 9] = [
     "currentTime",
     "curPos",
@@ -54,16 +54,16 @@ const NEVER: [&str; 9] = [
 /// Functions whose result may change unseen, unless it is fixed.
 const FETCHERS: [&str; 3] = ["fetchTarball", "fetchGit", "fetchurl"];
 
-/// What becomes of a nixpkgs that a file fetches.
+/// The treatment of a nixpkgs that a file fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchedNixpkgs {
-    /// It is fetched, and evaluated.
+    /// The nixpkgs is fetched, and evaluated.
     Used,
     /// Another one takes its place: it is never fetched.
     Replaced,
 }
 
-/// What the text of the Nix file at `file` depends on.
+/// Returns the files that the text of the Nix file at `file` depends on.
 ///
 /// # Errors
 /// When there is a doubt.
@@ -90,7 +90,7 @@ pub fn paths(file: &Path, text: &str) -> Vec<PathBuf> {
     reading.found.into_iter().filter_map(path).collect()
 }
 
-/// What was seen of a file.
+/// The files found so far in a Nix file.
 struct SourceReader<'a> {
     file: &'a Path,
     folder: &'a Path,
@@ -201,7 +201,7 @@ impl<'a> SourceReader<'a> {
         Ok(())
     }
 
-    /// What is read has to be written down; path literals are visited separately.
+    /// Notes a call of a function that reads: its argument must be written down. Path literals are visited separately.
     fn visit_read(&mut self, reader: &str, argument: Option<Expr>) -> Result<(), Doubt> {
         let argument = argument.ok_or_else(|| self.doubt(reader))?;
         if let Some(text) = literal(&argument).filter(|text| text.starts_with('/')) {
@@ -225,7 +225,7 @@ fn is_path(expression: &Expr) -> bool {
     }
 }
 
-/// What is put behind a path with `+`.
+/// An expression that is appended to a path with `+`.
 enum Behind {
     Nothing,
     /// As in `./id + ".txt"`: it is another file beside it.
@@ -323,7 +323,7 @@ fn absolute(string: &ast::Str) -> Option<PathBuf> {
         .then(|| PathBuf::from(text))
 }
 
-/// What the function of this name is applied to.
+/// Returns the argument of the function with this name.
 fn argument_of(name: &rnix::SyntaxToken) -> Option<Expr> {
     let mut node = name.parent()?;
     // Out of `builtins.NAME` to the whole of it.

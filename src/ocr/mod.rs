@@ -24,7 +24,7 @@ pub enum Picture {
     AsItIs,
     /// Enlarged, in shades of grey from black to white, on a light ground.
     DarkOnLight,
-    /// The same on a dark ground.
+    /// Enlarged, in shades of grey from black to white, on a dark ground.
     LightOnDark,
 }
 

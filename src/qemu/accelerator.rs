@@ -23,7 +23,7 @@ pub struct AcceleratorChoice {
     pub reason: Option<&'static str>,
 }
 
-/// What speaks for KVM on a host.
+/// The facts that speak for KVM on a host.
 struct HostSupport {
     /// The text of /proc/cpuinfo.
     processor: String,

@@ -1,4 +1,4 @@
-//! What QEMU is started with: the environment of a machine's run script.
+//! The environment of a machine's run script, with which QEMU is started.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::model::manifest::{BackendKind, Guest, Node};
 /// The socket of the monitor that scripts speak with.
 pub const SCRIPTS_MONITOR: &str = "qmp-script";
 
-/// What all virtual machines of a run are started with.
+/// Settings of all virtual machines of a run.
 #[derive(Debug, Clone)]
 pub struct QemuSettings {
     pub accelerator: Accelerator,
@@ -101,7 +101,7 @@ impl QemuBackend {
         })
     }
 
-    /// What run scripts read, as the contract in the manual tells.
+    /// Returns the variables that run scripts read (see architecture.md).
     fn environment(&self, boot: Boot) -> Vec<(OsString, OsString)> {
         let here = &self.settings;
         let mut options = vec![

@@ -148,7 +148,7 @@ fn history_file() -> Option<PathBuf> {
     Some(state.join("history"))
 }
 
-/// What the prompt knows of the script's names.
+/// The names of the script that the prompt can complete.
 struct CompletionNames<'vm> {
     vm: &'vm VirtualMachine,
     globals: PyDictRef,
@@ -262,7 +262,7 @@ impl Highlighter for CompletionNames<'_> {
     }
 }
 
-/// What is being typed, and where the cursor is in it. Clones are the same.
+/// The text that the user is typing, and the cursor in it. Clones share both.
 #[derive(Debug, Clone, Default)]
 struct Typed(Arc<Mutex<(String, usize)>>);
 

@@ -63,7 +63,7 @@ type ModeGuard = OwnedMutexGuard<Mode>;
 /// How a call is executed.
 enum CallTurn {
     Answered(Value),
-    /// It is made, and its result taken note of with the files that it takes.
+    /// The call is made, and its result recorded with a digest of the files that it takes.
     Recorded(Option<String>),
     Made,
 }
@@ -106,7 +106,7 @@ impl Replay {
         }
     }
 
-    /// What is behind it.
+    /// Returns the host behind the replay.
     #[must_use]
     pub fn host(&self) -> &Arc<Host> {
         &self.host
@@ -123,7 +123,7 @@ impl Replay {
     /// Makes a call, or answers it from an earlier run.
     ///
     /// # Errors
-    /// Those of [`Host::make`]; and when the run begins again.
+    /// Returns the errors of [`Host::make`], and an error if the run begins again.
     pub async fn call(&self, call: Call, caller: Caller) -> Result<Value, CallError> {
         if call.record_policy() == RecordPolicy::Never {
             return self.make_unrecorded(call).await;

@@ -56,7 +56,7 @@ impl RunClock {
     }
 }
 
-/// What a checkpoint that is due is to be called.
+/// The name of a checkpoint that is due.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Subtest(String),
@@ -95,12 +95,12 @@ impl Recorder {
         self.open
     }
 
-    /// What comes from here on will not be the same again.
+    /// Ends the recording: later calls do not repeat.
     pub fn close(&mut self) {
         self.open = false;
     }
 
-    /// It has failed once, and would again.
+    /// Stops saving checkpoints: one has failed, and the next one would, too.
     pub fn save_no_more(&mut self) {
         self.saves = false;
     }
@@ -217,7 +217,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What is remembered of these calls, each with its own text as the result.
+    /// Returns a recording of these calls, each with its own text as the result.
     pub fn recording(calls: &[(&str, &str)]) -> Recording {
         let entries = calls.iter().map(|(machine, path)| RecordedCall {
             call: call(machine, path),

@@ -1,4 +1,4 @@
-//! What is recorded of a run: its calls with their results.
+//! The recording of a run: its calls with their results.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,7 +21,7 @@ pub struct RecordedCall {
 pub type Recording = checkpoint::StoredRecording<RecordedCall>;
 
 impl RecordedCall {
-    /// What the clock showed that only goes forward, if the call read it. In nanoseconds.
+    /// Returns the monotonic clock's time that the call read, in nanoseconds; `None` for another call.
     pub(super) fn monotonic_reading(&self) -> Option<i64> {
         match self.call {
             Call::Driver(DriverOperation::Read {

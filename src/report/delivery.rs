@@ -196,7 +196,7 @@ struct DisplayQueue {
     /// Bytes of what guests and builds have written.
     queued: Arc<AtomicUsize>,
     left_out: u64,
-    /// That of a test of several.
+    /// The label of a test of several.
     label: Option<String>,
     /// When the test has started, in seconds after the start of the run.
     offset_s: f64,

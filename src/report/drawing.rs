@@ -7,7 +7,7 @@ use crate::model::event::{Excerpt, Position};
 /// Lines of more bytes are not drawn.
 const LONGEST_LINE: usize = 400;
 
-/// What is said of an excerpt.
+/// The labels of an excerpt.
 #[derive(Debug, Clone, Copy)]
 pub struct Annotation<'a> {
     pub kind: AnnotationKind,

@@ -72,7 +72,7 @@ fn suite_of(run: &Path, test: &TestResult) -> TestSuite {
     suite
 }
 
-/// What kept a test from being tried again.
+/// Returns the reason why a test was not tried again.
 fn further_attempt(test: &TestResult) -> Option<TestCase> {
     let message = test.message.as_ref()?;
     let status = unsuccessful(NonSuccessKind::Error, test.outcome.name(), message);

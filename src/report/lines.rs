@@ -1,4 +1,4 @@
-//! What each event is in words: the lines that people read, with or without colours.
+//! The lines for each event that people read, with or without colours.
 
 use console::{Style, style};
 
@@ -160,7 +160,7 @@ fn finished(event: &Event) -> Vec<String> {
     lines
 }
 
-/// What a cold run says of the verdict of one that began at a checkpoint.
+/// Returns the line for a cold run that verifies a verdict from a checkpoint.
 fn verified(from_checkpoint: Verdict, cold: Verdict) -> String {
     if from_checkpoint == cold {
         "verified: the cold run has the same verdict".to_owned()

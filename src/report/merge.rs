@@ -101,7 +101,7 @@ fn merge(parts: Vec<(&PathBuf, RunResults)>, output: &Path) -> RunResults {
     merged
 }
 
-/// What makes two results the same one: where the output is, or without any what was not run for which reason.
+/// Returns the identity of a result: its output folders, or for a test without any the reason why it was not run.
 fn identity(folder: &Path, test: &TestResult) -> (Vec<PathBuf>, [String; 4]) {
     let folders = test.attempts.iter().map(|attempt| &attempt.folder);
     let folders: Vec<PathBuf> = folders.map(|path| real_path(&folder.join(path))).collect();

@@ -1,4 +1,4 @@
-//! What becomes of events: lines for people, files for later, a stream for programs.
+//! Consumers of events: lines for people, files for later, a stream for programs.
 
 mod delivery;
 mod drawing;
@@ -48,7 +48,7 @@ pub enum Detail {
     Everything,
 }
 
-/// What is shown at a time: scripts turn consoles on and off.
+/// The consoles that are shown: scripts turn them on and off.
 #[derive(Debug)]
 struct View {
     detail: Detail,

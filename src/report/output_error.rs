@@ -1,4 +1,4 @@
-//! What can be wrong with an output folder.
+//! Errors of an output folder.
 
 use std::io;
 use std::path::PathBuf;

@@ -7,8 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Writes text; a closed output is no error, any other failure is one.
 ///
-/// It is a duplicate: a script that closes descriptor 1 loses its own output,
-/// not that of the run.
+/// The descriptor is a duplicate: a script that closes descriptor 1 loses its own output, not that of the run.
 #[derive(Debug)]
 pub struct OutputStream {
     state: io::Result<File>,

@@ -9,7 +9,7 @@ use super::output_stream::OutputStream;
 use super::{Detail, Report, View};
 use crate::model::event::{Event, Record};
 
-/// What begins the line that is the event of a test's end, in the log of a build.
+/// Start of the line in the log of a build that holds the event of the test's end.
 pub const VERDICT_MARK: &str = "@snowglobe ";
 
 /// Who reads the lines.

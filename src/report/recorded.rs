@@ -1,4 +1,4 @@
-//! What the events in an output folder say of one test.
+//! The result of one test by the events in an output folder.
 
 use std::io;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub struct SubtestCase {
 #[derive(Debug, Default)]
 pub struct SubtestCases {
     pub all: Vec<SubtestCase>,
-    /// Of those that are in no other so far, when they began, and how long they took.
+    /// Begin and seconds of the subtests that are in no other, so far.
     outermost: Vec<(f64, f64)>,
 }
 

@@ -49,7 +49,7 @@ pub fn sanitise(text: &str, colours: Colours) -> String {
     clean
 }
 
-/// The same without colours, as XML and pages have it; they escape the rest.
+/// Removes colours, too, as XML and pages need it; the caller escapes the rest.
 pub(super) fn plain(text: &str) -> String {
     sanitise(text, Colours::Off)
 }

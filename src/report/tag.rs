@@ -23,10 +23,10 @@ const SIGNATURE: &str = "Signature: 5f1d0c7c9b6e4a0f8b1e2d3c4a596877";
 const ABOUT: &str = "# This is the output folder of a Snowglobe run. The next run that writes here removes the\n\
                      # files that are listed below, and no others.\n";
 
-/// What begins the line that names the run that uses the folder.
+/// Start of the line that names the run that uses the folder.
 const USED_BY: &str = "# used by ";
 
-/// What a folder may hold besides the files of runs.
+/// Other content that a folder of a run may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occupancy {
     /// Nothing.
@@ -180,7 +180,7 @@ fn discard_attempts(folder: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// What is listed in a folder; None if it has no mark.
+/// Reads the files that a folder lists; `None` if the folder has no mark.
 fn read(folder: &Path) -> Option<BTreeSet<PathBuf>> {
     let text = read_text(&folder.join(TAG), MOST_BYTES).ok()?;
     let mut lines = text.lines();

@@ -11,7 +11,7 @@ use crate::output_folder::{LATER_ATTEMPT, further_attempt};
 /// Why a test may have more than one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptRule {
-    /// One that passes ends it; after so many more attempts it has failed.
+    /// Retries after a failure, at most this many times; a passed attempt ends the test.
     Retry(u32),
     /// To look for a failure.
     Repeat(Repetition),
@@ -25,7 +25,7 @@ pub struct Repetition {
     pub after_failure: RepeatAfterFailure,
 }
 
-/// What follows a failure that was looked for.
+/// The continuation after the failure that a repetition looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RepeatAfterFailure {
     Stop,
@@ -62,7 +62,7 @@ impl AttemptRule {
         }
     }
 
-    /// What the attempts say together.
+    /// Returns the outcome of all attempts together.
     pub(super) fn outcome(self, attempts: &[Attempt]) -> Outcome {
         let Some(last) = attempts.last() else {
             return Outcome::LeftOut;

@@ -21,7 +21,7 @@ use crate::source_map::SourceMap;
 pub struct BuiltTest {
     pub manifest: Manifest,
     pub script: SourceMap,
-    /// What the user should know before the run.
+    /// Warnings for the user before the run.
     pub warnings: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What this host has for tests, what it lacks, and how to get that.
+//! The parts of this host that tests need: present, missing, and how to get them.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ pub struct HostPart {
 /// Whether it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PartState {
-    /// What was found.
+    /// The part is there, as described.
     Present(String),
     Missing {
         found: String,
@@ -28,7 +28,7 @@ pub enum PartState {
     },
 }
 
-/// What is missing without it.
+/// Things that do not work without the part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// No test runs.

@@ -19,7 +19,7 @@ pub struct TestEnd {
 }
 
 impl TestEnd {
-    /// That of a test with nothing more to say.
+    /// Returns the end of a test without an error.
     pub fn without_error(result: TestResult) -> Self {
         Self {
             result,
@@ -110,7 +110,7 @@ impl<'a> Ends<'a> {
         Ok(flow)
     }
 
-    /// What is true of a run until it has ended, if it never does.
+    /// Returns the results that hold until the run has ended, or if it never does.
     pub fn unfinished(&self, tests: Vec<TestResult>) -> RunResults {
         RunResults {
             version: RESULTS_VERSION,
@@ -134,14 +134,14 @@ impl<'a> Ends<'a> {
         }
     }
 
-    /// What there is of a run that comes to nothing, for the reason that a result names.
+    /// Returns the results of a run that comes to nothing, for the reason in `result`.
     pub fn only(frontend: &'a dyn Frontend, result: TestResult) -> RunResults {
         let mut ends = Self::new(frontend, 1, None);
         ends.collected.push(result);
         ends.finish()
     }
 
-    /// What there is of a run that was interrupted before its tests were known.
+    /// Returns the results of a run that was interrupted before its tests were known.
     pub fn interrupted(frontend: &'a dyn Frontend) -> RunResults {
         let mut ends = Self::new(frontend, 0, None);
         ends.interrupt();

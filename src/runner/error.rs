@@ -64,13 +64,13 @@ pub enum RunnerError {
         "the test needs {needs_mib} MiB of memory, and `--memory` grants {budget_mib} MiB: grant more, or run fewer machines"
     )]
     Memory { needs_mib: u64, budget_mib: u64 },
-    /// That of one of several tests.
+    /// The error of one of several tests.
     #[error("{test}: {source}")]
     OfTest {
         test: String,
         source: Box<RunnerError>,
     },
-    /// What was tried, and why the host refused it.
+    /// An action that the host refused, and its reason.
     #[error("{tried}: {source}")]
     Host { tried: String, source: io::Error },
 }
@@ -107,7 +107,7 @@ impl RunnerError {
         }
     }
 
-    /// What keeps a test from running that has this error.
+    /// Returns the part that keeps a test with this error from running.
     #[must_use]
     pub fn obstacle(&self) -> Obstacle {
         match self {
@@ -140,7 +140,7 @@ impl RunnerError {
         }
     }
 
-    /// The same for something at a path.
+    /// Returns a function for `map_err`, for a file or folder at `path`.
     pub fn host_at(tried: &str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         Self::host(format!("{tried} {}", path.display()))
     }

@@ -14,8 +14,8 @@ use crate::nix_cli::{Evaluation, NamedDerivation, Test, TestNames};
 /// More tests in a process would only make the others wait.
 const MOST_IN_BATCH: usize = 6;
 
-/// What a test of nixpkgs adds to the memory of a process, in MiB, as long as no garbage is looked for: that would cost
-/// more than the batch is worth. `benches/suite.py` measures it.
+/// Memory that a test of nixpkgs adds to a process without garbage collection, in MiB. Collecting costs more than the
+/// batch is worth. `benches/suite.py` measures it.
 const TEST_MIB: u64 = 640;
 
 /// The least that a process takes.
@@ -29,7 +29,7 @@ const BATCHES_PER_JOB: usize = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EvalProcesses {
     pub count: usize,
-    /// What each may take.
+    /// Memory for each process, in MiB.
     memory_mib: u64,
 }
 
@@ -57,13 +57,13 @@ impl EvalProcesses {
         }
     }
 
-    /// What all of them may take together.
+    /// Returns the memory for all processes together, in MiB.
     pub fn memory_of_all_mib(self) -> u64 {
         self.memory_mib * self.count as u64
     }
 
-    /// Of a test that is one of `total`, the nodes that each of its processes evaluates; none if one process evaluates
-    /// all of them. Several take more memory and less time: so only processes that have nothing else to do are taken.
+    /// Returns the nodes for each process that evaluates a test of `total` tests; nothing if one process evaluates all
+    /// nodes. Several processes take more memory and less time, so only processes without other work are taken.
     fn parts(self, nodes: &[String], total: usize) -> Vec<Vec<String>> {
         let free = self.count / total.max(1);
         let count = free.min(nodes.len());
@@ -97,7 +97,7 @@ impl EvalProcesses {
 #[derive(Debug)]
 pub(super) struct FoundTest<'a, T> {
     pub selection: &'a TestSelection,
-    /// What it is called among all that are meant.
+    /// The name of the test among all chosen ones.
     pub label: String,
     pub names: TestNames,
     pub test: Result<T, RunnerError>,
@@ -109,7 +109,7 @@ impl<T> FoundTest<'_, T> {
         project.expected_s(&self.selection.source, &self.names.attribute)
     }
 
-    /// What its output folder is called after.
+    /// Returns the name for the output folder.
     pub fn name(&self) -> &str {
         if self.names.name.is_empty() {
             &self.label
@@ -119,7 +119,7 @@ impl<T> FoundTest<'_, T> {
     }
 }
 
-/// What an evaluation finds of a test.
+/// A test as an evaluation returns it.
 pub(super) trait Evaluated {
     fn attribute(&self) -> &str;
 }
@@ -223,7 +223,7 @@ impl<'a> Batch<'a> {
         expected.fold(0.0, f64::max)
     }
 
-    /// What evaluates some of its tests, and nothing else of their selection.
+    /// Returns an evaluation of some tests of the batch, and of nothing else.
     fn evaluation(&self, tests: &[NamedTest<'_>], processes: EvalProcesses) -> Evaluation {
         let whole = &self.selection.evaluation;
         let origins: BTreeSet<&String> = tests.iter().filter_map(|it| it.origin.as_ref()).collect();
@@ -287,7 +287,7 @@ fn found<T>(named: NamedTest<'_>, test: Result<T, RunnerError>) -> FoundTest<'_,
     }
 }
 
-/// What was evaluated of some tests, by the names that they have.
+/// Returns the evaluated tests with the labels of their names.
 fn with_labels<'a, T: Evaluated>(
     selection: &'a TestSelection,
     mut named: Vec<NamedTest<'a>>,

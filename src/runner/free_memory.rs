@@ -27,7 +27,7 @@ fn of_host() -> Option<u64> {
     Some(kib / 1024)
 }
 
-/// What a control group may still take; None without a limit.
+/// Returns the memory that a control group may still take, in bytes; `None` without a limit.
 fn of_group(folder: &Path) -> Option<u64> {
     let number = |name: &str| -> Option<u64> {
         let text = fs::read_to_string(folder.join(name)).ok()?;
@@ -38,7 +38,7 @@ fn of_group(folder: &Path) -> Option<u64> {
     Some(most.saturating_sub(used) >> 20)
 }
 
-/// What counts as used by a group, and is given up where something else needs it, in bytes: copies of files above all.
+/// Returns the memory of a group that the kernel can reclaim, in bytes: mostly copies of files.
 fn reclaimable(folder: &Path) -> u64 {
     let text = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
     let fields = text.lines().filter_map(|line| line.split_once(' '));

@@ -1,4 +1,4 @@
-//! What a runner needs of the program around it.
+//! The interface of the program around a runner.
 
 use std::path::Path;
 

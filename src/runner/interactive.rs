@@ -15,7 +15,7 @@ use crate::nix_cli::{Form, Test};
 use crate::session;
 use crate::source_map::SourceMap;
 
-/// What the user wants to do with the machines.
+/// A session of the user with the machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InteractiveSession {
     /// A prompt, in the mode that the settings bring.
@@ -28,7 +28,7 @@ pub enum InteractiveSession {
     },
 }
 
-/// What becomes of the machines that a shell is not on.
+/// The state of machines that a shell is not on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherMachines {
     Off,

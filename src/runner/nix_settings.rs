@@ -9,15 +9,15 @@ use crate::child::on_path;
 pub(super) struct MissingSetting {
     /// As in nix.conf.
     pub name: &'static str,
-    /// What is not in it.
+    /// The missing value.
     pub value: &'static str,
-    /// What is missing without it.
+    /// Things that do not work without the setting.
     pub need: &'static str,
-    /// What to write into nix.conf.
+    /// The line for nix.conf.
     pub remedy: &'static str,
 }
 
-/// What may be missing, in the order it is shown.
+/// Settings that may be missing, in the order in which they are shown.
 const WANTED: [MissingSetting; 3] = [
     MissingSetting {
         name: "experimental-features",
@@ -54,7 +54,7 @@ pub(super) fn missing_settings() -> Option<Vec<MissingSetting>> {
     Some(missing_in(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// What is missing in a list of settings: lines `NAME = VALUE…`.
+/// Returns the settings that are missing in lines `NAME = VALUE…`.
 fn missing_in(settings: &str) -> Vec<MissingSetting> {
     let has = |wanted: &MissingSetting| {
         settings

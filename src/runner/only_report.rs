@@ -22,7 +22,7 @@ pub(super) struct OnlyReport<'a> {
 }
 
 impl<'a> OnlyReport<'a> {
-    /// Those on a test of this name, whose output is in a folder.
+    /// Returns the reports of a test with this name, whose output is in a folder.
     ///
     /// # Errors
     /// When there is no folder that a relative path begins in.
@@ -93,7 +93,7 @@ impl<'a> OnlyReport<'a> {
     }
 }
 
-/// What there is to say of the only test beside the verdict of its last attempt.
+/// Returns lines on the only test beside the verdict of its last attempt.
 fn closing_lines(results: &RunResults) -> Vec<String> {
     let Some(test) = results.tests.first() else {
         return Vec::new();

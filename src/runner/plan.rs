@@ -193,7 +193,7 @@ fn found_in(selection: &TestSelection, tests: Vec<Test>) -> Vec<FoundTest<'_, Te
     tests.into_iter().map(found).collect()
 }
 
-/// What a filter chooses that asks what machines are.
+/// Applies a filter that asks for the kinds of machines.
 fn choose_evaluated<'a>(
     found: Vec<FoundTest<'a, Test>>,
     filter: &TestFilter,

@@ -20,7 +20,7 @@ use crate::qemu::Accelerator;
 #[derive(Debug)]
 pub(super) struct PlannedTest<'a> {
     pub selection: &'a TestSelection,
-    /// What it is called among those of the run.
+    /// The name of the test among those of the run.
     pub label: String,
     pub test: Test,
     pub policy: TestPolicy,
@@ -76,7 +76,7 @@ impl<'a> PlannedTest<'a> {
         }
     }
 
-    /// What its machines take together.
+    /// Returns the resources that the machines take together.
     pub fn demand(&self, accelerator: Accelerator) -> Demand {
         let groups = self.policy.groups.clone();
         Demand::of(&self.test.manifest, accelerator, groups)
@@ -160,7 +160,7 @@ pub(super) fn not_run(
     }
 }
 
-/// What the configuration says of a test.
+/// Returns the rules of the configuration for a test.
 pub(super) fn policy_of(
     request: &RunRequest,
     selection: &TestSelection,
@@ -187,7 +187,7 @@ pub(super) fn left_out(selection: &TestSelection, label: &str, names: &TestNames
     }
 }
 
-/// What the machines of a test are.
+/// Returns the kind of a test's machines: `vm`, `container` or `mixed`; `None` without machines.
 pub(super) fn backend(manifest: &Manifest) -> Option<&'static str> {
     let kinds = manifest.nodes.values().filter_map(Node::kind);
     let (containers, machines): (Vec<BackendKind>, _) =

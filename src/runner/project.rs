@@ -1,4 +1,4 @@
-//! What a project's configuration and its earlier runs say of tests.
+//! The configuration and the earlier runs of a project.
 
 use jiff::Zoned;
 
@@ -18,7 +18,7 @@ pub struct Project {
 /// A test that may be chosen.
 #[derive(Debug)]
 pub struct Candidate<'a> {
-    /// That of its selection.
+    /// The source of the test's selection.
     pub source: &'a str,
     pub names: &'a TestNames,
     pub label: &'a str,
@@ -26,11 +26,11 @@ pub struct Candidate<'a> {
     pub backend: Option<&'a str>,
 }
 
-/// What a filter may choose.
+/// A thing that a filter may choose.
 #[derive(Debug)]
 pub enum Choosable<'a> {
     Candidate(Candidate<'a>),
-    /// What does not evaluate so far, by its label.
+    /// A part that does not evaluate so far, by its label.
     Unknown(&'a str),
 }
 
@@ -89,7 +89,7 @@ impl Project {
         meant
     }
 
-    /// What holds for a test today.
+    /// Returns the rules for a test today.
     #[must_use]
     pub fn policy(&self, candidate: &Candidate<'_>) -> TestPolicy {
         let described = self.described(candidate);

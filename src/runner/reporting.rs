@@ -92,7 +92,7 @@ pub(super) struct FinishedRun {
 /// unless the user does not want to wait for it.
 ///
 /// # Errors
-/// That of the run; if it has none, that of its output.
+/// Returns the error of the run; if it has none, the error of its output.
 pub(super) async fn finish(
     reports: Reports,
     result: Result<RunOutcome, RunnerError>,

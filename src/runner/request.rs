@@ -1,4 +1,4 @@
-//! What a runner is asked for, as values.
+//! The request to a runner, as values.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +35,7 @@ pub struct RunRequest {
     pub project: Project,
 }
 
-/// What tests that run side by side may take of the host.
+/// Resources of the host for tests that run side by side.
 #[derive(Debug, Clone)]
 pub struct Resources {
     pub jobs: JobCount,
@@ -49,7 +49,7 @@ pub struct Resources {
 #[derive(Debug, Clone, Copy)]
 pub struct EvalLimits {
     pub jobs: JobCount,
-    /// What they may take together; None for a half of what is free.
+    /// Memory for all processes together, in MiB; `None` for half of the free memory.
     pub memory_mib: Option<u64>,
 }
 
@@ -67,7 +67,7 @@ pub struct TestSelection {
     pub nix: Nix,
     pub library: Library,
     pub evaluation: Evaluation,
-    /// What names the place in the history: a file's own path, or the reference of a flake.
+    /// The identity of the place in the history: the path of the file itself, or the reference of a flake.
     pub source: String,
 }
 
@@ -134,7 +134,7 @@ pub struct TestSettings {
 /// How much of a script is checked before anything is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScriptCheck {
-    /// What the test asks for.
+    /// The whole check, unless the test leaves parts out.
     AsConfigured,
     SyntaxOnly,
 }

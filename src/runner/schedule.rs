@@ -27,7 +27,7 @@ const MOST_PASSING: u32 = 4;
 /// Between two starts on a host that has more to do than it can.
 const PAUSE_UNDER_LOAD: Duration = Duration::from_secs(2);
 
-/// What one test takes.
+/// Resources that one test takes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Demand {
     pub memory_mib: u64,
@@ -36,7 +36,7 @@ pub(super) struct Demand {
 }
 
 impl Demand {
-    /// What the machines of a test take together.
+    /// Returns the resources that the machines of a test take together.
     pub fn of(manifest: &Manifest, accelerator: Accelerator, groups: Vec<String>) -> Self {
         let kinds = manifest.nodes.values();
         let kinds = kinds.filter_map(|node| Some((node.kind()?, node)));
@@ -69,7 +69,7 @@ impl Demand {
     }
 }
 
-/// What tests may take together.
+/// Resources that tests may take together.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     pub memory_mib: u64,
@@ -81,7 +81,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// What the user grants, and for the rest what the host has.
+    /// Returns the resources that the user grants; for the rest, those of the host.
     pub fn new(resources: &Resources) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         #[allow(clippy::cast_precision_loss)]
@@ -102,7 +102,7 @@ impl Budget {
         }
     }
 
-    /// What is said of a test that the host may have no room for.
+    /// Returns a warning for a test that the host may have no room for.
     pub fn warning(&self, demand: &Demand) -> Option<String> {
         (demand.memory_mib > self.memory_mib).then(|| {
             format!(
@@ -147,7 +147,7 @@ struct State {
     running: Vec<Demand>,
     waiting: Vec<Waiting>,
     last_start: Option<Instant>,
-    /// What something else takes beside the tests.
+    /// Memory that something else takes beside the tests, in MiB.
     reserved_mib: u64,
 }
 

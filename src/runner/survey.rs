@@ -14,9 +14,9 @@ use crate::nix_cli::{self, EvalError, Evaluation, TestNames};
 #[derive(Debug)]
 pub struct NamedTest<'a> {
     pub selection: &'a TestSelection,
-    /// What it is called among all that are meant.
+    /// The name of the test among all chosen ones.
     pub label: String,
-    /// Of a part that does not evaluate, the attribute path only: none for a whole file or flake.
+    /// The names of the test. A part that does not evaluate has an attribute path only; a whole file or flake has none.
     pub names: TestNames,
     /// Why it does not evaluate.
     pub error: Option<RunnerError>,

@@ -71,7 +71,7 @@ pub(super) fn is_certain(settings: &TestSettings, outcome: RunOutcome) -> bool {
 /// One run of a test.
 pub(super) struct Job<'a> {
     test: &'a Test,
-    /// What to run: its script, or another one.
+    /// The script to run: that of the test, or another one.
     script: Arc<SourceMap>,
     settings: &'a TestSettings,
     /// The verdict from a checkpoint that this run checks.

@@ -67,7 +67,7 @@ pub(super) async fn try_often(
     Ok(Attempts { all, error: None })
 }
 
-/// What is said before another attempt at a test that did not pass; nothing if it is not known how many there may be.
+/// Returns the event before another attempt at a test that did not pass; `None` if the number of attempts is not known.
 pub(super) fn retrying(rule: AttemptRule, earlier: &[Attempt]) -> Option<Event> {
     earlier
         .last()

@@ -16,7 +16,7 @@ use crate::source_map::SourceMap;
 pub const MISSING_TYPE_CHECK: &str = "types are checked by the program `ty`, which is not on PATH: \
      install it with `pip install ty` or `uv tool install ty`, or run snowglobe from its flake, which brings it";
 
-/// What the script's file begins with there; it takes one line.
+/// The first line of the script's file for the type check.
 const IMPORT: &str = "from snowglobe_api import *\n";
 
 /// The program.

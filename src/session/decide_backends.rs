@@ -59,7 +59,7 @@ fn obstacles_of(manifest: &Manifest, script: &str) -> Vec<ContainerObstacle> {
     container_obstacles(script, &names)
 }
 
-/// What speaks against a container.
+/// Returns the reason why a node cannot be a container; `None` if it can.
 fn objection(
     name: &str,
     node: &Node,

@@ -21,7 +21,7 @@ use crate::qemu::AcceleratorChoice;
 use crate::replay::Replay;
 use crate::source_map::SourceMap;
 
-/// What [`mock_run`] runs a script over.
+/// The subject of [`mock_run`].
 #[derive(Debug)]
 pub struct Mock {
     pub nodes: Vec<String>,

@@ -111,7 +111,7 @@ pub enum StartPoint {
 /// One try at a run.
 enum Attempt {
     Ended(Verdict),
-    /// It could not continue from the replay.
+    /// The run could not continue from the replay.
     Again(Restart),
 }
 
@@ -179,7 +179,7 @@ pub async fn run(
     }
 }
 
-/// They are those of machines that the test has not been run on.
+/// Removes the consoles of machines that the test does not have any more.
 fn forget_consoles(manifest: &Manifest, output_folder: &Path) {
     let names = manifest.nodes.keys();
     for name in names.filter_map(|node| manifest.machine_name(node)) {

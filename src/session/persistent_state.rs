@@ -1,7 +1,7 @@
 //! Folders of machines that outlive the run, for the next one.
 //!
-//! They are where nixpkgs' driver has them and where its users look:
-//! `vm-state-NAME` below `XDG_RUNTIME_DIR` or the temporary folder.
+//! The folders are where nixpkgs' driver has them and where its users look: `vm-state-NAME` below `XDG_RUNTIME_DIR` or
+//! the temporary folder.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;

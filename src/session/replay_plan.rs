@@ -1,4 +1,4 @@
-//! What a run takes from earlier ones: its starting point, and why it is cold.
+//! The part of a run that earlier ones decide: its starting point, and why it is cold.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub enum ReplayMode {
     NotApplicable,
 }
 
-/// What a run begins with.
+/// The starting point of a run.
 #[derive(Debug)]
 pub(super) enum ReplayPlan {
     NotApplicable,
@@ -70,7 +70,7 @@ impl ReplayPlan {
         }
     }
 
-    /// What follows where the run could not go on from there.
+    /// Returns the plan for a run that cannot continue from its recording.
     pub fn cold(self) -> Self {
         match self {
             Self::Replaying(slot, _) => Self::Recording(slot),
@@ -167,7 +167,7 @@ fn key(manifest: &Manifest, accelerator: &AcceleratorChoice) -> SlotKey {
     }
 }
 
-/// What QEMU says; empty where it says nothing, which the run itself will tell.
+/// Returns the version that QEMU prints; empty if it prints nothing, which the run itself reports.
 fn qemu_version() -> String {
     let output = Command::new(QEMU).arg("--version").output();
     output.map_or_else(

@@ -16,7 +16,7 @@ use crate::folders::{create_private, private_folder_in};
 /// Socket paths have at most 107 bytes; this much is needed below the folder.
 const MAX_BASE_BYTES: usize = 40;
 
-/// What the names of the folders begin with.
+/// Start of the folders' names.
 const PREFIX: &str = "snowglobe-";
 
 /// The hidden subcommand that [`tidy_up_after_parent`] serves.

@@ -1,4 +1,4 @@
-//! What a script runs over: machines, networks and folders, set up before it and taken down after it.
+//! The stage of a script: machines, networks and folders, set up before it and taken down after it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -250,7 +250,7 @@ fn make_machines(
         .collect()
 }
 
-/// What all machines of a test share.
+/// Returns the context that all machines of a test share.
 fn context(
     manifest: &Manifest,
     options: &RunSettings,

@@ -27,7 +27,7 @@ pub enum Interrupt {
     Terminate,
 }
 
-/// What ends a script early.
+/// An event that ends a script early.
 #[derive(Debug)]
 pub(super) enum EarlyEnd {
     Timeout {
@@ -40,7 +40,7 @@ pub(super) enum EarlyEnd {
         fault: MachineFault,
     },
     Network(NetworkFault),
-    /// What is repeated is not as it was: the run begins again.
+    /// The calls differ from those of the recording: the run begins again.
     Restart(Restart),
 }
 

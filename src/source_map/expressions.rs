@@ -51,7 +51,7 @@ impl Document {
         Some(self.file.path.parent()?.join(text).components().collect())
     }
 
-    /// What an expression may come to.
+    /// Returns the texts that an expression may evaluate to.
     pub fn template(&self, expression: &Expr) -> Vec<Segment> {
         self.budget.set(MOST_EXPRESSIONS);
         self.resolve(expression, 0)
@@ -200,7 +200,7 @@ fn range(expression: &Expr) -> Range<usize> {
     range.start().into()..range.end().into()
 }
 
-/// What a name stands for, by the `let`s, recursive sets and defaults around it.
+/// Returns the expression that a name stands for, by the `let`s, recursive sets and defaults around it.
 pub(super) fn lookup(name: &ast::Ident) -> Option<Expr> {
     let text = name.to_string();
     for around in name.syntax().ancestors().skip(1) {
@@ -228,7 +228,7 @@ pub(super) fn lookup(name: &ast::Ident) -> Option<Expr> {
 enum FunctionParameter {
     Absent,
     Default(Expr),
-    /// It is known to the caller only.
+    /// Only the caller knows the value.
     Open,
 }
 

@@ -147,7 +147,7 @@ fn plain(pieces: &mut Vec<StringPiece>, text: &str, at: usize) {
     }
 }
 
-/// What follows the opening quotes on their line, if it is only spaces.
+/// Removes the rest of the line after the opening quotes, if it is only spaces.
 fn drop_first_line(raw: &mut [Raw]) {
     if let Some(Raw::Text(piece)) = raw.first_mut()
         && !piece.escaped
@@ -309,7 +309,7 @@ mod tests {
             .collect()
     }
 
-    /// What Nix 2.8 evaluates these to was read off it, with `x = "${}"`.
+    /// The expected texts are those of Nix 2.8, evaluated with `x = "${}"`.
     #[test]
     fn literals_are_what_nix_makes_of_them() {
         for (source, expected) in [

@@ -75,7 +75,7 @@ enum PieceKind {
     Exact,
     /// The expression as a whole gave them.
     Computed,
-    /// It may have been another expression.
+    /// The text may come from another expression.
     Unsure,
 }
 

@@ -78,7 +78,7 @@ fn attribute(scene: &Scene<'_, '_>, place: &Occurrence<'_, ast::ExprAttribute>) 
     }
 }
 
-/// What the elements of a list have, and the list has not.
+/// Reports a member that the elements of a list have, and the list has not.
 fn of_list(element: &Type<'_>, name: &str, range: std::ops::Range<usize>) -> Option<Finding> {
     let Type::Object(class) = element else {
         return None;
@@ -127,7 +127,7 @@ struct CheckedCall<'s, 'v, 'a> {
     arguments: &'a ast::Arguments,
     /// The parameters that have an argument.
     given: Vec<&'v str>,
-    /// Those that may have one from `*` or `**`.
+    /// Parameters that may have an argument from `*` or `**`.
     perhaps_given: Vec<&'v str>,
     findings: Vec<Finding>,
 }

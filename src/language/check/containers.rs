@@ -1,4 +1,4 @@
-//! What a script asks of machines that a container cannot do.
+//! Calls of a script that a container cannot do.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use rustpython_vm::compiler::parser;
 use super::names::ScriptNames;
 use super::{Finding, TestContext, tree_walk, with_deep_stack};
 
-/// What methods of machines need, and a container does not have.
+/// Methods of machines with the device that they need, and that a container lacks.
 const METHODS: [(&str, &str); 12] = [
     ("screenshot", "display"),
     ("get_screen_text", "display"),
@@ -50,7 +50,7 @@ pub struct ContainerObstacle {
     pub machine: Option<String>,
     /// Such as `send_key`, or a command.
     pub call: String,
-    /// What a container does not have, such as `keyboard`.
+    /// The device that a container lacks, such as `keyboard`.
     pub lacks: &'static str,
     pub kind: ObstacleKind,
     /// Bytes of the script.

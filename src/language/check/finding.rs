@@ -9,10 +9,10 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub level: Severity,
-    /// What kind of thing it is: stable, for programs.
+    /// A stable name of the kind of finding, for programs.
     pub code: &'static str,
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
     /// Bytes of the script; none if it is about the test as a whole.
@@ -52,7 +52,7 @@ impl Finding {
         Self { help, ..self }
     }
 
-    /// What is caught where it happens may be meant.
+    /// Returns the finding as a warning if its exception is caught where it happens.
     pub(super) fn softened(self) -> Self {
         Self {
             level: Severity::Warning,

@@ -1,4 +1,4 @@
-//! What the order of statements tells: those that are never reached, and subtests of one name.
+//! The order of statements: statements that are never reached, and subtests with one name.
 
 use std::collections::HashSet;
 

@@ -26,7 +26,7 @@ const STACK_BYTES: usize = 1 << 30;
 /// Brackets and operators of one statement, beyond which trees get too deep to walk.
 const STATEMENT_TOKENS: usize = 200_000;
 
-/// What the test says about itself.
+/// The facts that a test says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TestContext {
     /// The nodes as the script names them. If they are unknown, a name
@@ -36,7 +36,7 @@ pub struct TestContext {
     pub further_names: Vec<String>,
     /// The virtual networks; if they are not known, any `vlanN` is one.
     pub vlans: Option<Vec<u32>>,
-    /// Those of the machines that are containers.
+    /// The names of machines that are containers.
     pub containers: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ impl Parts {
         types: Toggle::Off,
     };
 
-    /// What a test does not leave out by `skipLint` and `skipTypeCheck`.
+    /// Returns the parts of the check that a test does not leave out by `skipLint` and `skipTypeCheck`.
     #[must_use]
     pub fn of(manifest: &Manifest) -> Self {
         let mut parts = Self::ALL;
@@ -196,7 +196,7 @@ pub fn implied_modules<'v>(source: &str, vocabulary: &'v Vocabulary) -> Vec<&'v 
         .collect()
 }
 
-/// What no parser should be given.
+/// Returns a finding for a text that no parser can read.
 fn unreadable(source: &str) -> Option<Finding> {
     if let Some(position) = source.find('\0') {
         return Some(Finding::error(
@@ -256,8 +256,8 @@ enum Reach {
     ToTheEnd,
 }
 
-/// What the compiler says first. It also sees what is no matter of grammar,
-/// such as `return` outside of a function.
+/// Returns the first error of the compiler. It also finds errors beyond grammar, such as `return` outside of a
+/// function.
 fn compile_error(source: &str) -> Option<(Finding, Reach)> {
     let error =
         compiler::compile(source, Mode::Exec, "testScript", CompileOpts::default()).err()?;

@@ -1,4 +1,4 @@
-//! What is known of a script while its tree is read: scopes, what binds a name in them, and what is used where.
+//! The reader of a script's tree: scopes, the statements that bind a name, and uses of names.
 
 use rustpython_vm::compiler::ast::visitor::Visitor;
 use rustpython_vm::compiler::ast::{self, Expr, Stmt};

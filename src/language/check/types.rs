@@ -1,4 +1,4 @@
-//! What kind of thing an expression is, as far as the vocabulary knows.
+//! Types of expressions, as far as the vocabulary knows them.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use crate::model::manifest::only_machine_name;
 /// Limits how many names are followed: two may be bound to each other.
 const DEEPEST: u32 = 20;
 
-/// What is known of a value.
+/// The type of a value, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Type<'v> {
     Unknown,
@@ -309,7 +309,7 @@ fn same<'v>(types: impl Iterator<Item = Type<'v>>) -> Type<'v> {
     }
 }
 
-/// What all of them are, if they are the same.
+/// Returns the common type of all values, if there is one.
 fn either<'v>(types: &[Type<'v>]) -> Type<'v> {
     match types.split_first() {
         Some((first, others)) if others.iter().all(|other| other == first) => first.clone(),
@@ -317,7 +317,7 @@ fn either<'v>(types: &[Type<'v>]) -> Type<'v> {
     }
 }
 
-/// What Python calls the type of a literal.
+/// Returns Python's name for the type of a literal.
 pub(super) fn literal(value: &Expr) -> Option<&'static str> {
     Some(match value {
         Expr::StringLiteral(_) | Expr::FString(_) => "str",

@@ -1,4 +1,4 @@
-//! What is typed on the serial console of a machine, and waits for its text.
+//! Input for the serial console of a machine, and waits for its text.
 
 use std::time::Duration;
 

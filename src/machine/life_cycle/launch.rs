@@ -30,11 +30,11 @@ pub struct Start {
     pub allowed: Vec<String>,
 }
 
-/// What a guest does first.
+/// The state in which a guest starts.
 #[derive(Debug, Clone)]
 pub(in crate::machine) enum InitialState {
     Boot,
-    /// It continues as it was saved, when QEMU resumes it.
+    /// The guest continues as it was saved, when QEMU resumes it.
     Saved(GuestSide),
 }
 

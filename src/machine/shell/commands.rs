@@ -12,8 +12,8 @@ use crate::machine::{MachineError, Overdue, Seconds};
 use crate::model::event::{CommandResult, Details};
 use crate::model::manifest::ShellOptions;
 
-/// What is added to a command's own limit, which is kept in the guest, before
-/// it is taken for a matter of what the command has left behind.
+/// Time that is added to a command's own limit, which the guest keeps. After it, something that the command started
+/// holds its output open.
 const SHELL_GRACE: Duration = Duration::from_secs(5);
 
 /// The longest script that is an argument of bash: Linux takes 128 KiB. Longer
@@ -36,7 +36,7 @@ pub struct Setting {
     pub cwd: Option<String>,
 }
 
-/// What a caller wants of a command.
+/// The parts of a command's result that a caller wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
     pub output: bool,
@@ -326,8 +326,7 @@ impl GuestShell {
         self.run_line(&line, shown, expect, limit).await
     }
 
-    /// What the last demanded command said on its error output, as far as the
-    /// guest still tells.
+    /// Returns the error output of the last command that was checked, as far as the guest still answers.
     async fn kept_stderr(&self) -> String {
         // The copy may be a moment late.
         let command = format!("sleep 0.1; cat {STDERR_FILE}");

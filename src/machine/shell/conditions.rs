@@ -53,7 +53,7 @@ impl Condition {
         }
     }
 
-    /// What is true when it holds. The console is not the guest's to see.
+    /// Returns the program that succeeds when the condition holds; `None` for the console, which the guest cannot see.
     fn attempt(&self) -> Option<GuestProgram> {
         match self {
             Self::Unit(unit) => Some(unit_attempt(unit, None)),

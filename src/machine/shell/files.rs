@@ -55,7 +55,7 @@ struct Exchange {
     all: OpenFolder,
     folder: OpenFolder,
     name: OsString,
-    /// Whom its files must belong to for the guest, if not this user.
+    /// Owner of files for the guest; `None` for this user.
     owner: Option<Owner>,
     is_kept: bool,
 }

@@ -15,7 +15,7 @@ const ANSWER_LIMIT: Duration = Duration::from_mins(15);
 /// How much of a unit's journal goes into a report.
 const JOURNAL_LINES: usize = 20;
 
-/// What an attempt says by its status if the unit has failed (see agent/units.sh).
+/// The exit status of an attempt whose unit has failed (see agent/units.sh).
 pub(in crate::machine) const FAILED: i32 = 70;
 
 impl GuestShell {
@@ -184,7 +184,7 @@ impl GuestShell {
         }
     }
 
-    /// What systemd says of a unit, and the end of its journal; for reports.
+    /// Returns the status of a unit and the end of its journal, for reports.
     async fn unit_details(&self, unit: &str, user: Option<&str>) -> Details {
         let query = format!("--no-pager --full --lines=0 status -- {} 2>&1", quote(unit));
         let status = self.systemctl(&query, user).await;

@@ -33,7 +33,7 @@ const MOST_SHELLS_LOST: u32 = 2;
 /// How long one attempt may last beyond the deadline of the wait.
 const ATTEMPT_GRACE: Duration = Duration::from_secs(1);
 
-/// What is spoken over a Unix socket.
+/// The kind of a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketKind {
     Stream,
@@ -285,17 +285,17 @@ fn capturing(line: String) -> GuestProgram {
         .map_line(|line| format!("capture {line}"))
 }
 
-/// What is true when a file is there. Not quoted.
+/// Returns the program that succeeds when a file exists. The name is not quoted.
 pub(in crate::machine) fn file_attempt(file: &str) -> GuestProgram {
     GuestProgram::from(format!("test -e {file}"))
 }
 
-/// What is true when something listens on a TCP port.
+/// Returns the program that succeeds when something listens on a TCP port.
 pub(in crate::machine) fn port_attempt(address: &str, port: u16) -> GuestProgram {
     ATTEMPTS.call("port_open", [address, &port.to_string()])
 }
 
-/// What the last attempt printed, for the report; its errors are on the console.
+/// Returns the output of the last attempt, for the report; its errors are on the console.
 fn last_attempt(command: Option<&str>, outcome: &CommandOutcome) -> Details {
     let result = command.map(|command| CommandResult {
         command: command.to_owned(),
@@ -315,7 +315,7 @@ mod tests {
 
     use super::*;
 
-    /// What a round answers.
+    /// Runs a round and returns its answer.
     fn run(script: &str) -> String {
         let output = Command::new("bash")
             .args(["-c", script, "bash", "/dev/stdout"])

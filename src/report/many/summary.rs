@@ -1,4 +1,4 @@
-//! What is shown when all tests of a run have ended.
+//! The summary of a run when all its tests have ended.
 
 use console::style;
 
@@ -37,7 +37,7 @@ pub fn counts(tests: &[TestResult]) -> String {
     parts.join(", ")
 }
 
-/// What to say of a test that has not simply passed.
+/// Returns the line for a test that has not simply passed.
 fn attention(test: &TestResult) -> Option<String> {
     let name = test.outcome.name();
     let label = &test.label;

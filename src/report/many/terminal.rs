@@ -53,7 +53,7 @@ struct RunningTest {
     bar: ProgressBar,
     /// The machines that run.
     machines: Vec<String>,
-    /// What the script waits for, by the numbers of its steps.
+    /// Texts of the steps that the script waits for, by their numbers.
     steps: BTreeMap<u64, String>,
     /// When it was begun, in seconds after the start of the run.
     begun_s: Option<f64>,

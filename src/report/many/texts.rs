@@ -19,11 +19,11 @@ const INDENT: &str = "  ";
 pub(super) struct Texts {
     view: View,
     jobs: usize,
-    /// Of each test that runs, the attempts that have failed.
+    /// The failed attempts of each running test.
     failures: BTreeMap<String, Vec<FailedAttempt>>,
 }
 
-/// What there is to say of an attempt.
+/// The lines of a failed attempt.
 #[derive(Debug)]
 struct FailedAttempt {
     outcome: Outcome,

@@ -12,7 +12,7 @@ pub(super) struct CallSpan {
     pub machine: String,
     pub method: String,
     pub arguments: String,
-    /// Of the script, from 1.
+    /// The line of the script, from 1.
     pub line: Option<u32>,
     pub begin_s: f64,
     pub duration_s: f64,

@@ -1,8 +1,8 @@
-//! What a machine or a script has written, as much of it as a page shows.
+//! The text of a machine or a script, shortened for a page.
 
 use std::collections::VecDeque;
 
-/// Of longer texts the first and the last lines are kept: a guest writes as many as it likes, as long as it likes.
+/// Number of first and last lines that a page keeps of a longer text: a guest writes as many lines as it likes.
 const FIRST_LINES: usize = 400;
 const LAST_LINES: usize = 1600;
 const LONGEST_LINE: usize = 2000;

@@ -9,7 +9,7 @@ use crate::model::outcome::TestResult;
 /// How many are shown.
 const SHOWN_RUNS: usize = 24;
 
-/// Of the height of the longest, the least that is seen, in percent.
+/// The height of the lowest visible bar, in percent of the highest.
 const LEAST_HEIGHT: f64 = 15.0;
 
 /// The last of them, the newest last.
@@ -46,7 +46,7 @@ impl<'a> EarlierRuns<'a> {
         }
     }
 
-    /// The same in words, the newest first.
+    /// Returns the runs as a table, the newest first.
     pub fn table(&self) -> Markup {
         if self.0.is_empty() {
             return html! {};

@@ -14,8 +14,8 @@ const WRITTEN: [&str; 3] = ["events.jsonl", "junit.xml", "build.log"];
 /// More are counted.
 const MOST_FILES: usize = 300;
 
-/// What a browser shows as text or as a picture, or saves: a page that a guest has written would run in the browser of
-/// who opens it.
+/// Endings of files that a browser shows as text or as a picture, or saves. A page that a guest has written would run
+/// in the reader's browser.
 const HARMLESS: [&str; 20] = [
     "bin", "bz2", "conf", "csv", "gz", "jpeg", "jpg", "json", "jsonl", "log", "md", "pcap", "png",
     "tar", "toml", "txt", "xz", "yaml", "zip", "zst",

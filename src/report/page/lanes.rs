@@ -6,7 +6,7 @@ use super::calls::CallSpan;
 use super::plain;
 use super::timeline::{Span, Timeline};
 
-/// What nested subtests take each.
+/// The height of a row of nested subtests, in pixels.
 const ROW_PX: usize = 18;
 
 /// How many letters of a call are shown where the mouse is; all of it is in the list.

@@ -1,6 +1,6 @@
 //! `report.html`: a page for people, in one file, which needs no network and no server.
 //!
-//! It is readable without JavaScript. Everything that guests and scripts have written is escaped.
+//! The page is readable without JavaScript. All text of guests and scripts is escaped.
 
 mod attempt;
 mod calls;
@@ -39,10 +39,10 @@ const SCRIPT: &str = include_str!("page.js");
 /// come before.
 const MOST_BYTES: usize = 40 << 20;
 
-/// What a page is made of.
+/// The content of a page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PageContext<'a> {
-    /// That of the run; what the page links to is relative to it.
+    /// The folder of the run; links of the page are relative to it.
     pub folder: &'a Path,
     pub history: &'a History,
     /// When the run began: what was before is an earlier one.
@@ -109,7 +109,7 @@ pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String
     page.into_string()
 }
 
-/// What a browser may do with the page.
+/// Returns the Content-Security-Policy of the page.
 fn policy() -> String {
     let script = STANDARD.encode(Sha256::digest(SCRIPT));
     format!(
@@ -117,7 +117,7 @@ fn policy() -> String {
     )
 }
 
-/// What needs attention comes first.
+/// Returns the rank of a test: the lowest needs attention first.
 fn rank(test: &TestResult) -> u8 {
     match test.outcome {
         _ if test.is_excused() => 2,
@@ -128,7 +128,7 @@ fn rank(test: &TestResult) -> u8 {
     }
 }
 
-/// What a test is counted as: its outcome, or that it is in quarantine.
+/// Returns the class of a test: its outcome, or `in-quarantine`.
 fn kind(test: &TestResult) -> String {
     if test.is_excused() {
         return "in-quarantine".to_owned();
@@ -136,7 +136,7 @@ fn kind(test: &TestResult) -> String {
     class(test.outcome)
 }
 
-/// What chooses tests.
+/// Returns the controls that choose tests.
 fn tools(tests: &[TestResult]) -> PreEscaped<String> {
     let (excused, ended): (Vec<_>, Vec<_>) = tests.iter().partition(|test| test.is_excused());
     let outcomes = Outcome::count(ended.iter().map(|test| test.outcome));

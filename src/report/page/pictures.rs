@@ -12,13 +12,13 @@ use super::plain;
 use super::timeline::{Screen, Timeline};
 use crate::output_folder::SCREENS;
 
-/// Of more pictures of an attempt, some in between are left out.
+/// Most pictures of an attempt; of more, some in between are left out.
 const MOST_PICTURES: usize = 60;
 
 /// Larger files are no pictures of a display.
 const MOST_BYTES: u64 = 2 << 20;
 
-/// What the pictures of a page may take together: a guest shows what it likes.
+/// Bytes that the pictures of a page may take together: a guest shows as many as it likes.
 #[derive(Debug)]
 pub struct PictureBudget(Cell<usize>);
 
@@ -34,7 +34,7 @@ impl PictureBudget {
     }
 }
 
-/// What every picture begins with.
+/// The first bytes of every picture.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// A strip for each display.

@@ -11,7 +11,7 @@ use crate::output_folder::EVENTS;
 use crate::report::failures::report_of;
 use crate::report::recorded::{EventsFault, RecordedTest, for_each_event};
 
-/// Of more tests that did not pass, the others are closed.
+/// Most failed tests that are open at first; further ones are closed.
 const MOST_OPEN: usize = 20;
 
 /// All that is known of a test.

@@ -1,4 +1,4 @@
-//! What a test has done when: boots, calls and subtests as spans of time.
+//! The course of a test: boots, calls and subtests as spans of time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(super) struct Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BootEnd {
     Answered,
-    /// It was stopped, and the script had not waited for it.
+    /// The machine was stopped before the script had waited for it.
     NotAsked,
     Died,
 }
@@ -50,17 +50,17 @@ pub(super) struct Timeline {
     pub boots: BTreeMap<String, Vec<Span>>,
     pub calls: CallList,
     pub subtests: Vec<Span>,
-    /// What the script has printed and noted.
+    /// The text that the script has printed and noted.
     pub output: ConsoleText,
     pub consoles: BTreeMap<String, ConsoleText>,
     pub screens: Vec<Screen>,
-    /// What was saved, relative to the output folder.
+    /// Saved files, relative to the output folder.
     pub files: Vec<PathBuf>,
     pub script: Vec<SourceLine>,
     pub failures: Vec<Failure>,
     /// None if the events end before the test.
     pub verdict: Option<Verdict>,
-    /// What the script was waiting for, by its number.
+    /// Texts of the steps that the script waits for, by their numbers.
     unfinished: BTreeMap<u64, String>,
     /// Machines that have been started and do not answer yet.
     booting: BTreeMap<String, f64>,
@@ -201,7 +201,7 @@ impl Timeline {
         }
     }
 
-    /// What the script was waiting for when it was ended.
+    /// Returns the steps that the script waited for when it was ended.
     pub fn ended_at(&self) -> impl Iterator<Item = &str> {
         let is_cut = matches!(self.verdict, None | Some(Verdict::Interrupted));
         let steps = self.unfinished.values().map(String::as_str);

@@ -1,4 +1,4 @@
-//! What the process of a test is given, and what it answers.
+//! Messages to and from the process of a test.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -62,7 +62,7 @@ struct AtOnce<'a, 'b> {
     run_folder: &'a Path,
     display: &'a SharedDisplay,
     ends: &'a mut Ends<'b>,
-    /// Those that have not ended.
+    /// Tests that have not ended.
     left: Vec<&'a FoundCheck<'a>>,
 }
 
@@ -225,7 +225,7 @@ fn reason(
     Ok(failed.of(|derivation| needed.contains(derivation)))
 }
 
-/// What came of a build that has just ended; None if that shows only later.
+/// Returns the result of a finished build, or `None` until Nix has reported it.
 fn state_of(nix: &Nix, derivation: &Path) -> Result<Option<BuildState>, RunnerError> {
     if nix_cli::is_built(nix, derivation)? {
         return Ok(Some(BuildState::Unknown));

@@ -59,7 +59,7 @@ impl FoundCheck<'_> {
         policy_of(self.request, self.selection, &self.label, &self.names, None)
     }
 
-    /// What the user should know before it is built.
+    /// Returns a warning for the user before the test is built.
     pub fn warning(&self) -> Option<Event> {
         let warning = self.policy().warning()?;
         Some(Event::note(Level::Warning, warning))
@@ -97,7 +97,7 @@ impl CheckEnd {
     };
 }
 
-/// What is known of the build of a test.
+/// The state of a test's build.
 #[derive(Debug)]
 pub(super) enum BuildState {
     /// Nix knows, or has to build it.

@@ -38,7 +38,7 @@ const MOST_BUILDS: usize = 4;
 /// How many tests at most are built ahead and wait for their turn: as many again of each group, which may be crowded.
 const MOST_WAITING: usize = 64;
 
-/// What all tests of a run share.
+/// State that all tests of a run share.
 struct Run<'a> {
     request: &'a RunRequest,
     folder: PathBuf,
