@@ -77,7 +77,7 @@ impl Events {
     }
 
     /// Holds events back until [`Events::release`].
-    pub fn hold(&self) {
+    pub fn hold_back(&self) {
         lock(&self.held).get_or_insert_default();
     }
 

@@ -91,11 +91,11 @@ impl Shell {
         self.replies_port.borrow().clone()
     }
 
-    /// Waits until the shell answers and has nothing left to say.
+    /// Waits until the shell answers and writes nothing more.
     ///
     /// # Errors
     /// When the guest goes away, or does not within `limit`.
-    pub async fn rest(&self, limit: Duration) -> Result<(), ShellError> {
+    pub async fn wait_until_silent(&self, limit: Duration) -> Result<(), ShellError> {
         self.run("", Expect::Rest, Some(limit)).await.map(drop)
     }
 

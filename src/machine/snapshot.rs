@@ -212,7 +212,9 @@ impl Machine {
         let running = self.life.running()?;
         let shell = self.shell.channel(&running).await?;
         self.life
-            .guard(&running, async { Ok(shell.rest(PATIENCE).await?) })
+            .guard(&running, async {
+                Ok(shell.wait_until_silent(PATIENCE).await?)
+            })
             .await?;
         running.set_connected().await;
         let mut commands = Vec::new();

@@ -47,7 +47,7 @@ const CONFIGURATION: [&str; 3] = [".config/nix", ".config/nixpkgs", ".nixpkgs"];
 const CONFIGURATION_VARIABLES: [&str; 3] =
     ["NIX_CONF_DIR", "NIX_USER_CONF_FILES", "NIXPKGS_CONFIG"];
 
-/// Where Nix looks for nixpkgs when nothing else is said; the relative ones
+/// Where Nix looks for nixpkgs when nothing else is reply; the relative ones
 /// below the home folder.
 const CHANNELS: [&str; 5] = [
     "/nix/var/nix/profiles/per-user/root/channels",
@@ -72,7 +72,7 @@ pub struct Question {
 
 /// The answer of Nix to a question.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Said {
+pub struct NixReply {
     pub answer: String,
     /// Warnings and traces of the Nix code.
     pub warnings: String,
@@ -86,7 +86,7 @@ struct CacheEntry {
     files: Vec<(PathBuf, Stamp)>,
     /// Digests of the values, by the variables' names.
     variables: Vec<(String, Option<String>)>,
-    said: Said,
+    reply: NixReply,
 }
 
 /// The cache, for evaluations by the library in `own`.
@@ -179,7 +179,7 @@ impl Question {
 impl Cache<'_> {
     /// Returns the earlier answer to the same question, if nothing has changed since.
     #[must_use]
-    pub fn recall(&self, question: &Question) -> Option<Said> {
+    pub fn recall(&self, question: &Question) -> Option<NixReply> {
         let key = read_key(&self.folder).ok()?;
         let text = fs::read(self.folder.join(question.file_name(&key))).ok()?;
         let entry: CacheEntry = serde_json::from_slice(&text).ok()?;
@@ -193,18 +193,18 @@ impl Cache<'_> {
                 .files
                 .iter()
                 .all(|(path, stamp)| Stamp::of(path).as_ref() == Some(stamp));
-        is_same.then_some(entry.said)
+        is_same.then_some(entry.reply)
     }
 
     /// Remembers an answer that came of these Nix files since `begin`.
-    pub fn remember(&self, question: &Question, read: &[PathBuf], begin: Moment, said: Said) {
+    pub fn remember(&self, question: &Question, read: &[PathBuf], begin: Moment, reply: NixReply) {
         // Without a cache everything works as well.
         let unusable = |error: &io::Error| tracing::warn!("{}: {error}", self.folder.display());
         let key = match make_key(&self.folder) {
             Ok(key) => key,
             Err(error) => return unusable(&error),
         };
-        match self.entry(question, &key, read, begin, said) {
+        match self.entry(question, &key, read, begin, reply) {
             Ok(entry) => {
                 if let Err(error) = self.write(&question.file_name(&key), &entry) {
                     unusable(&error);
@@ -220,7 +220,7 @@ impl Cache<'_> {
         key: &[u8; 32],
         read: &[PathBuf],
         begin: Moment,
-        said: Said,
+        reply: NixReply,
     ) -> Result<CacheEntry, Doubt> {
         if begin.clock_was_set() {
             return Err(Doubt("the clock was set meanwhile".to_owned()));
@@ -267,7 +267,7 @@ impl Cache<'_> {
             files: stamped.collect::<Result<_, _>>()?,
             question: question.digest(key),
             variables,
-            said,
+            reply,
         })
     }
 

@@ -10,7 +10,7 @@ use nix::libc;
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
-use super::cache::{Cache, Question, Said};
+use super::cache::{Cache, NixReply, Question};
 use super::entry_command::{HEAP_VARIABLE, entry_command, test_file, whole_command};
 use super::evaluation::{EvalError, Evaluation, Nixpkgs, TestSource, Want};
 use super::message::{describe_error, evaluated_file, split_warnings};
@@ -35,8 +35,8 @@ pub(super) async fn instantiate<T: Answer>(
 ) -> Result<Vec<T>, EvalError> {
     let command = entry_command(nix, library, evaluation, want)?;
     let memory = Memory::of(library, evaluation, &command);
-    if let Some((items, said)) = memory.as_ref().and_then(Memory::recall) {
-        nix.warn(&said.warnings);
+    if let Some((items, reply)) = memory.as_ref().and_then(Memory::recall) {
+        nix.warn(&reply.warnings);
         return Ok(items);
     }
     let begin = Moment::now();
@@ -54,8 +54,8 @@ pub(super) async fn instantiate<T: Answer>(
         Some(given) => given,
         None => process.run(command).await?,
     };
-    nix.warn(&given.said.warnings);
-    let items = serde_json::from_str(&given.said.answer).map_err(EvalError::BadManifest)?;
+    nix.warn(&given.reply.warnings);
+    let items = serde_json::from_str(&given.reply.answer).map_err(EvalError::BadManifest)?;
     if let Some(memory) = memory {
         let mut read = given.read;
         if let TestSource::File(file) = &evaluation.place {
@@ -64,7 +64,7 @@ pub(super) async fn instantiate<T: Answer>(
         }
         memory
             .cache
-            .remember(&memory.question, &read, begin, given.said);
+            .remember(&memory.question, &read, begin, given.reply);
     }
     Ok(items)
 }
@@ -94,17 +94,17 @@ impl<'a> Memory<'a> {
     }
 
     /// The answer, as long as Nix's garbage collector has not been there.
-    fn recall<T: Answer>(&self) -> Option<(Vec<T>, Said)> {
-        let said = self.cache.recall(&self.question)?;
-        let items: Vec<T> = serde_json::from_str(&said.answer).ok()?;
+    fn recall<T: Answer>(&self) -> Option<(Vec<T>, NixReply)> {
+        let reply = self.cache.recall(&self.question)?;
+        let items: Vec<T> = serde_json::from_str(&reply.answer).ok()?;
         let is_there = items.iter().filter_map(T::derivation).all(Path::exists);
-        is_there.then_some((items, said))
+        is_there.then_some((items, reply))
     }
 }
 
 /// The output of processes of Nix.
 struct Given {
-    said: Said,
+    reply: NixReply,
     /// The files that were evaluated.
     read: Vec<PathBuf>,
 }
@@ -126,7 +126,7 @@ impl Process<'_> {
         if output.status.success() {
             let answer = String::from_utf8_lossy(&output.stdout).into_owned();
             return Ok(Given {
-                said: Said { answer, warnings },
+                reply: NixReply { answer, warnings },
                 read: message.lines().filter_map(evaluated_file).collect(),
             });
         }
@@ -162,7 +162,7 @@ impl Process<'_> {
             Err(EvalError::Killed(_)) => return Ok(None),
             other => other?,
         };
-        let answers: Vec<&str> = parts.iter().map(|part| part.said.answer.trim()).collect();
+        let answers: Vec<&str> = parts.iter().map(|part| part.reply.answer.trim()).collect();
         let mut file = tempfile::NamedTempFile::new_in(crate::folders::temporary_base())
             .map_err(EvalError::Temporary)?;
         write!(file, "[{}]", answers.join(",")).map_err(EvalError::Temporary)?;
@@ -170,7 +170,7 @@ impl Process<'_> {
         let Ok(mut given) = self.run(whole).await else {
             return Ok(None);
         };
-        given.said.warnings = warnings_of(&parts);
+        given.reply.warnings = warnings_of(&parts);
         given.read = parts.into_iter().flat_map(|part| part.read).collect();
         Ok(Some(given))
     }
@@ -180,7 +180,7 @@ impl Process<'_> {
 fn warnings_of(parts: &[Given]) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for part in parts {
-        let new = part.said.warnings.lines();
+        let new = part.reply.warnings.lines();
         let new: Vec<&str> = new.filter(|line| !lines.contains(line)).collect();
         lines.extend(new);
     }

@@ -103,7 +103,7 @@ fn enter(container: &RunningContainer) -> io::Result<(Child, AsyncFd<File>)> {
 /// Passes on what both sides say, until the guest's end is closed or the user leaves.
 async fn converse(user: &RawTerminal, guest: &AsyncFd<File>) -> io::Result<()> {
     let mut resized = signal(SignalKind::window_change())?;
-    let (mut typed, mut said) = ([0; 1024], [0; 4096]);
+    let (mut typed, mut received) = ([0; 1024], [0; 4096]);
     resize(user, guest)?;
     loop {
         tokio::select! {
@@ -114,10 +114,10 @@ async fn converse(user: &RawTerminal, guest: &AsyncFd<File>) -> io::Result<()> {
                 }
                 write(guest, typed).await?;
             }
-            length = read(guest, &mut said) => match length {
+            length = read(guest, &mut received) => match length {
                 // A terminal that no process has open any more fails with EIO.
                 Ok(0) | Err(_) => return Ok(()),
-                Ok(length) => user.write(&said[..length]).await?,
+                Ok(length) => user.write(&received[..length]).await?,
             },
             _ = resized.recv() => resize(user, guest)?,
         }

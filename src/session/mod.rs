@@ -33,7 +33,7 @@ use crate::replay::{Replay, Restart};
 use crate::source_map::SourceMap;
 
 pub use decide_backends::{are_all_containers, could_be_containers, decide_backends};
-use replay_plan::{ReplayPlan, tell_late};
+use replay_plan::{ReplayPlan, emit_unknown_start};
 use stage::{Stage, StageNetworks};
 use supervision::{EarlyEnd, judge};
 
@@ -221,7 +221,7 @@ async fn attempt(
         stage.stop_machines().await;
         return Ok(Attempt::Again(restart));
     }
-    tell_late(events);
+    emit_unknown_start(events);
     let script_s = begin.elapsed().as_secs_f64();
     let (verdict, failure) = judge(ended, early_end);
     if verdict != Verdict::SessionClosed {

@@ -82,7 +82,7 @@ impl ReplayPlan {
     pub fn emit(&self, events: &Events) {
         let reason = match self {
             Self::NotApplicable => return,
-            Self::Replaying(..) => return events.hold(),
+            Self::Replaying(..) => return events.hold_back(),
             Self::Cold(reason) => reason.clone(),
             Self::Recording(_) => None,
         };
@@ -104,7 +104,7 @@ impl ReplayPlan {
 }
 
 /// Emits the starting point of a run that ended before it was known.
-pub(super) fn tell_late(events: &Events) {
+pub(super) fn emit_unknown_start(events: &Events) {
     events.release(Event::Begun {
         checkpoint: None,
         reason: None,

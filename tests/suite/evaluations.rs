@@ -74,7 +74,7 @@ impl Noted {
         let entries = entries.filter(|path| path.extension().is_some_and(|it| it == "json"));
         let answers = entries.map(|path| {
             let entry: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-            serde_json::from_str(entry["said"]["answer"].as_str().unwrap()).unwrap()
+            serde_json::from_str(entry["reply"]["answer"].as_str().unwrap()).unwrap()
         });
         answers
             .filter(|answer: &Value| answer[0]["manifest"].is_object())

@@ -5,20 +5,20 @@ use crate::backend::Exit;
 use crate::machine::{MachineError, StateRetention};
 
 impl LifeCycle {
-    /// Whether QEMU runs.
+    /// Whether the machine's process runs.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.current()
             .is_some_and(|running| running.process.exit().is_none())
     }
 
-    /// The process number of QEMU.
+    /// The ID of the machine's process; `None` if it was never started.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.current().map(|running| running.process.pid())
     }
 
-    /// Ends QEMU as if the power had failed.
+    /// Kills the machine's process, as if the power had failed.
     ///
     /// # Errors
     /// None: a machine that is off stays so.
@@ -33,7 +33,7 @@ impl LifeCycle {
         .await
     }
 
-    /// Waits until QEMU has ended.
+    /// Waits until the machine's process has ended.
     ///
     /// # Errors
     /// None: a machine that was never started is off.
@@ -48,8 +48,7 @@ impl LifeCycle {
         .await
     }
 
-    /// Stops QEMU without asking the guest, and waits until its console is
-    /// saved; for the end of a run.
+    /// Ends the machine's process without asking the guest, and waits until its console is saved; for the end of a run.
     pub async fn release(&self) -> Option<Exit> {
         let running = self.current()?;
         let exit = match self.context.state_retention {

@@ -149,8 +149,8 @@ async fn converse<Resized: Future<Output = ()>>(
     resize: impl Fn((u16, u16)) -> Resized,
 ) -> io::Result<()> {
     let mut resized = signal(SignalKind::window_change())?;
-    let (mut typed, mut said) = ([0; 1024], [0; 4096]);
-    let mut heard = Vec::new();
+    let (mut typed, mut received) = ([0; 1024], [0; 4096]);
+    let mut recent = Vec::new();
     loop {
         tokio::select! {
             length = user.read(&mut typed) => {
@@ -160,18 +160,18 @@ async fn converse<Resized: Future<Output = ()>>(
                 }
                 guest.write_all(typed).await?;
             }
-            length = guest.read(&mut said) => {
-                let said = &said[..length?];
-                if said.is_empty() {
+            length = guest.read(&mut received) => {
+                let received = &received[..length?];
+                if received.is_empty() {
                     return Ok(());
                 }
-                heard.extend_from_slice(said);
-                if let Some(position) = heard.windows(end.len()).position(|window| window == end) {
-                    let fresh = heard.len() - said.len();
-                    return user.write(&said[..position.saturating_sub(fresh)]).await;
+                recent.extend_from_slice(received);
+                if let Some(position) = recent.windows(end.len()).position(|window| window == end) {
+                    let fresh = recent.len() - received.len();
+                    return user.write(&received[..position.saturating_sub(fresh)]).await;
                 }
-                heard.drain(..heard.len().saturating_sub(end.len()));
-                user.write(said).await?;
+                recent.drain(..recent.len().saturating_sub(end.len()));
+                user.write(received).await?;
             }
             _ = resized.recv() => resize(user.size()).await,
         }

@@ -70,12 +70,12 @@ class Machine:
 
     @property
     def pid(self) -> int | None:
-        """The process ID of QEMU, or None if the machine was never started."""
+        """The ID of the process that runs the machine (QEMU, or that of a container), or None if it was never started."""
         return self._call("pid")
 
     @property
     def process(self) -> Process | None:
-        """QEMU's process, or None if the machine was never started."""
+        """The process that runs the machine, or None if it was never started."""
         return None if self.pid is None else Process(self)
 
     @property
