@@ -1,5 +1,8 @@
-//! The mark of an output folder: a file with a fixed signature, and a list of
-//! what runs have written there. Only what is listed is ever removed.
+//! The mark of an output folder: a file with a fixed signature, and a list of the files that runs have written there.
+//! Only files of the list are ever removed.
+//!
+//! A signature alone would not do. `snowglobe driver` writes into the folder that it is started in, among files of the
+//! user, as nixpkgs' driver does; and users put notes beside a report. The list tells these files from those of a run.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -1,4 +1,7 @@
 //! Types of expressions, as far as the vocabulary knows them.
+//!
+//! The inference of parameters and lists is complete as it is: the type checker `ty`, which the check runs if it is
+//! installed, infers more (see docs/src/failures.md).
 
 use std::collections::HashSet;
 
