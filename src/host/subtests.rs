@@ -8,11 +8,33 @@ use serde::{Deserialize, Serialize};
 use crate::model::event::{Failure, Subtest, round};
 
 /// Which subtests of a script run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Subtests {
     /// The subtests that run; None for all.
+    #[serde(with = "regex_text")]
     pub only: Option<Regex>,
     pub after_failure: AfterFailure,
+}
+
+/// Serialises a regular expression as its text.
+mod regex_text {
+    use regex_lite::Regex;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(
+        regex: &Option<Regex>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        regex.as_ref().map(Regex::as_str).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Regex>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        let regex = text.as_deref().map(Regex::new).transpose();
+        regex.map_err(de::Error::custom)
+    }
 }
 
 /// The continuation after a failed subtest.

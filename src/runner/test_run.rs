@@ -155,7 +155,7 @@ pub(super) async fn run_session(
     interrupts: &mut Interrupts,
 ) -> Result<RunOutcome, RunnerError> {
     if matches!(settings.mode, RunMode::Script) && !io::stdin().is_terminal() {
-        let plan = TestPlan::new(manifest, settings, events.start_ns());
+        let plan = TestPlan::new(manifest, settings, events);
         return Ok(run_apart(&plan, events, interrupts).await?.outcome);
     }
     Ok(session::run(manifest, settings, events, interrupts).await?)
@@ -202,7 +202,7 @@ pub(super) fn run_settings(
         global_timeout: settings.global_timeout.unwrap_or(of_test),
         timeout_factor: settings.timeout_factor.with(slowness),
         accelerator,
-        past: settings.replay,
+        replay: settings.replay,
         states: settings.states,
         film: settings.film,
         run: std::process::id(),

@@ -51,7 +51,7 @@ pub async fn mock_run(
         global_timeout: mock.limit,
         timeout_factor: 1.0,
         accelerator: AcceleratorChoice::detect(),
-        past: ReplayMode::NotApplicable,
+        replay: ReplayMode::NotApplicable,
         states: StateRetention::ThisRun,
         film: Film::Off,
     };

@@ -69,18 +69,20 @@ pub enum SessionError {
     NotBuilt(String),
 }
 
-/// How a run is done.
-#[derive(Debug, Clone)]
+/// Settings of one run of a test. The process of a test has no prompt, and looks for the accelerator itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunSettings {
     pub source_map: Arc<SourceMap>,
+    #[serde(skip)]
     pub mode: RunMode,
     pub subtests: Subtests,
     pub output_folder: PathBuf,
     pub global_timeout: Duration,
     /// The factor for default timeouts.
     pub timeout_factor: f64,
+    #[serde(skip, default = "AcceleratorChoice::detect")]
     pub accelerator: AcceleratorChoice,
-    pub past: ReplayMode,
+    pub replay: ReplayMode,
     pub states: StateRetention,
     pub film: Film,
     /// The process of the run, which may have processes of its own for tests.
@@ -153,7 +155,7 @@ pub async fn run(
     interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<RunOutcome, SessionError> {
     preflight(manifest)?;
-    let mut replay = ReplayPlan::of(options.past, manifest, &options.accelerator);
+    let mut replay = ReplayPlan::of(options.replay, manifest, &options.accelerator);
     loop {
         match attempt(manifest, options, &replay, events, interrupts).await? {
             Attempt::Ended(verdict) => {

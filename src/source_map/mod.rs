@@ -38,12 +38,27 @@ pub enum ScriptOrigin {
     Unknown,
 }
 
-/// A script's text, and where it comes from.
-#[derive(Debug)]
+/// A script's text, and where it comes from. Serialised without the map, which is made again.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(from = "ScriptText")]
 pub struct SourceMap {
     script: String,
     origin: ScriptOrigin,
+    #[serde(skip)]
     map: OnceLock<Option<Map>>,
+}
+
+/// A source map as it is serialised.
+#[derive(Deserialize)]
+struct ScriptText {
+    script: String,
+    origin: ScriptOrigin,
+}
+
+impl From<ScriptText> for SourceMap {
+    fn from(text: ScriptText) -> Self {
+        Self::new(text.script, text.origin)
+    }
 }
 
 impl SourceMap {

@@ -24,12 +24,8 @@ pub async fn run_planned_test(interrupts: &mut Interrupts) -> Result<(), RunnerE
     let unreadable = RunnerError::host("cannot read the plan of a test");
     let plan: TestPlan =
         serde_json::from_reader(io::stdin()).map_err(|error| unreadable(error.into()))?;
-    let unusable = RunnerError::host("cannot use the plan of a test");
-    let settings = plan
-        .settings()
-        .map_err(|error| unusable(io::Error::other(error)))?;
     // Before the script can move it.
-    output_folder::claim(&plan.output_folder)
+    output_folder::claim(&plan.settings.output_folder)
         .map_err(RunnerError::host("cannot open the output folder"))?;
     let (sender, receiver) = channel();
     let events = Events::since(plan.start_ns, sender);
@@ -40,7 +36,7 @@ pub async fn run_planned_test(interrupts: &mut Interrupts) -> Result<(), RunnerE
         .name("events".to_owned())
         .spawn(move || print_events(&receiver, &waiting, stdout))
         .map_err(RunnerError::host("cannot start a thread"))?;
-    let result = session::run(&plan.manifest, &settings, &events, interrupts).await;
+    let result = session::run(&plan.manifest, &plan.settings, &events, interrupts).await;
     events.end();
     let mut stdout = printer.join().map_err(|_| {
         RunnerError::host("cannot print events")(io::Error::other("a thread has panicked"))

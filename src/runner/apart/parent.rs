@@ -77,7 +77,7 @@ pub async fn run_apart(
             .id()
             .and_then(|pid| i32::try_from(pid).ok())
             .map(Pid::from_raw),
-        limit: plan.global_timeout,
+        limit: plan.settings.global_timeout,
         seen,
     };
     let waited = waiting
@@ -316,7 +316,7 @@ impl Waited {
                 "GlobalTimeout",
                 format!(
                     "the test took longer than {} s, and the process that runs the script {}: it was killed",
-                    plan.global_timeout.as_secs_f64(),
+                    plan.settings.global_timeout.as_secs_f64(),
                     if self.was_stopped {
                         "is stopped (by SIGSTOP, or another signal for that)"
                     } else {
@@ -359,6 +359,6 @@ fn emit_end(
         duration_s: round(duration.as_secs_f64()),
         failures: vec![failure],
         subtests: Vec::new(),
-        output: plan.output_folder.clone(),
+        output: plan.settings.output_folder.clone(),
     });
 }

@@ -167,7 +167,7 @@ impl Run<'_> {
         let source_map = test.source_map().into();
         let settings = run_settings(&test.manifest, source_map, settings, folder.to_owned());
         let events = reports.events.clone();
-        let plan = TestPlan::new(&test.manifest, &settings, events.start_ns());
+        let plan = TestPlan::new(&test.manifest, &settings, &events);
         let run = run_apart(&plan, &events, interrupts);
         let ended = marking_slow(planned.policy.slow_timeout, &events, run).await;
         if let (Ok(end), Some(from_checkpoint)) = (&ended, verifies) {
