@@ -34,7 +34,7 @@ use self::error::{Failed, code, print_to_stderr, report_failure};
 use self::run_options::block_on;
 use crate::child::catch_signal;
 use crate::container::{self, BootEnd};
-use crate::runner::{TEST_PROCESS, interrupts, run_planned_test};
+use crate::runner::{TEST_PROCESS, interrupts, run_test_process};
 use crate::session;
 
 /// Runs NixOS integration tests on virtual machines.
@@ -167,7 +167,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failed> {
             Ok(ExitCode::SUCCESS)
         }
         Command::TestProcess => block_on(async {
-            run_planned_test(&mut interrupts()?).await?;
+            run_test_process(&mut interrupts()?).await?;
             Ok(ExitCode::SUCCESS)
         }),
         Command::ContainerKeeper { folder } => {

@@ -21,6 +21,7 @@ mod regex_text {
     use regex_lite::Regex;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+    #[expect(clippy::ref_option, reason = "serde passes the field")]
     pub(super) fn serialize<S: Serializer>(
         regex: &Option<Regex>,
         serializer: S,

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::RunnerError;
+use super::find_tests;
 use super::interrupts::Interrupts;
-use super::plan;
-use super::reporting::{start, stdout_lost, wait_until_shown};
+use super::reports::{start, stdout_lost, wait_until_shown};
 use super::request::TestSelection;
 use crate::folders::private_temporary_folder;
 use crate::nix_cli::{self, NamedDerivation, Nix};
@@ -23,7 +23,7 @@ pub async fn build(
     display: &dyn Fn() -> Box<dyn Report>,
     interrupts: &mut Interrupts,
 ) -> Result<Option<Vec<PathBuf>>, RunnerError> {
-    let Some(found) = plan::buildable(selection, interrupts).await? else {
+    let Some(found) = find_tests::buildable(selection, interrupts).await? else {
         return Ok(None);
     };
     let work =

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::reporting::{finish, start};
+use super::reports::{finish, start};
 use super::request::TestSettings;
 use super::script_check::check_script_of;
 use super::test_run::{run_session, run_settings};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::error::RunnerError;
+use super::find_tests;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::plan;
 use super::request::{OutputLocation, TestSelection, TestSettings};
 use super::script_check::check_script_of;
 use super::test_run::{Job, build_and_run};
@@ -48,7 +48,7 @@ pub async fn run_session(
     interrupts: &mut Interrupts,
 ) -> Result<Verdict, RunnerError> {
     selection.evaluation.form = Form::ByHand;
-    let Some(tests) = plan::evaluate(&selection, interrupts).await? else {
+    let Some(tests) = find_tests::evaluate(&selection, interrupts).await? else {
         return Ok(Verdict::Interrupted);
     };
     let [test] = tests.as_slice() else {

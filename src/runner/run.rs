@@ -3,21 +3,21 @@
 use std::path::{Path, absolute};
 use std::time::Instant;
 
+use super::attempts::{AttemptEnd, Attempts, Next, make_attempts, retry_event};
+use super::checked_test::{CheckedTest, left_out};
 use super::derivation;
 use super::ends::{Ends, TestEnd};
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
+use super::find_tests::{self, FoundTests};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::many;
-use super::only_report::OnlyReport;
-use super::plan::{self, FoundTests};
-use super::planned::{PlannedTest, left_out};
-use super::reporting::{Shown, announce, show_results};
+use super::reports::of_many::remember;
+use super::reports::of_one::OnlyReport;
+use super::reports::{Shown, announce, show_results};
 use super::request::{RunPlace, RunRequest, folder_name};
-use super::run_reports::remember;
 use super::test_run::run_test;
-use super::tries::{Attempts, Next, Tried, retrying, try_often};
 use crate::engine::RunMode;
 use crate::model::event::{Event, Level, round};
 use crate::model::outcome::{Attempt, Outcome, RunResults, TestResult};
@@ -51,7 +51,7 @@ async fn run_here(
 ) -> Result<RunResults, RunnerError> {
     let processes = EvalProcesses::new(request.evaluation);
     let found = tokio::select! {
-        found = plan::find(&request.selections, &request.filter, &request.project, processes) => found,
+        found = find_tests::find(&request.selections, &request.filter, &request.project, processes) => found,
         _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
     };
     let found = found.inspect_err(|error| keep_eval_error(request, frontend, error))?;
@@ -62,7 +62,7 @@ async fn run_here(
         FoundTests::Evaluated(found) => found,
         FoundTests::Named(named) => {
             tokio::select! {
-                found = evaluate_all(named, processes, &request.project, plan::evaluate_these) => found,
+                found = evaluate_all(named, processes, &request.project, find_tests::evaluate_these) => found,
                 _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
             }
         }
@@ -180,71 +180,71 @@ impl Turns<'_, '_> {
                 let _ = self.ends.add(TestEnd::without_error(result))?;
                 continue;
             }
-            match self.planned(found) {
-                Ok(planned) => tests.push(planned),
+            match self.checked(found) {
+                Ok(checked) => tests.push(checked),
                 Err(end) => is_over = self.ends.add(*end)?.is_break(),
             }
         }
         let begin = Instant::now();
-        for planned in tests {
+        for checked in tests {
             if is_over {
-                let _ = self.ends.add(planned.left_out())?;
+                let _ = self.ends.add(checked.left_out())?;
                 continue;
             }
             let started_s = round(begin.elapsed().as_secs_f64());
-            let end = self.one(&planned, started_s, interrupts).await?;
+            let end = self.one(&checked, started_s, interrupts).await?;
             is_over = self.ends.add(end)?.is_break();
         }
         Ok(())
     }
 
-    fn planned<'t>(&self, found: FoundTest<'t, Test>) -> Result<PlannedTest<'t>, Box<TestEnd>> {
-        let planned = PlannedTest::of_found(self.request, found, self.frontend)?;
-        let demand = planned.demand(AcceleratorChoice::detect().accelerator);
+    fn checked<'t>(&self, found: FoundTest<'t, Test>) -> Result<CheckedTest<'t>, Box<TestEnd>> {
+        let checked = CheckedTest::of_found(self.request, found, self.frontend)?;
+        let demand = checked.demand(AcceleratorChoice::detect().accelerator);
         match demand.check(&self.request.resources) {
-            Ok(()) => Ok(planned),
-            Err(error) => Err(Box::new(planned.failed(error))),
+            Ok(()) => Ok(checked),
+            Err(error) => Err(Box::new(checked.failed(error))),
         }
     }
 
     async fn one(
         &mut self,
-        planned: &PlannedTest<'_>,
+        checked: &CheckedTest<'_>,
         started_s: f64,
         interrupts: &mut Interrupts,
     ) -> Result<TestEnd, RunnerError> {
         let folder = if self.is_alone {
             self.folder.to_owned()
         } else {
-            self.folder.join(folder_name(&planned.label))
+            self.folder.join(folder_name(&checked.label))
         };
-        if let Some(warning) = planned.policy.warning() {
+        if let Some(warning) = checked.policy.warning() {
             announce(self.frontend, Event::note(Level::Warning, warning))?;
         }
-        let attempts = self.attempts(planned, &folder, interrupts).await;
+        let attempts = self.attempts(checked, &folder, interrupts).await;
         Ok(match attempts {
-            Ok(attempts) => planned.end(attempts, started_s),
-            Err(error) => planned.failed(error),
+            Ok(attempts) => checked.end(attempts, started_s),
+            Err(error) => checked.failed(error),
         })
     }
 
     /// Runs a test as often as it may be tried.
     async fn attempts(
         &mut self,
-        planned: &PlannedTest<'_>,
+        checked: &CheckedTest<'_>,
         folder: &Path,
         interrupts: &mut Interrupts,
     ) -> Result<Attempts, RunnerError> {
-        let settings = planned.settings(self.request);
-        let (nix, test) = (&planned.selection.nix, &planned.test);
+        let settings = checked.settings(self.request);
+        let (nix, test) = (&checked.selection.nix, &checked.test);
         let (frontend, shown) = (self.frontend, &mut self.shown);
         let once = async |at: &Path, earlier: &[Attempt]| {
-            if let Some(event) = retrying(planned.rule, earlier) {
+            if let Some(event) = retry_event(checked.rule, earlier) {
                 announce(frontend, event)?;
             }
             let finished = run_test(nix, &settings, test, at, frontend, interrupts).await?;
             *shown = finished.shown;
-            Ok(Tried {
+            Ok(AttemptEnd {
                 verdict: finished.outcome.verdict,
                 next: match shown {
                     Ok(Shown::All) => Next::ByTheRule,
@@ -253,6 +253,6 @@ impl Turns<'_, '_> {
                 },
             })
         };
-        try_often(planned.rule, folder, self.folder, once).await
+        make_attempts(checked.rule, folder, self.folder, once).await
     }
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::apart::{TestPlan, run_apart};
+use super::apart::{TestInput, run_apart};
 use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::reporting::{FinishedRun, finish, start};
+use super::reports::{FinishedRun, finish, start};
 use super::request::{RunRequest, TestSettings, Verification};
 use super::script_check::check_script_of;
 use crate::engine::RunMode;
@@ -155,7 +155,7 @@ pub(super) async fn run_session(
     interrupts: &mut Interrupts,
 ) -> Result<RunOutcome, RunnerError> {
     if matches!(settings.mode, RunMode::Script) && !io::stdin().is_terminal() {
-        let plan = TestPlan::new(manifest, settings, events);
+        let plan = TestInput::new(manifest, settings, events);
         return Ok(run_apart(&plan, events, interrupts).await?.outcome);
     }
     Ok(session::run(manifest, settings, events, interrupts).await?)

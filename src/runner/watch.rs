@@ -8,7 +8,7 @@ use super::error::RunnerError;
 use super::files::Changes;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::reporting::announce;
+use super::reports::announce;
 use super::request::RunRequest;
 use super::run::run;
 use crate::model::event::Event;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use super::plan::{FromTest, TestPlan};
+use super::messages::{FromTest, TestInput};
 use crate::event_bus::{Events, Message};
 use crate::output_folder;
 use crate::report::OutputStream;
@@ -13,16 +13,16 @@ use crate::runner::error::RunnerError;
 use crate::runner::interrupts::Interrupts;
 use crate::session;
 
-/// The hidden subcommand that [`run_planned_test`] serves.
+/// The hidden subcommand that [`run_test_process`] serves.
 pub const TEST_PROCESS: &str = "test-process";
 
 /// Runs the test whose plan is on standard input. What scripts print goes to standard error.
 ///
 /// # Errors
 /// When there is no plan, or its results cannot be printed.
-pub async fn run_planned_test(interrupts: &mut Interrupts) -> Result<(), RunnerError> {
+pub async fn run_test_process(interrupts: &mut Interrupts) -> Result<(), RunnerError> {
     let unreadable = RunnerError::host("cannot read the plan of a test");
-    let plan: TestPlan =
+    let plan: TestInput =
         serde_json::from_reader(io::stdin()).map_err(|error| unreadable(error.into()))?;
     // Before the script can move it.
     output_folder::claim(&plan.settings.output_folder)

@@ -2,9 +2,9 @@
 //! crash.
 
 mod child;
+mod messages;
 mod parent;
-mod plan;
 
-pub use child::{TEST_PROCESS, run_planned_test};
+pub use child::{TEST_PROCESS, run_test_process};
+pub(super) use messages::TestInput;
 pub(super) use parent::{ApartEnd, run_apart};
-pub(super) use plan::TestPlan;

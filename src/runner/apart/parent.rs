@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::child::TEST_PROCESS;
-use super::plan::{FromTest, TestPlan};
+use super::messages::{FromTest, TestInput};
 use crate::child::{self, THIS_PROGRAM, describe_end};
 use crate::decoder::unfinished;
 use crate::event_bus::Events;
@@ -48,12 +48,12 @@ pub struct ApartEnd {
     pub leaky: bool,
 }
 
-/// Runs a planned test in a process of its own, whose events are emitted here.
+/// Runs a test in a process of its own, whose events are emitted here.
 ///
 /// # Errors
 /// When the process cannot be started, or the test not be begun.
 pub async fn run_apart(
-    plan: &TestPlan,
+    plan: &TestInput,
     events: &Events,
     interrupts: &mut impl InterruptSource,
 ) -> Result<ApartEnd, RunnerError> {
@@ -310,7 +310,7 @@ async fn pass_output(stderr: impl AsyncRead + Unpin, events: Events) {
 
 impl Waited {
     /// Describes why a test has no end of its own.
-    fn failure(&self, plan: &TestPlan) -> Failure {
+    fn failure(&self, plan: &TestInput) -> Failure {
         let (kind, message) = match self.cause {
             Some(Cause::Deadline) => (
                 "GlobalTimeout",
@@ -347,7 +347,7 @@ impl Waited {
 
 /// Emits the end of a test whose process did not come to it.
 fn emit_end(
-    plan: &TestPlan,
+    plan: &TestInput,
     verdict: Verdict,
     failure: Failure,
     duration: Duration,

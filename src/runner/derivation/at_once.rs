@@ -14,12 +14,12 @@ use crate::nix_cli::{self, BuildError, FailedBuilds, Nix};
 use crate::report::{Reports, SharedDisplay};
 use crate::runner::ends::{Ends, TestEnd};
 use crate::runner::error::RunnerError;
+use crate::runner::find_tests::Expected;
 use crate::runner::frontend::Frontend;
 use crate::runner::interrupts::Interrupts;
-use crate::runner::plan::Expected;
-use crate::runner::reporting::no_thread;
+use crate::runner::reports::no_thread;
+use crate::runner::reports::of_many::{RunReports, show_start};
 use crate::runner::request::{RunRequest, folder_name};
-use crate::runner::run_reports::{RunReports, show_start};
 
 /// Has Nix build the tests all at once: its builders take what they can. Each test is shown as its build ends; before
 /// them those that have `ended` already, because they do not evaluate.

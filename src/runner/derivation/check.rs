@@ -13,11 +13,11 @@ use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::nix_cli::{self, BuildError, NamedDerivation, Nix, TestNames};
 use crate::output_folder::{EVENTS, TAG};
 use crate::report::{Output, Reports, VERDICT_MARK};
+use crate::runner::checked_test::{left_out, not_run, policy_of};
 use crate::runner::ends::TestEnd;
 use crate::runner::error::RunnerError;
 use crate::runner::interrupts::Interrupts;
-use crate::runner::planned::{left_out, not_run, policy_of};
-use crate::runner::reporting::wait_until_shown;
+use crate::runner::reports::wait_until_shown;
 use crate::runner::request::{RunRequest, TestSelection};
 
 /// The whole log of a build that failed, in the output folder.

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use self::at_once::run_at_once;
 use self::check::{BuildState, CheckDisplay, FoundCheck, run_one};
+use super::checked_test::not_run;
 use super::ends::{Ends, TestEnd};
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::only_report::OnlyReport;
-use super::planned::not_run;
-use super::reporting::{Shown, announce, start};
+use super::reports::of_one::OnlyReport;
+use super::reports::{Shown, announce, start};
 use super::request::{Builders, RunRequest, TestSelection};
 use super::survey::survey;
 use crate::folders::private_temporary_folder;

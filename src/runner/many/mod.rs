@@ -12,15 +12,15 @@ use futures_util::stream::{self, FuturesUnordered, Stream};
 use tokio::sync::{Semaphore, broadcast};
 
 use super::attempts::AttemptRule;
+use super::checked_test::CheckedTest;
 use super::ends::{Ends, TestEnd};
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_in_batches};
+use super::find_tests::{Expected, FoundTests, evaluate_these};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::plan::{Expected, FoundTests, evaluate_these};
-use super::planned::PlannedTest;
+use super::reports::of_many::{RunReports, show_start};
 use super::request::{Resources, RunRequest};
-use super::run_reports::{RunReports, show_start};
 use super::schedule::{Budget, Demand, Schedule};
 use crate::model::event::{Event, Level};
 use crate::model::outcome::{RunResults, TestResult};
@@ -134,8 +134,8 @@ impl Run<'_> {
                     is_evaluating = batch.is_some();
                     for test in batch.into_iter().flatten() {
                         unseen.remove(&test.label);
-                        match self.planned(test, frontend) {
-                            Ok(planned) => running.push(self.one(planned)),
+                        match self.checked(test, frontend) {
+                            Ok(checked) => running.push(self.one(checked)),
                             Err(end) => ended.push(*end),
                         }
                     }
@@ -202,8 +202,8 @@ impl Run<'_> {
     }
 
     /// Where a test waits for its turn.
-    fn place_to_wait(&self, planned: &PlannedTest<'_>) -> Option<&Semaphore> {
-        let groups = planned.policy.groups.iter().map(String::as_str);
+    fn place_to_wait(&self, checked: &CheckedTest<'_>) -> Option<&Semaphore> {
+        let groups = checked.policy.groups.iter().map(String::as_str);
         let mut names = groups.chain([""]);
         names.find_map(|name| self.waiting.get(name))
     }
@@ -229,25 +229,25 @@ impl Run<'_> {
     }
 
     /// Checks a test before it is run.
-    fn planned<'a>(
+    fn checked<'a>(
         &self,
         found: FoundTest<'a, Test>,
         frontend: &dyn Frontend,
-    ) -> Result<PlannedTest<'a>, Box<TestEnd>> {
-        let planned = PlannedTest::of_found(self.request, found, frontend)?;
-        let demand = self.demand(&planned);
+    ) -> Result<CheckedTest<'a>, Box<TestEnd>> {
+        let checked = CheckedTest::of_found(self.request, found, frontend)?;
+        let demand = self.demand(&checked);
         if let Err(error) = demand.check(&self.request.resources) {
-            return Err(Box::new(planned.failed(error)));
+            return Err(Box::new(checked.failed(error)));
         }
-        let warnings = planned.policy.warning().into_iter();
+        let warnings = checked.policy.warning().into_iter();
         for warning in warnings.chain(self.budget.warning(&demand)) {
             let note = Event::note(Level::Warning, warning);
-            self.display.emit(Some(&planned.label), note);
+            self.display.emit(Some(&checked.label), note);
         }
-        Ok(planned)
+        Ok(checked)
     }
 
-    fn demand(&self, planned: &PlannedTest<'_>) -> Demand {
-        planned.demand(self.accelerator.accelerator)
+    fn demand(&self, checked: &CheckedTest<'_>) -> Demand {
+        checked.demand(self.accelerator.accelerator)
     }
 }

@@ -9,15 +9,15 @@ use crate::model::event::{Event, Level, Verdict};
 use crate::model::outcome::{Attempt, Outcome};
 use crate::nix_cli;
 use crate::report::{Output, Reports};
-use crate::runner::apart::{ApartEnd, TestPlan, run_apart};
+use crate::runner::apart::{ApartEnd, TestInput, run_apart};
+use crate::runner::attempts::{AttemptEnd, Next, make_attempts, retry_event};
+use crate::runner::checked_test::CheckedTest;
 use crate::runner::ends::TestEnd;
 use crate::runner::error::RunnerError;
-use crate::runner::planned::PlannedTest;
-use crate::runner::reporting::{no_thread, stdout_lost};
+use crate::runner::reports::{no_thread, stdout_lost};
 use crate::runner::request::{TestSettings, folder_name};
 use crate::runner::schedule::Turn;
 use crate::runner::test_run::{is_certain, marking_slow, run_settings};
-use crate::runner::tries::{Next, Tried, retrying, try_often};
 use crate::session::{Interrupt, ReplayMode};
 
 /// Whether a test begins.
@@ -28,26 +28,26 @@ enum Start {
 
 impl Run<'_> {
     /// Builds a test and runs it in its turn.
-    pub(super) async fn one(&self, planned: PlannedTest<'_>) -> TestEnd {
+    pub(super) async fn one(&self, checked: CheckedTest<'_>) -> TestEnd {
         let mut interrupts = self.interrupts.subscribe();
-        let ended = self.attempts(&planned, &mut interrupts).await;
+        let ended = self.attempts(&checked, &mut interrupts).await;
         match ended {
             Ok(end) => end,
-            Err(error) => planned.failed(error),
+            Err(error) => checked.failed(error),
         }
     }
 
     /// All attempts of a test.
     async fn attempts(
         &self,
-        planned: &PlannedTest<'_>,
+        checked: &CheckedTest<'_>,
         interrupts: &mut broadcast::Receiver<Interrupt>,
     ) -> Result<TestEnd, RunnerError> {
-        let folder = self.folder.join(folder_name(&planned.label));
-        let (turn, reports) = match self.built(planned, &folder, interrupts).await? {
+        let folder = self.folder.join(folder_name(&checked.label));
+        let (turn, reports) = match self.built(checked, &folder, interrupts).await? {
             Start::Granted(turn, reports) => (turn, reports),
             Start::Never(outcome) => {
-                let mut end = planned.left_out();
+                let mut end = checked.left_out();
                 end.result.outcome = outcome;
                 return Ok(end);
             }
@@ -56,17 +56,17 @@ impl Run<'_> {
         let mut built = Some(reports);
         let mut is_leaky = false;
         let once = async |at: &Path, earlier: &[Attempt]| {
-            if let Some(event) = retrying(planned.rule, earlier) {
-                self.display.emit(Some(&planned.label), event);
+            if let Some(event) = retry_event(checked.rule, earlier) {
+                self.display.emit(Some(&checked.label), event);
             }
             let reports = match built.take() {
                 Some(reports) => reports,
-                None => self.report(planned, at).await?,
+                None => self.report(checked, at).await?,
             };
             let ApartEnd { outcome, leaky } =
-                self.attempt(planned, at, reports, interrupts).await?;
+                self.attempt(checked, at, reports, interrupts).await?;
             is_leaky |= leaky;
-            Ok(Tried {
+            Ok(AttemptEnd {
                 verdict: outcome.verdict,
                 next: if self.schedule.is_closed() {
                     Next::Never
@@ -75,9 +75,9 @@ impl Run<'_> {
                 },
             })
         };
-        let attempts = try_often(planned.rule, &folder, &self.folder, once).await?;
+        let attempts = make_attempts(checked.rule, &folder, &self.folder, once).await?;
         drop(turn);
-        let mut end = planned.end(attempts, started_s);
+        let mut end = checked.end(attempts, started_s);
         end.result.leaky = is_leaky;
         Ok(end)
     }
@@ -85,11 +85,11 @@ impl Run<'_> {
     /// Builds a test and waits for its turn. What the build says is in the reports of its first attempt.
     async fn built(
         &self,
-        planned: &PlannedTest<'_>,
+        checked: &CheckedTest<'_>,
         folder: &Path,
         interrupts: &mut broadcast::Receiver<Interrupt>,
     ) -> Result<Start, RunnerError> {
-        let Some(waiting) = self.place_to_wait(planned) else {
+        let Some(waiting) = self.place_to_wait(checked) else {
             return Ok(Start::Never(Outcome::LeftOut));
         };
         let Ok(_place) = waiting.acquire().await else {
@@ -98,21 +98,21 @@ impl Run<'_> {
         let Ok(building) = self.building.acquire().await else {
             return Ok(Start::Never(Outcome::LeftOut));
         };
-        let output = Output::create(folder, &planned.test.name)?;
+        let output = Output::create(folder, &checked.test.name)?;
         let root = output.root();
-        let reports = self.report_to(planned, output)?;
+        let reports = self.report_to(checked, output)?;
         let built = {
             let emit = |event| reports.events.emit(event);
-            let nix = &planned.selection.nix;
+            let nix = &checked.selection.nix;
             tokio::select! {
-                built = nix_cli::realise(nix, &planned.test.derivation, &root, &emit) => Some(built),
+                built = nix_cli::realise(nix, &checked.test.derivation, &root, &emit) => Some(built),
                 _ = interrupts.recv() => None,
             }
         };
         drop(building);
         if let Some(Ok(())) = built {
-            let demand = self.demand(planned);
-            let turn = self.schedule.turn(demand, planned.expected_s).await;
+            let demand = self.demand(checked);
+            let turn = self.schedule.turn(demand, checked.expected_s).await;
             if let Some(turn) = turn {
                 return Ok(Start::Granted(turn, reports));
             }
@@ -128,14 +128,14 @@ impl Run<'_> {
     /// One attempt, whose reports are whole at its end.
     async fn attempt(
         &self,
-        planned: &PlannedTest<'_>,
+        checked: &CheckedTest<'_>,
         folder: &Path,
         reports: Reports,
         interrupts: &mut broadcast::Receiver<Interrupt>,
     ) -> Result<ApartEnd, RunnerError> {
-        let settings = planned.settings(self.request);
+        let settings = checked.settings(self.request);
         let ended = self
-            .once(planned, &settings, folder, reports, None, interrupts)
+            .once(checked, &settings, folder, reports, None, interrupts)
             .await?;
         let verdict = ended.outcome.verdict;
         if is_certain(&settings, ended.outcome) {
@@ -145,31 +145,31 @@ impl Run<'_> {
             replay: ReplayMode::Disabled,
             ..settings
         };
-        let reports = self.report(planned, folder).await?;
-        self.once(planned, &cold, folder, reports, Some(verdict), interrupts)
+        let reports = self.report(checked, folder).await?;
+        self.once(checked, &cold, folder, reports, Some(verdict), interrupts)
             .await
     }
 
     /// One run of a test; its events say whether it `verifies` a verdict from a checkpoint.
     async fn once(
         &self,
-        planned: &PlannedTest<'_>,
+        checked: &CheckedTest<'_>,
         settings: &TestSettings,
         folder: &Path,
         reports: Reports,
         verifies: Option<Verdict>,
         interrupts: &mut broadcast::Receiver<Interrupt>,
     ) -> Result<ApartEnd, RunnerError> {
-        let test = &planned.test;
+        let test = &checked.test;
         for note in &test.notes {
             reports.events.note(Level::Info, note.clone());
         }
         let source_map = test.source_map().into();
         let settings = run_settings(&test.manifest, source_map, settings, folder.to_owned());
         let events = reports.events.clone();
-        let plan = TestPlan::new(&test.manifest, &settings, &events);
+        let plan = TestInput::new(&test.manifest, &settings, &events);
         let run = run_apart(&plan, &events, interrupts);
-        let ended = marking_slow(planned.policy.slow_timeout, &events, run).await;
+        let ended = marking_slow(checked.policy.slow_timeout, &events, run).await;
         if let (Ok(end), Some(from_checkpoint)) = (&ended, verifies) {
             let cold = end.outcome.verdict;
             events.emit(Event::Verified {
@@ -191,18 +191,18 @@ impl Run<'_> {
     /// The reports of a further run of a test that is built.
     async fn report(
         &self,
-        planned: &PlannedTest<'_>,
+        checked: &CheckedTest<'_>,
         folder: &Path,
     ) -> Result<Reports, RunnerError> {
-        let output = Output::create(folder, &planned.test.name)?;
-        let nix = &planned.selection.nix;
+        let output = Output::create(folder, &checked.test.name)?;
+        let nix = &checked.selection.nix;
         // The folder of an earlier run was what kept the machines from Nix's garbage collector.
-        nix_cli::realise(nix, &planned.test.derivation, &output.root(), &|_| ()).await?;
-        self.report_to(planned, output)
+        nix_cli::realise(nix, &checked.test.derivation, &output.root(), &|_| ()).await?;
+        self.report_to(checked, output)
     }
 
-    fn report_to(&self, planned: &PlannedTest<'_>, output: Output) -> Result<Reports, RunnerError> {
-        Reports::of_one(&self.display, &planned.label, Some(output)).map_err(no_thread())
+    fn report_to(&self, checked: &CheckedTest<'_>, output: Output) -> Result<Reports, RunnerError> {
+        Reports::of_one(&self.display, &checked.label, Some(output)).map_err(no_thread())
     }
 }
 

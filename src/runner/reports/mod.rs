@@ -1,14 +1,17 @@
 //! The reports on a run, from its first event to the last.
 
+pub(super) mod of_many;
+pub(super) mod of_one;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::error::RunnerError;
-use super::frontend::Frontend;
-use super::interrupts::Interrupts;
 use crate::model::event::Event;
 use crate::model::outcome::RunResults;
 use crate::report::{Output, Report, Reports, SharedDisplay, Showing};
+use crate::runner::error::RunnerError;
+use crate::runner::frontend::Frontend;
+use crate::runner::interrupts::Interrupts;
 use crate::session::RunOutcome;
 
 /// How often to look whether a display is done.

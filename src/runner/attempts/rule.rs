@@ -34,7 +34,7 @@ pub enum RepeatAfterFailure {
 
 impl AttemptRule {
     /// How many attempts there may be; None if that depends.
-    pub(super) fn most(self) -> Option<u32> {
+    pub(in crate::runner) fn most(self) -> Option<u32> {
         match self {
             Self::Retry(retries) => Some(retries.saturating_add(1)),
             Self::Repeat(repetition) => repetition.count.map(NonZeroU32::get),
@@ -42,7 +42,7 @@ impl AttemptRule {
     }
 
     /// Whether another attempt follows those of a test that was begun at `begin`.
-    pub(super) fn continues(self, attempts: &[Attempt], begin: Instant) -> bool {
+    pub(in crate::runner) fn continues(self, attempts: &[Attempt], begin: Instant) -> bool {
         let Some(last) = attempts.last() else {
             return true;
         };
@@ -63,7 +63,7 @@ impl AttemptRule {
     }
 
     /// Returns the outcome of all attempts together.
-    pub(super) fn outcome(self, attempts: &[Attempt]) -> Outcome {
+    pub(in crate::runner) fn outcome(self, attempts: &[Attempt]) -> Outcome {
         let Some(last) = attempts.last() else {
             return Outcome::LeftOut;
         };
@@ -81,7 +81,7 @@ impl AttemptRule {
     }
 
     /// The output folder of the next attempt: the first failure of a test is kept whole.
-    pub(super) fn folder(self, of_test: &Path, attempts: &[Attempt]) -> PathBuf {
+    pub(in crate::runner) fn folder(self, of_test: &Path, attempts: &[Attempt]) -> PathBuf {
         match self {
             Self::Retry(_) if attempts.is_empty() => of_test.to_owned(),
             Self::Retry(_) => of_test.join(further_attempt(attempts.len() + 1)),

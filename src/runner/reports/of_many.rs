@@ -2,20 +2,20 @@
 
 use std::path::Path;
 
-use super::error::RunnerError;
-use super::frontend::Frontend;
-use super::interrupts::Interrupts;
-use super::plan::Expected;
-use super::reporting::{Shown, no_thread, wait_until_shown};
-use super::request::RunRequest;
+use super::{Shown, no_thread, wait_until_shown};
 use crate::history;
 use crate::model::event::Event;
 use crate::model::outcome::RunResults;
 use crate::report::{RunFolder, SharedDisplay, Showing};
+use crate::runner::error::RunnerError;
+use crate::runner::find_tests::Expected;
+use crate::runner::frontend::Frontend;
+use crate::runner::interrupts::Interrupts;
+use crate::runner::request::RunRequest;
 
 /// Until the run ends.
 #[derive(Debug)]
-pub(super) struct RunReports {
+pub(in crate::runner) struct RunReports {
     folder: RunFolder,
     /// Clones of it have to be gone when the run ends.
     pub display: SharedDisplay,
@@ -94,7 +94,12 @@ impl RunReports {
 }
 
 /// Shows what a run is about to do.
-pub(super) fn show_start(display: &SharedDisplay, jobs: usize, tests: usize, expected: Expected) {
+pub(in crate::runner) fn show_start(
+    display: &SharedDisplay,
+    jobs: usize,
+    tests: usize,
+    expected: Expected,
+) {
     let Expected { all_s, typical_s } = expected;
     display.emit(None, Event::RunStarted { jobs });
     display.emit(
@@ -108,7 +113,7 @@ pub(super) fn show_start(display: &SharedDisplay, jobs: usize, tests: usize, exp
 }
 
 /// Adds a run to the history. Without it, the run is what it is.
-pub(super) fn remember(frontend: &dyn Frontend, results: &RunResults) {
+pub(in crate::runner) fn remember(frontend: &dyn Frontend, results: &RunResults) {
     if let Err(error) = history::remember(results) {
         frontend.show_warning(&format!("the history of tests cannot be written: {error}"));
     }

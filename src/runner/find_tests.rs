@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::checked_test::{backend, left_out};
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
 use super::interrupts::Interrupts;
-use super::planned::{backend, left_out};
 use super::project::{Candidate, Choosable, Project};
 use super::request::{EvalLimits, TestSelection};
 use super::survey::{NamedTest, survey};

@@ -1,16 +1,19 @@
-//! Tries a test as often as its rule says.
+//! Attempts at a test: as many as its rule says.
+
+mod rule;
 
 use std::path::Path;
 use std::time::Instant;
 
-use super::attempts::AttemptRule;
-use super::error::RunnerError;
 use crate::model::event::{Event, Verdict, round};
 use crate::model::outcome::Attempt;
+use crate::runner::error::RunnerError;
+
+pub use rule::{AttemptRule, RepeatAfterFailure, Repetition};
 
 /// How one attempt has ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tried {
+pub(super) struct AttemptEnd {
     pub verdict: Verdict,
     pub next: Next,
 }
@@ -30,23 +33,23 @@ pub(super) struct Attempts {
     pub error: Option<RunnerError>,
 }
 
-/// Tries a test whose output goes to `folder`, in that of its `run`. `once` makes an attempt, whose output goes to the
+/// Makes the attempts at a test whose output goes to `folder`, in that of its `run`. `once` makes an attempt, whose output goes to the
 /// folder that it is given, after those that were made before.
 ///
 /// # Errors
 /// When the first attempt cannot be made.
-pub(super) async fn try_often(
+pub(super) async fn make_attempts(
     rule: AttemptRule,
     folder: &Path,
     run: &Path,
-    mut once: impl AsyncFnMut(&Path, &[Attempt]) -> Result<Tried, RunnerError>,
+    mut once: impl AsyncFnMut(&Path, &[Attempt]) -> Result<AttemptEnd, RunnerError>,
 ) -> Result<Attempts, RunnerError> {
     let begin = Instant::now();
     let mut all: Vec<Attempt> = Vec::new();
     while rule.continues(&all, begin) {
         let at = rule.folder(folder, &all);
         let start = Instant::now();
-        let tried = match once(&at, &all).await {
+        let attempt = match once(&at, &all).await {
             Ok(tried) => tried,
             Err(error) if all.is_empty() => return Err(error),
             Err(error) => {
@@ -55,12 +58,12 @@ pub(super) async fn try_often(
             }
         };
         all.push(Attempt {
-            verdict: tried.verdict,
+            verdict: attempt.verdict,
             duration_s: round(start.elapsed().as_secs_f64()),
             // As the reports of the run name it.
             folder: at.strip_prefix(run).unwrap_or(&at).to_owned(),
         });
-        if tried.next == Next::Never {
+        if attempt.next == Next::Never {
             break;
         }
     }
@@ -68,7 +71,7 @@ pub(super) async fn try_often(
 }
 
 /// Returns the event before another attempt at a test that did not pass; `None` if the number of attempts is not known.
-pub(super) fn retrying(rule: AttemptRule, earlier: &[Attempt]) -> Option<Event> {
+pub(super) fn retry_event(rule: AttemptRule, earlier: &[Attempt]) -> Option<Event> {
     earlier
         .last()
         .filter(|last| last.verdict != Verdict::Passed)?;
@@ -87,15 +90,15 @@ mod tests {
     #[tokio::test]
     async fn what_was_tried_is_kept_when_no_more_can_be() {
         let once = async |_: &Path, earlier: &[Attempt]| match earlier.len() {
-            0 => Ok(Tried {
+            0 => Ok(AttemptEnd {
                 verdict: Verdict::Failed,
                 next: Next::ByTheRule,
             }),
             _ => Err(RunnerError::host("cannot go on")(io::Error::other("x"))),
         };
         let folder = Path::new("/run/t");
-        let tried = try_often(AttemptRule::Retry(3), folder, Path::new("/run"), once).await;
-        let Attempts { all, error } = tried.unwrap();
+        let attempt = make_attempts(AttemptRule::Retry(3), folder, Path::new("/run"), once).await;
+        let Attempts { all, error } = attempt.unwrap();
         let [first] = all.as_slice() else {
             panic!("{all:?}");
         };

@@ -2,19 +2,19 @@
 
 use std::path::{Path, PathBuf, absolute};
 
-use super::error::RunnerError;
-use super::frontend::Frontend;
-use super::interrupts::Interrupts;
-use super::reporting::{Shown, announce, announce_report};
-use super::request::RunRequest;
-use super::run_reports::remember;
+use super::of_many::remember;
+use super::{Shown, announce, announce_report};
 use crate::model::event::{Event, Level};
 use crate::model::outcome::{Obstacle, Outcome, RunResults};
 use crate::report::{Output, write_reports};
+use crate::runner::error::RunnerError;
+use crate::runner::frontend::Frontend;
+use crate::runner::interrupts::Interrupts;
+use crate::runner::request::RunRequest;
 
 /// Where they go.
 #[derive(Debug)]
-pub(super) struct OnlyReport<'a> {
+pub(in crate::runner) struct OnlyReport<'a> {
     request: &'a RunRequest,
     folder: PathBuf,
     /// The test's own name.

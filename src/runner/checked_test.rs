@@ -1,6 +1,7 @@
 //! A test that is evaluated and checked, with what the configuration and earlier runs say of it.
 
 use super::attempts::AttemptRule;
+use super::attempts::Attempts;
 use super::ends::TestEnd;
 use super::error::RunnerError;
 use super::evaluation::FoundTest;
@@ -9,7 +10,6 @@ use super::project::Candidate;
 use super::request::{RunRequest, TestSelection, TestSettings};
 use super::schedule::Demand;
 use super::test_run::check_test;
-use super::tries::Attempts;
 use crate::config::TestPolicy;
 use crate::model::manifest::{BackendKind, Manifest, Node};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
@@ -18,7 +18,7 @@ use crate::qemu::Accelerator;
 
 /// The test.
 #[derive(Debug)]
-pub(super) struct PlannedTest<'a> {
+pub(super) struct CheckedTest<'a> {
     pub selection: &'a TestSelection,
     /// The name of the test among those of the run.
     pub label: String,
@@ -29,7 +29,7 @@ pub(super) struct PlannedTest<'a> {
     pub expected_s: Option<f64>,
 }
 
-impl<'a> PlannedTest<'a> {
+impl<'a> CheckedTest<'a> {
     pub fn new(
         request: &RunRequest,
         selection: &'a TestSelection,

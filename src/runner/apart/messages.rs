@@ -9,14 +9,14 @@ use crate::session::{RunOutcome, RunSettings};
 
 /// A test to run, on the standard input of its process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TestPlan {
+pub struct TestInput {
     pub manifest: Manifest,
     pub settings: RunSettings,
     /// The moment from which the times of events count: see [`crate::event_bus::monotonic_ns`].
     pub start_ns: i64,
 }
 
-impl TestPlan {
+impl TestInput {
     /// Returns the plan of a test whose events are emitted here.
     pub fn new(manifest: &Manifest, settings: &RunSettings, events: &Events) -> Self {
         Self {
