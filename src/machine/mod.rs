@@ -39,7 +39,7 @@ pub enum StateRetention {
     Persistent,
 }
 
-/// The surroundings of a machine.
+/// The context of a machine.
 #[derive(Debug, Clone)]
 pub struct MachineContext {
     pub events: Events,
