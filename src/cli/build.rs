@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use indicatif::MultiProgress;
 
 use super::error::{Failed, code};
 use super::frontend::is_on_terminal;
@@ -51,7 +52,11 @@ impl BuildCommand {
             Detail::Normal
         };
         if is_on_terminal() {
-            Box::new(TerminalDisplay::new(detail, PromptOutput::default()))
+            Box::new(TerminalDisplay::new(
+                detail,
+                PromptOutput::default(),
+                MultiProgress::new(),
+            ))
         } else {
             Box::new(PlainDisplay::on_stderr(detail))
         }

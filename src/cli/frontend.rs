@@ -11,8 +11,8 @@ use crate::language::check::Finding;
 use crate::model::outcome::RunResults;
 use crate::prompt_output::PromptOutput;
 use crate::report::{
-    Colours, Detail, JsonDisplay, LogReader, ManyPlain, ManyTerminal, OutputStream, PlainDisplay,
-    Report, TerminalDisplay, annotations, is_in_workflow,
+    Colours, Detail, JsonDisplay, LogReader, OutputStream, PlainDisplay, Report, TerminalDisplay,
+    annotations, is_in_workflow,
 };
 use crate::runner::{Frontend, RunnerError, show_finding};
 use crate::source_map::SourceMap;
@@ -42,7 +42,7 @@ pub struct CommandFrontend {
     detail: Detail,
     /// Where a prompt is, if there is one.
     output: PromptOutput,
-    /// The live progress of several tests.
+    /// The live progress.
     bars: MultiProgress,
 }
 
@@ -62,23 +62,15 @@ impl Frontend for CommandFrontend {
         let detail = self.detail;
         match self.format {
             DisplayFormat::Json => Box::new(JsonDisplay::exclusive()),
-            DisplayFormat::Human if is_on_terminal() => {
-                Box::new(TerminalDisplay::new(detail, self.output.clone()))
-            }
+            DisplayFormat::Human if is_on_terminal() => Box::new(TerminalDisplay::new(
+                detail,
+                self.output.clone(),
+                self.bars.clone(),
+            )),
             DisplayFormat::Human | DisplayFormat::Plain => {
                 Box::new(PlainDisplay::new(detail, LogReader::Person))
             }
             DisplayFormat::BuildLog => Box::new(PlainDisplay::new(detail, LogReader::BuildLog)),
-        }
-    }
-
-    fn display_of_many(&self) -> Box<dyn Report> {
-        match self.format {
-            DisplayFormat::Json => Box::new(JsonDisplay::exclusive()),
-            DisplayFormat::Human if is_on_terminal() => {
-                Box::new(ManyTerminal::new(self.detail, self.bars.clone()))
-            }
-            _ => Box::new(ManyPlain::new(self.detail)),
         }
     }
 

@@ -1,12 +1,13 @@
-//! Plain lines, for files, pipes and continuous integration.
+//! Plain lines, for files, pipes and continuous integration: of one test, or of several.
 
 use std::io;
 
 use super::github::for_log;
 use super::json::json_line;
-use super::lines::{lines, short_name};
+use super::lines::short_name;
 use super::output_stream::OutputStream;
-use super::{Detail, Report, View};
+use super::texts::Texts;
+use super::{Detail, Report};
 use crate::model::event::{Event, Record};
 
 /// Start of the line in the log of a build that holds the event of the test's end.
@@ -24,7 +25,7 @@ pub enum LogReader {
 /// Writes to standard output, or to standard error beside a command's result.
 #[derive(Debug)]
 pub struct PlainDisplay {
-    view: View,
+    texts: Texts,
     reader: LogReader,
     done: u64,
     expected: u64,
@@ -35,7 +36,7 @@ impl PlainDisplay {
     #[must_use]
     pub fn new(detail: Detail, reader: LogReader) -> Self {
         Self {
-            view: View::new(detail),
+            texts: Texts::new(detail),
             reader,
             done: 0,
             expected: 0,
@@ -86,20 +87,19 @@ fn is_bookkeeping(derivation: &str) -> bool {
 
 impl Report for PlainDisplay {
     fn take(&mut self, record: &Record) {
-        self.view.follow(&record.event);
-        let lines = match &record.event {
-            Event::BuildProgress { done, expected } => {
+        let lines = match (&record.label, &record.event) {
+            (None, Event::BuildProgress { done, expected }) => {
                 (self.done, self.expected) = (*done, *expected);
                 return;
             }
-            Event::BuildStarted { derivation } if is_bookkeeping(derivation) => return,
-            Event::BuildStarted { derivation } => vec![format!(
+            (None, Event::BuildStarted { derivation }) if is_bookkeeping(derivation) => return,
+            (None, Event::BuildStarted { derivation }) => vec![format!(
                 "building {} ({} of {} done)",
                 short_name(derivation),
                 self.done,
                 self.expected
             )],
-            event => lines(event, &self.view),
+            _ => self.texts.of(record),
         };
         self.print_verdict(record);
         self.print(&lines);

@@ -10,11 +10,8 @@ use crate::source_map::SourceMap;
 
 /// Shows runs to the user.
 pub trait Frontend: Sync {
-    /// Returns a display for the events of one run.
+    /// Returns a display for the events of one test, or for those of several tests, which have labels.
     fn display(&self) -> Box<dyn Report>;
-
-    /// Returns a display for the events of several tests that run side by side.
-    fn display_of_many(&self) -> Box<dyn Report>;
 
     /// Says where tests of a run have failed to who shows it in the code, as a CI does.
     fn annotate(&self, folder: &Path, results: &RunResults);

@@ -27,8 +27,8 @@ use maud::{DOCTYPE, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
 use self::overview::overview;
-use super::many::counts;
 use super::sanitise::plain;
+use super::summary::counts;
 use crate::history::History;
 use crate::model::outcome::{Outcome, RunResults, TestResult};
 

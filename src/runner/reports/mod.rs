@@ -65,8 +65,7 @@ pub fn show_results(
     results: &RunResults,
     report: PathBuf,
 ) -> Result<(), RunnerError> {
-    let (display, showing) =
-        SharedDisplay::start(frontend.display_of_many()).map_err(no_thread())?;
+    let (display, showing) = SharedDisplay::start(frontend.display()).map_err(no_thread())?;
     let output = report.parent().unwrap_or(Path::new("")).to_owned();
     let results = Box::new(results.clone());
     display.emit(None, Event::RunFinished { results, output });

@@ -29,8 +29,7 @@ impl RunReports {
     /// When the folder cannot be had, or the system has no thread to give.
     pub fn start(request: &RunRequest, frontend: &dyn Frontend) -> Result<Self, RunnerError> {
         let folder = RunFolder::claim(&request.output.of_many())?;
-        let (display, showing) =
-            SharedDisplay::start(frontend.display_of_many()).map_err(no_thread())?;
+        let (display, showing) = SharedDisplay::start(frontend.display()).map_err(no_thread())?;
         Ok(Self {
             folder,
             display,

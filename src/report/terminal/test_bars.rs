@@ -1,22 +1,17 @@
-//! Several tests on a terminal: a line for each that runs, and one that counts.
+//! Live progress of several tests: a line for each that runs, and one that counts.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::time::Duration;
 
 use console::Term;
 use indicatif::{MultiProgress, ProgressBar};
 
-use super::summary::counts;
-use super::texts::Texts;
+use super::{TICK, template};
 use crate::model::event::{Event, Record, about};
 use crate::model::outcome::TestResult;
 use crate::report::lines::{age, one_line, short_name};
-use crate::report::output_stream::OutputStream;
-use crate::report::terminal::template;
-use crate::report::{Colours, Detail, Report, sanitise};
-
-const TICK: Duration = Duration::from_millis(120);
+use crate::report::summary::counts;
+use crate::report::{Colours, sanitise};
 
 /// How often the line that counts is made anew, in seconds.
 const COUNT_PAUSE_S: f64 = 1.0;
@@ -24,11 +19,9 @@ const COUNT_PAUSE_S: f64 = 1.0;
 /// The line that counts, and the one that the cursor is in.
 const LINES_BESIDE: usize = 2;
 
-/// Draws below the lines that stay.
+/// A bar for each running test, and one for all.
 #[derive(Debug)]
-pub struct ManyTerminal {
-    texts: Texts,
-    stdout: OutputStream,
+pub(super) struct TestBars {
     bars: MultiProgress,
     counter: Option<ProgressBar>,
     running: BTreeMap<String, RunningTest>,
@@ -70,12 +63,9 @@ impl RunningTest {
     }
 }
 
-impl ManyTerminal {
-    #[must_use]
-    pub fn new(detail: Detail, bars: MultiProgress) -> Self {
+impl TestBars {
+    pub fn new(bars: MultiProgress) -> Self {
         Self {
-            texts: Texts::new(detail),
-            stdout: OutputStream::shared(),
             bars,
             counter: None,
             running: BTreeMap::new(),
@@ -158,7 +148,8 @@ impl ManyTerminal {
         (self.ended.len() < self.tests).then_some(left_s.as_secs())
     }
 
-    fn draw(&mut self, record: &Record) {
+    /// Draws an event of a run of several tests.
+    pub fn draw(&mut self, record: &Record) {
         self.time_s = record.time_s;
         match (&record.label, &record.event) {
             (None, Event::RunStarted { jobs }) => self.jobs = *jobs,
@@ -273,27 +264,6 @@ impl ManyTerminal {
     }
 }
 
-impl Report for ManyTerminal {
-    fn take(&mut self, record: &Record) {
-        self.draw(record);
-        let texts = self.texts.of(record);
-        if texts.is_empty() {
-            return;
-        }
-        let (bars, stdout) = (&self.bars, &mut self.stdout);
-        bars.suspend(|| {
-            for line in texts {
-                let line = sanitise(&line, Colours::of_stdout()) + "\n";
-                stdout.print(line.as_bytes());
-            }
-        });
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        self.stdout.finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -330,8 +300,7 @@ mod tests {
     fn each_running_test_has_a_line_and_all_are_counted() {
         let terminal = InMemoryTerm::new(10, 90);
         let target = indicatif::ProgressDrawTarget::term_like(Box::new(terminal.clone()));
-        let mut display =
-            ManyTerminal::new(Detail::Normal, MultiProgress::with_draw_target(target));
+        let mut display = TestBars::new(MultiProgress::with_draw_target(target));
         let started = json!({"event": "test_started", "test": "t", "nodes": ["m"], "accelerator": "x", "timeout_factor": 1.0});
         let ended = json!({"event": "test_ended", "result": TestResult {
             label: "mail".to_owned(),
@@ -358,7 +327,7 @@ mod tests {
             (Some("mail"), ended),
         ];
         for (label, event) in &steps {
-            display.take(&record(*label, event));
+            display.draw(&record(*label, event));
         }
         // 120 s are left, and 2 s of tests have been done in each second.
         let expected = [

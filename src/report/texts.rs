@@ -1,15 +1,15 @@
-//! The lines for the events of several tests, each of which names its test.
+//! The lines for the events of a run: of one test, or of several, each of which names its test.
 
 use std::collections::BTreeMap;
 
 use console::{Style, style};
 
+use super::failures::explain;
+use super::lines::{lines, short_name};
 use super::summary::summary;
+use super::{Detail, View};
 use crate::model::event::{Event, Level, Record, Verdict};
 use crate::model::outcome::{Outcome, TestResult};
-use crate::report::failures::explain;
-use crate::report::lines::{lines, short_name};
-use crate::report::{Detail, View};
 
 /// How deep the report of a failure is indented below its verdict.
 const INDENT: &str = "  ";
@@ -39,9 +39,15 @@ impl Texts {
         }
     }
 
-    /// The lines for an event; many events have none.
+    /// Whether the display shows all that there is.
+    pub fn shows_everything(&self) -> bool {
+        self.view.shows_everything()
+    }
+
+    /// Returns the lines for an event; many events have none.
     pub fn of(&mut self, record: &Record) -> Vec<String> {
         let Some(label) = &record.label else {
+            self.view.follow(&record.event);
             return self.of_run(&record.event);
         };
         let mut texts = Vec::new();
