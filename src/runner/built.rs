@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::RunnerError;
+use super::executor::{Executor, UsersTerminal};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::reports::{finish, start};
 use super::request::TestSettings;
 use super::script_check::check_script_of;
-use super::test_run::{run_session, run_settings};
+use super::test_run::run_settings;
 use crate::model::event::{Level, Verdict};
 use crate::model::manifest::Manifest;
 use crate::report::Output;
@@ -59,7 +60,9 @@ pub async fn run_built(
     for warning in warnings {
         reports.events.note(Level::Warning, warning);
     }
-    let outcome = run_session(&manifest, &settings, &reports.events, interrupts).await;
+    let mut executor = UsersTerminal(interrupts);
+    let end = executor.execute(&manifest, &settings, &reports.events);
+    let outcome = end.await.map(|end| end.outcome);
     let finished = finish(reports, outcome, interrupts).await?;
     finished.shown?;
     Ok(finished.outcome.verdict)

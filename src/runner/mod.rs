@@ -13,6 +13,7 @@ mod doctor;
 mod ends;
 mod error;
 mod evaluation;
+mod executor;
 mod files;
 mod find_tests;
 mod findings;

@@ -13,9 +13,9 @@ use super::find_tests::{self, FoundTests};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::many;
-use super::reports::of_many::remember;
+use super::reports::of_many::{RunReports, remember};
 use super::reports::of_one::OnlyReport;
-use super::reports::{Shown, announce, show_results};
+use super::reports::{Shown, announce};
 use super::request::{RunPlace, RunRequest, folder_name};
 use super::test_run::run_test;
 use crate::engine::RunMode;
@@ -109,12 +109,9 @@ async fn run_one_by_one(
         let ended = ended.and(shown);
         return report.conclude(ended, results, frontend, interrupts).await;
     };
-    remember(frontend, &results);
-    let written = claimed.finish(&results, &request.project.history);
-    ended?;
-    show_results(frontend, &results, written?)?;
-    frontend.annotate(&folder, &results);
-    Ok(results)
+    RunReports::of_folder(claimed, frontend)?
+        .conclude(ended, results, request, frontend, interrupts)
+        .await
 }
 
 /// Keeps what keeps a whole file from being evaluated: for `--rerun`, and in the place of the reports of its last run,

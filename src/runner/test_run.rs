@@ -1,18 +1,17 @@
 //! One run of a test alone: checked, built, run, verified.
 
-use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::apart::{TestInput, run_apart};
+use super::apart::RunEnd;
 use super::error::RunnerError;
+use super::executor::{Executor, UsersTerminal};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::reports::{FinishedRun, finish, start};
 use super::request::{RunRequest, TestSettings, Verification};
 use super::script_check::check_script_of;
-use crate::engine::RunMode;
 use crate::event_bus::Events;
 use crate::model::event::{Event, Level, Verdict};
 use crate::model::manifest::Manifest;
@@ -44,28 +43,37 @@ pub(super) async fn run_test(
     interrupts: &mut Interrupts,
 ) -> Result<FinishedRun, RunnerError> {
     let script = Arc::new(test.source_map());
-    let job = Job::new(test, script.clone(), settings);
-    let finished = build_and_run(nix, job, folder, frontend, interrupts).await?;
-    if is_certain(settings, finished.outcome) {
-        return Ok(finished);
+    verified(
+        settings,
+        |finished: &FinishedRun| finished.outcome,
+        async |settings, verifies| {
+            let job = Job::new(test, script.clone(), settings).verifying(verifies);
+            build_and_run(nix, job, folder, frontend, interrupts).await
+        },
+    )
+    .await
+}
+
+/// Runs a test with `run`, and a second time cold if its verdict comes from a checkpoint and is to be verified. `run` has
+/// the settings, and the verdict that it verifies.
+pub(super) async fn verified<T>(
+    settings: &TestSettings,
+    outcome_of: impl Fn(&T) -> RunOutcome,
+    mut run: impl AsyncFnMut(&TestSettings, Option<Verdict>) -> Result<T, RunnerError>,
+) -> Result<T, RunnerError> {
+    let ended = run(settings, None).await?;
+    let RunOutcome { verdict, begun } = outcome_of(&ended);
+    let is_certain = settings.verification == Verification::Off
+        || begun == StartPoint::Cold
+        || verdict == Verdict::Interrupted;
+    if is_certain {
+        return Ok(ended);
     }
-    let verdict = finished.outcome.verdict;
     let cold = TestSettings {
         replay: ReplayMode::Disabled,
         ..settings.clone()
     };
-    let job = Job {
-        verifies: Some(verdict),
-        ..Job::new(test, script, &cold)
-    };
-    build_and_run(nix, job, folder, frontend, interrupts).await
-}
-
-/// Whether a verdict is not to be verified by a cold run.
-pub(super) fn is_certain(settings: &TestSettings, outcome: RunOutcome) -> bool {
-    settings.verification == Verification::Off
-        || outcome.begun == StartPoint::Cold
-        || outcome.verdict == Verdict::Interrupted
+    run(&cold, Some(verdict)).await
 }
 
 /// One run of a test.
@@ -79,6 +87,38 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
+    /// Returns the run with the verdict from a checkpoint that it checks.
+    pub fn verifying(self, verifies: Option<Verdict>) -> Self {
+        Self { verifies, ..self }
+    }
+
+    /// Runs the test, which is built; its output goes to `folder`.
+    ///
+    /// # Errors
+    /// Returns an error if the test could not be begun.
+    pub async fn execute(
+        self,
+        folder: PathBuf,
+        events: &Events,
+        executor: &mut impl Executor,
+    ) -> Result<RunEnd, RunnerError> {
+        let manifest = &self.test.manifest;
+        for note in &self.test.notes {
+            events.note(Level::Info, note.clone());
+        }
+        let settings = run_settings(manifest, self.script, self.settings, folder);
+        let run = executor.execute(manifest, &settings, events);
+        let end = marking_slow(self.settings.slow_timeout, events, run).await?;
+        if let Some(from_checkpoint) = self.verifies {
+            let cold = end.outcome.verdict;
+            events.emit(Event::Verified {
+                from_checkpoint,
+                cold,
+            });
+        }
+        Ok(end)
+    }
+
     pub fn new(test: &'a Test, script: Arc<SourceMap>, settings: &'a TestSettings) -> Self {
         Self {
             test,
@@ -99,12 +139,7 @@ pub(super) async fn build_and_run(
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<FinishedRun, RunnerError> {
-    let Job {
-        test,
-        script,
-        settings,
-        verifies,
-    } = job;
+    let test = job.test;
     let output = Output::create(folder, &test.name)?;
     let (root, output_folder) = (output.root(), output.folder().to_owned());
     let reports = start(frontend.display(), Some(output))?;
@@ -124,45 +159,16 @@ pub(super) async fn build_and_run(
         }
         Some(Err(error)) => Err(error.into()),
         Some(Ok(())) => {
-            let manifest = &test.manifest;
-            for note in &test.notes {
-                events.note(Level::Info, note.clone());
-            }
-            let slow = settings.slow_timeout;
-            let settings = run_settings(manifest, script, settings, output_folder);
-            let run = Box::pin(run_session(manifest, &settings, events, interrupts));
-            marking_slow(slow, events, run).await
+            let mut executor = UsersTerminal(interrupts);
+            let run = Box::pin(job.execute(output_folder, events, &mut executor));
+            run.await.map(|end| end.outcome)
         }
     };
-    if let (Ok(outcome), Some(from_checkpoint)) = (&result, verifies) {
-        events.emit(Event::Verified {
-            from_checkpoint,
-            cold: outcome.verdict,
-        });
-    }
     finish(reports, result, interrupts).await
 }
 
-/// Runs a built test: a script in a process of its own, which may stop, crash or end as it likes. A script that has the
-/// user's terminal, for a prompt or as the standard input, runs in this one.
-///
-/// # Errors
-/// When the test could not be begun.
-pub(super) async fn run_session(
-    manifest: &Manifest,
-    settings: &RunSettings,
-    events: &Events,
-    interrupts: &mut Interrupts,
-) -> Result<RunOutcome, RunnerError> {
-    if matches!(settings.mode, RunMode::Script) && !io::stdin().is_terminal() {
-        let plan = TestInput::new(manifest, settings, events);
-        return Ok(run_apart(&plan, events, interrupts).await?.outcome);
-    }
-    Ok(session::run(manifest, settings, events, interrupts).await?)
-}
-
 /// Runs a test, and says so when it takes longer than its limit.
-pub(super) async fn marking_slow<T>(
+async fn marking_slow<T>(
     limit: Option<Duration>,
     events: &Events,
     run: impl Future<Output = T>,

@@ -7,4 +7,4 @@ mod parent;
 
 pub use child::{TEST_PROCESS, run_test_process};
 pub(super) use messages::TestInput;
-pub(super) use parent::{ApartEnd, run_apart};
+pub(super) use parent::{RunEnd, run_apart};

@@ -40,9 +40,9 @@ const SHORT_LIMIT: Duration = Duration::from_secs(2);
 /// The longest line that a script's process prints; more of it is the next line.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// How the process of a test has ended.
+/// The end of one run of a test.
 #[derive(Debug)]
-pub struct ApartEnd {
+pub struct RunEnd {
     pub outcome: RunOutcome,
     /// Whether a process of the script was left that held its output open.
     pub leaky: bool,
@@ -56,7 +56,7 @@ pub async fn run_apart(
     plan: &TestInput,
     events: &Events,
     interrupts: &mut impl InterruptSource,
-) -> Result<ApartEnd, RunnerError> {
+) -> Result<RunEnd, RunnerError> {
     let failed = || RunnerError::host("cannot start the process of a test");
     let begin = Instant::now();
     let mut child = start().map_err(failed())?;
@@ -88,7 +88,7 @@ pub async fn run_apart(
     let leaky = tokio::time::timeout(LEAK_LIMIT, &mut output).await.is_err();
     output.abort();
     let verdict = match (end, waited.cause) {
-        (Some(FromTest::Ended(outcome)), _) => return Ok(ApartEnd { outcome, leaky }),
+        (Some(FromTest::Ended(outcome)), _) => return Ok(RunEnd { outcome, leaky }),
         (Some(FromTest::Failed(message)), _) => return Err(RunnerError::NotBegun(message)),
         (Some(FromTest::Event(_)) | None, Some(Cause::Interrupt)) => Verdict::Interrupted,
         (Some(FromTest::Event(_)) | None, Some(Cause::Deadline)) => Verdict::Failed,
@@ -102,7 +102,7 @@ pub async fn run_apart(
         verdict,
         begun: StartPoint::Cold,
     };
-    Ok(ApartEnd { outcome, leaky })
+    Ok(RunEnd { outcome, leaky })
 }
 
 /// Waits for the last events of a process that has ended: one that the script has forked may hold the pipe open.

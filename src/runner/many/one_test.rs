@@ -5,20 +5,20 @@ use std::path::Path;
 use tokio::sync::broadcast;
 
 use super::Run;
-use crate::model::event::{Event, Level, Verdict};
 use crate::model::outcome::{Attempt, Outcome};
 use crate::nix_cli;
 use crate::report::{Output, Reports};
-use crate::runner::apart::{ApartEnd, TestInput, run_apart};
+use crate::runner::apart::RunEnd;
 use crate::runner::attempts::{AttemptEnd, Next, make_attempts, retry_event};
 use crate::runner::checked_test::CheckedTest;
 use crate::runner::ends::TestEnd;
 use crate::runner::error::RunnerError;
+use crate::runner::executor::OwnProcess;
 use crate::runner::reports::{no_thread, stdout_lost};
 use crate::runner::request::{TestSettings, folder_name};
 use crate::runner::schedule::Turn;
-use crate::runner::test_run::{is_certain, marking_slow, run_settings};
-use crate::session::{Interrupt, ReplayMode};
+use crate::runner::test_run::{Job, verified};
+use crate::session::Interrupt;
 
 /// Whether a test begins.
 enum Start {
@@ -63,8 +63,7 @@ impl Run<'_> {
                 Some(reports) => reports,
                 None => self.report(checked, at).await?,
             };
-            let ApartEnd { outcome, leaky } =
-                self.attempt(checked, at, reports, interrupts).await?;
+            let RunEnd { outcome, leaky } = self.attempt(checked, at, reports, interrupts).await?;
             is_leaky |= leaky;
             Ok(AttemptEnd {
                 verdict: outcome.verdict,
@@ -132,60 +131,19 @@ impl Run<'_> {
         folder: &Path,
         reports: Reports,
         interrupts: &mut broadcast::Receiver<Interrupt>,
-    ) -> Result<ApartEnd, RunnerError> {
+    ) -> Result<RunEnd, RunnerError> {
         let settings = checked.settings(self.request);
-        let ended = self
-            .once(checked, &settings, folder, reports, None, interrupts)
-            .await?;
-        let verdict = ended.outcome.verdict;
-        if is_certain(&settings, ended.outcome) {
-            return Ok(ended);
-        }
-        let cold = TestSettings {
-            replay: ReplayMode::Disabled,
-            ..settings
+        let mut reports = Some(reports);
+        let once = async |settings: &TestSettings, verifies| {
+            let reports = match reports.take() {
+                Some(reports) => reports,
+                None => self.report(checked, folder).await?,
+            };
+            let script = checked.test.source_map().into();
+            let job = Job::new(&checked.test, script, settings).verifying(verifies);
+            run_reported(job, folder, reports, interrupts).await
         };
-        let reports = self.report(checked, folder).await?;
-        self.once(checked, &cold, folder, reports, Some(verdict), interrupts)
-            .await
-    }
-
-    /// One run of a test; its events say whether it `verifies` a verdict from a checkpoint.
-    async fn once(
-        &self,
-        checked: &CheckedTest<'_>,
-        settings: &TestSettings,
-        folder: &Path,
-        reports: Reports,
-        verifies: Option<Verdict>,
-        interrupts: &mut broadcast::Receiver<Interrupt>,
-    ) -> Result<ApartEnd, RunnerError> {
-        let test = &checked.test;
-        for note in &test.notes {
-            reports.events.note(Level::Info, note.clone());
-        }
-        let source_map = test.source_map().into();
-        let settings = run_settings(&test.manifest, source_map, settings, folder.to_owned());
-        let events = reports.events.clone();
-        let plan = TestInput::new(&test.manifest, &settings, &events);
-        let run = run_apart(&plan, &events, interrupts);
-        let ended = marking_slow(checked.policy.slow_timeout, &events, run).await;
-        if let (Ok(end), Some(from_checkpoint)) = (&ended, verifies) {
-            let cold = end.outcome.verdict;
-            events.emit(Event::Verified {
-                from_checkpoint,
-                cold,
-            });
-        }
-        let written = close(reports);
-        let ended = ended?;
-        match written {
-            Err(RunnerError::Output(source)) => Err(RunnerError::OutputLost {
-                source,
-                verdict: ended.outcome.verdict,
-            }),
-            other => other.map(|()| ended),
-        }
+        verified(&settings, |end: &RunEnd| end.outcome, once).await
     }
 
     /// The reports of a further run of a test that is built.
@@ -203,6 +161,28 @@ impl Run<'_> {
 
     fn report_to(&self, checked: &CheckedTest<'_>, output: Output) -> Result<Reports, RunnerError> {
         Reports::of_one(&self.display, &checked.label, Some(output)).map_err(no_thread())
+    }
+}
+
+/// Runs a test in a process of its own, and ends its reports.
+async fn run_reported(
+    job: Job<'_>,
+    folder: &Path,
+    reports: Reports,
+    interrupts: &mut broadcast::Receiver<Interrupt>,
+) -> Result<RunEnd, RunnerError> {
+    let executor = &mut OwnProcess(interrupts);
+    let ended = job
+        .execute(folder.to_owned(), &reports.events, executor)
+        .await;
+    let written = close(reports);
+    let ended = ended?;
+    match written {
+        Err(RunnerError::Output(source)) => Err(RunnerError::OutputLost {
+            source,
+            verdict: ended.outcome.verdict,
+        }),
+        other => other.map(|()| ended),
     }
 }
 

@@ -28,7 +28,14 @@ impl RunReports {
     /// # Errors
     /// When the folder cannot be had, or the system has no thread to give.
     pub fn start(request: &RunRequest, frontend: &dyn Frontend) -> Result<Self, RunnerError> {
-        let folder = RunFolder::claim(&request.output.of_many())?;
+        Self::of_folder(RunFolder::claim(&request.output.of_many())?, frontend)
+    }
+
+    /// Starts to show a run whose folder is taken.
+    ///
+    /// # Errors
+    /// Returns an error if the system has no thread to give.
+    pub fn of_folder(folder: RunFolder, frontend: &dyn Frontend) -> Result<Self, RunnerError> {
         let (display, showing) = SharedDisplay::start(frontend.display()).map_err(no_thread())?;
         Ok(Self {
             folder,
