@@ -153,7 +153,7 @@ pub struct FailureWatch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MachineFault {
     Failed(MachineFailure),
-    /// QEMU has ended, and neither Snowglobe nor the guest has ended it.
+    /// The process of the machine has ended, and neither Snowglobe nor the guest has ended it.
     Died(Exit),
     /// The host has no room for what the machine writes; says what that is.
     DiskFull(String),

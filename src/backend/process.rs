@@ -1,4 +1,4 @@
-//! The process of a machine: QEMU, or what stands for a container.
+//! The process of a machine: QEMU, or the process that stands for a container.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -213,5 +213,5 @@ async fn wait(mut child: Child, killed: Arc<AtomicBool>, sender: watch::Sender<O
     }));
 }
 
-/// How long QEMU is given to answer what it is asked to do at once.
+/// The time that a process has to do what it should do at once.
 pub const PATIENCE: Duration = Duration::from_secs(10);

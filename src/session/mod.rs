@@ -117,10 +117,10 @@ enum Attempt {
     Again(Restart),
 }
 
-/// Whether the machine has what the test's machines need.
+/// Checks that the host has what the test's machines need.
 ///
 /// # Errors
-/// When QEMU is missing, or a node is of a kind that cannot be run.
+/// Returns an error if a node cannot be of its kind, or the host lacks what machines of a kind need.
 pub fn preflight(manifest: &Manifest) -> Result<(), SessionError> {
     if let Some(name) = manifest.containers.keys().next() {
         return Err(SessionError::Container(name.clone()));

@@ -35,7 +35,7 @@ class QmpClient:
 
 
 class Process:
-    """QEMU's process."""
+    """The process that runs a machine: QEMU, or that of a container."""
 
     pid: int
     """The process ID on the host."""
