@@ -75,7 +75,8 @@ impl DriverArguments {
         self.files.iter().any(|file| is_start_script(file))
     }
 
-    /// Whether the command opens a prompt: always, unless `tests` holds a script.
+    /// Whether the command opens a prompt as the driver of nixpkgs 20.09 does: for start scripts, unless the variable
+    /// `tests` holds a script.
     fn prompts_as_in_20_09(&self) -> bool {
         self.files.iter().all(|file| is_start_script(file))
             && self.is_of_20_09()

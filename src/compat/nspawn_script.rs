@@ -166,7 +166,7 @@ fn node_of(container: ContainerNode) -> Node {
     }
 }
 
-/// Returns the files that nixpkgs' driver writes from outside, for the shell in the guest.
+/// Returns the files of a service that runs a shell in the guest: nixpkgs' driver enters the guest from outside instead.
 fn run_files() -> BTreeMap<String, String> {
     let bash = "/run/current-system/sw/bin/bash";
     let shell = SHELL

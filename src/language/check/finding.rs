@@ -52,7 +52,7 @@ impl Finding {
         Self { help, ..self }
     }
 
-    /// Returns the finding as a warning if its exception is caught where it happens.
+    /// Returns the finding as a warning: its exception is caught where it happens, and may be meant.
     pub(super) fn softened(self) -> Self {
         Self {
             level: Severity::Warning,
