@@ -8,7 +8,7 @@ use tokio::io::unix::AsyncFd;
 /// Waits for a file by the runtime. It must be one that the kernel can wait for: a device, a pipe or a socket.
 ///
 /// # Errors
-/// When it is not.
+/// Returns an error if it is not.
 #[allow(unsafe_code)]
 pub fn register(file: File) -> io::Result<AsyncFd<File>> {
     // SAFETY: a file has one descriptor, the same as long as it lives.

@@ -62,7 +62,7 @@ impl OpenFolder {
     /// Opens a folder by a path that only this program's user can change.
     ///
     /// # Errors
-    /// When there is no such folder.
+    /// Returns an error if there is no such folder.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
             fd: rustix::fs::openat(CWD, path, READ_FOLDER, Mode::empty())?,
@@ -139,7 +139,7 @@ impl OpenFolder {
     /// Opens a folder in this one.
     ///
     /// # Errors
-    /// When it is missing, or something else than a folder.
+    /// Returns an error if it is missing, or something else than a folder.
     pub fn subfolder(&self, name: &OsStr) -> io::Result<Self> {
         let flags = READ_FOLDER | OFlags::NOFOLLOW;
         Ok(Self {
@@ -151,7 +151,7 @@ impl OpenFolder {
     /// Makes a private folder in this one.
     ///
     /// # Errors
-    /// When something of this name is there already.
+    /// Returns an error if something of this name is there already.
     pub fn create_subfolder(&self, name: &OsStr) -> io::Result<Self> {
         rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)?;
         self.subfolder(name)
@@ -160,7 +160,7 @@ impl OpenFolder {
     /// Opens the folder at a relative path, and makes those that are missing.
     ///
     /// # Errors
-    /// When a part of it is a link, a file, or leads out of this folder.
+    /// Returns an error if a part of it is a link, a file, or leads out of this folder.
     pub fn descend(&self, relative: &Path) -> io::Result<Self> {
         let mut folder = self.try_clone()?;
         for part in relative.components() {
@@ -182,7 +182,7 @@ impl OpenFolder {
     /// Makes the folder, and all that is in it, another user's.
     ///
     /// # Errors
-    /// When this user may not do that.
+    /// Returns an error if this user may not do that.
     pub fn give_to(&self, owner: Owner) -> io::Result<()> {
         let user = Some(Uid::from_raw(owner.user));
         let group = Some(Gid::from_raw(owner.group));
@@ -199,7 +199,7 @@ impl OpenFolder {
     /// Opens a regular file for reading.
     ///
     /// # Errors
-    /// When it is missing, a link, or of another kind.
+    /// Returns an error if it is missing, a link, or of another kind.
     pub fn open_file(&self, name: &OsStr) -> io::Result<File> {
         // Opening a named pipe would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -214,7 +214,7 @@ impl OpenFolder {
     /// Makes a file; another file or a link of this name is replaced.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// Returns an error if it cannot be made.
     pub fn create_file(&self, name: &OsStr) -> io::Result<File> {
         self.remove_file(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -225,7 +225,7 @@ impl OpenFolder {
     /// Makes a file with this content; another file or a link of this name is replaced.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Returns an error if it cannot be written.
     pub fn write(&self, name: &OsStr, content: &[u8]) -> io::Result<()> {
         self.create_file(name)?.write_all(content)
     }
@@ -233,7 +233,7 @@ impl OpenFolder {
     /// Removes what has this name, folders with all that is in them.
     ///
     /// # Errors
-    /// When something cannot be removed. What is missing is none.
+    /// Returns an error if something cannot be removed. What is missing is none.
     pub fn remove(&self, name: &OsStr) -> io::Result<()> {
         if self.kind(name)? != Some(FileType::Directory) {
             return self.remove_file(name);
@@ -248,7 +248,7 @@ impl OpenFolder {
     /// The names of what is in it, sorted.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Returns an error if it cannot be read.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.fd)? {
@@ -266,7 +266,7 @@ impl OpenFolder {
     /// `target`: links as links, over what was there before.
     ///
     /// # Errors
-    /// When something cannot be read or written; it is named.
+    /// Returns an error if something cannot be read or written; it is named.
     pub fn copy_to(
         &self,
         name: &OsStr,

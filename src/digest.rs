@@ -35,7 +35,7 @@ impl Digest {
     /// Adds the content of a file.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Returns an error if it cannot be read.
     pub fn file(&mut self, path: &Path) -> io::Result<&mut Self> {
         self.0.update_reader(File::open(path)?)?;
         Ok(self)
@@ -63,7 +63,7 @@ pub fn is_name(text: &str) -> bool {
 /// The digest of a file's content, in hexadecimal.
 ///
 /// # Errors
-/// When it cannot be read.
+/// Returns an error if it cannot be read.
 pub fn of_file(path: &Path) -> io::Result<String> {
     Ok(Digest::default().file(path)?.hex())
 }

@@ -50,7 +50,7 @@ pub fn real_path(path: &Path) -> PathBuf {
 /// the umask is. Folders that exist stay as they are.
 ///
 /// # Errors
-/// When it cannot be made.
+/// Returns an error if it cannot be made.
 pub fn create_private(folder: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -61,7 +61,7 @@ pub fn create_private(folder: &Path) -> io::Result<()> {
 /// Makes a temporary folder that only this user can use, whatever the umask is.
 ///
 /// # Errors
-/// When it cannot be made.
+/// Returns an error if it cannot be made.
 pub fn private_folder_in(parent: &Path, prefix: &str) -> io::Result<TempDir> {
     tempfile::Builder::new()
         .prefix(prefix)
@@ -72,7 +72,7 @@ pub fn private_folder_in(parent: &Path, prefix: &str) -> io::Result<TempDir> {
 /// A temporary folder in the usual place for them.
 ///
 /// # Errors
-/// When it cannot be made.
+/// Returns an error if it cannot be made.
 pub fn private_temporary_folder() -> io::Result<TempDir> {
     private_folder_in(&temporary_base(), "snowglobe-")
 }

@@ -49,7 +49,7 @@ pub fn is_full_disk(error: &io::Error) -> bool {
 /// The error of a folder whose file system is full, where others have seen only its effect.
 ///
 /// # Errors
-/// When there is no room in it. Not knowing is none, as of file systems without a size.
+/// Returns an error if there is no room in it. Not knowing is none, as of file systems without a size.
 pub fn expect_room(folder: &Path) -> io::Result<()> {
     let free = rustix::fs::statvfs(folder)
         .ok()

@@ -28,7 +28,7 @@ const MOST_BYTES: u64 = 64 << 20;
 /// Reads a script.
 ///
 /// # Errors
-/// When it cannot be read as text.
+/// Returns an error if it cannot be read as text.
 pub fn read_script(path: &Path) -> Result<SourceMap, InputFileError> {
     let bytes = read_bounded(path, MOST_BYTES).map_err(|source| InputFileError::Script {
         path: path.to_owned(),
@@ -44,7 +44,7 @@ pub fn read_script(path: &Path) -> Result<SourceMap, InputFileError> {
 /// Reads a file of JSON.
 ///
 /// # Errors
-/// When it cannot be read, or holds something else.
+/// Returns an error if it cannot be read, or holds something else.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, InputFileError> {
     let wrong = |reason: String| InputFileError::Json {
         path: path.to_owned(),

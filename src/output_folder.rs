@@ -76,7 +76,7 @@ impl SavedFile {
     /// The place `relative` of the output folder; folders on the way are made.
     ///
     /// # Errors
-    /// When a part of it is a symbolic link or cannot be made.
+    /// Returns an error if a part of it is a symbolic link or cannot be made.
     pub fn at(output_folder: &Path, relative: &Path) -> io::Result<Self> {
         let parent = relative.parent().unwrap_or(Path::new(""));
         Ok(Self {
@@ -137,7 +137,7 @@ fn lock() -> MutexGuard<'static, BTreeMap<PathBuf, OpenFolder>> {
 /// Writes a file whole or not at all.
 ///
 /// # Errors
-/// When it cannot be written.
+/// Returns an error if it cannot be written.
 pub fn write_whole(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     open(folder)?.write_whole(OsStr::new(name), content, UNFINISHED)
 }
@@ -158,8 +158,7 @@ pub fn is_unfinished(name: &OsStr) -> bool {
 /// relative one, or an absolute one below the output folder.
 ///
 /// # Errors
-/// When it leads out of the output folder, or is a file of the run itself: the
-/// reason.
+/// Returns an error if it leads out of the output folder, or is a file of the run itself: the reason.
 pub fn relative(output_folder: &Path, name: &Path) -> Result<PathBuf, &'static str> {
     let inner = if name.is_absolute() {
         name.strip_prefix(output_folder).ok()

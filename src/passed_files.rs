@@ -18,7 +18,7 @@ const MAX_TEXT_BYTES: usize = 255;
 /// Sends copies of open files, at most eight, with a text that is not empty.
 ///
 /// # Errors
-/// When the other end is closed.
+/// Returns an error if the other end is closed.
 pub fn send_files(socket: impl AsFd, text: &str, files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -31,7 +31,7 @@ pub fn send_files(socket: impl AsFd, text: &str, files: &[BorrowedFd<'_>]) -> io
 /// Receives a text of at most 255 bytes, and the open files that come with it.
 ///
 /// # Errors
-/// When the socket is closed, or nothing is there yet and it does not wait.
+/// Returns an error if the socket is closed, or nothing is there yet and it does not wait.
 pub fn receive_files(socket: impl AsFd) -> io::Result<(String, Vec<OwnedFd>)> {
     let mut text = [0; MAX_TEXT_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];

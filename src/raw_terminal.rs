@@ -26,7 +26,7 @@ impl RawTerminal {
     /// Takes the terminal.
     ///
     /// # Errors
-    /// When there is none.
+    /// Returns an error if there is none.
     pub fn open() -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -55,7 +55,7 @@ impl RawTerminal {
     /// Waits for keys.
     ///
     /// # Errors
-    /// When the terminal is gone.
+    /// Returns an error if the terminal is gone.
     pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         read(&self.file, buffer).await
     }
@@ -63,7 +63,7 @@ impl RawTerminal {
     /// Shows something.
     ///
     /// # Errors
-    /// When the terminal is gone.
+    /// Returns an error if the terminal is gone.
     pub async fn write(&self, bytes: &[u8]) -> io::Result<()> {
         write(&self.file, bytes).await
     }

@@ -62,7 +62,7 @@ impl ShellSockets {
     /// Makes the sockets in a folder.
     ///
     /// # Errors
-    /// When one cannot be made.
+    /// Returns an error if one cannot be made.
     pub fn listen(folder: &Path) -> io::Result<Self> {
         Ok(Self {
             terminal: listen(&folder.join("shell"))?,

@@ -38,7 +38,7 @@ impl Shell {
     /// machine's of this name.
     ///
     /// # Errors
-    /// When the sockets fail.
+    /// Returns an error if the sockets fail.
     pub async fn accept(
         sockets: &ShellSockets,
         machine: &str,
@@ -94,7 +94,7 @@ impl Shell {
     /// Waits until the shell answers and writes nothing more.
     ///
     /// # Errors
-    /// When the guest goes away, or does not within `limit`.
+    /// Returns an error if the guest goes away, or does not within `limit`.
     pub async fn wait_until_silent(&self, limit: Duration) -> Result<(), ShellError> {
         self.run("", Expect::Rest, Some(limit)).await.map(drop)
     }
@@ -102,7 +102,7 @@ impl Shell {
     /// Waits for the guest to start its shell, for the first time or after a reboot.
     ///
     /// # Errors
-    /// When QEMU closes the connection.
+    /// Returns an error if QEMU closes the connection.
     pub async fn greeting(&self) -> Result<(), ShellError> {
         self.run("", Expect::Greeting, None).await.map(drop)
     }
@@ -112,7 +112,7 @@ impl Shell {
     /// they came. Who stops waiting ends the command.
     ///
     /// # Errors
-    /// When the guest goes away, answers nonsense, or takes too long.
+    /// Returns an error if the guest goes away, answers nonsense, or takes too long.
     pub async fn run(
         &self,
         command: &str,

@@ -108,7 +108,7 @@ impl Console {
     /// Starts with what an earlier run has saved of it, in memory and in `path`.
     ///
     /// # Errors
-    /// When a file cannot be read or written.
+    /// Returns an error if a file cannot be read or written.
     pub async fn recall(&self, saved: &Path, path: &Path) -> io::Result<()> {
         let bytes = match tokio::fs::read(saved).await {
             // The machine had not been started.

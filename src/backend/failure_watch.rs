@@ -187,7 +187,7 @@ impl FailureWatch {
     /// Starts to watch a machine that starts, and that may crash in these ways.
     ///
     /// # Errors
-    /// When one is not a regular expression.
+    /// Returns an error if one is not a regular expression.
     pub fn begin(&self, allowed: &[String]) -> Result<(), regex_lite::Error> {
         let allowed: Result<_, _> = allowed
             .iter()
@@ -201,7 +201,7 @@ impl FailureWatch {
     /// Takes lines that match for a crash from now on.
     ///
     /// # Errors
-    /// When it is not a regular expression.
+    /// Returns an error if it is not a regular expression.
     pub fn watch_for(&self, pattern: &str) -> Result<(), regex_lite::Error> {
         let pattern = CrashPattern::new(&format!("console text {pattern:?}"), pattern)?;
         self.patterns
@@ -215,7 +215,7 @@ impl FailureWatch {
     /// [`FailureWatch::end_expectation`] is called with the number that this returns.
     ///
     /// # Errors
-    /// When it is not a regular expression.
+    /// Returns an error if it is not a regular expression.
     pub fn expect(&self, text: &str) -> Result<u64, regex_lite::Error> {
         let crash = ExpectedCrash::new(text)?;
         let mut id = 0;

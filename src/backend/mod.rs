@@ -40,7 +40,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Whether it can do something, or why not and what to do.
     ///
     /// # Errors
-    /// When it cannot.
+    /// Returns an error if it cannot.
     fn require(&self, ability: Ability) -> Result<(), Inability>;
 
     /// How its networks are plugged in and out.

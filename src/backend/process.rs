@@ -85,7 +85,7 @@ impl Process {
     /// the thread that started it ends.
     ///
     /// # Errors
-    /// When the program cannot be started.
+    /// Returns an error if the program cannot be started.
     pub fn start(launch: &Launch) -> Result<(Arc<Self>, ChildStdout), ProcessError> {
         let mut command = std::process::Command::new(&launch.program);
         command
@@ -148,7 +148,7 @@ impl Process {
     /// Types on the serial console.
     ///
     /// # Errors
-    /// When the machine is gone.
+    /// Returns an error if the machine is gone.
     pub async fn type_on_console(&self, text: &[u8]) -> io::Result<()> {
         let mut stdin = self.stdin.lock().await;
         stdin.write_all(text).await?;

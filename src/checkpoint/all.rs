@@ -17,7 +17,7 @@ type Machines = BTreeMap<String, Arc<Machine>>;
 /// real network.
 ///
 /// # Errors
-/// When one cannot be saved; they all go on.
+/// Returns an error if one cannot be saved; they all go on.
 pub async fn save(
     machines: &Machines,
     folder: &Path,
@@ -87,7 +87,7 @@ async fn save_paused(
 /// `folder`. Those that have `changed` boot.
 ///
 /// # Errors
-/// When one of them cannot go on from there.
+/// Returns an error if one of them cannot go on from there.
 pub async fn load(
     machines: &Machines,
     checkpoint: &Checkpoint,

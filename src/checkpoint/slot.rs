@@ -126,7 +126,7 @@ impl Slot {
     /// all, side by side.
     ///
     /// # Errors
-    /// When one is damaged: it is named.
+    /// Returns an error if one is damaged: it is named.
     pub fn verify(&self, checkpoint: &Checkpoint) -> Result<(), String> {
         let folder = self.folder_of(checkpoint);
         std::thread::scope(|scope| {
@@ -152,7 +152,7 @@ impl Slot {
     /// A folder for a checkpoint, which goes away unless it is kept.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// Returns an error if it cannot be made.
     pub fn begin(&self) -> io::Result<TempDir> {
         folders::private_folder_in(&self.folder, UNFINISHED)
     }
@@ -166,7 +166,7 @@ impl Slot {
     /// Makes a folder of [`Slot::begin`] a checkpoint of the slot.
     ///
     /// # Errors
-    /// When it cannot be written, or would be too much.
+    /// Returns an error if it cannot be written, or would be too much.
     pub fn keep(&self, folder: TempDir, checkpoint: &mut Checkpoint) -> io::Result<()> {
         if size(&self.folder) > self.bound_bytes {
             return Err(io::Error::other(format!(
@@ -187,7 +187,7 @@ impl Slot {
     /// Remembers this for the next run, and nothing else.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Returns an error if it cannot be written.
     pub fn write<C: Serialize>(&self, recording: StoredRecording<C>) -> io::Result<()> {
         let record = SlotRecord {
             version: VERSION,

@@ -79,7 +79,7 @@ impl CheckpointStore {
     /// Takes the slot of a test.
     ///
     /// # Errors
-    /// When another run has it, or it cannot be written.
+    /// Returns an error if another run has it, or it cannot be written.
     pub fn open(&self, key: SlotKey, machines: RunScripts) -> Result<Slot, CheckpointStoreError> {
         let folder = self.folder.join(key.name());
         let failed = |source| CheckpointStoreError::File {
@@ -108,7 +108,7 @@ impl CheckpointStore {
     /// Returns all recordings, the last used first.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// Returns an error if the folder cannot be read.
     pub fn summaries(&self) -> io::Result<Vec<Summary>> {
         let mut summaries: Vec<Summary> = slots(&self.folder)?
             .into_iter()
@@ -132,7 +132,7 @@ impl CheckpointStore {
     /// Removes all but what runs have now; returns how much that was, in bytes.
     ///
     /// # Errors
-    /// When something cannot be removed.
+    /// Returns an error if something cannot be removed.
     pub fn clear(&self) -> io::Result<u64> {
         slots(&self.folder)?
             .iter()

@@ -58,7 +58,7 @@ impl ConfigOption {
     /// Reads it.
     ///
     /// # Errors
-    /// When it cannot be read, or is wrong.
+    /// Returns an error if it cannot be read, or is wrong.
     pub fn read(&self) -> Result<Config, Failed> {
         if let Some(file) = &self.config {
             return Ok(Config::read(file)?);

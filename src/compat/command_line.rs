@@ -47,7 +47,7 @@ impl DriverArguments {
     /// Reads the files that the arguments and the variables name.
     ///
     /// # Errors
-    /// When they make no test.
+    /// Returns an error if they make no test.
     pub fn resolve(&self) -> Result<DriverRun, CompatError> {
         let mut test = self.test()?;
         let log_file = env::var_os("LOGFILE").is_some_and(|file| file != "/dev/null");

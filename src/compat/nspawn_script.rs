@@ -47,7 +47,7 @@ const DEFAULT_DISK_MIB: u64 = 1024;
 /// Reads what a start script runs. `number` is the machine's own among those of its test, for hardware addresses.
 ///
 /// # Errors
-/// When it is not such a script, or has an option that our engine does not know.
+/// Returns an error if it is not such a script, or has an option that our engine does not know.
 pub(super) fn read_nspawn_script(file: &Path, number: u8) -> Result<Node, CompatError> {
     let source = read_script(file)?;
     container_of(source.script(), number).map_err(|reason| CompatError::NspawnScript {

@@ -100,7 +100,7 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read, or says something that is unknown.
+    /// Returns an error if it cannot be read, or says something that is unknown.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let path = || file.to_owned();
         let text = read_text(file, MOST_BYTES).map_err(|source| ConfigError::Unreadable {

@@ -93,7 +93,7 @@ impl Rules {
 /// Reads a length of time, such as `10m`, `1h 30m` or `90s`.
 ///
 /// # Errors
-/// When it is none, or not above 0.
+/// Returns an error if it is none, or not above 0.
 pub fn length(text: &str) -> Result<Duration, String> {
     length_of_time(text)
         .ok_or_else(|| format!("`{text}` is no length of time, such as `90s` or `10m`"))

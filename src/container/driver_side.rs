@@ -29,7 +29,7 @@ impl DriverSide {
     /// Connects to the sockets in a machine's folder, as QEMU does: the shell's last.
     ///
     /// # Errors
-    /// When the driver does not listen.
+    /// Returns an error if the driver does not listen.
     pub fn connect(folder: &Path) -> Result<Self, ContainerError> {
         let connect = |name: &str| {
             let socket = folder.join(name);
@@ -51,7 +51,7 @@ impl DriverSide {
     /// Passes copies of all of it over a socket.
     ///
     /// # Errors
-    /// When the other end is closed.
+    /// Returns an error if the other end is closed.
     pub fn pass(&self, socket: &UnixStream) -> io::Result<()> {
         let files: [_; FILES] = [
             self.shell.as_fd(),
@@ -66,7 +66,7 @@ impl DriverSide {
     /// Receives it from a socket.
     ///
     /// # Errors
-    /// When something else comes.
+    /// Returns an error if something else comes.
     pub fn receive(socket: impl AsFd) -> io::Result<Self> {
         let (_, files) = receive_files(socket)?;
         let Ok([shell, replies, guard, terminal, typed]) = <[OwnedFd; FILES]>::try_from(files)

@@ -40,7 +40,7 @@ const PATH: &str = "/run/current-system/sw/bin:/usr/local/bin:/usr/sbin:/usr/bin
 /// other end of the terminal is passed over the socket that the standard input is.
 ///
 /// # Errors
-/// When the container has ended, or has no shell.
+/// Returns an error if the container has ended, or has no shell.
 pub fn enter_container(boot: u32) -> Result<(), ContainerError> {
     let parent = getppid();
     let init = init_of(boot).at_step("looking for the container's init")?;

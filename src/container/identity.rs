@@ -31,7 +31,7 @@ impl Identity {
     /// Finds the one for this process.
     ///
     /// # Errors
-    /// When the user has no range.
+    /// Returns an error if the user has no range.
     pub fn find() -> Result<Self, ContainerError> {
         if getuid().is_root() {
             let first = range_of_root().ok_or(ContainerError::FewIds)?;
@@ -54,7 +54,7 @@ impl Identity {
     /// Gives the user namespace of a process its IDs.
     ///
     /// # Errors
-    /// When the kernel, or `newuidmap`, refuses.
+    /// Returns an error if the kernel, or `newuidmap`, refuses.
     pub(super) fn map(&self, process: u32) -> Result<(), ContainerError> {
         let folder = Path::new("/proc").join(process.to_string());
         match self {

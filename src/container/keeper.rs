@@ -41,7 +41,7 @@ pub(super) enum Reply {
 /// standard input, is open.
 ///
 /// # Errors
-/// When the namespace cannot be made.
+/// Returns an error if the namespace cannot be made.
 pub fn keep_namespace(folder: &Path) -> Result<(), ContainerError> {
     let socket = rustix::io::dup(std::io::stdin()).at_step("opening the driver's socket")?;
     let mut driver = UnixStream::from(socket);

@@ -25,7 +25,7 @@ pub(super) const BOOT_FILE: &str = "boot.pid";
 /// The process then ends as QEMU would: well if the guest has powered off.
 ///
 /// # Errors
-/// When the container cannot be made.
+/// Returns an error if the container cannot be made.
 pub fn run_machine(file: &Path) -> Result<(), ContainerError> {
     let text = fs::read(file).map_err(|source| ContainerError::File {
         path: file.to_owned(),

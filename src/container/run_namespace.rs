@@ -35,7 +35,7 @@ impl RunNamespace {
     /// Must be called on a thread of the runtime: the kernel ends the keeper when the thread that started it ends.
     ///
     /// # Errors
-    /// When the host has no user namespaces, or no IDs for them.
+    /// Returns an error if the host has no user namespaces, or no IDs for them.
     pub async fn start(folder: &Path) -> Result<Self, ContainerError> {
         let identity = Identity::find()?;
         fs::create_dir_all(folder).at_step(format!("making {}", folder.display()))?;
@@ -87,7 +87,7 @@ impl RunNamespace {
     /// The name of the copy of a tree, which is made the first time. None is a root of empty folders.
     ///
     /// # Errors
-    /// When it cannot be read, or there is no memory for it.
+    /// Returns an error if it cannot be read, or there is no memory for it.
     pub async fn tree(&mut self, tree: Option<&Path>) -> Result<String, ContainerError> {
         let tree = tree.map(Path::to_owned);
         if let Some(name) = self.trees.get(&tree) {

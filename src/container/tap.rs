@@ -22,7 +22,7 @@ nix::ioctl_write_ptr_bad!(set_address, libc::SIOCSIFHWADDR, libc::ifreq);
 /// Opens the device for one tap: in the network namespace that the tap is to be in.
 ///
 /// # Errors
-/// When it is missing, or not for this user.
+/// Returns an error if it is missing, or not for this user.
 pub(super) fn open_device() -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -34,7 +34,7 @@ pub(super) fn open_device() -> io::Result<File> {
 /// Makes a tap. The file becomes its other end: each read and write is one frame.
 ///
 /// # Errors
-/// When the kernel refuses the name or the address.
+/// Returns an error if the kernel refuses the name or the address.
 #[allow(unsafe_code)]
 pub(super) fn create(device: &File, name: &str, address: [u8; 6]) -> io::Result<()> {
     let mut request = interface_request(name)?;

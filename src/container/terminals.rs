@@ -55,7 +55,7 @@ impl Terminals {
     /// Opens them in a devpts that is mounted at a folder.
     ///
     /// # Errors
-    /// When there are no more terminals.
+    /// Returns an error if there are no more terminals.
     pub fn open(devpts: &Path) -> Result<Self, ContainerError> {
         let mut devices = Vec::new();
         let mut open = |name: &str, treatment| {
@@ -88,7 +88,7 @@ impl Terminals {
     /// Passes on what comes, in threads of its own: the console to the standard output, the rest to the driver.
     ///
     /// # Errors
-    /// When a thread cannot be started.
+    /// Returns an error if a thread cannot be started.
     pub fn serve(self, driver: DriverSide) -> Result<Console, ContainerError> {
         let [shell, terminal, replies, guard] = self.others;
         for (pair, socket) in [

@@ -32,7 +32,7 @@ struct EthtoolValue {
 /// Returns the socket on that end: each read and write is one frame. With it the pair ends.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// Returns an error if the kernel refuses.
 pub(super) fn create(name: &str, address: [u8; 6], guest: &File) -> io::Result<OwnedFd> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     // The kernel sends nothing on this end by itself, as it has no address. Without IPv6 there is no such file.
@@ -91,7 +91,7 @@ fn packet_socket() -> io::Result<OwnedFd> {
 /// Has the kernel send frames of a card as they are on a wire, with checksums and no longer than the card's limit.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// Returns an error if the kernel refuses.
 #[allow(unsafe_code)]
 pub(super) fn send_whole_frames(card: &str) -> io::Result<()> {
     let mut value = EthtoolValue {

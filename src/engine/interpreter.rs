@@ -64,7 +64,7 @@ impl Engine {
     /// The calls run on the runtime that this function is called from.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// Returns an error if the system has no thread to give.
     pub async fn start(
         script: Script,
         mode: RunMode,

@@ -17,7 +17,7 @@ pub fn to_json(object: &PyObject, vm: &VirtualMachine) -> PyResult<Value> {
 /// A JSON value as Python's.
 ///
 /// # Errors
-/// When Python refuses it, which it has no reason to.
+/// Returns an error if Python refuses it, which it has no reason to.
 pub fn from_json(value: Value, vm: &VirtualMachine) -> PyResult {
     py_serde::deserialize(vm, value).map_err(|error| vm.new_value_error(error.to_string()))
 }

@@ -12,7 +12,7 @@ use super::tool::{Error, output};
 /// for those `left_out` and what only they need.
 ///
 /// # Errors
-/// When apt is missing or finds no solution; its own message is passed on.
+/// Returns an error if apt is missing or finds no solution; its own message is passed on.
 pub fn resolve(
     apt: &Apt,
     wanted: &BTreeSet<String>,
@@ -54,7 +54,7 @@ pub fn resolve(
 /// Downloads packages into `folder`; returns their files in the same order.
 ///
 /// # Errors
-/// When apt fails or a file is not where it says.
+/// Returns an error if apt fails or a file is not where it says.
 pub fn download(
     apt: &Apt,
     folder: &Path,

@@ -74,7 +74,7 @@ impl Archive {
     /// Reads the lists that apt has of the suite.
     ///
     /// # Errors
-    /// When apt is missing or fails.
+    /// Returns an error if apt is missing or fails.
     pub fn read(apt: &Apt) -> Result<Self, Error> {
         let text = output(apt.command("apt-cache").arg("dumpavail"))?;
         Ok(Self::parse(&text))
@@ -125,7 +125,7 @@ impl Archive {
     /// The wanted packages and all that they need, but for those `left_out`.
     ///
     /// # Errors
-    /// When the suite has not all of the wanted ones.
+    /// Returns an error if the suite has not all of the wanted ones.
     pub fn closure(
         &self,
         wanted: &BTreeSet<String>,

@@ -91,7 +91,7 @@ pub(super) fn suite_for_tests(given: Option<&str>) -> Result<Option<String>, Err
 /// Debian's packages for an evaluation.
 ///
 /// # Errors
-/// When none were fetched of the suite.
+/// Returns an error if none were fetched of the suite.
 pub fn debian_packages(
     suite: Option<&str>,
     table: Option<PathBuf>,

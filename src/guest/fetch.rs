@@ -19,7 +19,7 @@ const INDEX_VERSION: u32 = 1;
 /// The path of the index: `$XDG_DATA_HOME/snowglobe/guest-index.json`.
 ///
 /// # Errors
-/// When the environment names no home.
+/// Returns an error if the environment names no home.
 pub fn index_path() -> Result<PathBuf, Error> {
     Ok(data_folder()?.join("guest-index.json"))
 }
@@ -44,7 +44,7 @@ impl FetchRequest {
 /// Whether everything that `wanted_json` and `request` name is in the store already.
 ///
 /// # Errors
-/// When the environment names no home.
+/// Returns an error if the environment names no home.
 pub fn is_complete(wanted_json: &str, request: &FetchRequest) -> Result<bool, Error> {
     let wanted = parse(wanted_json);
     let requested = &request.packages;
@@ -70,7 +70,7 @@ fn parse(wanted_json: &str) -> WantedPackages {
 /// Packages that an earlier call was asked for stay.
 ///
 /// # Errors
-/// When apt, npm or Nix fails. The old index then stays as it was.
+/// Returns an error if apt, npm or Nix fails. The old index then stays as it was.
 pub fn fetch(
     nix: &Nix,
     wanted_json: &str,

@@ -37,7 +37,7 @@ pub struct FetchedForTests {
 /// `evaluate` gives the derivations of the tests with these packages.
 ///
 /// # Errors
-/// When apt or Nix fails, or a test does not evaluate.
+/// Returns an error if apt or Nix fails, or a test does not evaluate.
 pub fn fetch_for<E: From<Error>>(
     nix: &Nix,
     base_json: &str,
@@ -87,7 +87,7 @@ pub fn fetch_for<E: From<Error>>(
 /// The packages that the derivations need and that are not fetched.
 ///
 /// # Errors
-/// When a derivation cannot be read.
+/// Returns an error if a derivation cannot be read.
 pub fn missing_packages(derivations: &[PathBuf]) -> Result<BTreeSet<String>, Error> {
     let mut missing = BTreeSet::new();
     for root in derivations {

@@ -17,7 +17,7 @@ struct Description {
 /// `NAME-VERSION`, and its version.
 ///
 /// # Errors
-/// When npm or tar is missing or fails, or the package describes itself badly.
+/// Returns an error if npm or tar is missing or fails, or the package describes itself badly.
 pub fn fetch(folder: &Path, name: &str, package: &str) -> Result<(PathBuf, String), Error> {
     let packed = output(
         Command::new("npm")

@@ -25,7 +25,7 @@ struct Pinned {
 /// packages are to `target`.
 ///
 /// # Errors
-/// When the guests are not set up, Nix fails or the file cannot be written.
+/// Returns an error if the guests are not set up, Nix fails or the file cannot be written.
 pub fn pin(nix: &Nix, target: &Path) -> Result<(), Error> {
     let index: Index = read_json(&index_path()?).ok_or(Error::NotSetUp)?;
     let work = tempfile::tempdir().map_err(Error::temporary)?;

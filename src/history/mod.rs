@@ -112,7 +112,7 @@ impl History {
     /// Reads the user's file; it is empty if there is none. Lines of other versions are left out.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Returns an error if the file cannot be read.
     pub fn read() -> io::Result<Self> {
         let Some(path) = file() else {
             return Ok(Self::default());
@@ -193,7 +193,7 @@ impl History {
 /// Adds the tests of a run; without a home folder nothing is remembered.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// Returns an error if the file cannot be written.
 pub fn remember(run: &RunResults) -> io::Result<()> {
     let Some(path) = file() else {
         return Ok(());

@@ -131,7 +131,7 @@ impl Machine {
     /// have been started with [`OnReboot::Continue`](crate::backend::OnReboot::Continue), or it ends instead.
     ///
     /// # Errors
-    /// When the machine is off.
+    /// Returns an error if the machine is off.
     pub async fn reboot(&self) -> Result<(), MachineError> {
         self.life
             .step("rebooting".to_owned(), async {

@@ -157,7 +157,7 @@ impl Machine {
     /// Starts the machine as it was saved in `folder`, and leaves it paused.
     ///
     /// # Errors
-    /// When a file is missing, or QEMU does not take what is saved.
+    /// Returns an error if a file is missing, or QEMU does not take what is saved.
     pub async fn load(self: &Arc<Self>, saved: &Saved, folder: &Path) -> Result<(), MachineError> {
         self.life
             .console()
@@ -239,7 +239,7 @@ impl QuietMachine {
     /// Stops the guest's processors.
     ///
     /// # Errors
-    /// When QEMU is gone.
+    /// Returns an error if QEMU is gone.
     pub async fn pause(&self) -> Result<(), MachineError> {
         if self.shares_folder.is_none() {
             return Ok(());
@@ -255,7 +255,7 @@ impl QuietMachine {
     /// Writes a paused machine to `folder`, which is made.
     ///
     /// # Errors
-    /// When there is no room, or QEMU cannot save a device.
+    /// Returns an error if there is no room, or QEMU cannot save a device.
     pub async fn save(&self, folder: &Path) -> Result<Saved, MachineError> {
         let machine = &self.machine;
         let disks = folder.join(DISKS);

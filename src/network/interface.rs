@@ -14,7 +14,7 @@ nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
 /// A request that names an interface, and says nothing more.
 ///
 /// # Errors
-/// When an interface cannot have this name.
+/// Returns an error if an interface cannot have this name.
 #[allow(unsafe_code)]
 pub fn interface_request(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: all of its parts are numbers, for which zero is a value.
@@ -32,7 +32,7 @@ pub fn interface_request(name: &str) -> io::Result<libc::ifreq> {
 /// Sets the flags of an interface, such as `IFF_UP`, in the network namespace of a socket.
 ///
 /// # Errors
-/// When there is none of this name, or the kernel refuses.
+/// Returns an error if there is none of this name, or the kernel refuses.
 #[allow(unsafe_code)]
 pub fn set_interface_flags(socket: impl AsFd, name: &str, flags: libc::c_int) -> io::Result<()> {
     let mut request = interface_request(name)?;

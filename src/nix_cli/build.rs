@@ -54,7 +54,7 @@ impl Drop for StopOnDrop {
 /// there, Nix's garbage collector spares the result.
 ///
 /// # Errors
-/// When Nix cannot be started or a build fails.
+/// Returns an error if Nix cannot be started or a build fails.
 pub async fn realise(
     nix: &Nix,
     derivation: &Path,
@@ -90,7 +90,7 @@ impl FailedBuilds {
 /// kept from Nix' garbage collector. Returns what has failed.
 ///
 /// # Errors
-/// When Nix cannot be started.
+/// Returns an error if Nix cannot be started.
 pub async fn realise_all(
     nix: &Nix,
     derivations: &[PathBuf],

@@ -19,7 +19,7 @@ pub struct Derivation {
 /// A derivation and all that it needs, by path.
 ///
 /// # Errors
-/// When a file cannot be read, or is none of a derivation.
+/// Returns an error if a file cannot be read, or is none of a derivation.
 pub fn derivations_below(root: &Path) -> io::Result<BTreeMap<PathBuf, Derivation>> {
     let mut found = BTreeMap::new();
     let mut open = vec![root.to_owned()];

@@ -71,7 +71,7 @@ pub async fn buildable(
 /// Whether all outputs of a derivation are in the store.
 ///
 /// # Errors
-/// When Nix cannot be started.
+/// Returns an error if Nix cannot be started.
 pub fn is_built(nix: &Nix, derivation: &Path) -> Result<bool, BuildError> {
     let mut query = nix.command("nix-store");
     query.args(["--query", "--outputs"]).arg(derivation);
@@ -86,7 +86,7 @@ pub fn is_built(nix: &Nix, derivation: &Path) -> Result<bool, BuildError> {
 /// The derivations that one needs, itself among them.
 ///
 /// # Errors
-/// When Nix cannot be started.
+/// Returns an error if Nix cannot be started.
 pub fn needed_by(nix: &Nix, derivation: &Path) -> Result<HashSet<String>, BuildError> {
     let mut query = nix.command("nix-store");
     query.args(["--query", "--requisites"]).arg(derivation);
@@ -98,7 +98,7 @@ pub fn needed_by(nix: &Nix, derivation: &Path) -> Result<HashSet<String>, BuildE
 /// Returns the log of the last build of a derivation; an empty text if there is none.
 ///
 /// # Errors
-/// When Nix cannot be started.
+/// Returns an error if Nix cannot be started.
 pub fn build_log(nix: &Nix, derivation: &Path) -> Result<String, BuildError> {
     let output = nix
         .command("nix-store")

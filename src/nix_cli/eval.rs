@@ -91,7 +91,7 @@ impl TestNames {
 /// All tests of the file with their manifests.
 ///
 /// # Errors
-/// When the file is missing, wrong, or not a test.
+/// Returns an error if the file is missing, wrong, or not a test.
 pub async fn evaluate(
     nix: &Nix,
     library: &Library,

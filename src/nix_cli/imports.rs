@@ -16,7 +16,7 @@ const MOST_FILES: usize = 500;
 /// is, which never changes.
 ///
 /// # Errors
-/// When there is no such file on this machine.
+/// Returns an error if there is no such file on this machine.
 pub fn imports(evaluation: &Evaluation) -> Result<BTreeSet<PathBuf>, EvalError> {
     let first = match &evaluation.place {
         TestSource::File(file) => test_file(file)?,

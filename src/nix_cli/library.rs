@@ -35,7 +35,7 @@ impl Library {
     /// by side. If the cache cannot be used, a temporary folder takes its place.
     ///
     /// # Errors
-    /// When there is no place for temporary files, either.
+    /// Returns an error if there is no place for temporary files, either.
     pub fn unpack() -> Result<Self, LibraryError> {
         match in_cache() {
             Ok(folder) => Ok(Self {

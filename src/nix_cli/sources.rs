@@ -66,7 +66,7 @@ pub enum FetchedNixpkgs {
 /// Returns the files that the text of the Nix file at `file` depends on.
 ///
 /// # Errors
-/// When there is a doubt.
+/// Returns an error if there is a doubt.
 pub fn inputs(file: &Path, text: &str, fetched: FetchedNixpkgs) -> Result<Vec<Input>, Doubt> {
     let mut reading = SourceReader::of(file, fetched);
     for node in rnix::Root::parse(text).tree().syntax().descendants() {

@@ -49,7 +49,7 @@ pub enum OcrError {
 /// pictures are left beside it.
 ///
 /// # Errors
-/// When the program is missing or fails, or the picture is none.
+/// Returns an error if the program is missing or fails, or the picture is none.
 pub async fn read(file: &Path, pictures: &[Picture]) -> Result<Vec<String>, OcrError> {
     let mut texts = Vec::new();
     for picture in pictures {

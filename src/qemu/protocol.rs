@@ -30,7 +30,7 @@ impl Protocol {
     /// Connects, waiting until QEMU has made the socket.
     ///
     /// # Errors
-    /// When what answers is no monitor.
+    /// Returns an error if what answers is no monitor.
     pub async fn connect(socket: &Path) -> Result<Self, QmpError> {
         let (incoming, outgoing) = reach(socket).await?.into_split();
         let (tell_event, events) = watch::channel(Vec::new());
@@ -47,7 +47,7 @@ impl Protocol {
     /// Runs a command; returns QEMU's whole answer.
     ///
     /// # Errors
-    /// When QEMU refuses or is gone.
+    /// Returns an error if QEMU refuses or is gone.
     pub async fn send(&self, command: &str, arguments: &Value) -> Result<Value, QmpError> {
         let mut conversation = self.conversation.lock().await;
         // Replies to callers that have stopped waiting.
@@ -75,7 +75,7 @@ impl Protocol {
     /// The event of this number, counted from 0, as soon as it has happened.
     ///
     /// # Errors
-    /// When QEMU is gone.
+    /// Returns an error if QEMU is gone.
     pub async fn event(&self, number: usize) -> Result<Value, QmpError> {
         let mut events = self.events.clone();
         let happened = events.wait_for(|events| events.len() > number).await;
@@ -88,7 +88,7 @@ impl Protocol {
     /// grow; returns QEMU's name for the disk. Elsewhere errors are the guest's to see.
     ///
     /// # Errors
-    /// When QEMU is gone.
+    /// Returns an error if QEMU is gone.
     pub async fn full_disk(&self) -> Result<String, QmpError> {
         let mut number = 0;
         loop {

@@ -68,7 +68,7 @@ impl Qmp {
     /// Connects, waiting until QEMU has made the socket.
     ///
     /// # Errors
-    /// When the socket does not come, or what answers is no monitor.
+    /// Returns an error if the socket does not come, or what answers is no monitor.
     pub async fn connect(socket: &Path) -> Result<Self, QmpError> {
         let (incoming, outgoing) = tokio::io::split(reach(socket).await?);
         let stream = QmpStreamTokio::open_split(incoming, outgoing)
@@ -85,7 +85,7 @@ impl Qmp {
     /// Runs a command of the human monitor; returns what it prints.
     ///
     /// # Errors
-    /// When QEMU is gone.
+    /// Returns an error if QEMU is gone.
     pub async fn human(&self, command: &str) -> Result<String, QmpError> {
         let request = qmp::human_monitor_command {
             cpu_index: None,
@@ -97,7 +97,7 @@ impl Qmp {
     /// Connects or disconnects a network card.
     ///
     /// # Errors
-    /// When there is no card of this name.
+    /// Returns an error if there is no card of this name.
     pub async fn set_link(&self, name: &str, link: Link) -> Result<(), QmpError> {
         let request = qmp::set_link {
             name: name.to_owned(),
@@ -109,7 +109,7 @@ impl Qmp {
     /// Presses keys together and lets them go.
     ///
     /// # Errors
-    /// When QEMU is gone.
+    /// Returns an error if QEMU is gone.
     pub async fn send_key(&self, keys: Vec<Key>) -> Result<(), QmpError> {
         let request = qmp::send_key {
             hold_time: None,
@@ -121,7 +121,7 @@ impl Qmp {
     /// Presses the power button.
     ///
     /// # Errors
-    /// When QEMU is gone.
+    /// Returns an error if QEMU is gone.
     pub async fn power_down(&self) -> Result<(), QmpError> {
         self.execute("system_powerdown", qmp::system_powerdown {})
             .await
@@ -131,7 +131,7 @@ impl Qmp {
     /// Writes what the display shows to a file, as a PNG picture.
     ///
     /// # Errors
-    /// When the machine has no display or the file cannot be written.
+    /// Returns an error if the machine has no display or the file cannot be written.
     pub async fn screenshot(&self, file: &Path) -> Result<(), QmpError> {
         let request = qmp::screendump {
             filename: file.to_string_lossy().into_owned(),
@@ -145,7 +145,7 @@ impl Qmp {
     /// Stops the guest's processors.
     ///
     /// # Errors
-    /// When QEMU is gone.
+    /// Returns an error if QEMU is gone.
     pub async fn pause(&self) -> Result<(), QmpError> {
         self.execute("stop", qmp::stop {}).await.map(drop)
     }
@@ -153,7 +153,7 @@ impl Qmp {
     /// Lets the guest go on.
     ///
     /// # Errors
-    /// When QEMU is gone.
+    /// Returns an error if QEMU is gone.
     pub async fn resume(&self) -> Result<(), QmpError> {
         self.execute("cont", qmp::cont {}).await.map(drop)
     }
@@ -161,7 +161,7 @@ impl Qmp {
     /// Writes a paused guest's memory and devices to a file.
     ///
     /// # Errors
-    /// When the file cannot be written, or a device cannot be saved.
+    /// Returns an error if the file cannot be written, or a device cannot be saved.
     pub async fn save(&self, file: &Path) -> Result<(), QmpError> {
         // Nothing runs meanwhile that could be slowed down.
         let limits = qmp::MigrateSetParameters {
@@ -200,7 +200,7 @@ impl Qmp {
     /// `-incoming defer`. The guest is paused then.
     ///
     /// # Errors
-    /// When QEMU ends over it, as where the file is another machine's.
+    /// Returns an error if QEMU ends over it, as where the file is another machine's.
     pub async fn load(&self, file: &Path) -> Result<(), QmpError> {
         let request = qmp::migrate_incoming {
             channels: None,

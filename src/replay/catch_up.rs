@@ -18,7 +18,7 @@ const MOST_SHOWN: usize = 60;
 /// player has answered.
 ///
 /// # Errors
-/// When the machines cannot be restored, or a call gives another result now.
+/// Returns an error if the machines cannot be restored, or a call gives another result now.
 pub(super) async fn catch_up(host: &Host, player: Player) -> Result<Recorder, Restart> {
     let Some(checkpoint) = player.recording.before(player.position).cloned() else {
         return Err(Restart { reason: None });

@@ -30,7 +30,7 @@ impl Reports {
     /// Starts to report on `display` and, if there is one, in `output`.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// Returns an error if the system has no thread to give.
     pub fn start(display: Box<dyn Report>, output: Option<Output>) -> io::Result<Self> {
         let (shared, showing) = SharedDisplay::start(display)?;
         Self::with(shared.queue(None), showing, output)
@@ -39,7 +39,7 @@ impl Reports {
     /// Starts to report on a test of several, on their display and in `output`.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// Returns an error if the system has no thread to give.
     pub fn of_one(
         display: &SharedDisplay,
         label: &str,
@@ -67,7 +67,7 @@ impl Reports {
     /// the output folder, and what is left to be shown.
     ///
     /// # Errors
-    /// When a thread has panicked.
+    /// Returns an error if a thread has panicked.
     pub fn end(self) -> io::Result<(Option<Output>, Showing)> {
         self.events.end();
         let output = self.files.join().map_err(|_| fault("files"))?;
@@ -88,7 +88,7 @@ impl SharedDisplay {
     /// Starts to show on `display`, on a thread of its own.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// Returns an error if the system has no thread to give.
     pub fn start(display: Box<dyn Report>) -> io::Result<(Self, Showing)> {
         let (sender, shown) = channel();
         let queued = Arc::new(AtomicUsize::default());
@@ -144,7 +144,7 @@ impl Showing {
     /// Waits until all is shown, unless its reader has gone.
     ///
     /// # Errors
-    /// When it could not be written.
+    /// Returns an error if it could not be written.
     pub fn finish(self) -> io::Result<()> {
         let Some(thread) = self.0 else {
             return Ok(());

@@ -38,7 +38,7 @@ struct Versioned {
 /// machines that have died; the folders of its tests are relative to `output`.
 ///
 /// # Errors
-/// When no folder holds any.
+/// Returns an error if no folder holds any.
 pub fn merge_results(folders: &[PathBuf], output: &Path) -> Result<RunResults, MergeError> {
     let mut missing = Vec::new();
     let mut parts = Vec::new();
@@ -119,7 +119,7 @@ const MOST_BYTES: u64 = 256 << 20;
 /// Reads the results in an output folder.
 ///
 /// # Errors
-/// When it holds none, or those of another version.
+/// Returns an error if it holds none, or those of another version.
 pub fn read_results(folder: &Path) -> Result<RunResults, MergeError> {
     let path = folder.join(RESULTS);
     let text = read_text(&path, MOST_BYTES).map_err(|source| MergeError::NoResults {

@@ -97,7 +97,7 @@ pub trait Report: Send {
     /// There is nothing more to take.
     ///
     /// # Errors
-    /// When something could not be written.
+    /// Returns an error if something could not be written.
     fn finish(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -36,7 +36,7 @@ impl Output {
     /// run has written.
     ///
     /// # Errors
-    /// When it cannot be written, is in use, or holds other files.
+    /// Returns an error if it cannot be written, is in use, or holds other files.
     pub fn create(folder: &Path, test: &str) -> Result<Self, OutputError> {
         Self::begin(folder, test, Occupancy::Alone)
     }
@@ -45,7 +45,7 @@ impl Output {
     /// driver does: only files of earlier runs are replaced.
     ///
     /// # Errors
-    /// When it cannot be written, is in use, or holds other files of the same names.
+    /// Returns an error if it cannot be written, is in use, or holds other files of the same names.
     pub fn beside(folder: &Path, test: &str) -> Result<Self, OutputError> {
         Self::begin(folder, test, Occupancy::Shared)
     }
@@ -88,7 +88,7 @@ impl Output {
     /// The run is over, and all that is in the folder belongs to it.
     ///
     /// # Errors
-    /// When something of it could not be written.
+    /// Returns an error if something of it could not be written.
     pub fn finish(mut self) -> Result<(), OutputError> {
         let listed = self.tag.complete();
         self.check(TAG, listed);

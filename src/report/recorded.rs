@@ -140,7 +140,7 @@ pub enum EventsFault {
 /// Reads the events of an output folder. Those of another version that are not known here are left out.
 ///
 /// # Errors
-/// When there are none, or something else follows them.
+/// Returns an error if there are none, or something else follows them.
 pub fn for_each_event(folder: &Path, mut take: impl FnMut(Record)) -> Result<(), EventsFault> {
     for_each_line(&folder.join(EVENTS), |number, line| {
         match serde_json::from_slice(line) {

@@ -23,7 +23,7 @@ impl RunFolder {
     /// Makes the folder, or takes that of an earlier run and removes what that run has written beside its tests.
     ///
     /// # Errors
-    /// When it cannot be written, is in use, or holds other files of the same names.
+    /// Returns an error if it cannot be written, is in use, or holds other files of the same names.
     pub fn claim(folder: &Path) -> Result<Self, OutputError> {
         let folder = made(folder)?;
         let tag = Tag::claim(&folder, "several tests", Occupancy::Shared)?;
@@ -42,7 +42,7 @@ impl RunFolder {
     /// Writes what is true of a run until it is over: whatever ends the program, its reports say so.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Returns an error if it cannot be written.
     pub fn begin(&self, unfinished: &RunResults) -> Result<(), OutputError> {
         write_data(&self.folder, unfinished)
     }
@@ -50,7 +50,7 @@ impl RunFolder {
     /// Writes the reports of a run that is over; returns the path of the one for people.
     ///
     /// # Errors
-    /// When one cannot be written.
+    /// Returns an error if one cannot be written.
     pub fn finish(self, results: &RunResults, history: &History) -> Result<PathBuf, OutputError> {
         write_reports(&self.folder, results, history)
     }
@@ -60,7 +60,7 @@ impl RunFolder {
 /// one for people.
 ///
 /// # Errors
-/// When one cannot be written.
+/// Returns an error if one cannot be written.
 pub fn write_reports(
     folder: &Path,
     results: &RunResults,

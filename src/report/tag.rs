@@ -53,8 +53,7 @@ impl Tag {
     /// written there.
     ///
     /// # Errors
-    /// When another run uses it, it holds what no run has written, or it
-    /// cannot be written.
+    /// Returns an error if another run uses it, it holds what no run has written, or it cannot be written.
     pub fn claim(folder: &Path, test: &str, occupancy: Occupancy) -> Result<Self, OutputError> {
         let unwritable = |source| OutputError::Unwritable {
             path: folder.to_owned(),
@@ -103,7 +102,7 @@ impl Tag {
     /// that is in it.
     ///
     /// # Errors
-    /// When the list cannot be written.
+    /// Returns an error if the list cannot be written.
     pub fn list(&mut self, path: &Path) -> io::Result<()> {
         let Ok(relative) = path.strip_prefix(&self.folder) else {
             return Ok(());
@@ -120,7 +119,7 @@ impl Tag {
     /// Lists all that is there: the run is over, and all of it is the run's.
     ///
     /// # Errors
-    /// When the list cannot be written.
+    /// Returns an error if the list cannot be written.
     pub fn complete(&mut self) -> io::Result<()> {
         if self.occupancy == Occupancy::Shared {
             return Ok(());

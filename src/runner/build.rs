@@ -16,7 +16,7 @@ use crate::report::Report;
 /// the first of them, and `link-2` to the second, which Nix' garbage collector then spares.
 ///
 /// # Errors
-/// When the file does not evaluate or a build fails.
+/// Returns an error if the file does not evaluate or a build fails.
 pub async fn build(
     selection: &TestSelection,
     link: Option<&Path>,

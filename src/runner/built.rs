@@ -29,7 +29,7 @@ pub struct BuiltTest {
 /// Runs a built test; its output goes beside what else is in `folder`.
 ///
 /// # Errors
-/// When its script cannot run, it could not be begun, or its output is not whole.
+/// Returns an error if its script cannot run, it could not be begun, or its output is not whole.
 pub async fn run_built(
     test: BuiltTest,
     settings: &TestSettings,

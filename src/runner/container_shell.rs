@@ -23,7 +23,7 @@ use crate::session::folders_of_runs;
 /// only one that runs.
 ///
 /// # Errors
-/// When there is not one.
+/// Returns an error if there is not one.
 pub fn find_running(wanted: Option<&str>) -> Result<RunningContainer, RunnerError> {
     choose(&running_containers(&folders_of_runs()), wanted)
 }
@@ -59,7 +59,7 @@ fn choose(
 /// Makes the user's terminal that of a new shell in a container, until that ends or Ctrl-] is typed.
 ///
 /// # Errors
-/// When the container has ended meanwhile, or there is no terminal.
+/// Returns an error if the container has ended meanwhile, or there is no terminal.
 pub async fn shell_in(container: &RunningContainer) -> Result<(), RunnerError> {
     let failed = |error| RunnerError::host("cannot open a shell")(error);
     let (mut helper, guest) = enter(container).map_err(failed)?;

@@ -58,7 +58,7 @@ impl<'a> Ends<'a> {
     /// Adds an end. One of several tests that cannot be run is shown, and the others run.
     ///
     /// # Errors
-    /// When the test is the only one, or its error is one of the host, which others would have, too.
+    /// Returns an error if the test is the only one, or its error is one of the host, which others would have, too.
     pub fn add(&mut self, mut end: TestEnd) -> Result<ControlFlow<()>, RunnerError> {
         if let Some(error) = end.error.take() {
             end.result.obstacle = Some(error.obstacle());

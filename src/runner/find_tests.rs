@@ -101,7 +101,7 @@ impl Expected {
 /// Finds the tests that a filter chooses of some selections, several processes at a time.
 ///
 /// # Errors
-/// When no test fits, or the only selection does not evaluate.
+/// Returns an error if no test fits, or the only selection does not evaluate.
 pub(super) async fn find<'a>(
     selections: &'a [TestSelection],
     filter: &TestFilter,
@@ -236,7 +236,7 @@ impl<'a> FromIterator<(&'a TestSelection, Result<TestNames, RunnerError>)> for L
 /// Lists the tests that a filter chooses.
 ///
 /// # Errors
-/// When none fits, or the only selection does not evaluate.
+/// Returns an error if none fits, or the only selection does not evaluate.
 pub async fn list<'a>(
     selections: &'a [TestSelection],
     filter: &TestFilter,

@@ -38,7 +38,7 @@ pub enum OtherMachines {
 /// Builds the only test of a selection and opens a session with its machines.
 ///
 /// # Errors
-/// When there is not one test, or it does not build or begin.
+/// Returns an error if there is not one test, or it does not build or begin.
 pub async fn run_session(
     mut selection: TestSelection,
     settings: &TestSettings,

@@ -12,7 +12,7 @@ pub type Interrupts = mpsc::UnboundedReceiver<Interrupt>;
 /// Listens for Ctrl-C and SIGTERM, and for the end of the terminal.
 ///
 /// # Errors
-/// When the system refuses.
+/// Returns an error if the system refuses.
 pub fn interrupts() -> Result<Interrupts, RunnerError> {
     let (sender, receiver) = mpsc::unbounded_channel();
     for (kind, interrupt) in [

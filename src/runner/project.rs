@@ -38,7 +38,7 @@ impl Project {
     /// The tests that a filter chooses, in their order: none if its part of what is chosen otherwise is empty.
     ///
     /// # Errors
-    /// When none fits.
+    /// Returns an error if none fits.
     pub(super) fn choose<T>(
         &self,
         tests: Vec<T>,

@@ -30,7 +30,7 @@ use crate::report::{RunFolder, read_results};
 /// not build is shown, and the others run.
 ///
 /// # Errors
-/// When the only one does not evaluate, build or begin, or the host fails.
+/// Returns an error if the only one does not evaluate, build or begin, or the host fails.
 pub async fn run(
     request: &RunRequest,
     frontend: &dyn Frontend,

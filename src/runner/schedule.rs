@@ -56,7 +56,7 @@ impl Demand {
     /// Checks that the user grants as much.
     ///
     /// # Errors
-    /// When the test alone needs more.
+    /// Returns an error if the test alone needs more.
     pub fn check(&self, resources: &Resources) -> Result<(), RunnerError> {
         let needs_mib = self.memory_mib;
         match resources.memory_mib {

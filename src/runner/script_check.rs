@@ -12,7 +12,7 @@ use crate::source_map::SourceMap;
 /// Checks the script of a test and shows what is found.
 ///
 /// # Errors
-/// When the check finds an error.
+/// Returns an error if the check finds an error.
 pub(super) fn check_script_of(
     label: &str,
     source_map: &SourceMap,

@@ -34,7 +34,7 @@ impl NamedTest<'_> {
 /// The tests that the filter chooses of all selections. What does not evaluate is chosen, too: it is an error.
 ///
 /// # Errors
-/// When no test fits, or the only selection does not evaluate.
+/// Returns an error if no test fits, or the only selection does not evaluate.
 pub async fn survey<'a>(
     selections: &'a [TestSelection],
     filter: &TestFilter,

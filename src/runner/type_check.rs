@@ -34,7 +34,7 @@ impl TypeCheck {
     /// Returns what it says of a script, as warnings.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// Returns an error if it cannot be started.
     pub fn run(
         &self,
         source_map: &SourceMap,
@@ -81,7 +81,7 @@ impl TypeCheck {
 /// Checks a script; types only if nothing else is wrong.
 ///
 /// # Errors
-/// When the type check cannot be started.
+/// Returns an error if the type check cannot be started.
 pub fn check_script(
     script: &SourceMap,
     context: &TestContext,

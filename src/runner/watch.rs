@@ -19,8 +19,8 @@ use crate::session::Interrupt;
 /// interrupts.
 ///
 /// # Errors
-/// When there is no request, or its files cannot be watched. Errors of a run
-/// are shown, and the next change starts another one.
+/// Returns an error if there is no request, or its files cannot be watched. Errors of a run are shown, and the next
+/// change starts another one.
 pub async fn watch<E: From<RunnerError>>(
     request: impl Fn() -> Result<RunRequest, E>,
     frontend: &dyn Frontend,

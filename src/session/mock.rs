@@ -34,7 +34,7 @@ pub struct Mock {
 /// Runs a script over mock machines.
 ///
 /// # Errors
-/// When there is no room for its folders, or no thread for its engine.
+/// Returns an error if there is no room for its folders, or no thread for its engine.
 pub async fn mock_run(
     source_map: Arc<SourceMap>,
     mock: Mock,

@@ -147,7 +147,7 @@ pub fn preflight(manifest: &Manifest) -> Result<(), SessionError> {
 /// requests the end: the first lets the script clean up, the second does not.
 ///
 /// # Errors
-/// When the test could not be begun.
+/// Returns an error if the test could not be begun.
 pub async fn run(
     manifest: &Manifest,
     options: &RunSettings,

@@ -24,7 +24,7 @@ impl PersistentState {
     /// The folder of a machine: a new one, or as an earlier run has left it.
     ///
     /// # Errors
-    /// When another run has it, or it is open to other users.
+    /// Returns an error if another run has it, or it is open to other users.
     pub fn machine(&mut self, base: &Path, name: &str) -> Result<PathBuf, SessionError> {
         let folder = base.join(format!("vm-state-{name}"));
         match claim(&folder) {

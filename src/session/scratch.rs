@@ -35,7 +35,7 @@ impl Scratch {
     /// Makes a private folder under `XDG_RUNTIME_DIR` or the temporary folder.
     ///
     /// # Errors
-    /// When no folder can be written, or this program cannot be started again.
+    /// Returns an error if no folder can be written, or this program cannot be started again.
     pub fn create() -> io::Result<Self> {
         let folder = private_folder_in(&base(), PREFIX)?;
         let mut cleaner = Command::new(THIS_PROGRAM)
@@ -71,7 +71,7 @@ impl Scratch {
     /// Makes the folder of a machine.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// Returns an error if it cannot be made.
     pub fn machine(&self, name: &str) -> io::Result<PathBuf> {
         let folder = self.path().join(format!("vm-state-{name}"));
         create_private(&folder)?;
@@ -117,7 +117,7 @@ fn is_of_run(name: &OsStr) -> bool {
 /// Waits until the program that started this one is gone, and removes its folder.
 ///
 /// # Errors
-/// When the folder is not one of a run.
+/// Returns an error if the folder is not one of a run.
 pub fn tidy_up_after_parent(folder: &Path) -> io::Result<()> {
     if !folder.file_name().is_some_and(is_of_run) {
         return Err(io::Error::new(

@@ -54,7 +54,7 @@ impl Stage {
     /// Opens the networks of a test and makes its machines, which are off.
     ///
     /// # Errors
-    /// When a folder or socket cannot be made.
+    /// Returns an error if a folder or socket cannot be made.
     pub fn set_up(
         manifest: &Manifest,
         options: &RunSettings,
@@ -136,7 +136,7 @@ impl Stage {
     /// Runs a script to its end, or until something ends it early.
     ///
     /// # Errors
-    /// When there is no thread for the engine.
+    /// Returns an error if there is no thread for the engine.
     pub async fn run(
         &mut self,
         script: Script,

@@ -9,7 +9,7 @@ impl LifeCycle {
     /// Types on the serial console.
     ///
     /// # Errors
-    /// When the machine is off.
+    /// Returns an error if the machine is off.
     pub async fn send_console(&self, text: &str) -> Result<(), MachineError> {
         let running = self.running()?;
         running

@@ -10,7 +10,7 @@ impl LifeCycle {
     /// on. Returns the number to end the expectation with.
     ///
     /// # Errors
-    /// When it is not a regular expression.
+    /// Returns an error if it is not a regular expression.
     pub fn begin_expectation(&self, crash: &str) -> Result<u64, MachineError> {
         self.failure_watch
             .expect(crash)
@@ -26,7 +26,7 @@ impl LifeCycle {
     /// Ends an expectation. With a limit, waits for the crash first.
     ///
     /// # Errors
-    /// When it does not happen within `limit`, or the machine ends before.
+    /// Returns an error if it does not happen within `limit`, or the machine ends before.
     pub async fn end_expectation(
         &self,
         expectation: u64,
@@ -69,7 +69,7 @@ impl LifeCycle {
     /// Takes console lines that match for a crash from now on.
     ///
     /// # Errors
-    /// When it is not a regular expression.
+    /// Returns an error if it is not a regular expression.
     pub fn fail_on_console_text(&self, regex: &str) -> Result<(), MachineError> {
         self.failure_watch
             .watch_for(regex)

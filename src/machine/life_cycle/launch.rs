@@ -98,7 +98,7 @@ impl LifeCycle {
     /// crashes that are `allowed` do not end the test.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// Returns an error if it cannot be started.
     pub async fn start(
         self: &Arc<Self>,
         on_reboot: OnReboot,

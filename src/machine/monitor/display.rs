@@ -17,8 +17,7 @@ impl MachineMonitor {
     /// to a name without an ending.
     ///
     /// # Errors
-    /// When the machine is off or has no display, or the name leads out of the
-    /// output folder.
+    /// Returns an error if the machine is off or has no display, or the name leads out of the output folder.
     pub async fn screenshot(&self, name: &str) -> Result<(), MachineError> {
         self.life
             .step(format!("making screenshot {name}"), async {
@@ -72,7 +71,7 @@ impl MachineMonitor {
     /// of these ways to look at it.
     ///
     /// # Errors
-    /// When the machine is off or has no display, or tesseract is missing or fails.
+    /// Returns an error if the machine is off or has no display, or tesseract is missing or fails.
     pub async fn screen_text(&self, pictures: &[Picture]) -> Result<Vec<String>, MachineError> {
         self.life
             .step("reading the display".to_owned(), async {

@@ -13,7 +13,7 @@ impl MachineMonitor {
     /// by `-`, such as `ctrl-alt-delete`; numbers are raw codes.
     ///
     /// # Errors
-    /// When QEMU has no such key, or the machine is off.
+    /// Returns an error if QEMU has no such key, or the machine is off.
     pub async fn send_key(&self, combination: &str) -> Result<(), MachineError> {
         let keys: Result<Vec<Key>, _> = combination
             .split('-')
@@ -35,7 +35,7 @@ impl MachineMonitor {
     /// Runs a command of QEMU's machine protocol; returns its whole answer.
     ///
     /// # Errors
-    /// When QEMU refuses, or the machine is off.
+    /// Returns an error if QEMU refuses, or the machine is off.
     pub async fn qmp_send(&self, command: &str, arguments: &Value) -> Result<Value, MachineError> {
         let running = self.life.running()?;
         self.life
@@ -49,7 +49,7 @@ impl MachineMonitor {
     /// The event of this number since the machine was started, counted from 0.
     ///
     /// # Errors
-    /// When there is none within `limit`, or the machine is off.
+    /// Returns an error if there is none within `limit`, or the machine is off.
     pub async fn qmp_event(&self, number: usize, limit: Duration) -> Result<Value, MachineError> {
         let running = self.life.running()?;
         let event = self.life.guard(&running, async {
@@ -65,7 +65,7 @@ impl MachineMonitor {
     /// The number of events that QEMU has sent.
     ///
     /// # Errors
-    /// When the machine is off.
+    /// Returns an error if the machine is off.
     pub async fn qmp_event_count(&self) -> Result<usize, MachineError> {
         let running = self.life.running()?;
         self.life

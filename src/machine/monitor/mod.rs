@@ -42,7 +42,7 @@ impl MachineMonitor {
     /// Runs a command of QEMU's human monitor.
     ///
     /// # Errors
-    /// When the machine is off or QEMU refuses.
+    /// Returns an error if the machine is off or QEMU refuses.
     pub async fn human(&self, command: &str) -> Result<String, MachineError> {
         let running = self.life.running()?;
         let monitor = self.qmp(&running).await?;
@@ -54,7 +54,7 @@ impl MachineMonitor {
     /// Plugs the machine's virtual networks in, or out.
     ///
     /// # Errors
-    /// When the machine is off or has none.
+    /// Returns an error if the machine is off or has none.
     pub async fn set_networks(&self, link: Link) -> Result<(), MachineError> {
         let count = self.life.node.vlans.len();
         if count == 0 {

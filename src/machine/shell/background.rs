@@ -50,7 +50,7 @@ impl GuestShell {
     /// status, 137 if it was killed.
     ///
     /// # Errors
-    /// When it has not within `limit`, and as for [`GuestShell::execute`].
+    /// Returns an error if it has not within `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_for_background(
         &self,
         folder: &str,
@@ -74,7 +74,7 @@ impl GuestShell {
     /// character of `data` stands for a byte.
     ///
     /// # Errors
-    /// When the machine is off, or its shell was closed.
+    /// Returns an error if the machine is off, or its shell was closed.
     pub async fn send_shell(&self, data: &str) -> Result<(), MachineError> {
         let running = self.life.running()?;
         let shell = self.channel(&running).await?;

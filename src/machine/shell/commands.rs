@@ -57,7 +57,7 @@ impl GuestShell {
     /// Runs a command under `bash` with `set -euo pipefail`, for at most `limit`.
     ///
     /// # Errors
-    /// When the machine is off, ends, or its shell no longer answers.
+    /// Returns an error if the machine is off, ends, or its shell no longer answers.
     pub async fn execute(
         &self,
         command: &str,
@@ -237,7 +237,7 @@ impl GuestShell {
     /// Runs commands that must succeed; returns their output.
     ///
     /// # Errors
-    /// When one fails, and as for [`GuestShell::execute`].
+    /// Returns an error if one fails, and as for [`GuestShell::execute`].
     pub async fn succeed(
         &self,
         commands: &[String],
@@ -254,7 +254,7 @@ impl GuestShell {
     /// Runs commands that must fail; returns their output.
     ///
     /// # Errors
-    /// When one succeeds, and as for [`GuestShell::execute`].
+    /// Returns an error if one succeeds, and as for [`GuestShell::execute`].
     pub async fn fail(
         &self,
         commands: &[String],

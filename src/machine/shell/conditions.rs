@@ -69,8 +69,8 @@ impl GuestShell {
     /// Waits until all of the conditions hold at once, or any does.
     ///
     /// # Errors
-    /// When they do not within `limit`, when a unit that is needed has failed,
-    /// and as for [`GuestShell::execute`].
+    /// Returns an error if they do not within `limit`, if a unit that is needed has failed, and as for
+    /// [`GuestShell::execute`].
     pub async fn wait_for_conditions(
         &self,
         conditions: &[Condition],

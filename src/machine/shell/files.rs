@@ -124,7 +124,7 @@ impl GuestShell {
     /// Copies a file or folder of the host into the guest.
     ///
     /// # Errors
-    /// When it cannot be read, and as for [`GuestShell::execute`].
+    /// Returns an error if it cannot be read, and as for [`GuestShell::execute`].
     pub async fn copy_from_host(&self, source: &Path, target: &str) -> Result<(), MachineError> {
         let text = format!("copying {} to {target}", source.display());
         self.life
@@ -160,7 +160,7 @@ impl GuestShell {
     /// Copies a file or folder of the guest into the output folder, below `target`.
     ///
     /// # Errors
-    /// When it is not there, and as for [`GuestShell::execute`].
+    /// Returns an error if it is not there, and as for [`GuestShell::execute`].
     pub async fn copy_from_machine(&self, source: &str, target: &str) -> Result<(), MachineError> {
         self.life
             .step(format!("copying {source} to the output folder"), async {

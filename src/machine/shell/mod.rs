@@ -42,7 +42,7 @@ impl GuestShell {
     /// Waits until the guest's shell answers; starts the machine if it is off.
     ///
     /// # Errors
-    /// When the machine ends before.
+    /// Returns an error if the machine ends before.
     pub async fn connect(&self) -> Result<(), MachineError> {
         self.life.start(OnReboot::End, &[]).await?;
         let running = self.life.running()?;

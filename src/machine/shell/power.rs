@@ -8,7 +8,7 @@ impl GuestShell {
     /// Asks the guest to power off, and waits until it has.
     ///
     /// # Errors
-    /// When the guest's shell cannot be reached.
+    /// Returns an error if the guest's shell cannot be reached.
     pub async fn shutdown(&self) -> Result<(), MachineError> {
         if !self.life.is_up() {
             return Ok(());

@@ -27,7 +27,7 @@ impl GuestShell {
     /// connected instead.
     ///
     /// # Errors
-    /// When there is no terminal, nothing listens, or as for [`GuestShell::execute`].
+    /// Returns an error if there is no terminal, nothing listens, or as for [`GuestShell::execute`].
     pub async fn shell_interact(&self, address: Option<&str>) -> Result<(), MachineError> {
         let mut user = match address {
             None => User::terminal(),
@@ -68,7 +68,7 @@ impl GuestShell {
     /// Makes the user's terminal that of the guest's serial console; Ctrl-] leaves.
     ///
     /// # Errors
-    /// When there is no terminal, or the machine is off.
+    /// Returns an error if there is no terminal, or the machine is off.
     pub async fn console_interact(&self) -> Result<(), MachineError> {
         let mut user = User::terminal().map_err(|error| self.no_terminal(None, &error))?;
         let running = self.life.running()?;

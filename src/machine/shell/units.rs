@@ -45,7 +45,7 @@ impl GuestShell {
     /// All properties of a unit.
     ///
     /// # Errors
-    /// When systemctl fails, and as for [`GuestShell::execute`].
+    /// Returns an error if systemctl fails, and as for [`GuestShell::execute`].
     pub async fn unit_info(
         &self,
         unit: &str,
@@ -65,7 +65,7 @@ impl GuestShell {
     /// One property of a unit.
     ///
     /// # Errors
-    /// When the unit has none of this name, and as for [`GuestShell::unit_info`].
+    /// Returns an error if the unit has none of this name, and as for [`GuestShell::unit_info`].
     pub async fn unit_property(
         &self,
         unit: &str,
@@ -96,7 +96,7 @@ impl GuestShell {
     /// inactive with nothing on its way to change that.
     ///
     /// # Errors
-    /// When it does not become active, and as for [`GuestShell::execute`].
+    /// Returns an error if it does not become active, and as for [`GuestShell::execute`].
     pub async fn wait_for_unit(
         &self,
         unit: &str,

@@ -74,7 +74,7 @@ impl GuestShell {
     /// Waits until a command succeeds; returns its output.
     ///
     /// # Errors
-    /// When it does not within `limit`, and as for [`GuestShell::execute`].
+    /// Returns an error if it does not within `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_until_succeeds(
         &self,
         command: &str,
@@ -95,7 +95,7 @@ impl GuestShell {
     /// Waits until a command fails; returns its output.
     ///
     /// # Errors
-    /// When it does not within `limit`, and as for [`GuestShell::execute`].
+    /// Returns an error if it does not within `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_until_fails(
         &self,
         command: &str,
@@ -112,7 +112,7 @@ impl GuestShell {
     /// Waits until a file is there.
     ///
     /// # Errors
-    /// When it is not within `limit`, and as for [`GuestShell::execute`].
+    /// Returns an error if it is not within `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_for_file(&self, file: &str, limit: Duration) -> Result<(), MachineError> {
         // Not quoted: existing scripts wait for patterns and for $HOME/….
         let attempt = file_attempt(file);
@@ -125,7 +125,7 @@ impl GuestShell {
     /// guest but bash.
     ///
     /// # Errors
-    /// When nothing does within `limit`, and as for [`GuestShell::execute`].
+    /// Returns an error if nothing does within `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_for_open_port(
         &self,
         port: u16,
@@ -146,7 +146,7 @@ impl GuestShell {
     /// Waits until nothing listens on a TCP port.
     ///
     /// # Errors
-    /// When something still does after `limit`, and as for [`GuestShell::execute`].
+    /// Returns an error if something still does after `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_for_closed_port(
         &self,
         port: u16,
@@ -167,7 +167,7 @@ impl GuestShell {
     /// Waits until something listens on a Unix socket.
     ///
     /// # Errors
-    /// When nothing does within `limit`, and as for [`GuestShell::execute`].
+    /// Returns an error if nothing does within `limit`, and as for [`GuestShell::execute`].
     pub async fn wait_for_unix_socket(
         &self,
         path: &str,

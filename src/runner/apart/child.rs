@@ -19,7 +19,7 @@ pub const TEST_PROCESS: &str = "test-process";
 /// Runs the test whose plan is on standard input. What scripts print goes to standard error.
 ///
 /// # Errors
-/// When there is no plan, or its results cannot be printed.
+/// Returns an error if there is no plan, or its results cannot be printed.
 pub async fn run_test_process(interrupts: &mut Interrupts) -> Result<(), RunnerError> {
     let unreadable = RunnerError::host("cannot read the plan of a test");
     let plan: TestInput =

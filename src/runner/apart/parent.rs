@@ -51,7 +51,7 @@ pub struct RunEnd {
 /// Runs a test in a process of its own, whose events are emitted here.
 ///
 /// # Errors
-/// When the process cannot be started, or the test not be begun.
+/// Returns an error if the process cannot be started, or the test not be begun.
 pub async fn run_apart(
     plan: &TestInput,
     events: &Events,

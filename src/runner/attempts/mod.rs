@@ -37,7 +37,7 @@ pub(super) struct Attempts {
 /// folder that it is given, after those that were made before.
 ///
 /// # Errors
-/// When the first attempt cannot be made.
+/// Returns an error if the first attempt cannot be made.
 pub(super) async fn make_attempts(
     rule: AttemptRule,
     folder: &Path,

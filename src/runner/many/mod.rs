@@ -56,7 +56,7 @@ struct Run<'a> {
 /// Runs the tests that are found; returns how they have ended.
 ///
 /// # Errors
-/// When the host fails.
+/// Returns an error if the host fails.
 pub(super) async fn run_side_by_side(
     request: &RunRequest,
     found: FoundTests<'_>,

@@ -59,7 +59,7 @@ pub(super) async fn announce_report(
 /// Shows how the tests of a run have ended, and where the report is.
 ///
 /// # Errors
-/// When it cannot be shown.
+/// Returns an error if it cannot be shown.
 pub fn show_results(
     frontend: &dyn Frontend,
     results: &RunResults,
@@ -115,7 +115,7 @@ pub(super) async fn finish(
 /// the wait.
 ///
 /// # Errors
-/// When it could not be written.
+/// Returns an error if it could not be written.
 pub async fn wait_until_shown(
     showing: Showing,
     interrupts: &mut Interrupts,

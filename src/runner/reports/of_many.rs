@@ -26,7 +26,7 @@ impl RunReports {
     /// Takes the output folder, and starts to show the run.
     ///
     /// # Errors
-    /// When the folder cannot be had, or the system has no thread to give.
+    /// Returns an error if the folder cannot be had, or the system has no thread to give.
     pub fn start(request: &RunRequest, frontend: &dyn Frontend) -> Result<Self, RunnerError> {
         Self::of_folder(RunFolder::claim(&request.output.of_many())?, frontend)
     }
@@ -52,7 +52,7 @@ impl RunReports {
     /// Writes what is true of the run until it has ended.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Returns an error if it cannot be written.
     pub fn begin(&self, unfinished: &RunResults) -> Result<(), RunnerError> {
         Ok(self.folder.begin(unfinished)?)
     }

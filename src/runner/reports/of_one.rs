@@ -25,7 +25,7 @@ impl<'a> OnlyReport<'a> {
     /// Returns the reports of a test with this name, whose output is in a folder.
     ///
     /// # Errors
-    /// When there is no folder that a relative path begins in.
+    /// Returns an error if there is no folder that a relative path begins in.
     pub fn new(request: &'a RunRequest, folder: &Path, name: &'a str) -> Result<Self, RunnerError> {
         let folder =
             absolute(folder).map_err(RunnerError::host("cannot tell where the output goes"))?;
