@@ -455,7 +455,7 @@ fn a_network_that_is_not_whole_fails_the_run() {
     holds(
         &ended,
         &[
-            "cannot be attached to virtual network 1: it does not speak the protocol of VDE switches\n",
+            "machine machine cannot be attached to virtual network 1: it does not speak the protocol of VDE switches\n",
         ],
     );
     place.assert_tidy();
