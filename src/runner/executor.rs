@@ -40,7 +40,7 @@ impl<Source: InterruptSource> Executor for OwnProcess<'_, Source> {
     }
 }
 
-/// This process, if the script has the user's terminal for a prompt or as standard input; else a process for the test.
+/// This process, if the script uses the user's terminal; else a process for the test.
 #[derive(Debug)]
 pub(super) struct UsersTerminal<'a>(pub &'a mut Interrupts);
 
@@ -51,7 +51,8 @@ impl Executor for UsersTerminal<'_> {
         settings: &RunSettings,
         events: &Events,
     ) -> Result<RunEnd, RunnerError> {
-        if matches!(settings.mode, RunMode::Script) && !io::stdin().is_terminal() {
+        let has_terminal = io::stdin().is_terminal() && uses_terminal(settings.source_map.script());
+        if matches!(settings.mode, RunMode::Script) && !has_terminal {
             return OwnProcess(self.0).execute(manifest, settings, events).await;
         }
         let run = Box::pin(session::run(manifest, settings, events, self.0));
@@ -60,4 +61,20 @@ impl Executor for UsersTerminal<'_> {
             leaky: false,
         })
     }
+}
+
+/// Words in scripts that read from the user's terminal: debuggers, prompts, shells in a guest. A script that has one of
+/// them elsewhere only runs in this process.
+const TERMINAL_WORDS: [&str; 7] = [
+    "breakpoint",
+    "getpass",
+    "input",
+    "interact",
+    "pdb",
+    "stdin",
+    "termios",
+];
+
+fn uses_terminal(script: &str) -> bool {
+    TERMINAL_WORDS.iter().any(|word| script.contains(word))
 }

@@ -705,6 +705,18 @@ fn a_script_that_ends_its_process_is_an_error_with_its_signal() {
 }
 
 #[test]
+fn a_script_that_ends_its_process_does_not_end_a_run_on_a_terminal() {
+    let place = Place::new();
+    let script = "import signal, time\nsignal.alarm(1)\ntime.sleep(5)\n";
+    write_test(&place, "ends", script);
+    let mut command = place.command(&[&RUN[..], &["--backend", "container"]].concat());
+    let mut user = Pty::spawn(&mut command);
+    user.wait_for("the process that ran the script has ended by SIGALRM");
+    assert_eq!(user.end(), Some(4));
+    assert_reported(&place, "error");
+}
+
+#[test]
 fn a_stopped_script_is_ended_at_its_limit() {
     let place = Place::new();
     let script = "import os, signal\nmachine.connect()\nos.kill(os.getpid(), signal.SIGSTOP)\n";
