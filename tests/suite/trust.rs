@@ -747,7 +747,8 @@ fn a_script_that_closes_all_files_is_ended() {
 #[test]
 fn a_second_interrupt_ends_whatever_the_script_does() {
     let place = Place::new();
-    let script = "import os, signal\nmachine.connect()\nprint('here')\nfor number in (signal.SIGINT, signal.SIGTERM):\n    signal.signal(number, signal.SIG_IGN)\nwhile True:\n    os.kill(os.getpid(), signal.SIGSTOP)\n";
+    // It stops when its last event has arrived.
+    let script = "import os, signal, time\nmachine.connect()\nfor number in (signal.SIGINT, signal.SIGTERM):\n    signal.signal(number, signal.SIG_IGN)\nprint('here')\ntime.sleep(2)\nwhile True:\n    os.kill(os.getpid(), signal.SIGSTOP)\n";
     write_test(&place, "ends", script);
     let mut command = place.command(&[&RUN[..], &["--backend", "container"]].concat());
     let child = command.spawn().unwrap();
