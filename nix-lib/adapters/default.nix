@@ -117,16 +117,11 @@ let
   asked =
     value:
     let
-      extend = value.extend or value.passthru.extend or null;
-      containers = value.config.containers or value.containers or { };
-      # `nodeDefaults` is as new as `containers`, and `defaults` are for both.
+      inherit (import ./extension.nix value) extend forNodes hasContainers;
       modules =
-        if containers == { } then
-          testModules ++ map (module: { defaults = module; }) nodeModules
-        else
-          testModules
-          ++ map (module: { nodeDefaults = module; }) nodeModules
-          ++ [ { containerDefaults = ./nspawn-guest.nix; } ];
+        testModules
+        ++ map forNodes nodeModules
+        ++ (if hasContainers then [ { containerDefaults = ./nspawn-guest.nix; } ] else [ ]);
     in
     # Built-in guests are what is wanted without such modules.
     if modules != [ ] && extend != null && value._type or null != "snowglobe-test" then

@@ -16,14 +16,8 @@ let
     builtins.any isTwin networks;
 
   # The test again, with an address of its own for each card. Only the nodes that need it are taken from there.
-  withOwnAddresses =
-    let
-      containers = value.config.containers or value.containers or { };
-      # `nodeDefaults` is as new as `containers`.
-      option = if containers == { } then "defaults" else "nodeDefaults";
-    in
-    (value.extend or value.passthru.extend) { modules = [ { ${option} = ./own-addresses.nix; } ]; };
-  canExtend = value ? extend || value ? passthru.extend;
+  withOwnAddresses = extend { modules = [ (forNodes ./own-addresses.nix) ]; };
+  inherit (import ./extension.nix value) extend forNodes;
 
   # What it is instead, or perhaps, with the module container.nix.
   asContainer =
@@ -117,7 +111,8 @@ let
     shell = config.hostPkgs.stdenv.shell;
     nodes =
       builtins.mapAttrs (
-        name: node: virtualMachine (if canExtend && hasTwinCards node then extended.nodes.${name} else node)
+        name: node:
+        virtualMachine (if extend != null && hasTwinCards node then extended.nodes.${name} else node)
       ) config.nodes
       // builtins.mapAttrs (_: nspawnContainer config.hostPkgs) (config.containers or { });
     # With what the test sets for runs by hand.
