@@ -9,14 +9,14 @@ use crate::backend::{Backend, BackendNature, MachineFolders};
 use crate::container::{ContainerBackend, ContainerNature, ContainerSettings};
 use crate::model::manifest::{BackendKind, Node};
 use crate::network::Network;
-use crate::qemu::{Accelerator, QemuBackend, QemuNature, QemuSettings};
+use crate::qemu::{QemuBackend, QemuNature, QemuSettings};
 
 /// Returns what is true of machines of a kind.
 #[must_use]
-pub fn nature(kind: BackendKind, accelerator: Accelerator) -> Box<dyn BackendNature> {
+pub fn nature(kind: BackendKind) -> &'static dyn BackendNature {
     match kind {
-        BackendKind::Vm => Box::new(QemuNature { accelerator }),
-        BackendKind::Container => Box::new(ContainerNature),
+        BackendKind::Vm => &QemuNature,
+        BackendKind::Container => &ContainerNature,
     }
 }
 

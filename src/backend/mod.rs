@@ -1,5 +1,6 @@
 //! The interface of all kinds of machines: the process, its console and its crashes.
 
+mod accelerator;
 mod console;
 mod environment;
 mod failure_watch;
@@ -13,6 +14,7 @@ use std::pin::Pin;
 use thiserror::Error;
 
 pub use crate::network::Link;
+pub use accelerator::Accelerator;
 pub use console::Console;
 pub use environment::EnvironmentAtStart;
 pub use failure_watch::{FailureWatch, FaultReporter, MachineFailure, MachineFault};

@@ -2,12 +2,13 @@
 
 use thiserror::Error;
 
+use super::Accelerator;
 use crate::model::manifest::Node;
 
 /// One kind of machine: its costs, its limits, and what it needs of the host.
 pub trait BackendNature {
-    /// Returns what a machine takes of the host.
-    fn cost(&self, node: &Node) -> HostCost;
+    /// Returns what a machine takes of the host, on which virtual machines run in this way.
+    fn cost(&self, node: &Node, accelerator: Accelerator) -> HostCost;
 
     /// Returns why a machine cannot be saved in a checkpoint, after "cannot be saved: "; `None` if it can.
     fn obstacle_to_saving(&self, node: &Node) -> Option<&'static str>;

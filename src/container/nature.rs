@@ -1,27 +1,29 @@
 //! Facts about containers, known before one is made.
 
 use super::{Cgroup, missing};
-use crate::backend::{BackendNature, HostCost, Unfit, UnfitCause};
+use crate::backend::{Accelerator, BackendNature, HostCost, Unfit, UnfitCause};
 use crate::model::manifest::Node;
 
 /// Memory of Snowglobe's own processes for a container, beside the guest's, in MiB.
 const CONTAINER_MIB: u64 = 64;
 
-/// Processors that a container keeps busy on average.
-const CORES: f64 = 0.25;
-
 /// Containers.
 #[derive(Debug, Clone, Copy)]
 pub struct ContainerNature;
 
+impl ContainerNature {
+    /// Processors that a container keeps busy on average.
+    pub const CORES: f64 = 0.25;
+}
+
 impl BackendNature for ContainerNature {
-    fn cost(&self, node: &Node) -> HostCost {
+    fn cost(&self, node: &Node, _: Accelerator) -> HostCost {
         let memory_mib = node.memory_or_default_mib();
         let container = node.container.as_ref();
         let granted = container.map_or(memory_mib, |container| container.granted_mib(memory_mib));
         HostCost {
             memory_mib: granted.saturating_add(CONTAINER_MIB),
-            cores: CORES,
+            cores: Self::CORES,
         }
     }
 

@@ -30,13 +30,15 @@ struct Made {
 impl CallMade {
     /// The call that the interpreter makes now.
     pub fn new(call: &Call, arguments: Value, vm: &VirtualMachine) -> Self {
-        let caller = Caller::find(vm);
-        Self(call.machine().map(|machine| Made {
-            machine: machine.to_owned(),
-            method: caller.function.unwrap_or_else(|| call.name().to_owned()),
-            arguments,
-            line: caller.line,
-            begin: Instant::now(),
+        Self(call.machine().map(|machine| {
+            let caller = Caller::find(vm);
+            Made {
+                machine: machine.to_owned(),
+                method: caller.function.unwrap_or_else(|| call.name().to_owned()),
+                arguments,
+                line: caller.line,
+                begin: Instant::now(),
+            }
         }))
     }
 

@@ -11,7 +11,7 @@ mod vde;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -111,7 +111,10 @@ impl Network {
     /// # Errors
     /// Returns an error if a socket cannot be made.
     pub fn entrance(&self, machine: &str) -> io::Result<Entrance> {
-        let mut entrances = lock(&self.entrances);
+        let mut entrances = self
+            .entrances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(entrance) = entrances.get(machine) {
             return Ok(entrance.clone());
         }
@@ -143,8 +146,4 @@ impl Drop for Network {
     fn drop(&mut self) {
         self.cards.abort();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

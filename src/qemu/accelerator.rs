@@ -3,18 +3,10 @@
 //! A `/dev/kvm` that opens proves nothing: there are kernels that offer it on
 //! processors without virtualisation, where guests stop half-way.
 
-use std::fmt;
 use std::fs;
 use std::path::Path;
 
-/// How machines run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accelerator {
-    /// By the processor.
-    Kvm,
-    /// Emulated: slower by a factor of ten to twenty.
-    Tcg,
-}
+use crate::backend::Accelerator;
 
 /// The accelerator, and why it is not the fast one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,26 +67,6 @@ impl AcceleratorChoice {
             },
             reason,
         }
-    }
-}
-
-impl Accelerator {
-    /// The factor for default timeouts, compared with KVM.
-    #[must_use]
-    pub fn slowness(self) -> f64 {
-        match self {
-            Self::Kvm => 1.0,
-            Self::Tcg => 10.0,
-        }
-    }
-}
-
-impl fmt::Display for Accelerator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Kvm => "KVM",
-            Self::Tcg => "TCG",
-        })
     }
 }
 

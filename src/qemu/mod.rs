@@ -6,7 +6,8 @@ mod nature;
 mod protocol;
 mod qmp;
 
-pub use accelerator::{Accelerator, AcceleratorChoice};
+pub use crate::backend::Accelerator;
+pub use accelerator::AcceleratorChoice;
 pub use launch::{QemuBackend, QemuSettings, SCRIPTS_MONITOR};
 pub use nature::{QEMU, QemuNature};
 pub use protocol::Protocol;

@@ -1,7 +1,6 @@
 //! Facts about virtual machines, known before one is made.
 
-use super::Accelerator;
-use crate::backend::{BackendNature, HostCost, Unfit, UnfitCause};
+use crate::backend::{Accelerator, BackendNature, HostCost, Unfit, UnfitCause};
 use crate::child::on_path;
 use crate::model::manifest::Node;
 
@@ -14,19 +13,17 @@ const QEMU_MIB: u64 = 120;
 /// Part of a virtual processor that a machine under KVM keeps busy. An emulated machine takes what it has.
 const CORES_OF_KVM: f64 = 0.5;
 
-/// Virtual machines under an accelerator.
+/// Virtual machines.
 #[derive(Debug, Clone, Copy)]
-pub struct QemuNature {
-    pub accelerator: Accelerator,
-}
+pub struct QemuNature;
 
 impl BackendNature for QemuNature {
-    fn cost(&self, node: &Node) -> HostCost {
+    fn cost(&self, node: &Node, accelerator: Accelerator) -> HostCost {
         #[allow(clippy::cast_precision_loss)]
         let cores = node.cores.unwrap_or(1) as f64;
         HostCost {
             memory_mib: node.memory_or_default_mib().saturating_add(QEMU_MIB),
-            cores: match self.accelerator {
+            cores: match accelerator {
                 Accelerator::Kvm => cores * CORES_OF_KVM,
                 Accelerator::Tcg => cores,
             },

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::nix_settings::missing_settings;
 use crate::child::on_path;
 use crate::container;
-use crate::qemu::AcceleratorChoice;
+use crate::qemu::{AcceleratorChoice, QEMU};
 
 /// Something that tests may need of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub fn examine_host() -> Vec<HostPart> {
     };
     let qemu = Program {
         name: "QEMU",
-        command: "qemu-system-x86_64",
+        command: QEMU,
         remedy: "on Debian: `apt install qemu-system-x86`",
         need: Need::Some("virtual machines of the built-in guests"),
     };

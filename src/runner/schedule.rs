@@ -11,14 +11,12 @@ use super::error::RunnerError;
 use super::free_memory::available_mib;
 use super::request::{JobCount, Resources};
 use crate::backends;
+use crate::container::ContainerNature;
 use crate::model::manifest::Manifest;
 use crate::qemu::Accelerator;
 
 /// Memory of the process of a test with its script, in MiB: `benches/suite.py` measures it.
 const TEST_PROCESS_MIB: u64 = 80;
-
-/// Processors that the smallest test keeps busy: one container.
-const LEAST_CORES: f64 = 0.25;
 
 /// How many others may begin before a test that waits for memory or processors: else small ones could keep a large one
 /// waiting to the end.
@@ -40,7 +38,7 @@ impl Demand {
     pub fn of(manifest: &Manifest, accelerator: Accelerator, groups: Vec<String>) -> Self {
         let kinds = manifest.nodes.values();
         let kinds = kinds.filter_map(|node| Some((node.kind()?, node)));
-        let costs = kinds.map(|(kind, node)| backends::nature(kind, accelerator).cost(node));
+        let costs = kinds.map(|(kind, node)| backends::nature(kind).cost(node, accelerator));
         let nothing = Self {
             memory_mib: TEST_PROCESS_MIB,
             cores: 0.0,
@@ -117,8 +115,9 @@ impl Budget {
         if self.jobs < usize::MAX {
             return self.jobs;
         }
+        // The smallest test is one container.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let by_cores = (self.cores / LEAST_CORES) as usize;
+        let by_cores = (self.cores / ContainerNature::CORES) as usize;
         by_cores.max(1)
     }
 }

@@ -125,9 +125,8 @@ pub fn preflight(manifest: &Manifest) -> Result<(), SessionError> {
     if let Some(name) = manifest.containers.keys().next() {
         return Err(SessionError::Container(name.clone()));
     }
-    let accelerator = AcceleratorChoice::detect().accelerator;
     for kind in [BackendKind::Container, BackendKind::Vm] {
-        let nature = backends::nature(kind, accelerator);
+        let nature = backends::nature(kind);
         let nodes = manifest.nodes.iter();
         let nodes: Vec<(&String, &Node)> = nodes
             .filter(|(_, node)| node.kind() == Some(kind))
@@ -286,7 +285,7 @@ fn script(manifest: &Manifest, options: &RunSettings) -> Script {
 /// How the machines run, for people.
 fn describe(manifest: &Manifest, options: &RunSettings) -> String {
     let kinds = describe_kinds(manifest, options);
-    let limits = describe_missing_limits(manifest, options);
+    let limits = describe_missing_limits(manifest);
     [kinds]
         .into_iter()
         .chain(limits)
@@ -310,11 +309,8 @@ fn describe_kinds(manifest: &Manifest, options: &RunSettings) -> String {
 }
 
 /// Names the resources of machines that this host does not limit; `None` if it limits all.
-fn describe_missing_limits(manifest: &Manifest, options: &RunSettings) -> Option<String> {
+fn describe_missing_limits(manifest: &Manifest) -> Option<String> {
     let kinds: BTreeSet<BackendKind> = manifest.nodes.values().filter_map(Node::kind).collect();
-    let accelerator = options.accelerator.accelerator;
-    let mut natures = kinds
-        .into_iter()
-        .map(|kind| backends::nature(kind, accelerator));
-    natures.find_map(|nature| nature.missing_limits())
+    let mut kinds = kinds.into_iter();
+    kinds.find_map(|kind| backends::nature(kind).missing_limits())
 }

@@ -14,7 +14,7 @@ use crate::event_bus::Events;
 use crate::host::Host;
 use crate::model::event::Event;
 use crate::model::manifest::{BackendKind, Guest, Manifest};
-use crate::qemu::{Accelerator, AcceleratorChoice, QEMU};
+use crate::qemu::{AcceleratorChoice, QEMU};
 use crate::replay::{Recording, Replay, Restart};
 
 /// Variables that QEMU's arguments come from.
@@ -50,7 +50,7 @@ impl ReplayPlan {
             ReplayMode::Disabled => return Self::Cold(None),
             ReplayMode::Enabled => {}
         }
-        if let Some(reason) = not_saved(manifest, accelerator.accelerator) {
+        if let Some(reason) = not_saved(manifest) {
             return Self::Cold(Some(reason));
         }
         let Some(store) = CheckpointStore::own() else {
@@ -112,11 +112,11 @@ pub(super) fn emit_unknown_start(events: &Events) {
 }
 
 /// Why the machines of a test cannot be saved, if they cannot.
-fn not_saved(manifest: &Manifest, accelerator: Accelerator) -> Option<String> {
+fn not_saved(manifest: &Manifest) -> Option<String> {
     let mut obstacles: BTreeMap<BackendKind, (&str, Vec<&str>)> = BTreeMap::new();
     for (name, node) in &manifest.nodes {
         let Some(kind) = node.kind() else { continue };
-        if let Some(obstacle) = backends::nature(kind, accelerator).obstacle_to_saving(node) {
+        if let Some(obstacle) = backends::nature(kind).obstacle_to_saving(node) {
             let (_, names) = obstacles.entry(kind).or_insert((obstacle, Vec::new()));
             names.push(name);
         }

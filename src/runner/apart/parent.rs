@@ -119,7 +119,6 @@ async fn last_events(
 }
 
 fn start() -> io::Result<Child> {
-    // This program, also if its file has been replaced meanwhile.
     let mut command = std::process::Command::new(THIS_PROGRAM);
     command
         .arg(TEST_PROCESS)

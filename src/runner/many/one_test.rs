@@ -59,11 +59,8 @@ impl Run<'_> {
             if let Some(event) = retry_event(checked.rule, earlier) {
                 self.display.emit(Some(&checked.label), event);
             }
-            let reports = match built.take() {
-                Some(reports) => reports,
-                None => self.report(checked, at).await?,
-            };
-            let RunEnd { outcome, leaky } = self.attempt(checked, at, reports, interrupts).await?;
+            let RunEnd { outcome, leaky } =
+                self.attempt(checked, at, built.take(), interrupts).await?;
             is_leaky |= leaky;
             Ok(AttemptEnd {
                 verdict: outcome.verdict,
@@ -124,16 +121,15 @@ impl Run<'_> {
         }
     }
 
-    /// One attempt, whose reports are whole at its end.
+    /// Makes an attempt, whose reports are whole at its end: those of the build, if it is the first.
     async fn attempt(
         &self,
         checked: &CheckedTest<'_>,
         folder: &Path,
-        reports: Reports,
+        mut reports: Option<Reports>,
         interrupts: &mut broadcast::Receiver<Interrupt>,
     ) -> Result<RunEnd, RunnerError> {
         let settings = checked.settings(self.request);
-        let mut reports = Some(reports);
         let once = async |settings: &TestSettings, verifies| {
             let reports = match reports.take() {
                 Some(reports) => reports,
