@@ -21,8 +21,10 @@ struct Shared {
 struct PromptState {
     /// Prints a line above what is being typed, while there is a prompt.
     print: Option<Box<Print>>,
+    /// Number of prompts so far.
+    asked: u64,
     /// Number of prompts that the display has reached; `None` without a display.
-    prompts: Option<u64>,
+    reached: Option<u64>,
 }
 
 impl PromptOutput {
@@ -38,22 +40,24 @@ impl PromptOutput {
         result
     }
 
-    /// Waits until everything is shown that came before the prompt with this number, from 1, or until `limit` has
-    /// passed.
-    pub fn wait_for_prompt(&self, number: u64, limit: Duration) {
-        let waits = |state: &mut PromptState| state.prompts.is_some_and(|prompts| prompts < number);
-        let _shown = self.0.reached.wait_timeout_while(self.lock(), limit, waits);
+    /// Waits until everything is shown that came before the next prompt, or until `limit` has passed.
+    pub fn wait_for_prompt(&self, limit: Duration) {
+        let mut state = self.lock();
+        state.asked += 1;
+        let waits = |state: &mut PromptState| state.reached.is_some_and(|it| it < state.asked);
+        let _shown = self.0.reached.wait_timeout_while(state, limit, waits);
     }
 
     /// Announces a display, which prints its lines here and reports each prompt with [`Self::reach_prompt`].
     pub fn attach_display(&self) {
-        self.lock().prompts = Some(0);
+        let mut state = self.lock();
+        state.reached = Some(state.asked);
     }
 
     /// Notes that the display has shown everything before the next prompt.
     pub fn reach_prompt(&self) {
-        if let Some(prompts) = &mut self.lock().prompts {
-            *prompts += 1;
+        if let Some(reached) = &mut self.lock().reached {
+            *reached += 1;
         }
         self.0.reached.notify_all();
     }

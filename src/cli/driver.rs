@@ -13,7 +13,8 @@ use crate::engine::RunMode;
 use crate::machine::StateRetention;
 use crate::prompt_output::PromptOutput;
 use crate::repl::Prompt;
-use crate::runner::{TestSettings, interrupts, run_built};
+use crate::runner::{interrupts, run_built};
+use crate::session::RunSettings;
 
 #[derive(Debug, Args)]
 pub struct DriverCommand {
@@ -89,7 +90,7 @@ impl DriverCommand {
         } else {
             RunMode::Script
         };
-        let settings = TestSettings {
+        let settings = RunSettings {
             states: if self.keep_machine_state {
                 StateRetention::Persistent
             } else {
@@ -100,7 +101,8 @@ impl DriverCommand {
         let frontend = self.run_options.frontend(prompt_output);
         let verdict = block_on(async {
             let mut interrupts = interrupts()?;
-            Ok(run_built(test, &settings, &output, &frontend, &mut interrupts).await?)
+            let check = self.run_options.script_check();
+            Ok(run_built(test, settings, check, &output, &frontend, &mut interrupts).await?)
         })?;
         if let Some(file) = &self.junit_xml {
             let (written, target) = (output.join("junit.xml"), output.join(file));

@@ -115,6 +115,7 @@ impl SessionOptions {
             let verdict = run_session(
                 selection,
                 &settings,
+                self.run_options.script_check(),
                 session,
                 &output,
                 &frontend,

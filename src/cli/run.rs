@@ -16,10 +16,9 @@ use crate::engine::RunMode;
 use crate::prompt_output::PromptOutput;
 use crate::repl::Prompt;
 use crate::runner::{
-    Builders, OutputLocation, RunPlace, RunRequest, TestSelection, TestSettings, Verification,
-    interrupts, run,
+    Builders, OutputLocation, RunPlace, RunRequest, TestSelection, Verification, interrupts, run,
 };
-use crate::session::{Film, ReplayMode};
+use crate::session::{Film, ReplayMode, RunSettings};
 
 /// The action when the script has failed and the machines still run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -113,9 +112,10 @@ impl RunCommand {
         Ok(RunRequest {
             selections: self.selections()?,
             filter: self.filter.filter(),
-            settings: TestSettings {
+            script_check: self.run_options.script_check(),
+            verification: self.replay.verification(),
+            settings: RunSettings {
                 replay: self.replay.mode(),
-                verification: self.replay.verification(),
                 film: Film::Taken,
                 ..self.run_options.settings(self.mode(output))
             },

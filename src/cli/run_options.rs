@@ -12,8 +12,8 @@ use crate::host::{AfterFailure, Subtests};
 use crate::machine::StateRetention;
 use crate::prompt_output::PromptOutput;
 use crate::report::Detail;
-use crate::runner::{ScriptCheck, TestSettings, TimeoutFactor, Verification};
-use crate::session::{Film, ReplayMode};
+use crate::runner::ScriptCheck;
+use crate::session::{Film, ReplayMode, RunSettings, TimeoutFactor};
 
 #[derive(Debug, Args)]
 pub struct RunOptions {
@@ -52,13 +52,8 @@ fn timeout_factor(text: &str) -> Result<TimeoutFactor, String> {
 
 impl RunOptions {
     /// The settings of a run that is not replayed.
-    pub fn settings(&self, mode: RunMode) -> TestSettings {
-        TestSettings {
-            script_check: if self.no_check {
-                ScriptCheck::SyntaxOnly
-            } else {
-                ScriptCheck::AsConfigured
-            },
+    pub fn settings(&self, mode: RunMode) -> RunSettings {
+        RunSettings {
             mode,
             subtests: Subtests {
                 only: self.only.clone(),
@@ -69,12 +64,19 @@ impl RunOptions {
                 },
             },
             global_timeout: self.global_timeout.map(Duration::from_secs),
-            slow_timeout: None,
             timeout_factor: self.timeout_factor,
             replay: ReplayMode::NotApplicable,
-            verification: Verification::Off,
             states: StateRetention::ThisRun,
             film: Film::Off,
+        }
+    }
+
+    /// How much of a script is checked before anything is built.
+    pub fn script_check(&self) -> ScriptCheck {
+        if self.no_check {
+            ScriptCheck::SyntaxOnly
+        } else {
+            ScriptCheck::AsConfigured
         }
     }
 

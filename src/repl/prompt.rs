@@ -56,9 +56,9 @@ fn converse(vm: &VirtualMachine, scope: &Scope, state: &EngineState, output: &Pr
         // The first session has none.
         let _ = editor.load_history(file);
     }
-    for number in 1.. {
+    loop {
         state.emit(Event::Prompting);
-        output.wait_for_prompt(number, PATIENCE);
+        output.wait_for_prompt(PATIENCE);
         let typed = Typed::default();
         if let Some(names) = editor.helper_mut() {
             names.typed = typed.clone();

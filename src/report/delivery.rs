@@ -36,16 +36,17 @@ impl Reports {
         Self::with(shared.queue(None), showing, output)
     }
 
-    /// Starts to report on a test of several, on their display and in `output`.
+    /// Starts to report on a test of a run, on the display of the run and in `output`. The events have a label if the run
+    /// has several tests.
     ///
     /// # Errors
     /// Returns an error if the system has no thread to give.
     pub fn of_one(
         display: &SharedDisplay,
-        label: &str,
+        label: Option<&str>,
         output: Option<Output>,
     ) -> io::Result<Self> {
-        let queue = display.queue(Some(label.to_owned()));
+        let queue = display.queue(label.map(str::to_owned));
         Self::with(queue, Showing(None), output)
     }
 
@@ -75,7 +76,7 @@ impl Reports {
     }
 }
 
-/// A display that several tests share. It ends when all clones are gone.
+/// A display of a run, which its tests share. It ends when all clones are gone.
 #[derive(Debug, Clone)]
 pub struct SharedDisplay {
     sender: Sender<Record>,

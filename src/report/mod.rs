@@ -67,6 +67,9 @@ impl View {
     }
 
     fn follow(&mut self, event: &Event) {
+        if matches!(event, Event::TestStarted { .. }) {
+            *self = Self::new(self.detail);
+        }
         let Event::ConsolesShown { machine, shown } = event else {
             return;
         };

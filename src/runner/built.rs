@@ -4,17 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::RunnerError;
-use super::executor::{Executor, UsersTerminal};
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::reports::{finish, start};
-use super::request::TestSettings;
+use super::request::ScriptCheck;
 use super::script_check::check_script_of;
-use super::test_run::run_settings;
+use super::script_process::ScriptProcess;
 use crate::model::event::{Level, Verdict};
 use crate::model::manifest::Manifest;
 use crate::report::Output;
-use crate::session;
+use crate::session::{self, RunSettings, TestInput};
 use crate::source_map::SourceMap;
 
 /// A test whose machines are built.
@@ -32,7 +31,8 @@ pub struct BuiltTest {
 /// Returns an error if its script cannot run, it could not be begun, or its output is not whole.
 pub async fn run_built(
     test: BuiltTest,
-    settings: &TestSettings,
+    settings: RunSettings,
+    script_check: ScriptCheck,
     folder: &Path,
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
@@ -43,16 +43,11 @@ pub async fn run_built(
         warnings,
     } = test;
     let choices = session::decide_backends(&mut manifest, script.script());
-    let script_check = settings.script_check;
     check_script_of(&manifest.name, &script, &manifest, script_check, frontend)?;
     session::preflight(&manifest)?;
     let output = Output::beside(folder, &manifest.name)?;
-    let settings = run_settings(
-        &manifest,
-        Arc::new(script),
-        settings,
-        output.folder().to_owned(),
-    );
+    let output_folder = output.folder().to_owned();
+    let input = TestInput::new(manifest, Arc::new(script), settings, output_folder);
     let reports = start(frontend.display(), Some(output))?;
     for choice in choices {
         reports.events.note(Level::Info, choice);
@@ -60,8 +55,7 @@ pub async fn run_built(
     for warning in warnings {
         reports.events.note(Level::Warning, warning);
     }
-    let mut executor = UsersTerminal(interrupts);
-    let end = executor.execute(&manifest, &settings, &reports.events);
+    let end = ScriptProcess::OfTerminal.run(&input, &reports.events, interrupts);
     let outcome = end.await.map(|end| end.outcome);
     let finished = finish(reports, outcome, interrupts).await?;
     finished.shown?;

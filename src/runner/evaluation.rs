@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use futures_util::stream::{self, Stream, StreamExt};
 
 use super::error::RunnerError;
+use super::found_test::FoundTest;
 use super::free_memory::available_mib;
 use super::project::Project;
 use super::request::{EvalLimits, JobCount, TestSelection};
@@ -90,32 +91,6 @@ impl EvalProcesses {
         let by_memory = usize::try_from(self.memory_mib / TEST_MIB).unwrap_or(usize::MAX);
         let even = total.div_ceil(self.count * BATCHES_PER_JOB);
         even.min(by_memory).clamp(1, MOST_IN_BATCH)
-    }
-}
-
-/// A test of a selection, or why it does not evaluate.
-#[derive(Debug)]
-pub(super) struct FoundTest<'a, T> {
-    pub selection: &'a TestSelection,
-    /// The name of the test among all chosen ones.
-    pub label: String,
-    pub names: TestNames,
-    pub test: Result<T, RunnerError>,
-}
-
-impl<T> FoundTest<'_, T> {
-    /// How long it takes if it passes, in seconds.
-    pub fn expected_s(&self, project: &Project) -> Option<f64> {
-        project.expected_s(&self.selection.source, &self.names.attribute)
-    }
-
-    /// Returns the name for the output folder.
-    pub fn name(&self) -> &str {
-        if self.names.name.is_empty() {
-            &self.label
-        } else {
-            &self.names.name
-        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::checked_test::{backend, left_out};
 use super::error::RunnerError;
-use super::evaluation::{EvalProcesses, FoundTest, evaluate_all};
+use super::evaluation::{EvalProcesses, evaluate_all};
+use super::found_test::{FoundTest, backend, left_out, output_name};
 use super::interrupts::Interrupts;
 use super::project::{Candidate, Choosable, Project};
 use super::request::{EvalLimits, TestSelection};
@@ -50,17 +50,28 @@ impl FoundTests<'_> {
         }
     }
 
-    /// The tests as results of tests that have been left out.
+    /// Returns the name of the only test, for its output folder.
+    pub fn only_name(&self) -> Option<&str> {
+        match self {
+            Self::Named(tests) => match tests.as_slice() {
+                [only] => Some(output_name(&only.names, &only.label)),
+                _ => None,
+            },
+            Self::Evaluated(tests) => match tests.as_slice() {
+                [only] => Some(only.name()),
+                _ => None,
+            },
+        }
+    }
+
+    /// Returns the tests as results of tests that have been left out.
     pub fn left_out(&self) -> Vec<TestResult> {
         match self {
             Self::Named(tests) => tests
                 .iter()
                 .map(|test| left_out(test.selection, &test.label, &test.names))
                 .collect(),
-            Self::Evaluated(tests) => tests
-                .iter()
-                .map(|test| left_out(test.selection, &test.label, &test.names))
-                .collect(),
+            Self::Evaluated(tests) => tests.iter().map(FoundTest::left_out).collect(),
         }
     }
 

@@ -1,18 +1,22 @@
 //! Interactive sessions with the machines of one test.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::error::RunnerError;
 use super::find_tests;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
-use super::request::{OutputLocation, TestSelection, TestSettings};
+use super::reports::{FinishedRun, finish, start};
+use super::request::{OutputLocation, ScriptCheck, TestSelection};
 use super::script_check::check_script_of;
-use super::test_run::{Job, build_and_run};
-use crate::model::event::Verdict;
+use super::script_process::ScriptProcess;
+use super::test_run::Job;
+use crate::model::event::{Level, Verdict};
 use crate::model::manifest::{Manifest, python_name};
-use crate::nix_cli::{Form, Test};
-use crate::session;
+use crate::nix_cli::{self, Form, Nix, Test};
+use crate::report::Output;
+use crate::session::{self, RunOutcome, RunSettings, StartPoint};
 use crate::source_map::SourceMap;
 
 /// A session of the user with the machines.
@@ -41,7 +45,8 @@ pub enum OtherMachines {
 /// Returns an error if there is not one test, or it does not build or begin.
 pub async fn run_session(
     mut selection: TestSelection,
-    settings: &TestSettings,
+    settings: &RunSettings,
+    script_check: ScriptCheck,
     session: &InteractiveSession,
     output: &OutputLocation,
     frontend: &dyn Frontend,
@@ -57,8 +62,13 @@ pub async fn run_session(
     let script = match session {
         InteractiveSession::Prompt => {
             let script = test.source_map();
-            let check = settings.script_check;
-            check_script_of(test.label(), &script, &test.manifest, check, frontend)?;
+            check_script_of(
+                test.label(),
+                &script,
+                &test.manifest,
+                script_check,
+                frontend,
+            )?;
             script
         }
         InteractiveSession::Shell { node, others } => {
@@ -72,9 +82,51 @@ pub async fn run_session(
     };
     session::preflight(&test.manifest)?;
     let folder = output.of_one(&test.name);
-    let job = Job::new(test, Arc::new(script), settings);
-    let finished = build_and_run(&selection.nix, job, &folder, frontend, interrupts).await?;
+    let job = Job {
+        test,
+        script: Arc::new(script),
+        settings,
+        process: ScriptProcess::OfTerminal,
+        slow_after: None,
+        verifies: None,
+    };
+    let finished = build_and_run(&selection.nix, test, job, &folder, frontend, interrupts).await?;
     Ok(finished.outcome.verdict)
+}
+
+/// Builds an evaluated test and runs it; its output goes to `folder`.
+async fn build_and_run(
+    nix: &Nix,
+    test: &Test,
+    job: Job<'_>,
+    folder: &Path,
+    frontend: &dyn Frontend,
+    interrupts: &mut Interrupts,
+) -> Result<FinishedRun, RunnerError> {
+    let output = Output::create(folder, &test.name)?;
+    let (root, output_folder) = (output.root(), output.folder().to_owned());
+    let reports = start(frontend.display(), Some(output))?;
+    let events = &reports.events;
+    let tell = |event| events.emit(event);
+    let built = tokio::select! {
+        built = nix_cli::realise(nix, &test.derivation, &root, &tell) => Some(built),
+        _ = interrupts.recv() => None,
+    };
+    let result = match built {
+        None => {
+            events.note(Level::Warning, "interrupted while building");
+            Ok(RunOutcome {
+                verdict: Verdict::Interrupted,
+                begun: StartPoint::Cold,
+            })
+        }
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(())) => {
+            let run = job.execute(output_folder, events, interrupts);
+            run.await.map(|end| end.outcome)
+        }
+    };
+    finish(reports, result, interrupts).await
 }
 
 fn chosen_node<'a>(node: Option<&'a str>, manifest: &'a Manifest) -> Result<&'a str, RunnerError> {

@@ -6,22 +6,18 @@ mod apart;
 mod attempts;
 mod build;
 mod built;
-mod checked_test;
 mod container_shell;
-mod derivation;
 mod doctor;
-mod ends;
 mod error;
 mod evaluation;
-mod executor;
 mod files;
 mod find_tests;
 mod findings;
+mod found_test;
 mod free_memory;
 mod frontend;
 mod interactive;
 mod interrupts;
-mod many;
 mod nix_settings;
 mod project;
 mod reports;
@@ -29,6 +25,7 @@ mod request;
 mod run;
 mod schedule;
 mod script_check;
+mod script_process;
 mod survey;
 mod test_run;
 mod type_check;
@@ -50,7 +47,7 @@ pub use project::Project;
 pub use reports::{show_results, wait_until_shown};
 pub use request::{
     Builders, EvalLimits, JobCount, OutputLocation, Resources, RunPlace, RunRequest, ScriptCheck,
-    TestSelection, TestSettings, TimeoutFactor, Verification,
+    TestSelection, Verification,
 };
 pub use run::run;
 pub use type_check::{MISSING_TYPE_CHECK, TypeCheck, check_script};

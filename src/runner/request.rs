@@ -4,17 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::attempts::AttemptRule;
 use super::project::Project;
-use crate::engine::RunMode;
 use crate::filter::TestFilter;
-use crate::host::Subtests;
-use crate::machine::StateRetention;
 use crate::nix_cli::{Evaluation, Library, Nix, TestSource};
 use crate::output_folder::is_reserved;
-use crate::session::{Film, ReplayMode};
+use crate::session::RunSettings;
 
 /// Tests to run, and how.
 #[derive(Debug)]
@@ -23,7 +19,9 @@ pub struct RunRequest {
     pub selections: Vec<TestSelection>,
     /// Which of the tests that are found are meant.
     pub filter: TestFilter,
-    pub settings: TestSettings,
+    pub script_check: ScriptCheck,
+    pub settings: RunSettings,
+    pub verification: Verification,
     pub output: OutputLocation,
     pub place: RunPlace,
     /// After how many tests that have not passed the others are left out; None for never.
@@ -114,47 +112,12 @@ pub enum Builders {
     Any,
 }
 
-/// How tests are run.
-#[derive(Debug, Clone)]
-pub struct TestSettings {
-    pub script_check: ScriptCheck,
-    pub mode: RunMode,
-    pub subtests: Subtests,
-    /// None for the test's own.
-    pub global_timeout: Option<Duration>,
-    /// After which time a test is said to be slow.
-    pub slow_timeout: Option<Duration>,
-    pub timeout_factor: TimeoutFactor,
-    pub replay: ReplayMode,
-    pub verification: Verification,
-    pub states: StateRetention,
-    pub film: Film,
-}
-
 /// How much of a script is checked before anything is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScriptCheck {
     /// The whole check, unless the test leaves parts out.
     AsConfigured,
     SyntaxOnly,
-}
-
-/// The factor for default timeouts.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum TimeoutFactor {
-    /// By how fast the machines are.
-    Auto,
-    By(f64),
-}
-
-impl TimeoutFactor {
-    /// The factor for machines that are slower than usual by `slowness`.
-    pub(super) fn with(self, slowness: f64) -> f64 {
-        match self {
-            Self::Auto => slowness,
-            Self::By(factor) => factor,
-        }
-    }
 }
 
 /// Whether a verdict that comes from a checkpoint is checked by a cold run.

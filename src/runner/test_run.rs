@@ -1,75 +1,54 @@
-//! One run of a test alone: checked, built, run, verified.
+//! One run of a test: checked, executed, verified.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::apart::RunEnd;
 use super::error::RunnerError;
-use super::executor::{Executor, UsersTerminal};
 use super::frontend::Frontend;
-use super::interrupts::Interrupts;
-use super::reports::{FinishedRun, finish, start};
-use super::request::{RunRequest, TestSettings, Verification};
+use super::interrupts::InterruptSource;
+use super::request::{RunRequest, Verification};
 use super::script_check::check_script_of;
+use super::script_process::ScriptProcess;
 use crate::event_bus::Events;
 use crate::model::event::{Event, Level, Verdict};
-use crate::model::manifest::Manifest;
-use crate::nix_cli::{self, Nix, Test};
-use crate::qemu::AcceleratorChoice;
-use crate::report::Output;
-use crate::session::{self, ReplayMode, RunOutcome, RunSettings, StartPoint};
+use crate::nix_cli::Test;
+use crate::session::{self, ReplayMode, RunOutcome, RunSettings, StartPoint, TestInput};
 use crate::source_map::SourceMap;
 
-/// Whether a test can be run as it is.
+/// Checks that a test can be run as it is.
+///
+/// # Errors
+/// Returns an error if its script or its machines are wrong.
 pub(super) fn check_test(
     request: &RunRequest,
     test: &Test,
     frontend: &dyn Frontend,
 ) -> Result<(), RunnerError> {
     let (label, source_map) = (test.label(), test.source_map());
-    let script_check = request.settings.script_check;
+    let script_check = request.script_check;
     check_script_of(label, &source_map, &test.manifest, script_check, frontend)?;
     Ok(session::preflight(&test.manifest)?)
-}
-
-/// Runs a test, and again cold if its verdict is to be verified.
-pub(super) async fn run_test(
-    nix: &Nix,
-    settings: &TestSettings,
-    test: &Test,
-    folder: &Path,
-    frontend: &dyn Frontend,
-    interrupts: &mut Interrupts,
-) -> Result<FinishedRun, RunnerError> {
-    let script = Arc::new(test.source_map());
-    verified(
-        settings,
-        |finished: &FinishedRun| finished.outcome,
-        async |settings, verifies| {
-            let job = Job::new(test, script.clone(), settings).verifying(verifies);
-            build_and_run(nix, job, folder, frontend, interrupts).await
-        },
-    )
-    .await
 }
 
 /// Runs a test with `run`, and a second time cold if its verdict comes from a checkpoint and is to be verified. `run` has
 /// the settings, and the verdict that it verifies.
 pub(super) async fn verified<T>(
-    settings: &TestSettings,
+    verification: Verification,
+    settings: &RunSettings,
     outcome_of: impl Fn(&T) -> RunOutcome,
-    mut run: impl AsyncFnMut(&TestSettings, Option<Verdict>) -> Result<T, RunnerError>,
+    mut run: impl AsyncFnMut(&RunSettings, Option<Verdict>) -> Result<T, RunnerError>,
 ) -> Result<T, RunnerError> {
     let ended = run(settings, None).await?;
     let RunOutcome { verdict, begun } = outcome_of(&ended);
-    let is_certain = settings.verification == Verification::Off
+    let is_certain = verification == Verification::Off
         || begun == StartPoint::Cold
         || verdict == Verdict::Interrupted;
     if is_certain {
         return Ok(ended);
     }
-    let cold = TestSettings {
+    let cold = RunSettings {
         replay: ReplayMode::Disabled,
         ..settings.clone()
     };
@@ -78,21 +57,20 @@ pub(super) async fn verified<T>(
 
 /// One run of a test.
 pub(super) struct Job<'a> {
-    test: &'a Test,
+    pub test: &'a Test,
     /// The script to run: that of the test, or another one.
-    script: Arc<SourceMap>,
-    settings: &'a TestSettings,
+    pub script: Arc<SourceMap>,
+    pub settings: &'a RunSettings,
+    pub process: ScriptProcess,
+    /// After which time the test is said to be slow.
+    pub slow_after: Option<Duration>,
     /// The verdict from a checkpoint that this run checks.
-    verifies: Option<Verdict>,
+    pub verifies: Option<Verdict>,
 }
 
-impl<'a> Job<'a> {
-    /// Returns the run with the verdict from a checkpoint that it checks.
-    pub fn verifying(self, verifies: Option<Verdict>) -> Self {
-        Self { verifies, ..self }
-    }
-
-    /// Runs the test, which is built; its output goes to `folder`.
+impl Job<'_> {
+    /// Runs the test, which is built; its output goes to `folder`. The manifest is that of the evaluation: its store
+    /// paths are final, as those of content-addressed derivations are not.
     ///
     /// # Errors
     /// Returns an error if the test could not be begun.
@@ -100,15 +78,15 @@ impl<'a> Job<'a> {
         self,
         folder: PathBuf,
         events: &Events,
-        executor: &mut impl Executor,
+        interrupts: &mut impl InterruptSource,
     ) -> Result<RunEnd, RunnerError> {
-        let manifest = &self.test.manifest;
         for note in &self.test.notes {
             events.note(Level::Info, note.clone());
         }
-        let settings = run_settings(manifest, self.script, self.settings, folder);
-        let run = executor.execute(manifest, &settings, events);
-        let end = marking_slow(self.settings.slow_timeout, events, run).await?;
+        let manifest = self.test.manifest.clone();
+        let input = TestInput::new(manifest, self.script, self.settings.clone(), folder);
+        let run = self.process.run(&input, events, interrupts);
+        let end = marking_slow(self.slow_after, events, run).await?;
         if let Some(from_checkpoint) = self.verifies {
             let cold = end.outcome.verdict;
             events.emit(Event::Verified {
@@ -118,53 +96,6 @@ impl<'a> Job<'a> {
         }
         Ok(end)
     }
-
-    pub fn new(test: &'a Test, script: Arc<SourceMap>, settings: &'a TestSettings) -> Self {
-        Self {
-            test,
-            script,
-            settings,
-            verifies: None,
-        }
-    }
-}
-
-/// Builds an evaluated test and runs it; its output goes to `folder`. The
-/// manifest is that of the evaluation: its store paths are final, as those of
-/// content-addressed derivations are not.
-pub(super) async fn build_and_run(
-    nix: &Nix,
-    job: Job<'_>,
-    folder: &Path,
-    frontend: &dyn Frontend,
-    interrupts: &mut Interrupts,
-) -> Result<FinishedRun, RunnerError> {
-    let test = job.test;
-    let output = Output::create(folder, &test.name)?;
-    let (root, output_folder) = (output.root(), output.folder().to_owned());
-    let reports = start(frontend.display(), Some(output))?;
-    let events = &reports.events;
-    let tell = |event| events.emit(event);
-    let built = tokio::select! {
-        built = nix_cli::realise(nix, &test.derivation, &root, &tell) => Some(built),
-        _ = interrupts.recv() => None,
-    };
-    let result = match built {
-        None => {
-            events.note(Level::Warning, "interrupted while building");
-            Ok(RunOutcome {
-                verdict: Verdict::Interrupted,
-                begun: StartPoint::Cold,
-            })
-        }
-        Some(Err(error)) => Err(error.into()),
-        Some(Ok(())) => {
-            let mut executor = UsersTerminal(interrupts);
-            let run = Box::pin(job.execute(output_folder, events, &mut executor));
-            run.await.map(|end| end.outcome)
-        }
-    };
-    finish(reports, result, interrupts).await
 }
 
 /// Runs a test, and says so when it takes longer than its limit.
@@ -184,33 +115,5 @@ async fn marking_slow<T>(
             events.emit(Event::Slow { after_s });
             run.await
         }
-    }
-}
-
-pub(super) fn run_settings(
-    manifest: &Manifest,
-    script: Arc<SourceMap>,
-    settings: &TestSettings,
-    output_folder: PathBuf,
-) -> RunSettings {
-    let accelerator = AcceleratorChoice::detect();
-    let slowness = if session::are_all_containers(manifest) {
-        1.0
-    } else {
-        accelerator.accelerator.slowness()
-    };
-    let of_test = Duration::from_secs(manifest.global_timeout_s);
-    RunSettings {
-        source_map: script,
-        mode: settings.mode.clone(),
-        subtests: settings.subtests.clone(),
-        output_folder,
-        global_timeout: settings.global_timeout.unwrap_or(of_test),
-        timeout_factor: settings.timeout_factor.with(slowness),
-        accelerator,
-        replay: settings.replay,
-        states: settings.states,
-        film: settings.film,
-        run: std::process::id(),
     }
 }

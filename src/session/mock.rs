@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::stage::{Stage, StageNetworks};
 use super::supervision::{Interrupt, judge};
-use super::{Film, ReplayMode, RunSettings, SessionError};
+use super::{Film, ReplayMode, RunSettings, SessionError, TestInput, TimeoutFactor};
 use crate::engine::{RunMode, Script, python_packages};
 use crate::event_bus::Events;
 use crate::folders::private_temporary_folder;
@@ -17,7 +17,6 @@ use crate::language::MOCK_MODULE;
 use crate::machine::StateRetention;
 use crate::model::event::{Failure, Verdict};
 use crate::model::manifest::{Manifest, Node};
-use crate::qemu::AcceleratorChoice;
 use crate::replay::Replay;
 use crate::source_map::SourceMap;
 
@@ -42,29 +41,28 @@ pub async fn mock_run(
     interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<(Verdict, Option<Failure>), SessionError> {
     let output = private_temporary_folder().map_err(SessionError::Scratch)?;
-    let options = RunSettings {
-        run: std::process::id(),
-        source_map: source_map.clone(),
+    let settings = RunSettings {
         mode: RunMode::Script,
         subtests: Subtests::default(),
-        output_folder: output.path().to_owned(),
-        global_timeout: mock.limit,
-        timeout_factor: 1.0,
-        accelerator: AcceleratorChoice::detect(),
+        global_timeout: Some(mock.limit),
+        timeout_factor: TimeoutFactor::By(1.0),
         replay: ReplayMode::NotApplicable,
         states: StateRetention::ThisRun,
         film: Film::Off,
     };
+    let answers = mock.answers.clone();
+    let folder = output.path().to_owned();
+    let input = TestInput::new(manifest(mock), source_map.clone(), settings, folder);
     let script = Script {
         source_map,
         python_packages: python_packages(&[]),
         further_modules: &[MOCK_MODULE],
-        timeout_factor: options.timeout_factor,
-        answers: mock.answers.clone(),
+        timeout_factor: input.timeout_factor(),
+        answers,
     };
-    let mut stage = Stage::set_up(&manifest(mock), &options, StageNetworks::InNameOnly, events)?;
+    let mut stage = Stage::set_up(&input, StageNetworks::InNameOnly, events)?;
     let replay = Arc::new(Replay::none(stage.host.clone()));
-    let (ended, early_end) = stage.run(script, &options, replay, interrupts).await?;
+    let (ended, early_end) = stage.run(script, &input, replay, interrupts).await?;
     Ok(judge(ended, early_end))
 }
 

@@ -2,6 +2,7 @@
 
 mod decide_backends;
 mod disk_watch;
+mod input;
 mod mock;
 mod persistent_state;
 mod replay_plan;
@@ -13,7 +14,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -21,24 +22,21 @@ use tokio::sync::mpsc;
 
 use crate::backend::Unfit;
 use crate::backends;
-use crate::engine::{RunMode, Script, python_packages, restore_terminal};
+use crate::engine::{Script, python_packages, restore_terminal};
 use crate::event_bus::Events;
-use crate::host::Subtests;
-use crate::machine::StateRetention;
 use crate::model::event::{Event, Failure, Level, Verdict, round};
 use crate::model::manifest::{BackendKind, Manifest, Node};
 use crate::output_folder::{SavedFile, console_log};
-use crate::qemu::AcceleratorChoice;
 use crate::replay::{Replay, Restart};
-use crate::source_map::SourceMap;
 
-pub use decide_backends::{are_all_containers, could_be_containers, decide_backends};
+pub use decide_backends::decide_backends;
+use decide_backends::{are_all_containers, could_be_containers};
+pub use input::{Film, ReplayMode, RunSettings, TestInput, TimeoutFactor};
 use replay_plan::{ReplayPlan, emit_unknown_start};
 use stage::{Stage, StageNetworks};
 use supervision::{EarlyEnd, judge};
 
 pub use mock::{Mock, mock_run};
-pub use replay_plan::ReplayMode;
 pub use scratch::{CLEANER, Scratch, folders_of_runs, tidy_up_after_parent};
 pub use supervision::Interrupt;
 
@@ -67,34 +65,6 @@ pub enum SessionError {
         "the machine `{0}` was not built for what it is to be: a virtual machine, or a container"
     )]
     NotBuilt(String),
-}
-
-/// Settings of one run of a test. The process of a test has no prompt, and looks for the accelerator itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RunSettings {
-    pub source_map: Arc<SourceMap>,
-    #[serde(skip)]
-    pub mode: RunMode,
-    pub subtests: Subtests,
-    pub output_folder: PathBuf,
-    pub global_timeout: Duration,
-    /// The factor for default timeouts.
-    pub timeout_factor: f64,
-    #[serde(skip, default = "AcceleratorChoice::detect")]
-    pub accelerator: AcceleratorChoice,
-    pub replay: ReplayMode,
-    pub states: StateRetention,
-    pub film: Film,
-    /// The process of the run, which may have processes of its own for tests.
-    pub run: u32,
-}
-
-/// Whether pictures of displays are taken for a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Film {
-    /// As displays change.
-    Taken,
-    Off,
 }
 
 /// How a run ended, and where it had begun.
@@ -148,15 +118,15 @@ pub fn preflight(manifest: &Manifest) -> Result<(), SessionError> {
 /// # Errors
 /// Returns an error if the test could not be begun.
 pub async fn run(
-    manifest: &Manifest,
-    options: &RunSettings,
+    input: &TestInput,
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<RunOutcome, SessionError> {
+    let manifest = &input.manifest;
     preflight(manifest)?;
-    let mut replay = ReplayPlan::of(options.replay, manifest, &options.accelerator);
+    let mut replay = ReplayPlan::of(input.settings.replay, manifest, &input.accelerator);
     loop {
-        match attempt(manifest, options, &replay, events, interrupts).await? {
+        match attempt(input, &replay, events, interrupts).await? {
             Attempt::Ended(verdict) => {
                 let begun = match replay {
                     ReplayPlan::Replaying(..) => StartPoint::FromCheckpoint,
@@ -173,7 +143,7 @@ pub async fn run(
                         format!("{reason}: restarting without the checkpoint"),
                     );
                 }
-                forget_consoles(manifest, &options.output_folder);
+                forget_consoles(manifest, &input.output_folder);
                 replay = replay.cold();
             }
         }
@@ -190,33 +160,31 @@ fn forget_consoles(manifest: &Manifest, output_folder: &Path) {
 }
 
 async fn attempt(
-    manifest: &Manifest,
-    options: &RunSettings,
+    input: &TestInput,
     plan: &ReplayPlan,
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<Attempt, SessionError> {
-    let folder = options.output_folder.clone();
+    let manifest = &input.manifest;
+    let folder = input.output_folder.clone();
     events.keep_long_texts(move |name, text| {
         let file = SavedFile::at(&folder, Path::new(name)).ok()?;
         let written = file.folder.write(&file.name, text.as_bytes());
         written.ok().map(|()| file.path())
     });
-    let mut stage = Stage::set_up(manifest, options, StageNetworks::Open, events)?;
+    let mut stage = Stage::set_up(input, StageNetworks::Open, events)?;
     plan.emit(events);
     events.emit(Event::TestStarted {
         test: manifest.name.clone(),
         nodes: manifest.nodes.keys().cloned().collect(),
-        accelerator: describe(manifest, options),
-        timeout_factor: options.timeout_factor,
+        accelerator: describe(input),
+        timeout_factor: input.timeout_factor(),
     });
     let replay = Arc::new(plan.replay(stage.host.clone(), stage.restarts()));
     let begin = Instant::now();
-    let script = script(manifest, options);
-    let cameras = stage.film(options.film);
-    let (ended, early_end) = stage
-        .run(script, options, replay.clone(), interrupts)
-        .await?;
+    let script = script(input);
+    let cameras = stage.film(input.settings.film);
+    let (ended, early_end) = stage.run(script, input, replay.clone(), interrupts).await?;
     drop(cameras);
     if let Some(EarlyEnd::Restart(restart)) = early_end {
         stage.stop_machines().await;
@@ -235,7 +203,7 @@ async fn attempt(
     stage.stop_machines().await;
     restore_terminal();
     events.emit(Event::ScriptSource {
-        lines: options.source_map.lines(),
+        lines: input.script.lines(),
     });
     drop(replay);
     drop(stage);
@@ -245,7 +213,7 @@ async fn attempt(
         duration_s: round(begin.elapsed().as_secs_f64()),
         failures,
         subtests,
-        output: options.output_folder.clone(),
+        output: input.output_folder.clone(),
     });
     Ok(Attempt::Ended(verdict))
 }
@@ -272,20 +240,20 @@ async fn all_failures(
     (verdict, failures)
 }
 
-fn script(manifest: &Manifest, options: &RunSettings) -> Script {
+fn script(input: &TestInput) -> Script {
     Script {
-        source_map: options.source_map.clone(),
-        python_packages: python_packages(&manifest.python_packages),
+        source_map: input.script.clone(),
+        python_packages: python_packages(&input.manifest.python_packages),
         further_modules: &[],
-        timeout_factor: options.timeout_factor,
+        timeout_factor: input.timeout_factor(),
         answers: serde_json::Value::Null,
     }
 }
 
 /// How the machines run, for people.
-fn describe(manifest: &Manifest, options: &RunSettings) -> String {
-    let kinds = describe_kinds(manifest, options);
-    let limits = describe_missing_limits(manifest);
+fn describe(input: &TestInput) -> String {
+    let kinds = describe_kinds(input);
+    let limits = describe_missing_limits(&input.manifest);
     [kinds]
         .into_iter()
         .chain(limits)
@@ -293,16 +261,16 @@ fn describe(manifest: &Manifest, options: &RunSettings) -> String {
         .join("; ")
 }
 
-fn describe_kinds(manifest: &Manifest, options: &RunSettings) -> String {
-    if are_all_containers(manifest) {
+fn describe_kinds(input: &TestInput) -> String {
+    if are_all_containers(&input.manifest) {
         return "containers".to_owned();
     }
-    let choice = &options.accelerator;
+    let choice = &input.accelerator;
     let Some(reason) = choice.reason else {
         return choice.accelerator.to_string();
     };
     let emulation = format!("{} emulation: {reason}", choice.accelerator);
-    if could_be_containers(manifest, options.source_map.script()) {
+    if could_be_containers(&input.manifest, input.script.script()) {
         return format!("{emulation}; `--backend auto` runs containers instead");
     }
     emulation

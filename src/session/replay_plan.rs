@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::input::ReplayMode;
 use crate::backends;
 use crate::checkpoint::{CheckpointStore, RunScripts, Slot, SlotKey};
 use crate::event_bus::Events;
@@ -19,17 +19,6 @@ use crate::replay::{Recording, Replay, Restart};
 
 /// Variables that QEMU's arguments come from.
 const VARIABLES: [&str; 3] = ["QEMU_OPTS", "QEMU_NET_OPTS", "QEMU_KERNEL_PARAMS"];
-
-/// Whether a run may start from a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ReplayMode {
-    /// Earlier runs may be used, and this one is recorded.
-    Enabled,
-    /// Nothing is used or recorded.
-    Disabled,
-    /// Replay does not apply to this command.
-    NotApplicable,
-}
 
 /// The starting point of a run.
 #[derive(Debug)]

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::SessionError;
 use super::disk_watch::{DiskWatch, RunningDiskWatch};
+use super::input::{Film, TestInput};
 use super::persistent_state::PersistentState;
 use super::scratch::{Scratch, base};
 use super::supervision::{EarlyEnd, FaultChannels, Interrupt, supervise};
-use super::{Film, RunSettings, SessionError};
 use crate::backend::{EnvironmentAtStart, FaultReporter};
 use crate::backends::Backends;
 use crate::container::ContainerSettings;
@@ -56,11 +57,11 @@ impl Stage {
     /// # Errors
     /// Returns an error if a folder or socket cannot be made.
     pub fn set_up(
-        manifest: &Manifest,
-        options: &RunSettings,
+        input: &TestInput,
         networks: StageNetworks,
         events: &Events,
     ) -> Result<Self, SessionError> {
+        let manifest = &input.manifest;
         let scratch = Scratch::create().map_err(SessionError::Scratch)?;
         let (faults, networks_faults) = mpsc::unbounded_channel();
         let links = Links::default();
@@ -73,10 +74,10 @@ impl Stage {
         let (restart, restarts) = mpsc::unbounded_channel();
         let disk_watch = DiskWatch::new(
             scratch.shared(),
-            options.output_folder.clone(),
+            input.output_folder.clone(),
             FaultReporter(faults.clone()),
         );
-        let context = context(manifest, options, events, FaultReporter(faults), &scratch);
+        let context = context(input, events, FaultReporter(faults), &scratch);
         let containers = ContainerSettings {
             trees: scratch.path().join("containers"),
             networks: networks
@@ -84,33 +85,35 @@ impl Stage {
                 .map(|network| (network.number(), network.card_socket()))
                 .collect(),
             links,
-            run: options.run,
+            run: input.run,
             namespace: Arc::default(),
         };
         let backends = Backends {
             qemu: QemuSettings {
-                accelerator: options.accelerator.accelerator,
-                timeout_factor: options.timeout_factor,
+                accelerator: input.accelerator.accelerator,
+                timeout_factor: input.timeout_factor(),
                 environment: Arc::new(EnvironmentAtStart::now()),
             },
             containers,
             networks,
         };
         let mut persistent = PersistentState::default();
-        let machines = make_machines(manifest, &context, &backends, |name| match options.states {
-            StateRetention::ThisRun => scratch.machine(name).map_err(SessionError::Scratch),
-            StateRetention::Persistent => persistent.machine(&base(), name),
+        let machines = make_machines(manifest, &context, &backends, |name| {
+            match input.settings.states {
+                StateRetention::ThisRun => scratch.machine(name).map_err(SessionError::Scratch),
+                StateRetention::Persistent => persistent.machine(&base(), name),
+            }
         })?;
         let host = Host::new(
             machines,
             manifest.vlans.clone(),
             events.clone(),
             Folders {
-                output: options.output_folder.clone(),
+                output: input.output_folder.clone(),
                 shared: scratch.shared(),
             },
             factory(context, &scratch, backends.clone()),
-            options.subtests.clone(),
+            input.settings.subtests.clone(),
         );
         Ok(Self {
             host: Arc::new(host),
@@ -140,14 +143,14 @@ impl Stage {
     pub async fn run(
         &mut self,
         script: Script,
-        options: &RunSettings,
+        input: &TestInput,
         replay: Arc<Replay>,
         interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
     ) -> Result<(Option<Ended>, Option<EarlyEnd>), SessionError> {
-        let engine = Engine::start(script, options.mode.clone(), replay)
+        let engine = Engine::start(script, input.settings.mode.clone(), replay)
             .await
             .map_err(SessionError::Engine)?;
-        let limit = options.global_timeout;
+        let limit = input.global_timeout();
         let watch = self.disk_watch.start(self.host.machines());
         let (ended, mut early_end) =
             supervise(engine, limit, &self.events, interrupts, &mut self.channels).await;
@@ -252,8 +255,7 @@ fn make_machines(
 
 /// Returns the context that all machines of a test share.
 fn context(
-    manifest: &Manifest,
-    options: &RunSettings,
+    input: &TestInput,
     events: &Events,
     faults: FaultReporter,
     scratch: &Scratch,
@@ -261,12 +263,12 @@ fn context(
     MachineContext {
         events: events.clone(),
         faults,
-        script: options.source_map.script().into(),
-        shell_options: manifest.shell_options,
+        script: input.script.script().into(),
+        shell_options: input.manifest.shell_options,
         state_folder: PathBuf::new(),
-        state_retention: options.states,
+        state_retention: input.settings.states,
         shared_folder: scratch.shared(),
-        output_folder: options.output_folder.clone(),
+        output_folder: input.output_folder.clone(),
     }
 }
 

@@ -51,6 +51,9 @@ impl TerminalDisplay {
     }
 
     fn take_of_one(&mut self, record: &Record) {
+        if matches!(record.event, Event::TestStarted { .. }) {
+            self.prompting = false;
+        }
         if !self.prompting {
             self.machines.draw(&record.event);
         }

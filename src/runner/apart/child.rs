@@ -1,11 +1,11 @@
-//! The process of a test: reads its plan, runs it, and prints its events.
+//! The process of a test: reads its input, runs it, and prints its events.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use super::messages::{FromTest, TestInput};
+use super::messages::{FromTest, ToTest};
 use crate::event_bus::{Events, Message};
 use crate::output_folder;
 use crate::report::OutputStream;
@@ -16,19 +16,19 @@ use crate::session;
 /// The hidden subcommand that [`run_test_process`] serves.
 pub const TEST_PROCESS: &str = "test-process";
 
-/// Runs the test whose plan is on standard input. What scripts print goes to standard error.
+/// Runs the test whose input is on standard input. What scripts print goes to standard error.
 ///
 /// # Errors
-/// Returns an error if there is no plan, or its results cannot be printed.
+/// Returns an error if there is no input, or its results cannot be printed.
 pub async fn run_test_process(interrupts: &mut Interrupts) -> Result<(), RunnerError> {
-    let unreadable = RunnerError::host("cannot read the plan of a test");
-    let plan: TestInput =
+    let unreadable = RunnerError::host("cannot read the input of a test");
+    let ToTest { input, start_ns } =
         serde_json::from_reader(io::stdin()).map_err(|error| unreadable(error.into()))?;
     // Before the script can move it.
-    output_folder::claim(&plan.settings.output_folder)
+    output_folder::claim(&input.output_folder)
         .map_err(RunnerError::host("cannot open the output folder"))?;
     let (sender, receiver) = channel();
-    let events = Events::since(plan.start_ns, sender);
+    let events = Events::since(start_ns, sender);
     let waiting = events.waiting();
     // Before the script can print.
     let stdout = OutputStream::exclusive();
@@ -36,7 +36,7 @@ pub async fn run_test_process(interrupts: &mut Interrupts) -> Result<(), RunnerE
         .name("events".to_owned())
         .spawn(move || print_events(&receiver, &waiting, stdout))
         .map_err(RunnerError::host("cannot start a thread"))?;
-    let result = session::run(&plan.manifest, &plan.settings, &events, interrupts).await;
+    let result = session::run(&input, &events, interrupts).await;
     events.end();
     let mut stdout = printer.join().map_err(|_| {
         RunnerError::host("cannot print events")(io::Error::other("a thread has panicked"))

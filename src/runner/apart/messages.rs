@@ -2,29 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event_bus::Events;
 use crate::model::event::Record;
-use crate::model::manifest::Manifest;
-use crate::session::{RunOutcome, RunSettings};
+use crate::session::{RunOutcome, TestInput};
 
-/// A test to run, on the standard input of its process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TestInput {
-    pub manifest: Manifest,
-    pub settings: RunSettings,
+/// The message to the process of a test, on its standard input.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ToTest {
+    pub input: TestInput,
     /// The moment from which the times of events count: see [`crate::event_bus::monotonic_ns`].
     pub start_ns: i64,
-}
-
-impl TestInput {
-    /// Returns the plan of a test whose events are emitted here.
-    pub fn new(manifest: &Manifest, settings: &RunSettings, events: &Events) -> Self {
-        Self {
-            manifest: manifest.clone(),
-            settings: settings.clone(),
-            start_ns: events.start_ns(),
-        }
-    }
 }
 
 /// A line on the standard output of the process of a test.

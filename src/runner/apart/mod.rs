@@ -6,5 +6,4 @@ mod messages;
 mod parent;
 
 pub use child::{TEST_PROCESS, run_test_process};
-pub(super) use messages::TestInput;
 pub(super) use parent::{RunEnd, run_apart};

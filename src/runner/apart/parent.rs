@@ -16,14 +16,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::child::TEST_PROCESS;
-use super::messages::{FromTest, TestInput};
+use super::messages::{FromTest, ToTest};
 use crate::child::{self, THIS_PROGRAM, describe_end};
 use crate::decoder::unfinished;
 use crate::event_bus::Events;
 use crate::model::event::{Event, Failure, Verdict, round};
 use crate::runner::error::RunnerError;
 use crate::runner::interrupts::InterruptSource;
-use crate::session::{Interrupt, RunOutcome, StartPoint};
+use crate::session::{Interrupt, RunOutcome, StartPoint, TestInput};
 
 /// How long after the end of the process something else may hold its output open.
 const LEAK_LIMIT: Duration = Duration::from_millis(200);
@@ -53,7 +53,7 @@ pub struct RunEnd {
 /// # Errors
 /// Returns an error if the process cannot be started, or the test not be begun.
 pub async fn run_apart(
-    plan: &TestInput,
+    input: &TestInput,
     events: &Events,
     interrupts: &mut impl InterruptSource,
 ) -> Result<RunEnd, RunnerError> {
@@ -67,7 +67,11 @@ pub async fn run_apart(
     let (said, seen) = watch::channel(Seen::default());
     let mut reader = tokio::spawn(pass_events(stdout, events.clone(), said));
     let mut output = tokio::spawn(pass_output(stderr, events.clone()));
-    let text = serde_json::to_vec(plan).map_err(|error| failed()(error.into()))?;
+    let message = ToTest {
+        input: input.clone(),
+        start_ns: events.start_ns(),
+    };
+    let text = serde_json::to_vec(&message).map_err(|error| failed()(error.into()))?;
     tokio::spawn(async move {
         // A process that ends early is seen below.
         let _ = stdin.write_all(&text).await;
@@ -77,7 +81,7 @@ pub async fn run_apart(
             .id()
             .and_then(|pid| i32::try_from(pid).ok())
             .map(Pid::from_raw),
-        limit: plan.settings.global_timeout,
+        limit: input.global_timeout(),
         seen,
     };
     let waited = waiting
@@ -95,8 +99,8 @@ pub async fn run_apart(
         (Some(FromTest::Event(_)) | None, Some(Cause::Silence) | None) => Verdict::Error,
     };
     if waited.cause != Some(Cause::Interrupt) && !waiting.seen.borrow().is_finished {
-        let failure = waited.failure(plan);
-        emit_end(plan, verdict, failure, begin.elapsed(), events);
+        let failure = waited.failure(input);
+        emit_end(input, verdict, failure, begin.elapsed(), events);
     }
     let outcome = RunOutcome {
         verdict,
@@ -309,13 +313,13 @@ async fn pass_output(stderr: impl AsyncRead + Unpin, events: Events) {
 
 impl Waited {
     /// Describes why a test has no end of its own.
-    fn failure(&self, plan: &TestInput) -> Failure {
+    fn failure(&self, input: &TestInput) -> Failure {
         let (kind, message) = match self.cause {
             Some(Cause::Deadline) => (
                 "GlobalTimeout",
                 format!(
                     "the test took longer than {} s, and the process that runs the script {}: it was killed",
-                    plan.settings.global_timeout.as_secs_f64(),
+                    input.global_timeout().as_secs_f64(),
                     if self.was_stopped {
                         "is stopped (by SIGSTOP, or another signal for that)"
                     } else {
@@ -346,18 +350,18 @@ impl Waited {
 
 /// Emits the end of a test whose process did not come to it.
 fn emit_end(
-    plan: &TestInput,
+    input: &TestInput,
     verdict: Verdict,
     failure: Failure,
     duration: Duration,
     events: &Events,
 ) {
     events.emit(Event::TestFinished {
-        test: plan.manifest.name.clone(),
+        test: input.manifest.name.clone(),
         verdict,
         duration_s: round(duration.as_secs_f64()),
         failures: vec![failure],
         subtests: Vec::new(),
-        output: plan.settings.output_folder.clone(),
+        output: input.output_folder.clone(),
     });
 }

@@ -1,7 +1,6 @@
-//! The reports on a run, from its first event to the last.
+//! The reports on runs, from the first event to the last.
 
-pub(super) mod of_many;
-pub(super) mod of_one;
+pub(super) mod of_run;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,28 +31,10 @@ pub(super) fn no_thread() -> impl FnOnce(std::io::Error) -> RunnerError {
 
 /// Shows an event outside a run.
 pub(super) fn announce(frontend: &dyn Frontend, event: Event) -> Result<(), RunnerError> {
-    show(frontend, event)?.finish().map_err(stdout_lost)
-}
-
-fn show(frontend: &dyn Frontend, event: Event) -> Result<Showing, RunnerError> {
     let reports = start(frontend.display(), None)?;
     reports.events.emit(event);
     let (_, showing) = reports.end().map_err(stdout_lost)?;
-    Ok(showing)
-}
-
-/// Shows where the report of a run is, unless its reader is known to have stopped.
-pub(super) async fn announce_report(
-    frontend: &dyn Frontend,
-    path: PathBuf,
-    shown: Shown,
-    interrupts: &mut Interrupts,
-) -> Result<(), RunnerError> {
-    if shown == Shown::NotAll {
-        return Ok(());
-    }
-    let showing = show(frontend, Event::ReportWritten { path })?;
-    wait_until_shown(showing, interrupts).await.map(drop)
+    showing.finish().map_err(stdout_lost)
 }
 
 /// Shows how the tests of a run have ended, and where the report is.
@@ -128,6 +109,12 @@ pub async fn wait_until_shown(
     }
     showing.finish().map_err(stdout_lost)?;
     Ok(Shown::All)
+}
+
+/// Ends the reports on a test of a run, whose display goes on.
+pub(super) fn close(reports: Reports) -> Result<(), RunnerError> {
+    let (output, _) = reports.end().map_err(stdout_lost)?;
+    Ok(output.map_or(Ok(()), Output::finish)?)
 }
 
 pub(super) fn stdout_lost(source: std::io::Error) -> RunnerError {

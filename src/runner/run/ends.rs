@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::error::RunnerError;
-use super::frontend::Frontend;
-use crate::model::event::{Event, round};
+use crate::model::event::round;
 use crate::model::outcome::{Outcome, RESULTS_VERSION, RunResults, TestResult};
-use crate::report::SharedDisplay;
+use crate::runner::error::RunnerError;
+use crate::runner::frontend::Frontend;
+use crate::runner::reports::of_run::RunReports;
 
 /// How one test has ended.
 #[derive(Debug)]
@@ -36,7 +36,8 @@ pub(super) struct Ends<'a> {
     /// After how many that have not passed the others are left out.
     max_fail: Option<NonZeroUsize>,
     collected: Vec<TestResult>,
-    is_interrupted: bool,
+    /// Whether the user has asked for the end of the run.
+    is_asked_to_end: bool,
     begin: Instant,
     started_unix_s: u64,
 }
@@ -49,17 +50,21 @@ impl<'a> Ends<'a> {
             count,
             max_fail,
             collected: Vec::new(),
-            is_interrupted: false,
+            is_asked_to_end: false,
             begin: Instant::now(),
             started_unix_s: since_1970.map_or(0, |since| since.as_secs()),
         }
     }
 
-    /// Adds an end. One of several tests that cannot be run is shown, and the others run.
+    /// Adds an end and shows it. One of several tests that cannot be run is shown, and the others run.
     ///
     /// # Errors
     /// Returns an error if the test is the only one, or its error is one of the host, which others would have, too.
-    pub fn add(&mut self, mut end: TestEnd) -> Result<ControlFlow<()>, RunnerError> {
+    pub fn add(
+        &mut self,
+        mut end: TestEnd,
+        reports: &RunReports<'_>,
+    ) -> Result<ControlFlow<()>, RunnerError> {
         if let Some(error) = end.error.take() {
             end.result.obstacle = Some(error.obstacle());
             end.result.message = Some(error.report());
@@ -71,8 +76,8 @@ impl<'a> Ends<'a> {
             self.frontend.show_error(&error);
             end.result.message = Some(error.report());
         }
+        reports.show_end(&end.result);
         let is_interrupted = end.result.outcome == Outcome::Interrupted;
-        self.is_interrupted |= is_interrupted;
         self.collected.push(end.result);
         let failures = self.collected.iter();
         let failures = failures.filter(|test| test.counts_as_failure());
@@ -86,28 +91,20 @@ impl<'a> Ends<'a> {
         })
     }
 
-    /// The user has interrupted the run.
+    /// Notes that the user has asked for the end of the run.
     pub fn interrupt(&mut self) {
-        self.is_interrupted = true;
+        self.is_asked_to_end = true;
     }
 
-    /// Adds an end and shows it among those of several tests.
-    ///
-    /// # Errors
-    /// As for [`Self::add`].
-    pub fn add_shown(
-        &mut self,
-        end: TestEnd,
-        display: &SharedDisplay,
-    ) -> Result<ControlFlow<()>, RunnerError> {
-        let flow = self.add(end)?;
-        if let Some(result) = self.collected.last() {
-            let ended = Event::TestEnded {
-                result: Box::new(result.clone()),
-            };
-            display.emit(Some(&result.label), ended);
-        }
-        Ok(flow)
+    /// Whether the user has ended the run before its tests had ended.
+    fn is_interrupted(&self) -> bool {
+        let mut outcomes = self.collected.iter().map(|test| test.outcome);
+        let was_cut = |outcome| match outcome {
+            Outcome::Interrupted => true,
+            Outcome::LeftOut => self.is_asked_to_end,
+            _ => false,
+        };
+        self.is_asked_to_end && self.count == 0 || outcomes.any(was_cut)
     }
 
     /// Returns the results that hold until the run has ended, or if it never does.
@@ -122,13 +119,13 @@ impl<'a> Ends<'a> {
         }
     }
 
-    /// All that were added, in the order in which they ended.
+    /// Returns the results of the run, in the order in which the tests ended.
     pub fn finish(self) -> RunResults {
         RunResults {
             version: RESULTS_VERSION,
             started_unix_s: self.started_unix_s,
             duration_s: round(self.begin.elapsed().as_secs_f64()),
-            interrupted: self.is_interrupted,
+            interrupted: self.is_interrupted(),
             missing: Vec::new(),
             tests: self.collected,
         }

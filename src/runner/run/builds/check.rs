@@ -5,93 +5,29 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::broadcast;
+
 use crate::bounded_file::for_each_line;
-use crate::config::TestPolicy;
 use crate::confined::{ModeBits, OpenFolder};
-use crate::model::event::{Event, Level, Record, Verdict};
-use crate::model::outcome::{Attempt, Outcome, TestResult};
-use crate::nix_cli::{self, BuildError, NamedDerivation, Nix, TestNames};
+use crate::model::event::{Event, Record, Verdict};
+use crate::nix_cli::{self, BuildError, NamedDerivation, Nix};
 use crate::output_folder::{EVENTS, TAG};
-use crate::report::{Output, Reports, VERDICT_MARK};
-use crate::runner::checked_test::{left_out, not_run, policy_of};
-use crate::runner::ends::TestEnd;
+use crate::report::{Output, VERDICT_MARK};
 use crate::runner::error::RunnerError;
-use crate::runner::interrupts::Interrupts;
-use crate::runner::reports::wait_until_shown;
-use crate::runner::request::{RunRequest, TestSelection};
+use crate::runner::reports::of_run::TestReports;
+use crate::session::Interrupt;
 
 /// The whole log of a build that failed, in the output folder.
 const LOG: &str = "build.log";
 
-/// A test as the derivation that runs it.
-pub(super) struct FoundCheck<'a> {
-    pub request: &'a RunRequest,
-    pub selection: &'a TestSelection,
-    pub label: String,
-    pub names: TestNames,
-    pub check: NamedDerivation,
-}
-
-impl FoundCheck<'_> {
-    /// How its build has ended: the verdict of the test, if it came to one.
-    pub fn end(&self, result: Result<CheckEnd, RunnerError>, folder: &Path) -> TestEnd {
-        match result {
-            Err(error) => not_run(
-                self.request,
-                self.selection,
-                &self.label,
-                &self.names,
-                error,
-            ),
-            Ok(end) => TestEnd {
-                result: self.result_of(&end, folder),
-                error: None,
-            },
-        }
-    }
-
-    /// The result of a test whose turn has not come.
-    pub fn left_out(&self) -> TestResult {
-        left_out(self.selection, &self.label, &self.names)
-    }
-
-    fn policy(&self) -> TestPolicy {
-        policy_of(self.request, self.selection, &self.label, &self.names, None)
-    }
-
-    /// Returns a warning for the user before the test is built.
-    pub fn warning(&self) -> Option<Event> {
-        let warning = self.policy().warning()?;
-        Some(Event::note(Level::Warning, warning))
-    }
-
-    fn result_of(&self, end: &CheckEnd, folder: &Path) -> TestResult {
-        let policy = self.policy();
-        TestResult {
-            outcome: Outcome::of_verdict(end.verdict),
-            duration_s: end.duration_s,
-            attempts: vec![Attempt {
-                verdict: end.verdict,
-                duration_s: end.duration_s,
-                folder: folder.to_owned(),
-            }],
-            slow: policy
-                .slow_timeout
-                .is_some_and(|limit| end.duration_s > limit.as_secs_f64()),
-            quarantine: policy.quarantine,
-            ..self.left_out()
-        }
-    }
-}
-
 /// The verdict of a test that was run as a build.
 pub(super) struct CheckEnd {
-    verdict: Verdict,
-    duration_s: f64,
+    pub verdict: Verdict,
+    pub duration_s: f64,
 }
 
 impl CheckEnd {
-    pub const INTERRUPTED: Self = Self {
+    const INTERRUPTED: Self = Self {
         verdict: Verdict::Interrupted,
         duration_s: 0.0,
     };
@@ -102,6 +38,8 @@ impl CheckEnd {
 pub(super) enum BuildState {
     /// Nix knows, or has to build it.
     Unknown,
+    /// The user has ended it.
+    Interrupted,
     /// A moment ago; another build would take its time for nothing.
     Failed {
         error: BuildError,
@@ -110,38 +48,30 @@ pub(super) enum BuildState {
     },
 }
 
-/// Where the events of one test go.
-pub(super) struct CheckDisplay<'a> {
-    pub start: &'a dyn Fn(Output) -> Result<Reports, RunnerError>,
-    /// After the reports have ended.
-    pub show: &'a dyn Fn(Event) -> Result<(), RunnerError>,
-}
-
-/// Builds one test, or takes what is built, and brings its output folder here.
-pub(super) async fn run_one(
-    found: &FoundCheck<'_>,
+/// Builds one test, or takes what is built, and brings its output folder here. Its end is shown when its reports are whole.
+pub(super) async fn run_check(
+    nix: &Nix,
+    check: &NamedDerivation,
     state: BuildState,
-    folder: &Path,
-    display: &CheckDisplay<'_>,
-    interrupts: &mut Interrupts,
+    own: TestReports,
+    show: &dyn Fn(Event),
+    interrupts: &mut broadcast::Receiver<Interrupt>,
 ) -> Result<CheckEnd, RunnerError> {
-    let (nix, check) = (&found.selection.nix, &found.check);
-    let output = Output::create(folder, &check.name)?;
-    let folder = output.folder().to_owned();
+    let folder = own.folder.clone();
     let root = folder.join("result");
-    let reports = (display.start)(output)?;
     let begun = matches!(state, BuildState::Failed { has_begun, .. } if has_begun);
     let has_begun = AtomicBool::new(begun);
     let emit = |event: Event| {
-        let own = check.derivation.to_str();
-        if matches!(&event, Event::BuildStarted { derivation } if Some(derivation.as_str()) == own)
+        let derivation = check.derivation.to_str();
+        if matches!(&event, Event::BuildStarted { derivation: started } if Some(&**started) == derivation)
         {
             has_begun.store(true, Ordering::Relaxed);
         }
-        reports.events.emit(event);
+        own.reports.events.emit(event);
     };
     let built = match state {
         BuildState::Failed { error, .. } => Some(Err(error)),
+        BuildState::Interrupted => None,
         BuildState::Unknown => tokio::select! {
             built = nix_cli::realise(nix, &check.derivation, &root, &emit) => Some(built),
             _ = interrupts.recv() => None,
@@ -155,21 +85,17 @@ pub(super) async fn run_one(
         Some(Err(error)) if !has_begun.load(Ordering::Relaxed) => Some(Err(error.into())),
         Some(Err(error)) => Some(failed(nix, &emit, check, &folder, error)),
     };
-    let (output, showing) = reports
+    let (output, _) = own
+        .reports
         .end()
         .map_err(RunnerError::host_at("cannot write", &folder))?;
-    wait_until_shown(showing, interrupts).await?;
-    let result = failed.unwrap_or_else(|| passed(display.show, &root, &folder));
+    let result = failed.unwrap_or_else(|| passed(show, &root, &folder));
     output.map_or(Ok(()), Output::finish)?;
     result
 }
 
 /// Brings the output folder of a build here, and shows how its test ended.
-fn passed(
-    show: &dyn Fn(Event) -> Result<(), RunnerError>,
-    root: &Path,
-    folder: &Path,
-) -> Result<CheckEnd, RunnerError> {
+fn passed(show: &dyn Fn(Event), root: &Path, folder: &Path) -> Result<CheckEnd, RunnerError> {
     bring_back(root, folder).map_err(RunnerError::host_at("cannot copy to", folder))?;
     let events = folder.join(EVENTS);
     let end = last_end(&events).map_err(RunnerError::host_at("cannot read", &events))?;
@@ -179,7 +105,7 @@ fn passed(
         ))
     })?;
     let (end, event) = placed(end, folder);
-    show(event)?;
+    show(event);
     Ok(end)
 }
 

@@ -1,0 +1,79 @@
+//! The process that the script of a built test runs in: this one, or one of its own.
+
+use std::io::{self, IsTerminal};
+
+use tokio::sync::mpsc;
+
+use super::apart::{RunEnd, run_apart};
+use super::error::RunnerError;
+use super::interrupts::InterruptSource;
+use crate::engine::RunMode;
+use crate::event_bus::Events;
+use crate::session::{self, SessionError, TestInput};
+
+/// The process of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ScriptProcess {
+    /// One for each test: its script may stop, crash or end as it likes.
+    Own,
+    /// This one if the script uses the user's terminal; else one for the test.
+    OfTerminal,
+}
+
+impl ScriptProcess {
+    /// Runs a built test to its end, and emits its events.
+    ///
+    /// # Errors
+    /// Returns an error if the test could not be begun.
+    pub async fn run(
+        self,
+        input: &TestInput,
+        events: &Events,
+        interrupts: &mut impl InterruptSource,
+    ) -> Result<RunEnd, RunnerError> {
+        if self == Self::Own || !uses_terminal(input) {
+            return run_apart(input, events, interrupts).await;
+        }
+        Ok(Box::pin(run_here(input, events, interrupts)).await?)
+    }
+}
+
+/// Runs a test in this process.
+async fn run_here(
+    input: &TestInput,
+    events: &Events,
+    interrupts: &mut impl InterruptSource,
+) -> Result<RunEnd, SessionError> {
+    let (passed, mut receiver) = mpsc::unbounded_channel();
+    let run = session::run(input, events, &mut receiver);
+    tokio::pin!(run);
+    loop {
+        tokio::select! {
+            outcome = &mut run => {
+                let leaky = false;
+                return Ok(RunEnd { outcome: outcome?, leaky });
+            }
+            Some(interrupt) = interrupts.next() => {
+                let _ = passed.send(interrupt);
+            }
+        }
+    }
+}
+
+/// Words in scripts that read from the user's terminal: debuggers, prompts, shells in a guest. A script that has one of
+/// them elsewhere only runs in this process.
+const TERMINAL_WORDS: [&str; 7] = [
+    "breakpoint",
+    "getpass",
+    "input",
+    "interact",
+    "pdb",
+    "stdin",
+    "termios",
+];
+
+fn uses_terminal(input: &TestInput) -> bool {
+    let script = input.script.script();
+    !matches!(input.settings.mode, RunMode::Script)
+        || io::stdin().is_terminal() && TERMINAL_WORDS.iter().any(|word| script.contains(word))
+}
