@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Iterator
+from typing import Iterator, Protocol
 
 from .calls import drive
 from .extensions import extension
 from .subtests import subtest
 
-if TYPE_CHECKING:
-    from .machine import Machine
+
+class Named(Protocol):
+    """A machine, of which the log needs no more than its name."""
+
+    @property
+    def name(self) -> str:
+        """The name of the machine."""
+        ...
 
 
 class Log:
@@ -53,7 +59,7 @@ class Log:
         drive("show_consoles", machine=None, shown=bool(enable))
 
     @extension
-    def follow(self, machine: str | Machine, enable: bool = True) -> None:
+    def follow(self, machine: str | Named, enable: bool = True) -> None:
         """Show the console of one machine from now on, or hide it."""
         drive("show_consoles", machine=getattr(machine, "name", machine), shown=bool(enable))
 
