@@ -72,7 +72,9 @@ impl Events {
         failure.bound(&mut |stem, end, text| self.keep(stem, end, text));
     }
 
-    fn keep(&self, stem: &str, end: &str, text: &str) -> Option<PathBuf> {
+    /// Saves a text that is too long for events; returns the path of its file, or `None` if it could not be saved.
+    #[must_use]
+    pub fn keep(&self, stem: &str, end: &str, text: &str) -> Option<PathBuf> {
         self.keeper.get()?.keep(stem, end, text)
     }
 
@@ -224,7 +226,9 @@ impl TextKeeper {
         Self { save, saved }
     }
 
-    fn keep(&self, stem: &str, end: &str, text: &str) -> Option<PathBuf> {
+    /// Saves a text that is too long for events; returns the path of its file, or `None` if it could not be saved.
+    #[must_use]
+    pub fn keep(&self, stem: &str, end: &str, text: &str) -> Option<PathBuf> {
         let hash = *blake3::hash(text.as_bytes()).as_bytes();
         let mut saved = lock(&self.saved);
         let SavedTexts { files, counts } = &mut *saved;

@@ -2,24 +2,22 @@
 
 use std::sync::Arc;
 
-use regex_lite::Regex;
 use rustpython_vm::builtins::{PyBaseExceptionRef, PyTraceback};
 use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 
+use super::assertion_report::{AssertedLine, explain_assertion};
 use super::exceptions::is_api_exception;
-use super::short_repr::short_repr;
+use super::short_repr::{Extent, short_repr};
+
 use super::sources::Sources;
 use super::state::EngineState;
 use super::values::to_json;
+use crate::event_bus::Events;
 use crate::model::event::{Cause, Details, Failure, Frame};
 use crate::source_map::SourceMap;
 
 /// How many exceptions back the details of one are looked for.
 const DEEPEST: usize = 8;
-
-/// How many variables of an assertion are shown, and how much of each.
-const MOST_VARIABLES: usize = 10;
-const LONGEST_VALUE: usize = 200;
 
 /// One call of the script or of what was typed, with the bytes of it that were at work.
 struct TracedCall {
@@ -44,9 +42,11 @@ pub fn describe(
     exception: &PyBaseExceptionRef,
     state: &EngineState,
 ) -> Failure {
-    let mut failure = describe_whole(vm, exception, &state.sources);
-    if let Some(host) = state.host() {
-        host.events.bound_failure(&mut failure);
+    let host = state.host();
+    let events = host.as_ref().map(|host| &host.events);
+    let mut failure = describe_whole(vm, exception, &state.sources, events);
+    if let Some(events) = events {
+        events.bound_failure(&mut failure);
     }
     failure
 }
@@ -55,6 +55,7 @@ fn describe_whole(
     vm: &VirtualMachine,
     exception: &PyBaseExceptionRef,
     sources: &Sources,
+    events: Option<&Events>,
 ) -> Failure {
     let entries = exception
         .__traceback__()
@@ -64,16 +65,24 @@ fn describe_whole(
         .last()
         .map(|entry| entry.source_map.excerpt(entry.range.clone()))
         .or_else(|| syntax_error(vm, exception, sources));
-    Failure {
+    let mut failure = Failure {
         kind: kind(vm, exception),
         message: message(vm, exception, &entries),
         statement,
         causes: causes(vm, exception, sources),
-        variables: variables(vm, exception, &entries),
         details: details(vm, exception, DEEPEST).unwrap_or_default(),
         traceback: entries.iter().map(frame).collect(),
         ..Failure::default()
+    };
+    if let Some(entry) = entries.last() {
+        let line = AssertedLine {
+            frame: &entry.frame,
+            script: entry.source_map.script(),
+            text: entry.text(),
+        };
+        explain_assertion(vm, exception, &line, events, &mut failure);
     }
+    failure
 }
 
 fn kind(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> String {
@@ -169,7 +178,7 @@ fn text_of(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> PyResult<Stri
         .iter()
         .any(|kind| only.fast_isinstance(kind))
     {
-        return short_repr(vm, only, LONGEST_ARGUMENT);
+        return short_repr(vm, only, Extent::short(LONGEST_ARGUMENT));
     }
     let text = exception.as_object().str(vm)?;
     Ok(text.to_string_lossy().into_owned())
@@ -201,39 +210,6 @@ fn cause(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> Option<PyBaseEx
         .unwrap_or(false);
     let context = || exception.__context__().filter(|_| !suppressed);
     exception.__cause__().or_else(context)
-}
-
-/// The values of the variables that a failed assertion names, but for
-/// functions, modules and the like.
-fn variables(
-    vm: &VirtualMachine,
-    exception: &PyBaseExceptionRef,
-    entries: &[TracedCall],
-) -> Vec<(String, String)> {
-    let asserted = exception.class().name().to_string() == "AssertionError";
-    let Some(entry) = entries.last().filter(|_| asserted) else {
-        return Vec::new();
-    };
-    let name = Regex::new(r"(\.?)\b([A-Za-z_]\w*)").expect("it is a pattern");
-    let mut found: Vec<(String, String)> = Vec::new();
-    for part in name.captures_iter(entry.text()) {
-        let known = found.iter().any(|(name, _)| *name == part[2]);
-        if part[1].is_empty() && !known && found.len() < MOST_VARIABLES {
-            let value = value(vm, &entry.frame, &part[2]);
-            found.extend(value.map(|value| (part[2].to_owned(), value)));
-        }
-    }
-    found
-}
-
-/// Returns the value of a variable in a frame, as Python prints it.
-fn value(vm: &VirtualMachine, frame: &PyObjectRef, name: &str) -> Option<String> {
-    let look = |space: &'static str| -> PyResult { frame.get_attr(space, vm)?.get_item(name, vm) };
-    let value = look("f_locals").or_else(|_| look("f_globals")).ok()?;
-    let text = vm.with_recursion("while writing a value", || {
-        short_repr(vm, &value, LONGEST_VALUE)
-    });
-    text.ok().filter(|text| !text.starts_with('<'))
 }
 
 /// Where a compiler's complaint is; the running script has no such place.

@@ -9,8 +9,9 @@ use nix::unistd::Pid;
 use ruff_source_file::SourceFileBuilder;
 use rustpython::InterpreterBuilderExt;
 use rustpython_vm::builtins::{PyBaseExceptionRef, PyCode};
-use rustpython_vm::compiler::codegen::compile::compile_program;
-use rustpython_vm::compiler::{CompileOpts, Mode, parser};
+use rustpython_vm::compiler::ast::{Mod, Stmt};
+use rustpython_vm::compiler::codegen::compile::compile_top;
+use rustpython_vm::compiler::{Mode, parser};
 
 use rustpython_vm::scope::Scope;
 use rustpython_vm::signal::user_signal_channel;
@@ -21,6 +22,7 @@ use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
+use super::assertions::remember_values;
 use super::cancellation::Cancellations;
 use super::exceptions::is_api_exception;
 use super::failure::describe;
@@ -269,21 +271,33 @@ fn run_whole(
 }
 
 fn compile(vm: &VirtualMachine, state: &EngineState) -> PyResult<PyRef<PyCode>> {
-    let source = state.script.source_map.script();
-    let host = state.host();
-    let selection = host.and_then(|host| Some((host.subtests().only?, host)));
-    let Some((only, host)) = selection else {
-        return vm
-            .compile(source, Mode::Exec, SCRIPT_NAME)
-            .map_err(|error| error.into_pyexception(vm, Some(source)));
-    };
+    compile_source(vm, state.script.source_map.script(), SCRIPT_NAME, |suite| {
+        let host = state.host();
+        if let Some((only, host)) = host.and_then(|host| Some((host.subtests().only?, host))) {
+            host.enter_subtests(holders(suite, &only));
+            make_skippable(suite);
+        }
+    })
+}
+
+/// Compiles the text of the script or of a module of its user, whose tree `rewrite` may change. Assertions remember
+/// their values.
+pub(super) fn compile_source(
+    vm: &VirtualMachine,
+    source: &str,
+    name: &str,
+    rewrite: impl FnOnce(&mut [Stmt]),
+) -> PyResult<PyRef<PyCode>> {
+    // The compiler checks more of a text than of a tree.
+    vm.compile(source, Mode::Exec, name)
+        .map_err(|error| error.into_pyexception(vm, Some(source)))?;
     let parsed =
         parser::parse_module(source).map_err(|error| vm.new_value_error(error.to_string()))?;
     let mut module = parsed.into_syntax();
-    host.enter_subtests(holders(&module.body, &only));
-    make_skippable(&mut module.body);
-    let file = SourceFileBuilder::new(SCRIPT_NAME, source).finish();
-    let code = compile_program(&module, file, CompileOpts::default())
+    rewrite(&mut module.body);
+    remember_values(&mut module.body);
+    let file = SourceFileBuilder::new(name, source).finish();
+    let code = compile_top(Mod::Module(module), file, Mode::Exec, vm.compile_opts())
         .map_err(|error| vm.new_value_error(error.to_string()))?;
     Ok(vm.ctx.new_code(code))
 }

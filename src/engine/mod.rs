@@ -1,7 +1,10 @@
 //! The test language: Python, run by RustPython, whose calls go to a replay or the host.
 
+mod assertion_report;
+mod assertions;
 mod call_report;
 mod cancellation;
+mod difference;
 mod exceptions;
 mod failure;
 mod input;

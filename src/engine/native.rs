@@ -14,9 +14,11 @@ use tokio::task::JoinHandle;
 
 use super::call_report::{CallMade, reason_of, shown_arguments};
 use super::cancellation::{self, CancelCause, CancelScope};
+use super::difference::text_difference;
 use super::exceptions::api_exception;
 use super::failure::describe;
 use super::input::Script;
+use super::short_repr::{Extent, short_repr};
 use super::state::EngineState;
 use super::values::{from_json, to_json};
 use crate::host::{Call, CallError};
@@ -82,6 +84,18 @@ fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRe
             from_json(failure, vm)
         }
     );
+    function!(native, vm, "text_difference", |left: PyStrRef,
+                                              right: PyStrRef,
+                                              _vm: &VirtualMachine|
+     -> String {
+        text_difference(&left.to_string_lossy(), &right.to_string_lossy())
+    });
+    function!(native, vm, "short_repr", |value: PyObjectRef,
+                                         most: usize,
+                                         vm: &VirtualMachine|
+     -> PyResult<String> {
+        short_repr(vm, &value, Extent::short(most))
+    });
     let shared = state.clone();
     function!(
         native,

@@ -6,24 +6,55 @@ use rustpython_vm::builtins::{PyBytes, PyDict, PyFrozenSet, PyInt, PyList, PySet
 use rustpython_vm::protocol::PyIter;
 use rustpython_vm::{AsObject, Py, PyObject, PyObjectRef, PyResult, TryFromObject, VirtualMachine};
 
-/// How many parts of a collection are written, and how deep collections in collections.
-const MOST_PARTS: usize = 20;
-const DEEPEST: u32 = 4;
+/// How much of a value is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    /// In characters.
+    most: usize,
+    /// How many parts of a collection, and how deep collections in collections.
+    parts: usize,
+    depth: u32,
+}
+
+impl Extent {
+    /// Returns the extent for a line of about `most` characters.
+    pub fn short(most: usize) -> Self {
+        Self {
+            most,
+            parts: 20,
+            depth: 4,
+        }
+    }
+
+    /// Returns the extent for a file.
+    pub fn whole() -> Self {
+        Self {
+            most: 1 << 20,
+            parts: 100_000,
+            depth: 32,
+        }
+    }
+}
 
 /// An integer with more bits is not written: that takes time.
 const MOST_BITS: u64 = 2048;
 
 const REST: &str = "…";
 
-/// Writes a value as `repr` does, in about `most` characters.
+/// Writes a value as `repr` does, in about as many characters as its extent has.
 ///
 /// # Errors
 /// The exception of a class that writes its own values.
-pub(super) fn short_repr(vm: &VirtualMachine, object: &PyObject, most: usize) -> PyResult<String> {
+pub(super) fn short_repr(
+    vm: &VirtualMachine,
+    object: &PyObject,
+    extent: Extent,
+) -> PyResult<String> {
+    let most = extent.most;
     let mut writer = Writer {
         vm,
         text: String::new(),
-        most,
+        extent,
     };
     writer.write(object, 0)?;
     let end = writer.text.char_indices().nth(most);
@@ -37,24 +68,24 @@ pub(super) fn short_repr(vm: &VirtualMachine, object: &PyObject, most: usize) ->
 struct Writer<'a> {
     vm: &'a VirtualMachine,
     text: String,
-    most: usize,
+    extent: Extent,
 }
 
 impl Writer<'_> {
     fn is_full(&self) -> bool {
         // More bytes than this are at least as many characters.
-        self.text.len() > self.most * 4
+        self.text.len() > self.extent.most * 4
     }
 
     fn write(&mut self, object: &PyObject, depth: u32) -> PyResult<()> {
-        if self.is_full() || depth == DEEPEST {
+        if self.is_full() || depth == self.extent.depth {
             self.text.push_str(REST);
             return Ok(());
         }
         let vm = self.vm;
         if let Some(text) = object.downcast_ref::<PyStr>() {
             let text = text.to_string_lossy();
-            let shown: String = text.chars().take(self.most).collect();
+            let shown: String = text.chars().take(self.extent.most).collect();
             let rest = if shown.len() < text.len() { REST } else { "" };
             let shown = vm.ctx.new_str(shown);
             self.text
@@ -64,11 +95,14 @@ impl Writer<'_> {
             let bytes = bytes.as_bytes();
             let shown = vm
                 .ctx
-                .new_bytes(bytes[..bytes.len().min(self.most)].to_vec());
+                .new_bytes(bytes[..bytes.len().min(self.extent.most)].to_vec());
             self.text
                 .push_str(&shown.as_object().repr(vm)?.to_string_lossy());
-            self.text
-                .push_str(if bytes.len() > self.most { REST } else { "" });
+            self.text.push_str(if bytes.len() > self.extent.most {
+                REST
+            } else {
+                ""
+            });
         } else if let Some(number) = object.downcast_ref::<PyInt>() {
             match number.as_bigint().bits() {
                 MOST_BITS.. => self.text.push_str("an integer of many digits"),
@@ -77,13 +111,19 @@ impl Writer<'_> {
         } else if let Some(list) = object.downcast_ref::<PyList>() {
             let (items, length) = {
                 let all = list.borrow_vec();
-                (first(&all), all.len())
+                (first(&all, self.extent.parts), all.len())
             };
             self.sequence(object, ["[", "]"], &items, length, depth)?;
         } else if let Some(tuple) = object.downcast_ref::<PyTuple>() {
             let all = tuple.as_slice();
             let end = if all.len() == 1 { ",)" } else { ")" };
-            self.sequence(object, ["(", end], &first(all), all.len(), depth)?;
+            self.sequence(
+                object,
+                ["(", end],
+                &first(all, self.extent.parts),
+                all.len(),
+                depth,
+            )?;
         } else if let Some(dict) = object.downcast_ref::<PyDict>() {
             self.dictionary(object, dict, depth)?;
         } else if object.downcast_ref::<PySet>().is_some()
@@ -91,7 +131,7 @@ impl Writer<'_> {
         {
             let length = object.length(vm)?;
             let all = PyIter::try_from_object(vm, object.to_owned())?;
-            let items = all.iter::<PyObjectRef>(vm)?.take(MOST_PARTS);
+            let items = all.iter::<PyObjectRef>(vm)?.take(self.extent.parts);
             let items = items.collect::<PyResult<Vec<_>>>()?;
             let ends = if length == 0 {
                 ["set(", ")"]
@@ -102,7 +142,9 @@ impl Writer<'_> {
         } else if let Some(fields) = fields_of_dataclass(vm, object) {
             self.text.push_str(&object.class().name());
             self.text.push('(');
-            for (number, (name, value)) in (&*fields).into_iter().take(MOST_PARTS).enumerate() {
+            for (number, (name, value)) in
+                (&*fields).into_iter().take(self.extent.parts).enumerate()
+            {
                 self.text.push_str(if number > 0 { ", " } else { "" });
                 self.text.push_str(&name.str(vm)?.to_string_lossy());
                 self.text.push('=');
@@ -139,7 +181,7 @@ impl Writer<'_> {
         self.text.push_str(&name_of_subclass(object));
         self.text.push('{');
         let mut shown = 0;
-        for (key, value) in dict.into_iter().take(MOST_PARTS) {
+        for (key, value) in dict.into_iter().take(self.extent.parts) {
             self.text.push_str(if shown > 0 { ", " } else { "" });
             self.write(&key, depth + 1)?;
             self.text.push_str(": ");
@@ -158,8 +200,8 @@ impl Writer<'_> {
     }
 }
 
-fn first(all: &[PyObjectRef]) -> Vec<PyObjectRef> {
-    all.iter().take(MOST_PARTS).cloned().collect()
+fn first(all: &[PyObjectRef], most: usize) -> Vec<PyObjectRef> {
+    all.iter().take(most).cloned().collect()
 }
 
 /// The name of a class that is a kind of list, set, or dictionary; nothing for these themselves.

@@ -140,6 +140,7 @@ impl Failure {
             }
         };
         long(&mut self.message, "failure-message", "txt");
+        long(&mut self.difference, "assertion", "diff");
         self.causes.truncate(MOST_PARTS);
         for cause in &mut self.causes {
             shorten(&mut cause.kind);

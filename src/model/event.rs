@@ -283,8 +283,11 @@ pub struct Failure {
     pub statement: Option<Excerpt>,
     /// The exceptions that led to this one, the nearest first.
     pub causes: Vec<Cause>,
-    /// The variables that a failed assertion speaks of, and their values.
+    /// The expressions of a failed assertion, and their values.
     pub variables: Vec<(String, String)>,
+    /// The difference of both sides of a comparison, by lines.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub difference: String,
     /// Details beyond the message.
     #[serde(flatten)]
     pub details: Details,

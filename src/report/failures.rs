@@ -53,6 +53,10 @@ pub fn explain(failure: &Failure) -> Vec<String> {
     for (name, value) in &failure.variables {
         lines.push(format!("  {name} = {value}"));
     }
+    if !failure.difference.is_empty() {
+        lines.push(title("the difference:"));
+        lines.extend(indented(&failure.difference));
+    }
     if let Some(result) = &failure.details.command {
         lines.extend(command(result));
     }

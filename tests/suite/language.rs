@@ -128,6 +128,18 @@ fn keep_going() {
     );
 }
 
+/// As those of pytest: with the values of their expressions, and the difference of what was compared.
+#[test]
+fn assertions_explain_themselves() {
+    let place = Place::new();
+    let ended = place.run_fixture("assertions.nix", &["--keep-going"]);
+    assert_snapshot!(ended.seen());
+    let folder = place.path().join("result-assertions");
+    let values = fs::read_to_string(folder.join("assertion.txt")).unwrap();
+    assert!(values.starts_with("wanted = 'line 0\\n"), "{values}");
+    assert!(values.contains("line 99'\ngot = "), "{values}");
+}
+
 #[test]
 fn only_some_subtests() {
     let place = Place::new();

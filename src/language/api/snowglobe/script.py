@@ -9,6 +9,7 @@ from typing import Any
 
 import _snowglobe
 
+from . import assertion_values
 from .background import Background
 from .driver import machines_by_name, vlans
 from .durations import mark_defaults
@@ -46,6 +47,7 @@ def script_names(package: Any) -> dict[str, Any]:
     names.update({name: importlib.import_module(name) for name in _snowglobe.session["modules"]})
     names.update({f"vlan{vlan.nr}": vlan for vlan in vlans})
     names.update(machines_by_name)
+    names.update(assertion_values.NAMES)
     return names
 
 
