@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn names_in_comprehensions_and_texts_are_found() {
         let text = "all(x in known for x in wanted) and other, f'{shown}'";
-        let scoped = ["x", "known", "x", "wanted", "shown"];
+        let scoped = ["wanted", "x", "x", "known", "shown"];
         assert_eq!(names(text, NamesIn::Scopes), scoped);
         assert_eq!(names("a(b)", NamesIn::Expression), ["a", "b"]);
         assert_eq!(names("a == ", NamesIn::Expression), Vec::<String>::new());
