@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::event::{Event, Failure, Level, Record, about, round};
 
@@ -25,6 +25,13 @@ const MOST_WAITING: usize = 10_000;
 /// How often a writer looks whether it may go on.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
+/// A step that has begun.
+#[derive(Debug)]
+struct OpenStep {
+    text: String,
+    begin: Instant,
+}
+
 /// Where events go. Clones lead to the same place.
 #[derive(Debug, Clone)]
 pub struct Events {
@@ -33,7 +40,7 @@ pub struct Events {
     sender: Sender<Message>,
     /// How many are sent and not read.
     waiting: Arc<AtomicUsize>,
-    steps: Arc<Mutex<BTreeMap<u64, String>>>,
+    steps: Arc<Mutex<BTreeMap<u64, OpenStep>>>,
     /// Saves the texts that are too long for events.
     keeper: Arc<OnceLock<TextKeeper>>,
     /// Events that are held back until the starting point is known.
@@ -150,11 +157,20 @@ impl Events {
         }
     }
 
-    /// Returns the texts of the steps that have begun and not ended.
+    /// Describes where the script is: at the steps that have begun and not ended, and how long each has lasted.
     #[must_use]
-    pub fn open_steps(&self) -> Vec<String> {
+    pub fn whereabouts(&self) -> String {
         let steps = lock(&self.steps);
-        steps.values().cloned().collect()
+        let steps = steps.values().map(|step| {
+            let lasted = step.begin.elapsed().as_secs_f64();
+            format!("{} (for {lasted:.1} s)", step.text)
+        });
+        let steps: Vec<String> = steps.collect();
+        if steps.is_empty() {
+            "no machine was being waited for".to_owned()
+        } else {
+            format!("it was at: {}", steps.join("; "))
+        }
     }
 
     /// Passes an event on. After the last reader has gone it is dropped.
@@ -174,7 +190,11 @@ impl Events {
         let mut steps = lock(&self.steps);
         match event {
             Event::StepStarted { id, machine, text } => {
-                steps.insert(*id, about(machine.as_deref(), text));
+                let step = OpenStep {
+                    text: about(machine.as_deref(), text),
+                    begin: Instant::now(),
+                };
+                steps.insert(*id, step);
             }
             Event::StepFinished { id, .. } => {
                 steps.remove(id);

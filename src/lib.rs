@@ -44,3 +44,4 @@ pub mod runner;
 mod schemas;
 pub mod session;
 pub mod source_map;
+mod suggestion;

@@ -14,8 +14,8 @@ mod talk;
 pub use error::ShellError;
 pub use line::{GUARD_PORT, REPLIES_PORT, ShellSockets, TERMINAL_DEVICE, TERMINAL_SOCKET};
 pub use program::{
-    ATTEMPTS, BACKGROUND, CAPTURE, CLOCK, GuestProgram, PAUSE, POLL, SHARED_FOLDERS, ShellFile,
-    TERMINAL, UNIT_SIGNALS, UNITS, quote,
+    ATTEMPTS, BACKGROUND, CAPTURE, CLOCK, FAILED_UNITS, GuestProgram, LISTENERS, PAUSE, POLL,
+    SHARED_FOLDERS, SYSTEMD_BUS, ShellFile, TERMINAL, UNIT_SIGNALS, UNITS, quote,
 };
 pub use request::{CommandOutcome, Expect, NOT_YET};
 pub use shell::{GuestSide, Shell};

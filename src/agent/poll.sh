@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# poll ANSWER ROUND: calls `prepare_pause`; then `attempt`, and `pause` between two calls, until the
+# poll ANSWER ROUND: calls `prepare_pause`; then `attempt`, and `pause` and `look_at_units` between two calls, until the
 # attempt is true, it says by a status from 70 to 74 that it never will be, or
 # ROUND seconds are over (status 75). Writes the status, and the output that
 # the attempt has left in `output` as base64, to the file ANSWER.
@@ -18,6 +18,7 @@ poll() {
     [ $status -ge 70 ] && [ $status -lt 75 ] && end_poll $status
     [ $SECONDS -ge "$2" ] && end_poll 75
     pause
+    look_at_units
   done
 }
 

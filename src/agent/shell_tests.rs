@@ -11,8 +11,8 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use super::program::{
-    ATTEMPTS, BACKGROUND, CLOCK, FIND_PORTS, GUARD, GuestProgram, SHARED_FOLDERS, ShellFile,
-    UNIT_SIGNALS, UNITS,
+    ATTEMPTS, BACKGROUND, CLOCK, FIND_PORTS, GUARD, GuestProgram, SHARED_FOLDERS, SYSTEMD_BUS,
+    ShellFile, UNIT_SIGNALS, UNITS,
 };
 
 /// Bash with a `PATH` of its own, and a folder for the test.
@@ -214,7 +214,7 @@ fn units_are_known_by_their_path() {
 #[test]
 fn the_message_to_systemd_is_well_formed() {
     for guest in TestShell::both() {
-        let output = guest.run(&call(UNIT_SIGNALS, "subscribe_message", &[]));
+        let output = guest.run(&call(SYSTEMD_BUS, "subscribe_message", &[]));
         let begin = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
         let message = output.stdout.strip_prefix(begin).unwrap();
         let fields = u32::from_le_bytes(message[12..16].try_into().unwrap()) as usize;

@@ -1,22 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # The pauses of a poll for a unit: they end when systemd says that it changes.
 #
-# systemd's private socket speaks D-Bus without a bus in between.
-# `systemd-stdio-bridge`, part of systemd, passes bytes to it; two messages are
-# enough to receive every change of a unit. In what comes back, strings end in
-# NUL: they are all that is looked at. A guest without such a systemd rests.
-
-# Root introduces itself, and calls `Subscribe` of systemd's manager: the
-# header of a D-Bus message (see the D-Bus specification, "Message Format")
-# with path, interface, member and destination, and no body.
-subscribe_message() {
-  printf '\0AUTH EXTERNAL 30\r\nBEGIN\r\n'
-  printf 'l\001\000\001\000\000\000\000\001\000\000\000\221\000\000\000'
-  printf '\001\001o\000\031\000\000\000/org/freedesktop/systemd1\000\000\000\000\000\000\000'
-  printf '\002\001s\000\040\000\000\000org.freedesktop.systemd1.Manager\000\000\000\000\000\000\000\000'
-  printf '\003\001s\000\011\000\000\000Subscribe\000\000\000\000\000\000\000'
-  printf '\006\001s\000\030\000\000\000org.freedesktop.systemd1\000\000\000\000\000\000\000\000'
-}
+# See systemd-bus.sh. A guest without such a systemd rests.
 
 # Connects to systemd, before the first attempt, so that no change is missed.
 # `bus` is where its messages come from.
@@ -27,7 +12,7 @@ prepare_pause() {
   coproc bridge {
     systemd-stdio-bridge -p unix:path=/run/systemd/private 2> /dev/null |
       exec grep -azE --line-buffered \
-        '/org/freedesktop/systemd1/unit/|ActiveState$|(active|failed|activating)$' 2> /dev/null
+        '/org/freedesktop/systemd1/unit/|ActiveState$|(active|failed|activating|auto-restart)$' 2> /dev/null
   }
   exec {bus}<&"${bridge[0]}" {calls}>&"${bridge[1]}"
   (
@@ -67,6 +52,8 @@ hear() {
         ;;
       state:*deactivating | state:*activating) seen= ;;
       state:*active) end_poll 0 ;;
+      # Of another unit: see failed-units.sh.
+      *failed | *auto-restart) return ;;
     esac
   done
 }

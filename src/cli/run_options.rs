@@ -10,6 +10,7 @@ use super::frontend::{CommandFrontend, DisplayFormat};
 use crate::engine::RunMode;
 use crate::host::{AfterFailure, Subtests};
 use crate::machine::StateRetention;
+use crate::model::failed_units::FailedUnitPolicy;
 use crate::prompt_output::PromptOutput;
 use crate::report::Detail;
 use crate::runner::ScriptCheck;
@@ -65,6 +66,7 @@ impl RunOptions {
             },
             global_timeout: self.global_timeout.map(Duration::from_secs),
             timeout_factor: self.timeout_factor,
+            failed_units: FailedUnitPolicy::default(),
             replay: ReplayMode::NotApplicable,
             states: StateRetention::ThisRun,
             film: Film::Off,

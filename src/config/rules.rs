@@ -7,6 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::filter::{Expression, length_of_time};
+use crate::model::failed_units::FailedUnitPolicy;
 use crate::model::outcome::Quarantine;
 
 /// Settings of the tests that an expression fits, or of all tests.
@@ -20,6 +21,7 @@ pub(super) struct Rules {
     timeout: Option<Duration>,
     #[serde(deserialize_with = "optional_length")]
     slow_timeout: Option<Duration>,
+    failed_units: Option<FailedUnitPolicy>,
     pub tags: Vec<String>,
     pub groups: Vec<String>,
     quarantine: Option<QuarantineRule>,
@@ -46,6 +48,8 @@ pub struct TestPolicy {
     pub timeout: Option<Duration>,
     /// After which the test is shown as slow.
     pub slow_timeout: Option<Duration>,
+    /// What is done about units that fail while the script waits.
+    pub failed_units: Option<FailedUnitPolicy>,
     pub groups: Vec<String>,
     pub quarantine: Option<Quarantine>,
     /// A quarantine whose last day has passed.
@@ -71,6 +75,7 @@ impl Rules {
         policy.retries = policy.retries.or(self.retries);
         policy.timeout = policy.timeout.or(self.timeout);
         policy.slow_timeout = policy.slow_timeout.or(self.slow_timeout);
+        policy.failed_units = policy.failed_units.or(self.failed_units);
         policy.groups.extend(self.groups.iter().cloned());
         let Some(rule) = &self.quarantine else {
             return;

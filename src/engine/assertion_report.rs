@@ -1,6 +1,7 @@
 //! The values of a failed assertion, for its report.
 
 use std::collections::HashSet;
+use std::fmt::Write;
 
 use rustpython_vm::builtins::PyBaseExceptionRef;
 use rustpython_vm::{AsObject, PyObjectRef, PyResult, VirtualMachine};
@@ -109,7 +110,7 @@ impl Values {
             return;
         };
         if let Some(whole) = write(Extent::whole()).filter(|whole| *whole != short) {
-            self.whole += &format!("{name} = {whole}\n");
+            let _ = writeln!(self.whole, "{name} = {whole}");
         }
         if let Some((end, _)) = name.char_indices().nth(LONGEST_EXPRESSION) {
             name.truncate(end);

@@ -50,10 +50,8 @@ mod tests {
 
     #[test]
     fn lines_that_differ_are_shown_with_their_neighbours() {
-        let lines = |numbers: std::ops::Range<u32>| -> String {
-            numbers.map(|number| format!("line {number}\n")).collect()
-        };
-        let left = lines(0..20);
+        let lines: Vec<String> = (0..20).map(|number| format!("line {number}\n")).collect();
+        let left = lines.concat();
         let right = left.replace("line 3\n", "line three\n");
         assert_eq!(
             text_difference(&left, &right),

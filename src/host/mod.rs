@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::event_bus::{Events, monotonic_ns};
-use crate::machine::{Machine, MachineError};
+use crate::machine::{Machine, MachineError, Overdue, port_hint};
 use crate::model::event::{Details, Failure, Level, Subtest};
 
 pub use call::Call;
@@ -144,15 +144,35 @@ impl Host {
             Call::Driver(operation) => return self.drive(operation).await,
             Call::Machine { machine, operation } => (self.named(&machine)?, operation),
         };
-        Box::pin(machine.perform(operation))
-            .await
-            .map_err(|error| CallError {
-                details: Some(Box::new(Details {
-                    machine: Some(machine.name().to_owned()),
-                    ..error.details().cloned().unwrap_or_default()
-                })),
-                ..CallError::from(error)
-            })
+        let mut performed = Box::pin(machine.perform(operation)).await;
+        if let Err(MachineError::Timeout(overdue)) = &mut performed {
+            self.explain_port(&machine, overdue).await;
+        }
+        performed.map_err(|error| CallError {
+            details: Some(Box::new(Details {
+                machine: Some(machine.name().to_owned()),
+                ..error.details().cloned().unwrap_or_default()
+            })),
+            ..CallError::from(error)
+        })
+    }
+
+    /// Adds what listens on the port of another machine that one has waited for.
+    async fn explain_port(&self, machine: &Machine, overdue: &mut Overdue) {
+        let Some(awaited) = overdue.port.clone().filter(|awaited| !awaited.is_own()) else {
+            return;
+        };
+        let host_name = awaited.address.split('.').next().unwrap_or_default();
+        let Ok(other) = self.named(host_name) else {
+            return;
+        };
+        let Some(listeners) = other.shell().listeners().await else {
+            return;
+        };
+        let is_dropped = machine.shell().is_dropped(&awaited).await;
+        let other = Some((other.name(), is_dropped));
+        let hint = port_hint(awaited.port, &listeners, other);
+        overdue.hint.insert_str(0, &hint);
     }
 
     /// A machine, by its node's name or its own.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::shell::AwaitedPort;
 use crate::agent::ShellError;
 use crate::backend::{Exit, MachineFailure, MachineFault, ProcessError};
 use crate::full_disk::is_full_disk;
@@ -66,8 +67,10 @@ pub struct Overdue {
     pub(super) what: String,
     pub(super) limit: Duration,
     /// The likely reason, if one is known.
-    pub(super) hint: String,
+    pub hint: String,
     pub(super) details: Details,
+    /// The port that was waited for, if it was one.
+    pub port: Option<AwaitedPort>,
 }
 
 impl Overdue {

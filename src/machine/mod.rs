@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::Expect;
 use crate::backend::{Ability, Backend, FaultReporter, MachineFolders};
 use crate::event_bus::Events;
+use crate::model::failed_units::FailedUnitPolicy;
 use crate::model::manifest::{BackendKind, Node, ShellOptions};
 
 pub use error::{MachineError, Overdue};
@@ -24,7 +25,7 @@ pub use life_cycle::{LifeCycle, Start};
 pub use monitor::MachineMonitor;
 pub use operation::{Operation, RecordPolicy};
 pub use seconds::Seconds;
-pub use shell::{GuestShell, Setting};
+pub use shell::{GuestShell, Setting, port_hint};
 pub use snapshot::{Clock, QuietMachine, Saved};
 
 /// How many of a console's last lines go into messages.
@@ -47,6 +48,8 @@ pub struct MachineContext {
     pub faults: FaultReporter,
     pub script: Arc<str>,
     pub shell_options: ShellOptions,
+    /// What is done about units that fail while the script waits.
+    pub failed_units: FailedUnitPolicy,
     /// Private folder for the machine's sockets and disks.
     pub state_folder: PathBuf,
     pub state_retention: StateRetention,
@@ -174,6 +177,7 @@ mod tests {
             faults: FaultReporter(faults),
             script: "".into(),
             shell_options: ShellOptions::default(),
+            failed_units: FailedUnitPolicy::default(),
             state_folder: folder.to_owned(),
             state_retention: StateRetention::ThisRun,
             shared_folder: folder.to_owned(),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::seconds::Seconds;
-use super::shell::{Condition, Quantity, Setting, SocketKind, Wanted, fingerprint};
-use super::{Machine, MachineError};
+use super::shell::{Condition, Quantity, Setting, SocketKind, Wanted, fingerprint, port_hint};
+use super::{Machine, MachineError, Overdue};
 use crate::backend::{Link, OnReboot};
 use crate::ocr::Picture;
 
@@ -129,6 +129,7 @@ operations! { machine:
     // Units.
     Guest WaitForUnit { unit: String, user: Option<String>, timeout: Seconds } =>
         machine.shell.wait_for_unit(&unit, user.as_deref(), timeout.duration());
+    Process ExpectFailed { unit: String } => async { machine.shell.expect_failed(&unit); Ok::<_, MachineError>(()) };
     Guest UnitInfo { unit: String, user: Option<String> } => machine.shell.unit_info(&unit, user.as_deref());
     Guest UnitProperty { unit: String, property: String, user: Option<String> } =>
         machine.shell.unit_property(&unit, &property, user.as_deref());
@@ -193,9 +194,33 @@ impl Machine {
     /// # Errors
     /// Returns the errors of the operation.
     pub async fn perform(&self, operation: Operation) -> Result<Value, MachineError> {
-        let performed = self.dispatch(operation).await;
+        let mut performed = self.dispatch(operation).await;
         self.life.report_host_fault(performed.as_ref().err());
+        if let Err(MachineError::Timeout(overdue)) = &mut performed {
+            self.explain_overdue(overdue).await;
+        }
         performed
+    }
+
+    /// Adds the likely reasons to a wait that has run out of time.
+    async fn explain_overdue(&self, overdue: &mut Overdue) {
+        let own = overdue.details.unit.as_ref().map(|state| &*state.unit);
+        let failed = self.shell.failed_units(own).await;
+        if let Some(awaited) = overdue.port.as_ref().filter(|awaited| awaited.is_own())
+            && let Some(listeners) = self.shell.listeners().await
+        {
+            overdue
+                .hint
+                .push_str(&port_hint(awaited.port, &listeners, None));
+        }
+        let names: Vec<&str> = failed.iter().map(|state| &*state.unit).collect();
+        let about_units = match names.as_slice() {
+            [] => String::new(),
+            [only] => format!("; unit {only} has failed"),
+            several => format!("; units {} have failed", several.join(", ")),
+        };
+        overdue.hint.push_str(&about_units);
+        overdue.details.failed_units = failed;
     }
 }
 

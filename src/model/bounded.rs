@@ -152,7 +152,8 @@ impl Failure {
             long(&mut result.stderr, "failed-command", "stderr");
             shorten(&mut result.command);
         }
-        if let Some(unit) = &mut self.details.unit {
+        let details = &mut self.details;
+        for unit in details.unit.iter_mut().chain(&mut details.failed_units) {
             long(&mut unit.status, "failed-unit", "status");
             long(&mut unit.journal, "failed-unit", "journal");
         }

@@ -318,6 +318,9 @@ pub struct Details {
     pub machine: Option<String>,
     pub command: Option<CommandResult>,
     pub unit: Option<UnitState>,
+    /// Units of the machine that have failed when a wait ran out of time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed_units: Vec<UnitState>,
 }
 
 /// A command of the script with its result.

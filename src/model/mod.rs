@@ -4,5 +4,6 @@
 
 pub mod bounded;
 pub mod event;
+pub mod failed_units;
 pub mod manifest;
 pub mod outcome;

@@ -57,6 +57,10 @@ pub fn explain(failure: &Failure) -> Vec<String> {
         lines.push(title("the difference:"));
         lines.extend(indented(&failure.difference));
     }
+    for state in &failure.details.failed_units {
+        lines.push(title(&format!("the unit {} has failed:", state.unit)));
+        lines.extend(unit(state));
+    }
     if let Some(result) = &failure.details.command {
         lines.extend(command(result));
     }

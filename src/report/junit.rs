@@ -192,11 +192,13 @@ fn status(whole: &Whole<'_>, subtests: &[SubtestCase]) -> TestCaseStatus {
         }
         Verdict::Failed => failed(NonSuccessKind::Failure, failure),
         Verdict::Error => failed(NonSuccessKind::Error, failure),
-        Verdict::Interrupted => unsuccessful(
-            NonSuccessKind::Error,
-            "interrupted",
-            "the run was interrupted",
-        ),
+        Verdict::Interrupted => {
+            let message = match failure.message.as_str() {
+                "" => "the run was interrupted",
+                message => message,
+            };
+            unsuccessful(NonSuccessKind::Error, "interrupted", message)
+        }
         Verdict::SessionClosed => TestCaseStatus::skipped(),
     }
 }

@@ -10,6 +10,7 @@ use super::decide_backends::are_all_containers;
 use crate::engine::RunMode;
 use crate::host::Subtests;
 use crate::machine::StateRetention;
+use crate::model::failed_units::FailedUnitPolicy;
 use crate::model::manifest::Manifest;
 use crate::qemu::AcceleratorChoice;
 use crate::source_map::SourceMap;
@@ -38,6 +39,7 @@ pub struct RunSettings {
     /// `None` for the test's own.
     pub global_timeout: Option<Duration>,
     pub timeout_factor: TimeoutFactor,
+    pub failed_units: FailedUnitPolicy,
     pub replay: ReplayMode,
     pub states: StateRetention,
     pub film: Film,

@@ -16,6 +16,7 @@ use crate::host::Subtests;
 use crate::language::MOCK_MODULE;
 use crate::machine::StateRetention;
 use crate::model::event::{Failure, Verdict};
+use crate::model::failed_units::FailedUnitPolicy;
 use crate::model::manifest::{Manifest, Node};
 use crate::replay::Replay;
 use crate::source_map::SourceMap;
@@ -46,6 +47,7 @@ pub async fn mock_run(
         subtests: Subtests::default(),
         global_timeout: Some(mock.limit),
         timeout_factor: TimeoutFactor::By(1.0),
+        failed_units: FailedUnitPolicy::Ignore,
         replay: ReplayMode::NotApplicable,
         states: StateRetention::ThisRun,
         film: Film::Off,

@@ -227,8 +227,11 @@ async fn all_failures(
 ) -> (Verdict, Vec<Failure>) {
     let host = replay.host();
     let (_, mut failures) = host.finished();
-    if let Some(failure) = failure {
-        failures.push(host.complete(failure).await);
+    match failure {
+        // Its user waits for the end, and has seen what the machines say.
+        Some(failure) if verdict == Verdict::Interrupted => failures.push(failure),
+        Some(failure) => failures.push(host.complete(failure).await),
+        None => {}
     }
     if verdict == Verdict::Passed {
         failures.extend(host.missing_subtest());

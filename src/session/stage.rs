@@ -265,6 +265,7 @@ fn context(
         faults,
         script: input.script.script().into(),
         shell_options: input.manifest.shell_options,
+        failed_units: input.settings.failed_units,
         state_folder: PathBuf::new(),
         state_retention: input.settings.states,
         shared_folder: scratch.shared(),

@@ -32,9 +32,11 @@ pub enum Interrupt {
 pub(super) enum EarlyEnd {
     Timeout {
         limit: Duration,
-        steps: Vec<String>,
+        whereabouts: String,
     },
-    Interrupt,
+    Interrupt {
+        whereabouts: String,
+    },
     MachineFault {
         machine: String,
         fault: MachineFault,
@@ -55,7 +57,7 @@ impl EarlyEnd {
     fn reason(&self) -> &'static str {
         match self {
             Self::Timeout { .. } => "the test took too long",
-            Self::Interrupt => "the run was interrupted",
+            Self::Interrupt { .. } => "the run was interrupted",
             Self::MachineFault { .. } => "a machine is in fault",
             Self::Network(_) => "a network is not whole",
             Self::Restart(_) => "the run begins again",
@@ -92,7 +94,7 @@ pub(super) async fn supervise(
     };
     let reason = early_end.reason();
     if !matches!(early_end, EarlyEnd::Restart(_)) {
-        let again = if matches!(early_end, EarlyEnd::Interrupt) {
+        let again = if matches!(early_end, EarlyEnd::Interrupt { .. }) {
             "interrupt again"
         } else {
             "interrupt"
@@ -155,11 +157,11 @@ async fn wait_for_end(
                 return ScriptWait::Early(EarlyEnd::Network(fault));
             }
             () = &mut timeout, if !by_hand => {
-                return ScriptWait::Early(EarlyEnd::Timeout { limit, steps: events.open_steps() });
+                return ScriptWait::Early(EarlyEnd::Timeout { limit, whereabouts: events.whereabouts() });
             }
             interrupt = interrupts.recv() => {
                 if !(by_hand && interrupt == Some(Interrupt::CtrlC)) {
-                    return ScriptWait::Early(EarlyEnd::Interrupt);
+                    return ScriptWait::Early(EarlyEnd::Interrupt { whereabouts: events.whereabouts() });
                 }
                 engine.interrupter.interrupt("interrupted").await;
             }
@@ -189,7 +191,12 @@ pub(super) fn judge(
     match (early_end, ended) {
         (_, Some(Ended::SessionClosed)) => (Verdict::SessionClosed, None),
         // Where it begins again, another run has the verdict.
-        (Some(EarlyEnd::Interrupt | EarlyEnd::Restart(_)), _) => (Verdict::Interrupted, None),
+        (Some(EarlyEnd::Restart(_)), _) => (Verdict::Interrupted, None),
+        (Some(EarlyEnd::Interrupt { whereabouts }), ended) => {
+            let message = format!("the run was interrupted; {whereabouts}");
+            let failure = at_end(ended, "Interrupted", message);
+            (Verdict::Interrupted, Some(failure))
+        }
         (Some(EarlyEnd::MachineFault { machine, fault }), ended) => {
             machine_faulted(&machine, &fault, ended)
         }
@@ -198,25 +205,12 @@ pub(super) fn judge(
             failure.details.machine = fault.attachment.machine.map(|name| name.to_string());
             (Verdict::Error, Some(failure))
         }
-        (Some(EarlyEnd::Timeout { limit, steps }), ended) => {
-            let doing = if steps.is_empty() {
-                "no machine was being waited for".to_owned()
-            } else {
-                format!("it was at: {}", steps.join("; "))
-            };
+        (Some(EarlyEnd::Timeout { limit, whereabouts }), ended) => {
             let message = format!(
-                "the test took longer than {} s; {doing}",
+                "the test took longer than {} s; {whereabouts}",
                 limit.as_secs_f64()
             );
-            let at = match ended {
-                Some(Ended::Interrupted(at)) => *at,
-                _ => Failure::default(),
-            };
-            let failure = Failure {
-                kind: "GlobalTimeout".to_owned(),
-                message,
-                ..at
-            };
+            let failure = at_end(ended, "GlobalTimeout", message);
             (Verdict::Failed, Some(failure))
         }
         (None, Some(Ended::Passed)) => (Verdict::Passed, None),
@@ -225,6 +219,19 @@ pub(super) fn judge(
             let message = "the script engine stopped without a result".to_owned();
             (Verdict::Error, Some(failure("EngineError", message)))
         }
+    }
+}
+
+/// Returns the failure of a script that was ended, with the statement that it was at.
+fn at_end(ended: Option<Ended>, kind: &str, message: String) -> Failure {
+    let at = match ended {
+        Some(Ended::Interrupted(at)) => *at,
+        _ => Failure::default(),
+    };
+    Failure {
+        kind: kind.to_owned(),
+        message,
+        ..at
     }
 }
 
@@ -453,11 +460,11 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_interrupt_is_no_failure() {
+    async fn an_interrupt_says_where_the_script_was() {
         let supervised = Supervised::start_endless().await;
         supervised.interrupt.send(Interrupt::CtrlC).unwrap();
         let found = supervised.verdict(FOREVER).await;
-        assert_eq!(found, (Verdict::Interrupted, String::new()));
+        assert_eq!(found, (Verdict::Interrupted, "Interrupted".to_owned()));
     }
 
     #[tokio::test(flavor = "multi_thread")]

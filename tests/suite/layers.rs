@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 23] = [
         "passed_files",
         "decoder",
         "bounded_file",
+        "suggestion",
     ],
     &["raw_terminal", "prompt_output"],
     &["event_bus", "digest", "folders", "full_disk"],

@@ -21,6 +21,7 @@ mod language;
 mod layers;
 mod machines;
 mod many;
+mod mistakes;
 mod mock;
 mod nix_lib;
 mod nixos;

@@ -20,7 +20,7 @@ def fail(exception: BaseException) -> None:
     """Fails the script, although it goes on."""
 
 def text_difference(left: str, right: str) -> str:
-    """Describes how two texts differ, by lines. Returns nothing if one sees it at once."""
+    """Describes how two texts differ, by lines. Returns an empty text where their reprs show it."""
 
 def short_repr(value: object, most: int) -> str:
     """Returns the repr of a value, in about `most` characters."""

@@ -3,10 +3,11 @@
 use ruff_text_size::Ranged;
 use rustpython_vm::compiler::ast;
 
+use super::Finding;
 use super::names::Occurrence;
 use super::types::{Scene, Type, has_member, literal};
-use super::{Finding, similar};
 use crate::language::{Class, Function, Parameter, ParameterKind};
+use crate::suggestion::did_you_mean;
 
 pub(super) fn check(scene: &Scene<'_, '_>) -> Vec<Finding> {
     let attributes = scene
@@ -69,7 +70,7 @@ fn attribute(scene: &Scene<'_, '_>, place: &Occurrence<'_, ast::ExprAttribute>) 
             .map(|property| property.name.as_str()),
     );
     let finding = Finding::error("unknown-attribute", message, range);
-    let finding = finding.with_help(similar(name, members));
+    let finding = finding.with_help(did_you_mean(name, members));
     match &finding.help {
         // It has more members than the table; a slip is likely all the same.
         None if class.open => None,
@@ -190,7 +191,7 @@ impl CheckedCall<'_, '_, '_> {
                 None => {
                     let message = format!("`{}` has no argument `{name}`", self.function.name);
                     let names = self.function.parameters.iter().map(|p| p.name.as_str());
-                    let help = similar(name, names).or_else(|| Some(self.takes()));
+                    let help = did_you_mean(name, names).or_else(|| Some(self.takes()));
                     self.find("unknown-keyword", message, keyword, help);
                 }
                 Some(parameter) if self.given.contains(&parameter.name.as_str()) => {

@@ -325,16 +325,5 @@ fn unused_nodes(context: &TestContext, names: &ScriptNames<'_>) -> Vec<Finding> 
         .collect()
 }
 
-/// The most similar of the names, if one is similar enough.
-fn similar<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    names
-        .into_iter()
-        .map(|other| (strsim::damerau_levenshtein(name, other), other))
-        // One slip for every four letters.
-        .filter(|(distance, other)| *distance <= other.len().min(name.len()) / 4)
-        .min()
-        .map(|(_, other)| format!("did you mean `{other}`?"))
-}
-
 #[cfg(test)]
 mod tests;

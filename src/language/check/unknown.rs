@@ -2,7 +2,8 @@
 
 use super::names::Use;
 use super::types::Scene;
-use super::{Finding, python, similar};
+use super::{Finding, python};
+use crate::suggestion::did_you_mean;
 
 /// Names that nothing binds.
 pub(super) fn unknown_names(scene: &Scene<'_, '_>) -> Vec<Finding> {
@@ -49,7 +50,7 @@ fn unknown_finding(used: &Use<'_>, scene: &Scene<'_, '_>) -> Finding {
         .flat_map(|scope| scope.bindings.keys().copied())
         .collect();
     let known: Vec<&str> = scene.names().collect();
-    let help = similar(used.name, [known, own, python::builtins()].concat()).or_else(|| {
+    let help = did_you_mean(used.name, [known, own, python::builtins()].concat()).or_else(|| {
         let nodes = scene.machines().filter(|_| as_machine)?;
         Some(format!("the test's machines are: {}", nodes.join(", ")))
     });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::GuestShell;
@@ -291,17 +292,23 @@ impl GuestShell {
                 let Some(wrong) = wrong(status) else {
                     return Ok(stdout);
                 };
+                let stderr = self.kept_stderr().await;
+                let unit = unit_of_command(command, &stderr).filter(|_| status != 0);
+                let about_unit = match unit {
+                    Some(unit) => self.unit_details(&unit, None).await,
+                    None => Details::default(),
+                };
                 let result = CommandResult {
                     command: shown.clone(),
                     status: Some(status),
                     stdout,
-                    stderr: self.kept_stderr().await,
+                    stderr,
                 };
                 Err(MachineError::Assertion {
                     message: format!("command `{shown}` {wrong}{}", timed_out(status, limit)),
                     details: Box::new(Details {
                         command: Some(result),
-                        ..Details::default()
+                        ..about_unit
                     }),
                 })
             };
@@ -374,6 +381,26 @@ impl Setting {
     }
 }
 
+/// Returns the unit that a failed command was about: by systemctl's words on the error output, or by the command.
+fn unit_of_command(command: &str, stderr: &str) -> Option<String> {
+    const NAME: &str = r"([A-Za-z0-9@:_.\\-]+)";
+    if command.contains("--user") {
+        return None;
+    }
+    let words = format!(r#"Job for {NAME} (?:failed|canceled)|systemctl status "?{NAME}"#);
+    let call = format!(
+        r"\bsystemctl(?:\s+-\S+)*\s+(?:start|restart|reload|try-restart|reload-or-restart|status|is-active)(?:\s+-\S+)*\s+{NAME}"
+    );
+    let found = |pattern: &str, text: &str| {
+        let groups = Regex::new(pattern).ok()?.captures(text)?;
+        let mut names = groups.iter().skip(1).flatten();
+        names
+            .next()
+            .map(|name| name.as_str().trim_end_matches('.').to_owned())
+    };
+    found(&words, stderr).or_else(|| found(&call, command))
+}
+
 /// `timeout` itself reports a timeout by the status 124.
 fn timed_out(status: i32, limit: Option<Duration>) -> String {
     match limit {
@@ -427,6 +454,20 @@ pub(in crate::machine) fn shortened(command: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_on_units_are_known() {
+        let of = |command, stderr| unit_of_command(command, stderr);
+        let failed =
+            "Job for web.service failed because of …\nSee \"systemctl status web.service\" and";
+        assert_eq!(of("./deploy", failed).as_deref(), Some("web.service"));
+        assert_eq!(
+            of("set -x; systemctl --no-block restart -q web@1 && true", "").as_deref(),
+            Some("web@1")
+        );
+        assert_eq!(of("systemctl --user start web", failed), None);
+        assert_eq!(of("echo systemctl", ""), None);
+    }
 
     #[test]
     fn commands_have_a_limit_and_are_strict() {

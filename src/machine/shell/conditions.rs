@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::units::unit_attempt;
 use super::waits::{PollOutcome, PollTrigger, file_attempt, port_attempt};
 
-use super::GuestShell;
+use super::{AwaitedPort, GuestShell};
 use crate::agent::{ATTEMPTS, GuestProgram, quote};
 use crate::machine::{MachineError, Overdue};
 
@@ -170,14 +170,22 @@ impl GuestShell {
                 _ => Err(self.life.overdue(what, limit).error()),
             },
             PollOutcome::Overdue(outcome) => {
-                let hint = match (wanted, pending(conditions, &outcome.output)) {
-                    (Quantity::All, Some(condition)) => {
-                        format!("; {} is missing", condition.explain())
-                    }
-                    _ => String::new(),
+                let missing = pending(conditions, &outcome.output);
+                let missing = missing.filter(|_| wanted == Quantity::All);
+                let hint = missing.map(|condition| format!("; {} is missing", condition.explain()));
+                let port = match missing {
+                    Some(Condition::Port(port)) => Some(AwaitedPort {
+                        address: "localhost".to_owned(),
+                        port: *port,
+                    }),
+                    _ => None,
                 };
-                let overdue = self.life.overdue(what, limit);
-                Err(Overdue { hint, ..overdue }.error())
+                Err(Overdue {
+                    hint: hint.unwrap_or_default(),
+                    port,
+                    ..self.life.overdue(what, limit)
+                }
+                .error())
             }
         }
     }

@@ -3,7 +3,9 @@
 mod background;
 mod commands;
 mod conditions;
+mod failed_units;
 mod files;
+mod listeners;
 mod power;
 mod terminal;
 mod units;
@@ -11,6 +13,7 @@ mod waits;
 
 use std::sync::Arc;
 
+use self::failed_units::FailedUnits;
 use super::MachineError;
 use super::life_cycle::{LifeCycle, Running};
 use crate::agent::Shell;
@@ -21,6 +24,7 @@ pub use commands::Setting;
 pub(in crate::machine) use commands::Wanted;
 pub(in crate::machine) use conditions::{Condition, Quantity};
 pub(in crate::machine) use files::{EXCHANGE, SHARED, fingerprint};
+pub use listeners::{AwaitedPort, port_hint};
 pub(in crate::machine) use waits::SocketKind;
 
 /// The root shell of a machine's guest.
@@ -29,6 +33,7 @@ pub struct GuestShell {
     life: Arc<LifeCycle>,
     /// Held by a command whose error output is kept until it is known how it ended.
     demanding: tokio::sync::Mutex<()>,
+    failed: FailedUnits,
 }
 
 impl GuestShell {
@@ -36,6 +41,7 @@ impl GuestShell {
         Self {
             life,
             demanding: tokio::sync::Mutex::default(),
+            failed: FailedUnits::default(),
         }
     }
 

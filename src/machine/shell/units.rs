@@ -8,6 +8,7 @@ use super::waits::{PollOutcome, PollTrigger};
 use crate::agent::{Expect, GuestProgram, UNITS, quote};
 use crate::machine::{MachineError, Overdue};
 use crate::model::event::{Details, UnitState};
+use crate::suggestion::did_you_mean;
 
 /// How long systemctl itself may take.
 const ANSWER_LIMIT: Duration = Duration::from_mins(15);
@@ -147,8 +148,13 @@ impl GuestShell {
     async fn inactive(&self, unit: &str, user: Option<&str>) -> MachineError {
         let loaded = self.unit_property(unit, "LoadState", user).await;
         if loaded.is_ok_and(|state| state == "not-found") {
-            let state = "does not exist: systemd has no unit of this name";
-            return self.unit_error(unit, user, state).await;
+            let meant = self.similar_unit(unit, user).await;
+            let meant = meant.map(|question| format!("; {question}"));
+            let state = format!(
+                "does not exist: systemd has no unit of this name{}",
+                meant.unwrap_or_default()
+            );
+            return self.unit_error(unit, user, &state).await;
         }
         let state = "is inactive, and no job is pending that could start it";
         let Some(failed) = self.failed_dependency(unit, user).await else {
@@ -161,6 +167,28 @@ impl GuestShell {
             ),
             details: Box::new(self.unit_details(&failed, user).await),
         }
+    }
+
+    /// Asks for the unit that may be meant by a name that systemd does not know.
+    async fn similar_unit(&self, unit: &str, user: Option<&str>) -> Option<String> {
+        let all = "--no-pager --plain --no-legend --full";
+        let (_, files) = self
+            .systemctl(&format!("list-unit-files {all}"), user)
+            .await
+            .ok()?;
+        let (_, units) = self
+            .systemctl(&format!("list-units --all {all}"), user)
+            .await
+            .ok()?;
+        let name = match unit.rsplit_once('.') {
+            Some(_) => unit.to_owned(),
+            None => format!("{unit}.service"),
+        };
+        let lines = files.lines().chain(units.lines());
+        did_you_mean(
+            &name,
+            lines.filter_map(|line| line.split_whitespace().next()),
+        )
     }
 
     /// A unit that has failed, of those that another one needs.
@@ -177,7 +205,12 @@ impl GuestShell {
             .map(str::to_owned)
     }
 
-    async fn unit_error(&self, unit: &str, user: Option<&str>, state: &str) -> MachineError {
+    pub(super) async fn unit_error(
+        &self,
+        unit: &str,
+        user: Option<&str>,
+        state: &str,
+    ) -> MachineError {
         MachineError::Assertion {
             message: format!("unit {unit} on {} {state}", self.life.name()),
             details: Box::new(self.unit_details(unit, user).await),
@@ -185,7 +218,7 @@ impl GuestShell {
     }
 
     /// Returns the status of a unit and the end of its journal, for reports.
-    async fn unit_details(&self, unit: &str, user: Option<&str>) -> Details {
+    pub(super) async fn unit_details(&self, unit: &str, user: Option<&str>) -> Details {
         let query = format!("--no-pager --full --lines=0 status -- {} 2>&1", quote(unit));
         let status = self.systemctl(&query, user).await;
         let of_user = user.map_or("--unit", |_| "--user-unit");
@@ -222,7 +255,7 @@ fn systemctl_program(query: &str, user: Option<&str>) -> GuestProgram {
     }
 }
 
-fn properties(output: &str) -> BTreeMap<String, String> {
+pub(super) fn properties(output: &str) -> BTreeMap<String, String> {
     output
         .lines()
         .filter_map(|line| line.split_once('='))

@@ -7,10 +7,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::AwaitedPort;
 use super::GuestShell;
 use super::commands::Setting;
+use super::failed_units::{UNIT_FAILED, UnitWatch};
 use crate::agent::{
-    ATTEMPTS, CAPTURE, CommandOutcome, Expect, GuestProgram, NOT_YET, PAUSE, POLL, UNIT_SIGNALS,
+    ATTEMPTS, CAPTURE, CommandOutcome, Expect, GuestProgram, NOT_YET, PAUSE, POLL, SYSTEMD_BUS,
+    UNIT_SIGNALS,
 };
 use crate::machine::{MachineError, Overdue};
 use crate::model::event::{CommandResult, Details};
@@ -133,14 +136,19 @@ impl GuestShell {
         limit: Duration,
     ) -> Result<(), MachineError> {
         let attempt = port_attempt(address, port);
-        self.wait_for(
-            &format!("TCP port {port} of {address} to open"),
-            None,
-            attempt,
-            limit,
-        )
-        .await
-        .map(drop)
+        let what = format!("TCP port {port} of {address} to open");
+        let waited = self.wait_for(&what, None, attempt, limit).await;
+        waited.map(drop).map_err(|error| match error {
+            MachineError::Timeout(overdue) => Overdue {
+                port: Some(AwaitedPort {
+                    address: address.to_owned(),
+                    port,
+                }),
+                ..*overdue
+            }
+            .error(),
+            other => other,
+        })
     }
 
     /// Waits until nothing listens on a TCP port.
@@ -224,10 +232,14 @@ impl GuestShell {
         let begin = Instant::now();
         let mut pause = FIRST_PAUSE_MS;
         let mut shells_lost = 0;
+        let mut watch = UnitWatch::default();
         loop {
             let left = limit.saturating_sub(begin.elapsed());
-            let round = left.min(self.longest_round().await?);
-            let script = round_script(&attempt, trigger, pause, round);
+            let longest = self.longest_round().await?;
+            let round = left.min(longest);
+            let program = round_program(&attempt, trigger, pause, round);
+            let watched = watch.begins_after(begin.elapsed(), round, longest);
+            let script = self.watching_units(program, watched).text();
             pause = LATER_PAUSE_MS;
             let limit_of_round = Some(left + ATTEMPT_GRACE);
             let round = self.execute_as(&script, attempt.line(), Expect::Answer, limit_of_round);
@@ -243,7 +255,10 @@ impl GuestShell {
                 Some(0) => return Ok(PollOutcome::Reached(outcome)),
                 // 124: `timeout` ended an attempt that hung.
                 Some(NOT_YET | 124) if begin.elapsed() < limit => {}
-                Some(NOT_YET | 124) => return Ok(PollOutcome::Overdue(outcome)),
+                Some(UNIT_FAILED) if begin.elapsed() < limit => {
+                    self.take_failure(&outcome.output).await?;
+                }
+                Some(NOT_YET | 124 | UNIT_FAILED) => return Ok(PollOutcome::Overdue(outcome)),
                 status => return Ok(PollOutcome::Hopeless(status.unwrap_or_default(), outcome)),
             }
         }
@@ -258,12 +273,12 @@ impl GuestShell {
 }
 
 /// A round in the guest: an attempt and a pause, again and again.
-fn round_script(
+fn round_program(
     attempt: &GuestProgram,
     trigger: PollTrigger,
     first_pause_ms: u32,
     round: Duration,
-) -> String {
+) -> GuestProgram {
     let poll = format!("poll \"$1\" {}", round.as_secs());
     let program = attempt.clone().map_line(|line| match trigger {
         PollTrigger::Interval => {
@@ -275,7 +290,11 @@ fn round_script(
         PollTrigger::Interval => PAUSE,
         PollTrigger::UnitSignals => UNIT_SIGNALS,
     };
-    program.with(POLL).with(pauses).text()
+    let program = program.with(POLL).with(pauses);
+    match trigger {
+        PollTrigger::Interval => program,
+        PollTrigger::UnitSignals => program.with(SYSTEMD_BUS),
+    }
 }
 
 /// Runs a line, keeps its output, and ends as it did.
@@ -327,7 +346,8 @@ mod tests {
 
     fn round(attempt: &str, limit: Duration) -> String {
         let attempt = GuestProgram::from(attempt.to_owned()).with(CAPTURE);
-        round_script(&attempt, PollTrigger::Interval, FIRST_PAUSE_MS, limit)
+        let program = round_program(&attempt, PollTrigger::Interval, FIRST_PAUSE_MS, limit);
+        format!("look_at_units() {{ :; }}\n{}", program.text())
     }
 
     #[test]

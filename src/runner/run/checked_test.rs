@@ -91,6 +91,7 @@ impl<'a, Work> CheckedTest<'a, Work> {
     pub fn settings(&self, request: &RunRequest) -> RunSettings {
         let mut settings = request.settings.clone();
         settings.global_timeout = settings.global_timeout.or(self.policy.timeout);
+        settings.failed_units = self.policy.failed_units.unwrap_or(settings.failed_units);
         settings
     }
 

@@ -114,7 +114,7 @@ def values_of(frame: Any) -> list[tuple[int, int, int, Any]]:
 
 
 def difference(left: Any, right: Any) -> str:
-    """Describes how two values differ, where one does not see it at once."""
+    """Describes how two values differ, where their reprs do not show it."""
     if type(left) is not type(right):
         return ""
     if type(left) is str:
@@ -129,7 +129,7 @@ def difference(left: Any, right: Any) -> str:
 
 
 def _of_sequences(left: Any, right: Any) -> list[str]:
-    pairs = ((index, *pair) for index, pair in enumerate(zip(left, right)))
+    pairs = ((index, *pair) for index, pair in enumerate(zip(left, right, strict=False)))
     different = [_pair(index, *pair) for index, *pair in pairs if pair[0] != pair[1]]
     lines = _first(different)
     common = min(len(left), len(right))

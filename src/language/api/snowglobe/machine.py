@@ -299,6 +299,13 @@ class Machine:
         """
         self._call("wait_for_unit", unit=unit, user=user, timeout=in_seconds(timeout))
 
+    @extension
+    def expect_failed(self, unit: str) -> None:
+        """Let a unit fail from now on: no warning comes of it, and no wait ends by it. unit is a name or a pattern
+        such as "worker@*".
+        """
+        self._call("expect_failed", unit=unit)
+
     def get_unit_info(self, unit: str, user: str | None = None) -> dict[str, str]:
         """Return all properties of a unit."""
         return self._call("unit_info", unit=unit, user=user)

@@ -1,0 +1,96 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# Units that fail while a poll goes on: the poll ends with the status 76, and its output describes the first unit that is not known.
+#
+# systemd says when a unit changes: see systemd-bus.sh. The watch begins
+# `watch_after` seconds after the poll: most polls are shorter. `known` has the
+# unit, the invocation and the restarts of reported failures, `expected` the
+# patterns of units that may fail.
+watched=
+
+look_at_units() {
+  local chunk changed=
+  if [ -z "$watched" ]; then
+    [ "$SECONDS" -ge "$watch_after" ] || return 0
+    watched=yes
+    watch_units
+    changed=yes
+  fi
+  while read -r -t 0 -u "$changes"; do
+    read -r -d '' -t 1 -u "$changes" chunk || break
+    changed=yes
+  done
+  [ -z "$changed" ] || report_failed_units
+}
+
+# Connects to systemd; `changes` is where the words of units that fail come from.
+watch_units() {
+  changes=$never
+  command -v systemd-stdio-bridge > /dev/null || return 0
+  # Open for both: to its reader, it never ends.
+  exec {changes}<> <(:)
+  exec {watch_calls}> >(
+    exec 1>&"$changes" 2> /dev/null
+    systemd-stdio-bridge -p unix:path=/run/systemd/private |
+      LC_ALL=C grep -azE --line-buffered '(failed|auto-restart)$'
+  )
+  (
+    trap '' PIPE
+    exec 1>&"$watch_calls" 2> /dev/null
+    subscribe_message
+  )
+}
+
+report_failed_units() {
+  local unit
+  for unit in $(failed_units); do
+    report_unit "$unit"
+  done
+}
+
+# Prints the units that have failed, and those that are to be started again after a failure.
+failed_units() {
+  systemctl list-units --all --plain --no-legend --no-pager --full \
+    --state=failed,auto-restart 2> /dev/null | while read -r unit _; do
+    may_fail "$unit" || echo "$unit"
+  done
+}
+
+# may_fail UNIT: the script expects it.
+may_fail() {
+  local pattern
+  for pattern in "${expected[@]}"; do
+    # shellcheck disable=SC2053
+    [[ $1 != $pattern ]] || return 0
+  done
+  return 1
+}
+
+# property NAME: of those in `properties`.
+property() {
+  local rest=${properties#*"$1"=}
+  printf %s "${rest%%$'\n'*}"
+}
+
+report_unit() {
+  local properties fact restarts
+  properties=$'\n'$(unit_properties "$1")$'\n'
+  restarts=$(property NRestarts)
+  for fact in "${known[@]}"; do
+    # shellcheck disable=SC2086
+    set -- "$1" $fact
+    [ "$1" = "$2" ] || continue
+    [ "$(property InvocationID)" != "$3" ] || return 0
+    # Each time that there are twice as many.
+    [ "${restarts:-0}" -eq 0 ] || [ "$restarts" -ge $((2 * ${4:-0})) ] || return 0
+  done
+  output=$({ unit_properties "$1"; echo; unit_journal "$1"; } | head -c 16000 | base64 | tr -d '\n')
+  end_poll 76
+}
+
+unit_properties() {
+  systemctl show --no-pager --property=Id,Result,ExecMainCode,ExecMainStatus,NRestarts,InvocationID -- "$1" 2> /dev/null
+}
+
+unit_journal() {
+  journalctl --no-pager --quiet --lines=10 --output=cat --unit="$1" 2> /dev/null
+}

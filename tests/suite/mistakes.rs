@@ -1,0 +1,178 @@
+//! Mistakes of newcomers, and the reports on them.
+
+use std::fs;
+
+use insta::assert_snapshot;
+use regex_lite::Regex;
+
+use crate::harness::{Place, signal};
+
+/// The report of a test of `mistakes.nix` without what differs from run to run.
+fn report(attribute: &str, arguments: &[&str]) -> String {
+    let place = Place::new();
+    let ended = place.run_fixture(
+        "mistakes.nix",
+        &[&["-A", attribute, "--cold"], arguments].concat(),
+    );
+    still(&ended.seen())
+}
+
+fn still(seen: &str) -> String {
+    let patterns = [
+        // Consoles: other tests are about them.
+        (
+            r"(?m)^the console of (\S+) ends:\n(?:  .*\n)*",
+            "the console of $1 ends: […]\n",
+        ),
+        (
+            r"[A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d (\S+) (\S+)\[\d+\]:",
+            "[TIME] $1 $2:",
+        ),
+        (r"since .* ago", "since [TIME]"),
+        (r"(Main PID|Process): \d+", "$1: [PID]"),
+        (r"(?m)^ +(CPU|Duration|Mem peak|IO): .*\n", ""),
+        (r"\(for [\d.]+ s\)", "(for [T] s)"),
+        (r"/nix/store/[a-z0-9]{32}-", "/nix/store/[HASH]-"),
+    ];
+    let mut seen = seen.to_owned();
+    for (pattern, still) in patterns {
+        let pattern = Regex::new(pattern).unwrap();
+        seen = pattern.replace_all(&seen, still).into_owned();
+    }
+    seen
+}
+
+/// From its error to the end.
+fn error(attribute: &str, arguments: &[&str]) -> String {
+    let report = report(attribute, arguments);
+    let place = report.find("\nerror: ");
+    report[place.unwrap_or_else(|| panic!("there is no error:\n{report}"))..].to_owned()
+}
+
+#[test]
+fn a_typo_is_found_before_anything_boots() {
+    assert_snapshot!(report("typo", &[]));
+}
+
+#[test]
+fn a_unit_that_does_not_exist_has_a_suggestion() {
+    assert_snapshot!(error("wrong-unit", &[]));
+}
+
+#[test]
+fn a_service_that_crashes_is_named_while_the_script_waits() {
+    let report = report("crash-at-start", &[]);
+    let warnings: Vec<&str> = report
+        .lines()
+        .skip_while(|line| !line.contains("warning"))
+        .take_while(|line| line.contains("warning") || line.starts_with("  "))
+        .collect();
+    let warnings = warnings.join("\n");
+    assert!(
+        warnings
+            .starts_with("server: warning: unit broken.service has failed (exit-code, exit code 1"),
+        "{report}"
+    );
+    assert!(
+        warnings.contains("; its journal ends:\n  Started broken.service.\n  cat: /etc/broken.conf: No such file or directory\n"),
+        "{report}"
+    );
+    assert!(
+        warnings.contains("server: warning: unit broken.service has failed again (exit-code, exit code 1, restarted "),
+        "{report}"
+    );
+    let message = "took longer than 8 s; nothing listens on port 8080; open: 8081, by socat of web.service; unit broken.service has failed\n";
+    assert!(report.contains(message), "{report}");
+    // Before all that the machine says.
+    let place = |text: &str| {
+        report
+            .find(text)
+            .unwrap_or_else(|| panic!("{text}:\n{report}"))
+    };
+    let unit =
+        place("────╯\nthe unit broken.service has failed:\nsystemctl status broken.service:\n");
+    assert!(unit < place("the console of server ends"), "{report}");
+}
+
+#[test]
+fn a_failure_that_is_expected_is_no_reason() {
+    let report = report("expected-crash", &[]);
+    assert!(!report.contains("broken"), "{report}");
+    assert_eq!(report.lines().next(), Some("exit code: 1"), "{report}");
+}
+
+#[test]
+fn a_unit_that_fails_may_end_waits() {
+    let place = Place::new();
+    place.write("snowglobe.toml", "[defaults]\nfailed-units = \"fail\"\n");
+    let ended = place.run_fixture("mistakes.nix", &["-A", "crash-at-start", "--cold"]);
+    let message = "unit broken.service on server has failed (exit-code, exit code 1";
+    let allowed = ") while the script waited (`machine.expect_failed` allows it)\n";
+    let seen = ended.seen();
+    assert!(seen.contains(message) && seen.contains(allowed), "{seen}");
+    assert!(!seen.contains("warning:"), "{seen}");
+    place.write("snowglobe.toml", "[defaults]\nfailed-units = \"ignore\"\n");
+    let ended = place.run_fixture("mistakes.nix", &["-A", "crash-at-start", "--cold"]);
+    let seen = ended.seen();
+    assert!(
+        !seen.contains("warning:") && !seen.contains("has failed"),
+        "{seen}"
+    );
+    place.write("snowglobe.toml", "[defaults]\nfailed-units = \"panic\"\n");
+    let ended = place.run_fixture("mistakes.nix", &["-A", "typo"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    let kinds = "expected one of `warn`, `fail`, `ignore`";
+    assert!(ended.stderr.contains(kinds), "{}", ended.seen());
+}
+
+#[test]
+fn a_port_that_is_closed_says_what_is_open() {
+    assert_snapshot!(error("wrong-port", &[]));
+}
+
+#[test]
+fn a_port_of_another_machine_says_what_is_open_there() {
+    assert_snapshot!(error("other-machine", &[]));
+}
+
+#[test]
+fn a_firewall_that_drops_is_named() {
+    assert_snapshot!(error("firewall", &[]));
+}
+
+#[test]
+fn a_command_about_a_unit_shows_the_unit() {
+    assert_snapshot!(error("job", &[]));
+}
+
+#[test]
+fn wrong_output_is_shown() {
+    assert_snapshot!(error("wrong-output", &[]));
+}
+
+#[test]
+fn a_command_that_hangs_is_named_with_its_time() {
+    assert_snapshot!(error("hang", &["--global-timeout", "6"]));
+}
+
+#[test]
+fn ctrl_c_says_where_the_script_was() {
+    let place = Place::new();
+    let mut command = place.command(&["run", "--nixpkgs", "builtin"]);
+    command.arg(crate::harness::fixture_path("mistakes.nix"));
+    command.args(["-A", "hang", "--cold", "-o", "out"]);
+    let child = command.spawn().unwrap();
+    place.wait_for_text("out/events.jsonl", "must succeed: sleep infinity");
+    signal(child.id(), "INT");
+    let ended = place.finish(child);
+    assert_eq!(ended.code, Some(130), "{}", ended.seen());
+    let seen = still(&ended.seen());
+    let place_of_error = seen.find("\nerror: ").unwrap_or_else(|| panic!("{seen}"));
+    assert_snapshot!(seen[place_of_error..].to_owned());
+    let text = |name: &str| fs::read_to_string(place.path().join("out").join(name)).unwrap();
+    for name in ["junit.xml", "report.html"] {
+        let message = "the run was interrupted; it was at: client: must succeed: sleep infinity";
+        assert!(text(name).contains(message), "{name}");
+    }
+    place.assert_tidy();
+}
