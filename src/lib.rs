@@ -42,6 +42,7 @@ pub mod report;
 pub mod runner;
 #[cfg(test)]
 mod schemas;
+mod script_modules;
 pub mod session;
 pub mod source_map;
 mod suggestion;

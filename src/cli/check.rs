@@ -15,6 +15,7 @@ use crate::model::manifest::python_name;
 use crate::nix_cli::{self, Test};
 use crate::report::Colours;
 use crate::runner::{MISSING_TYPE_CHECK, TestSelection, TypeCheck, check_script, show_finding};
+use crate::script_modules::{check_modules, imported_modules, names_in};
 use crate::source_map::SourceMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,19 +71,30 @@ impl CheckCommand {
         let mut located = Vec::new();
         let mut stopped = false;
         for subject in &subjects {
+            let modules = imported_modules(&subject.source_map);
+            let context = TestContext {
+                modules: names_in(&modules),
+                ..subject.context.clone()
+            };
             let findings = check_script(
                 &subject.source_map,
-                &subject.context,
+                &context,
                 subject.parts,
                 type_check.as_ref(),
             )?;
-            stopped |= stops(&findings);
+            let mut checked = check_modules(&modules, subject.parts);
+            checked.push((&subject.source_map, findings));
+            stopped |= checked.iter().any(|(_, findings)| stops(findings));
             match self.format {
-                FindingFormat::Human => text.push_str(&subject.emit(&findings)),
-                FindingFormat::Json => located.extend(findings.iter().map(|finding| {
-                    let located = locate(&subject.name, finding, &subject.source_map);
-                    serde_json::to_value(located).unwrap_or_default()
-                })),
+                FindingFormat::Human => text.push_str(&subject.emit(&checked)),
+                FindingFormat::Json => {
+                    for (source_map, findings) in checked {
+                        located.extend(findings.iter().map(|finding| {
+                            let located = locate(&subject.name, finding, source_map);
+                            serde_json::to_value(located).unwrap_or_default()
+                        }));
+                    }
+                }
             }
         }
         if self.format == FindingFormat::Json {
@@ -133,12 +145,17 @@ impl CheckedScript {
         }
     }
 
-    fn emit(&self, findings: &[Finding]) -> String {
-        let text: String = findings
-            .iter()
-            .map(|finding| show_finding(finding, &self.source_map, Colours::of_stdout()) + "\n")
-            .collect();
-        let verdict = match count(findings) {
+    fn emit(&self, checked: &[(&SourceMap, Vec<Finding>)]) -> String {
+        let mut text = String::new();
+        let mut all = Vec::new();
+        for (source_map, findings) in checked {
+            for finding in findings {
+                text += &show_finding(finding, source_map, Colours::of_stdout());
+                text.push('\n');
+            }
+            all.extend(findings.iter().cloned());
+        }
+        let verdict = match count(&all) {
             nothing if nothing.is_empty() => "no findings".to_owned(),
             counts => counts,
         };

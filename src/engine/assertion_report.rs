@@ -50,7 +50,8 @@ pub(super) fn explain_assertion(
     events: Option<&Events>,
     failure: &mut Failure,
 ) {
-    let is_assertion = exception.fast_isinstance(vm.ctx.exceptions.assertion_error);
+    // Errors of the test API are assertions, too.
+    let is_assertion = exception.class().is(vm.ctx.exceptions.assertion_error);
     if !is_assertion && !is_api_exception(vm, exception, "RequestedAssertionFailed") {
         return;
     }

@@ -9,7 +9,7 @@ use rustpython_vm::compiler::ast::visitor::{self, Visitor};
 use rustpython_vm::compiler::ast::{self, CmpOp, Expr, Number, Stmt};
 use rustpython_vm::compiler::parser;
 
-/// Rewritten statements call these functions of `assertion_values.py`, which are among the names of each script.
+/// Rewritten statements call these functions of `assertion_values.py`, which are among Python's builtins.
 const TEMPLATES: [&str; 3] = [
     "_snowglobe_assert()(x)\n",
     "_snowglobe_seen(0, 0, 0, x)\n",

@@ -6,13 +6,8 @@ use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ruff_source_file::SourceFileBuilder;
 use rustpython::InterpreterBuilderExt;
 use rustpython_vm::builtins::{PyBaseExceptionRef, PyCode};
-use rustpython_vm::compiler::ast::{Mod, Stmt};
-use rustpython_vm::compiler::codegen::compile::compile_top;
-use rustpython_vm::compiler::{Mode, parser};
-
 use rustpython_vm::scope::Scope;
 use rustpython_vm::signal::user_signal_channel;
 use rustpython_vm::{
@@ -22,15 +17,14 @@ use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use super::assertions::remember_values;
 use super::cancellation::Cancellations;
+use super::compile::compile_script;
 use super::exceptions::is_api_exception;
 use super::failure::describe;
 use super::input::Script;
 use super::interrupt::Interrupter;
 use super::mode::{Interaction, RunMode};
 use super::native::install;
-use super::selection::{holders, make_skippable};
 use super::sources::SCRIPT_NAME;
 use super::state::EngineState;
 use super::terminal::remember_terminal;
@@ -167,7 +161,7 @@ fn prepare(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<Scope> {
 }
 
 fn execute(vm: &VirtualMachine, scope: &Scope, state: &Arc<EngineState>, mode: &RunMode) -> Ended {
-    let code = match compile(vm, state) {
+    let code = match compile_script(vm, state) {
         Ok(code) => code,
         Err(exception) => return ended_by(vm, &exception, state),
     };
@@ -268,38 +262,6 @@ fn run_whole(
         },
         Err(exception) => ended_by(vm, &exception, state),
     }
-}
-
-fn compile(vm: &VirtualMachine, state: &EngineState) -> PyResult<PyRef<PyCode>> {
-    compile_source(vm, state.script.source_map.script(), SCRIPT_NAME, |suite| {
-        let host = state.host();
-        if let Some((only, host)) = host.and_then(|host| Some((host.subtests().only?, host))) {
-            host.enter_subtests(holders(suite, &only));
-            make_skippable(suite);
-        }
-    })
-}
-
-/// Compiles the text of the script or of a module of its user, whose tree `rewrite` may change. Assertions remember
-/// their values.
-pub(super) fn compile_source(
-    vm: &VirtualMachine,
-    source: &str,
-    name: &str,
-    rewrite: impl FnOnce(&mut [Stmt]),
-) -> PyResult<PyRef<PyCode>> {
-    // The compiler checks more of a text than of a tree.
-    vm.compile(source, Mode::Exec, name)
-        .map_err(|error| error.into_pyexception(vm, Some(source)))?;
-    let parsed =
-        parser::parse_module(source).map_err(|error| vm.new_value_error(error.to_string()))?;
-    let mut module = parsed.into_syntax();
-    rewrite(&mut module.body);
-    remember_values(&mut module.body);
-    let file = SourceFileBuilder::new(name, source).finish();
-    let code = compile_top(Mod::Module(module), file, Mode::Exec, vm.compile_opts())
-        .map_err(|error| vm.new_value_error(error.to_string()))?;
-    Ok(vm.ctx.new_code(code))
 }
 
 fn ended_by(vm: &VirtualMachine, exception: &PyBaseExceptionRef, state: &EngineState) -> Ended {

@@ -17,6 +17,7 @@ use super::cancellation::{self, CancelCause, CancelScope};
 use super::difference::text_difference;
 use super::exceptions::api_exception;
 use super::failure::describe;
+use super::imports::add_imports;
 use super::input::Script;
 use super::short_repr::{Extent, short_repr};
 use super::state::EngineState;
@@ -119,6 +120,7 @@ fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRe
         }
     );
     add_scopes(vm, &native, state)?;
+    add_imports(vm, &native, state)?;
     if let Some(replay) = state.replay() {
         let session = describe_session(&state.script, &replay);
         native.set_attr("session", from_json(session, vm)?, vm)?;

@@ -1,4 +1,4 @@
-//! The texts that Python's code came from: the script, and what was typed at a prompt.
+//! The texts that Python's code came from: the script, its modules, and the text typed at a prompt.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,6 +26,11 @@ impl Sources {
         let source_map = SourceMap::of_file(text.to_owned(), Path::new(&name));
         source_maps.insert(name.clone(), Arc::new(source_map));
         name
+    }
+
+    /// Keeps a module of the script, by the path of its file.
+    pub fn add_module(&self, file: &str, source_map: Arc<SourceMap>) {
+        self.lock().insert(file.to_owned(), source_map);
     }
 
     pub fn find(&self, name: &str) -> Option<Arc<SourceMap>> {

@@ -1,6 +1,7 @@
 //! Runs tests again whenever something that they are made of changes.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use tokio::sync::mpsc;
 
@@ -13,6 +14,7 @@ use super::request::RunRequest;
 use super::run::run;
 use crate::model::event::Event;
 use crate::nix_cli;
+use crate::script_modules::modules_beside;
 use crate::session::Interrupt;
 
 /// Runs the tests of `request` now and after each change, until the user
@@ -33,6 +35,9 @@ pub async fn watch<E: From<RunnerError>>(
         for selection in &request.selections {
             files.extend(nix_cli::imports(&selection.evaluation).map_err(RunnerError::from)?);
         }
+        let modules: BTreeSet<PathBuf> =
+            files.iter().flat_map(|file| modules_beside(file)).collect();
+        files.extend(modules);
         files.extend(request.project.config.file.clone());
         let count = files.len();
         let mut changes = Changes::of(files)?;

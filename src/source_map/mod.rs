@@ -106,6 +106,12 @@ impl SourceMap {
         &self.script
     }
 
+    /// Returns the files that the script comes from.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.map().map(Map::files).unwrap_or_default()
+    }
+
     /// The text at these bytes of the script, in the file it comes from, or
     /// in the script itself if the file is not found.
     #[must_use]

@@ -156,6 +156,17 @@ impl Map {
         }
     }
 
+    /// Returns the files that the script comes from.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = Vec::new();
+        for piece in &self.pieces {
+            if !files.contains(&piece.file.path) {
+                files.push(piece.file.path.clone());
+            }
+        }
+        files
+    }
+
     /// The file and the bytes of it from which these bytes of the script come.
     pub fn locate(&self, range: &Range<usize>) -> Option<(&SourceFile, Range<usize>)> {
         let first = self.piece(range.start)?;

@@ -9,7 +9,7 @@ use petgraph::graphmap::DiGraphMap;
 use syn::visit::Visit;
 
 /// From the lowest to the highest: docs/src/architecture.md says what each one does.
-const LAYERS: [&[&str]; 23] = [
+const LAYERS: [&[&str]; 24] = [
     &[
         "model",
         "child",
@@ -24,6 +24,7 @@ const LAYERS: [&[&str]; 23] = [
     &["confined"],
     &["output_folder"],
     &["source_map", "language", "filter"],
+    &["script_modules"],
     &["config", "history"],
     &["input_file", "nix_cli", "network", "agent", "ocr"],
     &["guest", "backend"],

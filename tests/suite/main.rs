@@ -31,5 +31,6 @@ mod report;
 mod results;
 mod runs;
 mod scripts;
+mod shared_code;
 mod trust;
 mod watch;

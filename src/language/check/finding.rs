@@ -48,6 +48,14 @@ impl Finding {
         }
     }
 
+    /// Returns the finding at a place.
+    pub(super) fn at(self, range: Range<usize>) -> Self {
+        Self {
+            range: Some(range),
+            ..self
+        }
+    }
+
     pub(super) fn with_help(self, help: Option<String>) -> Self {
         Self { help, ..self }
     }

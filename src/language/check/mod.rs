@@ -4,12 +4,16 @@ mod calls;
 mod containers;
 mod finding;
 mod flow;
+mod imports;
+mod module_names;
 mod names;
 mod python;
 mod reader;
 mod tree_walk;
 mod types;
 mod unknown;
+
+use std::collections::BTreeMap;
 
 use rustpython_vm::compiler::{self, CompileError, CompileOpts, Mode, parser};
 
@@ -19,6 +23,7 @@ use names::ScriptNames;
 
 pub use containers::{ContainerObstacle, ObstacleKind, container_obstacles};
 pub use finding::{Finding, Severity, count, stops};
+pub use module_names::{ModuleNames, names_of_module};
 
 /// Python's own recursion is the stack's here: room for deep scripts.
 const STACK_BYTES: usize = 1 << 30;
@@ -38,6 +43,19 @@ pub struct TestContext {
     pub vlans: Option<Vec<u32>>,
     /// The names of machines that are containers.
     pub containers: Vec<String>,
+    pub kind: SourceKind,
+    /// The names in the modules that the script imports from its folders, by the modules' names.
+    pub modules: BTreeMap<String, ModuleNames>,
+}
+
+/// The kind of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A script knows the test API and its machines.
+    #[default]
+    Script,
+    /// A module knows what it imports.
+    Module,
 }
 
 /// Which parts of the check are wanted. Syntax always is.
@@ -98,6 +116,7 @@ impl TestContext {
                 .filter(|(_, node)| node.kind() == Some(BackendKind::Container))
                 .map(|(name, _)| python_name(name))
                 .collect(),
+            ..Self::default()
         }
     }
 }
@@ -144,6 +163,7 @@ fn check_here(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding>
     let scene = types::Scene::new(Vocabulary::standard(), context, &names);
     if parts.lint == Toggle::On {
         findings.extend(unknown::unknown_names(&scene));
+        findings.extend(imports::check(parsed.suite(), &scene));
         findings.extend(flow::check(parsed.suite()));
         findings.extend(unused_nodes(context, &names));
     }

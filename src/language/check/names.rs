@@ -70,6 +70,8 @@ pub(super) enum From<'a> {
     Annotation(&'a Expr),
     /// The argument at a position of the calls of a function.
     Argument(&'a str, usize),
+    /// The test API has the name that is imported.
+    Api(&'a str),
     Unknown,
 }
 

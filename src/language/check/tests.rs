@@ -4,10 +4,10 @@ use super::*;
 
 fn context(machines: &[&str]) -> TestContext {
     TestContext {
-        containers: Vec::new(),
         machines: Some(machines.iter().map(ToString::to_string).collect()),
         further_names: vec!["server_by_host_name".to_owned()],
         vlans: Some(vec![1]),
+        ..TestContext::default()
     }
 }
 

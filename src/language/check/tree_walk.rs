@@ -180,7 +180,16 @@ impl<'a> Reader<'a> {
             if name == "*" {
                 self.names.imports_all = true;
             } else {
-                self.bind(name, From::Unknown);
+                let module = import.module.as_deref().unwrap_or_default();
+                let is_api = import.level == 0 && API_MODULES.contains(&module);
+                self.bind(
+                    name,
+                    if is_api {
+                        From::Api(alias.name.as_str())
+                    } else {
+                        From::Unknown
+                    },
+                );
             }
         }
     }
@@ -219,6 +228,9 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+/// The modules of the test API, and of nixpkgs' driver, from which its names are imported.
+const API_MODULES: [&str; 2] = ["snowglobe", "test_driver.machine"];
 
 /// `from __future__ import annotations`
 fn is_lazy_import(statement: &Stmt) -> bool {

@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use rustpython_vm::compiler::ast::{self, Expr, Number, Operator, UnaryOp};
 use rustpython_vm::compiler::parser;
 
-use super::TestContext;
+use super::module_names::ModuleNames;
 use super::names::{Binding, From, ScopeId, ScriptNames};
+use super::{SourceKind, TestContext};
 use crate::language::{Class, Function, Vocabulary};
 use crate::model::manifest::only_machine_name;
 
@@ -26,6 +27,16 @@ pub(super) enum Type<'v> {
     /// A function or bound method of the table.
     Function(&'v Function),
 }
+
+/// Names that each module has.
+const MODULE_NAMES: [&str; 6] = [
+    "__name__",
+    "__file__",
+    "__doc__",
+    "__package__",
+    "__path__",
+    "__spec__",
+];
 
 /// A script with everything that its names can mean.
 #[derive(Debug)]
@@ -55,6 +66,7 @@ impl<'v, 'a> Scene<'v, 'a> {
                 .chain(&context.further_names)
                 .map(String::as_str)
                 .collect(),
+            None if context.kind == SourceKind::Module => HashSet::new(),
             None => names
                 .seeming_machines(|member| scene.is_machine_member(member))
                 .into_iter()
@@ -76,18 +88,38 @@ impl<'v, 'a> Scene<'v, 'a> {
 
     /// Whether the test language knows the name by itself.
     pub fn is_word(&self, name: &str) -> bool {
+        if self.context.kind == SourceKind::Module {
+            return MODULE_NAMES.contains(&name);
+        }
         self.machines.contains(name)
             || self.is_the_machine(name)
             || self.is_vlan(name)
             || self.vocabulary.all_names().any(|word| word == name)
     }
 
+    /// Whether the text is a module's.
+    pub fn is_of_module(&self) -> bool {
+        self.context.kind == SourceKind::Module
+    }
+
+    /// Whether each script has the name.
+    pub fn is_name_of_scripts(&self, name: &str) -> bool {
+        self.vocabulary.all_names().any(|word| word == name)
+    }
+
+    /// Returns the names of a module beside the test, if the script imports it.
+    pub fn module(&self, name: &str) -> Option<&ModuleNames> {
+        self.context.modules.get(name)
+    }
+
     /// Whether it is a module that only the driver of nixpkgs 20.09 imports.
     pub fn is_implied_module(&self, name: &str) -> bool {
-        self.vocabulary
-            .implied_modules
-            .iter()
-            .any(|module| module == name)
+        self.context.kind == SourceKind::Script
+            && self
+                .vocabulary
+                .implied_modules
+                .iter()
+                .any(|module| module == name)
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -191,6 +223,7 @@ impl<'v, 'a> Scene<'v, 'a> {
             },
             From::Annotation(annotation) => self.of_annotation(Some(binding.scope), annotation),
             From::Argument(function, position) => self.of_argument(function, position, depth),
+            From::Api(name) => self.of_word(name),
             From::Unknown => Type::Unknown,
         }
     }
@@ -269,7 +302,18 @@ impl<'v, 'a> Scene<'v, 'a> {
         match annotation {
             Expr::Name(name) => {
                 let own = scope.and_then(|scope| self.names.bindings(scope, name.id.as_str()));
-                own.map_or_else(|| self.object(name.id.as_str()), |_| Type::Unknown)
+                match own {
+                    None => self.object(name.id.as_str()),
+                    Some(
+                        [
+                            Binding {
+                                from: From::Api(name),
+                                ..
+                            },
+                        ],
+                    ) => self.object(name),
+                    Some(_) => Type::Unknown,
+                }
             }
             Expr::Subscript(subscript) => match &*subscript.value {
                 Expr::Name(name) if matches!(name.id.as_str(), "list" | "List") => {

@@ -31,9 +31,10 @@ fn unknown_finding(used: &Use<'_>, scene: &Scene<'_, '_>) -> Finding {
         ));
         return Finding::warning("missing-import", message, range).with_help(help);
     }
-    let as_machine = used
-        .attribute
-        .is_some_and(|name| scene.is_machine_member(name));
+    let as_machine = !scene.is_of_module()
+        && used
+            .attribute
+            .is_some_and(|name| scene.is_machine_member(name));
     let (code, message) = if as_machine {
         (
             "unknown-machine",
@@ -49,8 +50,18 @@ fn unknown_finding(used: &Use<'_>, scene: &Scene<'_, '_>) -> Finding {
     let own: Vec<&str> = scopes
         .flat_map(|scope| scope.bindings.keys().copied())
         .collect();
-    let known: Vec<&str> = scene.names().collect();
+    let known: Vec<&str> = if scene.is_of_module() {
+        Vec::new()
+    } else {
+        scene.names().collect()
+    };
     let help = did_you_mean(used.name, [known, own, python::builtins()].concat()).or_else(|| {
+        if scene.is_of_module() && scene.is_name_of_scripts(used.name) {
+            let name = used.name;
+            return Some(format!(
+                "scripts have it, modules import it: from snowglobe import {name}"
+            ));
+        }
         let nodes = scene.machines().filter(|_| as_machine)?;
         Some(format!("the test's machines are: {}", nodes.join(", ")))
     });

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::GuestShell;
-use super::units::properties;
+use super::properties::properties;
 use crate::agent::{Expect, FAILED_UNITS, GuestProgram, SYSTEMD_BUS, quote};
 use crate::machine::MachineError;
 use crate::model::event::{Event, Level, UnitState};

@@ -7,6 +7,7 @@ mod failed_units;
 mod files;
 mod listeners;
 mod power;
+mod properties;
 mod terminal;
 mod units;
 mod waits;

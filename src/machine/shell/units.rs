@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::GuestShell;
+use super::properties::properties;
 use super::waits::{PollOutcome, PollTrigger};
 use crate::agent::{Expect, GuestProgram, UNITS, quote};
 use crate::machine::{MachineError, Overdue};
@@ -252,24 +253,5 @@ fn systemctl_program(query: &str, user: Option<&str>) -> GuestProgram {
     match user {
         None => GuestProgram::from(format!("systemctl {query}")),
         Some(user) => UNITS.call("user_systemctl", [user, query]),
-    }
-}
-
-pub(super) fn properties(output: &str) -> BTreeMap<String, String> {
-    output
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn properties_may_hold_equal_signs() {
-        let parsed = properties("Id=a.service\nEnvironment=A=1 B=2\n\n");
-        assert_eq!(parsed["Environment"], "A=1 B=2");
     }
 }

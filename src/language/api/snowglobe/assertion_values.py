@@ -5,6 +5,7 @@ The engine rewrites assertions so that they call these functions (src/engine/ass
 
 from __future__ import annotations
 
+import builtins
 import sys
 import threading
 from typing import Any, Callable
@@ -166,9 +167,10 @@ def _short(value: Any) -> str:
     return _snowglobe.short_repr(value, LONGEST_ELEMENT)
 
 
-# The functions that rewritten assertions call.
-NAMES = {
-    "_snowglobe_assert": begin_assertion,
-    "_snowglobe_seen": seen,
-    "_snowglobe_checking": checking,
-}
+def prepare() -> None:
+    """Gives all modules the functions that rewritten assertions call."""
+    vars(builtins).update(
+        _snowglobe_assert=begin_assertion,
+        _snowglobe_seen=seen,
+        _snowglobe_checking=checking,
+    )

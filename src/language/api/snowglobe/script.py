@@ -9,7 +9,7 @@ from typing import Any
 
 import _snowglobe
 
-from . import assertion_values
+from . import assertion_values, script_modules
 from .background import Background
 from .driver import machines_by_name, vlans
 from .durations import mark_defaults
@@ -47,7 +47,6 @@ def script_names(package: Any) -> dict[str, Any]:
     names.update({name: importlib.import_module(name) for name in _snowglobe.session["modules"]})
     names.update({f"vlan{vlan.nr}": vlan for vlan in vlans})
     names.update(machines_by_name)
-    names.update(assertion_values.NAMES)
     return names
 
 
@@ -71,4 +70,6 @@ def prepare() -> None:
     for kind in (Machine, Process, Background, PollingCondition):
         mark_defaults(member for member in vars(kind).values() if isinstance(member, FunctionType))
     mark_defaults([retry])
+    script_modules.prepare()
+    assertion_values.prepare()
     _provide_nixpkgs_modules()
