@@ -1,19 +1,19 @@
 //! `snowglobe eval` and `snowglobe list`: what a file holds, without building it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::error::{Failed, exit_code_of_errors, show_message};
+use super::error::{Failed, exit_code_of_errors, show_message, show_warning};
 use super::filter::FilterOptions;
 use super::many_options::{ConfigOption, EvalOptions, project};
 use super::source::{Source, SourceOptions, on_this_thread};
 use super::write_stdout;
 use crate::model::manifest::Manifest;
 use crate::nix_cli::{self, TestNames};
-use crate::runner::{ListedTests, TestSelection, list};
+use crate::runner::{Candidate, ListedTests, TestSelection, list};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ListFormat {
@@ -81,17 +81,32 @@ impl EvalCommand {
 
 impl ListCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
-        let selections = self.files.iter().map(|file| self.source.select(file));
+        let config = self.config.read()?;
+        let files = self.files.iter();
+        let selections = files.map(|file| self.source.select_with(file, &config));
         let selections = selections.collect::<Result<Vec<_>, _>>()?;
-        let (filter, project) = (self.filter.filter(), project(self.config.read()?));
+        let (filter, project) = (self.filter.filter(), project(config));
         let limits = self.eval.limits();
         let ListedTests { tests, errors } =
             on_this_thread(list(&selections, &filter, &project, limits))?;
+        let candidates: Vec<Candidate<'_>> = tests.iter().map(candidate).collect();
+        if filter.is_all() && errors.is_empty() {
+            for expression in project.unused_overrides(&candidates) {
+                let file = project.config.file.as_deref().unwrap_or(Path::new(""));
+                show_warning(&format!(
+                    "no test fits the override `{expression}` in {}",
+                    file.display()
+                ));
+            }
+        }
+        let tags: Vec<Vec<String>> = candidates.iter().map(|it| project.tags(it)).collect();
+        drop(candidates);
         let listed: Vec<ListedTest> = tests
             .into_iter()
-            .map(|(selection, test)| ListedTest {
+            .zip(tags)
+            .map(|((selection, test), tags)| ListedTest {
                 file: (selections.len() > 1).then(|| selection.evaluation.place.to_string()),
-                test,
+                test: TestNames { tags, ..test },
             })
             .collect();
         let text = match self.format {
@@ -105,6 +120,16 @@ impl ListCommand {
             show_message(&error.to_string());
         }
         Ok(exit_code_of_errors(&errors))
+    }
+}
+
+/// Returns a listed test as a filter sees it.
+fn candidate<'a>((selection, names): &'a (&TestSelection, TestNames)) -> Candidate<'a> {
+    Candidate {
+        source: &selection.source,
+        names,
+        label: names.label(),
+        backend: None,
     }
 }
 

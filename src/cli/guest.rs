@@ -7,6 +7,7 @@ use clap::Subcommand;
 
 use super::error::{Failed, print_to_stderr};
 use super::source::{SourceOptions, on_this_thread};
+use crate::config::Config;
 use crate::guest::{self, FetchRequest};
 use crate::nix_cli::{Evaluation, Library, Nix, PackageSource, buildable};
 use crate::runner::TestSelection;
@@ -104,7 +105,7 @@ fn fetch_for_tests(
         library,
         evaluation,
         ..
-    } = source.select_with_own_packages(file)?;
+    } = source.select_with_own_packages(file, &Config::of_folder(Path::new("."))?)?;
     let derivations = |packages| -> Result<Vec<PathBuf>, Failed> {
         let evaluation = Evaluation {
             packages: PackageSource::Debian(packages),

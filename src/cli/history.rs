@@ -1,5 +1,6 @@
 //! `snowglobe history`: how tests ended in earlier runs.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -11,6 +12,7 @@ use super::write_stdout;
 use crate::filter::{Pattern, TestSubject};
 use crate::history::{History, HistoryEntry, TestHistory};
 use crate::model::outcome::Outcome;
+use crate::runner::file_itself;
 
 /// How many runs of a test are listed.
 const LISTED_RUNS: usize = 20;
@@ -23,11 +25,31 @@ enum HistoryFormat {
 
 #[derive(Debug, Args)]
 pub struct HistoryCommand {
-    /// A name, or a pattern of names such as `postgres*` [default: all tests].
-    test: Option<Pattern>,
+    /// A name, a pattern of names such as `postgres*`, or the file of tests [default: all tests].
+    #[arg(value_name = "TEST|FILE", value_parser = wanted_tests)]
+    test: Option<WantedTests>,
     /// Select the output format.
     #[arg(long, value_enum, default_value_t = HistoryFormat::Human)]
     format: HistoryFormat,
+}
+
+/// The tests to show.
+#[derive(Debug, Clone)]
+enum WantedTests {
+    Named(Pattern),
+    /// The tests of a file, by its own path.
+    OfFile(String),
+}
+
+fn wanted_tests(text: &str) -> Result<WantedTests, String> {
+    let path = Path::new(text);
+    if path.exists() {
+        return Ok(WantedTests::OfFile(file_itself(path).display().to_string()));
+    }
+    let pattern: Result<Pattern, _> = text.parse();
+    pattern
+        .map(WantedTests::Named)
+        .map_err(|error| error.to_string())
 }
 
 impl HistoryCommand {
@@ -40,8 +62,11 @@ impl HistoryCommand {
             .collect();
         if tests.is_empty() {
             let message = match &self.test {
-                Some(_) => {
+                Some(WantedTests::Named(_)) => {
                     "no test of this name has run here: `snowglobe history` lists those that have"
+                }
+                Some(WantedTests::OfFile(_)) => {
+                    "no test of this file has run here: `snowglobe history` lists those that have"
                 }
                 None => "no test has run here yet",
             };
@@ -61,15 +86,16 @@ impl HistoryCommand {
     }
 
     fn is_meant(&self, entry: &HistoryEntry) -> bool {
-        let subject = TestSubject {
-            name: &entry.name,
-            attribute: &entry.attribute,
-            label: &entry.label,
-            ..TestSubject::default()
-        };
-        self.test
-            .as_ref()
-            .is_none_or(|pattern| pattern.names(&subject))
+        match &self.test {
+            None => true,
+            Some(WantedTests::OfFile(file)) => entry.source == *file,
+            Some(WantedTests::Named(pattern)) => pattern.names(&TestSubject {
+                name: &entry.name,
+                attribute: &entry.attribute,
+                label: &entry.label,
+                ..TestSubject::default()
+            }),
+        }
     }
 }
 

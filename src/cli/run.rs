@@ -12,6 +12,7 @@ use super::frontend::CommandFrontend;
 use super::many_options::{EvalOptions, ManyOptions, project};
 use super::run_options::{RunOptions, block_on};
 use super::source::SourceOptions;
+use crate::config::Config;
 use crate::engine::RunMode;
 use crate::prompt_output::PromptOutput;
 use crate::repl::Prompt;
@@ -110,7 +111,7 @@ impl RunCommand {
     pub fn request(&self, output: &PromptOutput) -> Result<RunRequest, Failed> {
         let config = self.many.config()?;
         Ok(RunRequest {
-            selections: self.selections()?,
+            selections: self.selections(&config)?,
             filter: self.filter.filter(),
             script_check: self.run_options.script_check(),
             verification: self.replay.verification(),
@@ -133,9 +134,11 @@ impl RunCommand {
         })
     }
 
-    fn selections(&self) -> Result<Vec<TestSelection>, Failed> {
+    fn selections(&self, config: &Config) -> Result<Vec<TestSelection>, Failed> {
         let files = self.files.iter();
-        files.map(|file| self.source.select(file)).collect()
+        files
+            .map(|file| self.source.select_with(file, config))
+            .collect()
     }
 
     fn mode(&self, output: &PromptOutput) -> RunMode {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::error::{Failed, print_to_stderr};
+use crate::config::Config;
 use crate::guest;
 use crate::model::manifest::BackendChoice;
 use crate::nix_cli::{
@@ -134,7 +135,12 @@ impl Source {
 impl SourceOptions {
     /// The tests of a file, with the packages that the options ask for.
     pub fn select(&self, file: &Path) -> Result<TestSelection, Failed> {
-        let mut selection = self.select_with_own_packages(file)?;
+        self.select_with(file, &Config::of_folder(Path::new("."))?)
+    }
+
+    /// The tests of a file, with the packages that the options ask for, and else those of a configuration.
+    pub fn select_with(&self, file: &Path, config: &Config) -> Result<TestSelection, Failed> {
+        let mut selection = self.select_with_own_packages(file, config)?;
         let table = self.packages_table.clone();
         match &self.packages {
             Some(suite) => {
@@ -161,14 +167,23 @@ impl SourceOptions {
     }
 
     /// The tests of a file, with the packages of their nixpkgs.
-    pub fn select_with_own_packages(&self, file: &Path) -> Result<TestSelection, Failed> {
-        let nixpkgs = match &self.nixpkgs {
+    pub fn select_with_own_packages(
+        &self,
+        file: &Path,
+        config: &Config,
+    ) -> Result<TestSelection, Failed> {
+        let wanted = self.nixpkgs.as_ref().or(config.nixpkgs.as_ref());
+        let nixpkgs = match wanted {
             None => Nixpkgs::FromFile,
             Some(name) if name.as_os_str() == "builtin" => Nixpkgs::Builtin,
             Some(path) if path.join("default.nix").is_file() => Nixpkgs::Path(path.clone()),
             Some(path) => {
+                let option = match (&self.nixpkgs, &config.file) {
+                    (None, Some(file)) => format!("`nixpkgs` in {}", file.display()),
+                    _ => "--nixpkgs".to_owned(),
+                };
                 return Err(Failed::Usage(format!(
-                    "--nixpkgs: {} is no nixpkgs: it has no default.nix",
+                    "{option}: {} is no nixpkgs: it has no default.nix",
                     path.display()
                 )));
             }

@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::bounded_file::read_text;
 use crate::filter::TestSubject;
 
-use rules::Rules;
+use rules::{OverrideFilter, Rules};
 pub use rules::{TestPolicy, length};
 
 /// The name of the file.
@@ -37,6 +37,8 @@ pub struct Config {
     overrides: Vec<Rules>,
     /// How many tests of each group run at a time.
     pub groups: BTreeMap<String, usize>,
+    /// The nixpkgs of tests if the command line names none: `builtin`, or a path.
+    pub nixpkgs: Option<PathBuf>,
     /// The file that it was read from; None for the default.
     pub file: Option<PathBuf>,
 }
@@ -65,6 +67,9 @@ impl ConfigFile {
         }
         if self.overrides.iter().any(|rules| rules.filter.is_none()) {
             return Err("an override needs a `filter`, such as \"tag(slow)\"".to_owned());
+        }
+        if self.overrides.iter().any(|rules| rules.nixpkgs.is_some()) {
+            return Err("`nixpkgs` is one of `defaults`: tests are found with it".to_owned());
         }
         let all = self.overrides.iter().chain([&self.defaults]);
         let mut named = all.flat_map(|rules| &rules.groups);
@@ -111,7 +116,13 @@ impl Config {
             path: path(),
             reason,
         })?;
+        let folder = file.parent().unwrap_or(Path::new(""));
         Ok(Self {
+            // Relative to the file that names it.
+            nixpkgs: config.nixpkgs.map(|nixpkgs| match nixpkgs.as_os_str() {
+                builtin if builtin == "builtin" => nixpkgs,
+                _ => folder.join(nixpkgs),
+            }),
             file: Some(path()),
             ..config
         })
@@ -123,6 +134,7 @@ impl Config {
         file.check()?;
         let groups = file.groups.into_iter();
         Ok(Self {
+            nixpkgs: file.defaults.nixpkgs.clone(),
             defaults: file.defaults,
             overrides: file.overrides,
             groups: groups
@@ -139,6 +151,21 @@ impl Config {
         rules.flat_map(|rules| rules.tags.iter().cloned()).collect()
     }
 
+    /// Returns the filters of overrides that fit none of some tests. A filter that needs more than is known of a test may
+    /// fit it.
+    #[must_use]
+    pub fn unused_overrides(&self, tests: &[TestSubject<'_>]) -> Vec<String> {
+        let filters = self.overrides.iter().filter_map(|it| it.filter.as_ref());
+        let fits_none = |filter: &&OverrideFilter| {
+            let mut fitting = tests.iter().map(|test| filter.expression.fits(test));
+            fitting.all(|fits| fits == Some(false))
+        };
+        filters
+            .filter(fits_none)
+            .map(|filter| filter.text.clone())
+            .collect()
+    }
+
     /// Returns the rules for a test on a day.
     #[must_use]
     pub fn policy(&self, test: &TestSubject<'_>, today: Date) -> TestPolicy {
@@ -153,7 +180,7 @@ impl Config {
         let overrides = self.overrides.iter();
         let fits = |rules: &&Rules| {
             let filter = rules.filter.as_ref();
-            filter.is_some_and(|it| it.fits(test) == Some(true))
+            filter.is_some_and(|it| it.expression.fits(test) == Some(true))
         };
         overrides.filter(fits).chain([&self.defaults])
     }

@@ -1,5 +1,6 @@
 //! Rules of `snowglobe.toml` for tests.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -15,13 +16,14 @@ use crate::model::outcome::Quarantine;
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Rules {
     #[serde(deserialize_with = "expression")]
-    pub filter: Option<Expression>,
+    pub filter: Option<OverrideFilter>,
     retries: Option<u32>,
     #[serde(deserialize_with = "optional_length")]
     timeout: Option<Duration>,
     #[serde(deserialize_with = "optional_length")]
     slow_timeout: Option<Duration>,
     failed_units: Option<FailedUnitPolicy>,
+    pub nixpkgs: Option<PathBuf>,
     pub tags: Vec<String>,
     pub groups: Vec<String>,
     quarantine: Option<QuarantineRule>,
@@ -118,7 +120,18 @@ fn optional_length<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Durati
     length(&text).map(Some).map_err(D::Error::custom)
 }
 
-fn expression<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Expression>, D::Error> {
+/// An expression, and as it is written.
+#[derive(Debug, Clone)]
+pub(super) struct OverrideFilter {
+    pub text: String,
+    pub expression: Expression,
+}
+
+fn expression<'de, D>(source: D) -> Result<Option<OverrideFilter>, D::Error>
+where
+    D: Deserializer<'de>,
+{
     let text = String::deserialize(source)?;
-    text.parse().map(Some).map_err(D::Error::custom)
+    let expression = text.parse().map_err(D::Error::custom)?;
+    Ok(Some(OverrideFilter { text, expression }))
 }

@@ -142,6 +142,9 @@ impl Process<'_> {
         if self.evaluation.nixpkgs == Nixpkgs::Builtin && is_missing_attribute(&message) {
             message.push_str(PACKAGE_HINT);
         }
+        if message.contains(NO_NIXPKGS) {
+            message.push_str(NIXPKGS_HINT);
+        }
         Err(EvalError::Nix(message))
     }
 
@@ -223,6 +226,12 @@ fn question(command: &Command, evaluation: &Evaluation) -> Option<Question> {
 /// A hint for a package that the built-in package set does not have.
 const PACKAGE_HINT: &str = "\n\nIf this is a package that Debian has: `snowglobe guest fetch NAME` \
     adds it to the built-in ones, under Debian's name.";
+
+/// Nix's message on a missing `<nixpkgs>`, and the ways to have one.
+const NO_NIXPKGS: &str = "file 'nixpkgs' was not found in the Nix search path";
+const NIXPKGS_HINT: &str = "\n\nSay which nixpkgs is meant: `--nixpkgs builtin` for the built-in guests, \
+    `--nixpkgs PATH` or `-I nixpkgs=PATH` for a tree of your own; or once for all, in snowglobe.toml: \
+    `[defaults]` with `nixpkgs = \"builtin\"` or a path.";
 
 fn is_missing_attribute(message: &str) -> bool {
     message

@@ -43,11 +43,11 @@ pub use findings::show_finding;
 pub use frontend::Frontend;
 pub use interactive::{InteractiveSession, OtherMachines, run_session};
 pub use interrupts::{Interrupts, interrupts};
-pub use project::Project;
+pub use project::{Candidate, Project};
 pub use reports::{show_results, wait_until_shown};
 pub use request::{
     Builders, EvalLimits, JobCount, OutputLocation, Resources, RunPlace, RunRequest, ScriptCheck,
-    TestSelection, Verification,
+    TestSelection, Verification, file_itself,
 };
 pub use run::run;
 pub use type_check::{MISSING_TYPE_CHECK, TypeCheck, check_script};

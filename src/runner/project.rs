@@ -103,6 +103,28 @@ impl Project {
         self.history.of(source, attribute)?.duration_s()
     }
 
+    /// Returns the tags of a test: its own, and those of the configuration.
+    #[must_use]
+    pub fn tags(&self, candidate: &Candidate<'_>) -> Vec<String> {
+        self.described(candidate).tags
+    }
+
+    /// Returns the filters of overrides that fit none of these tests, and none that has run before.
+    #[must_use]
+    pub fn unused_overrides(&self, candidates: &[Candidate<'_>]) -> Vec<String> {
+        let known = self.history.tests();
+        let known = known.into_iter().filter_map(TestHistory::last);
+        let known = known.map(|entry| TestSubject {
+            name: &entry.name,
+            attribute: &entry.attribute,
+            label: &entry.label,
+            ..TestSubject::default()
+        });
+        let found: Vec<Described<'_>> = candidates.iter().map(|it| self.described(it)).collect();
+        let subjects = found.iter().map(Described::subject).chain(known);
+        self.config.unused_overrides(&subjects.collect::<Vec<_>>())
+    }
+
     fn described<'a>(&self, candidate: &Candidate<'a>) -> Described<'a> {
         let Candidate {
             source,

@@ -85,8 +85,9 @@ impl TestSelection {
     }
 }
 
-/// The file that holds the tests, by its own path: a folder means its default.nix.
-fn file_itself(place: &Path) -> PathBuf {
+/// Returns the file that holds the tests, by its own path: a folder means its default.nix.
+#[must_use]
+pub fn file_itself(place: &Path) -> PathBuf {
     let file = if place.is_dir() {
         place.join("default.nix")
     } else {

@@ -31,6 +31,7 @@ mod report;
 mod results;
 mod runs;
 mod scripts;
+mod selection;
 mod shared_code;
 mod trust;
 mod watch;

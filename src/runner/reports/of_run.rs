@@ -1,5 +1,6 @@
 //! The reports on a run: its output folder, its display, and the files at its end.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf, absolute};
 
 use super::{Shown, close, no_thread, wait_until_shown};
@@ -21,6 +22,8 @@ pub(in crate::runner) struct RunReports<'a> {
     folder: PathBuf,
     /// The folder of several tests, which no other run can have meanwhile.
     claimed: Option<RunFolder>,
+    /// Tests of an earlier run in the folder that stay in its report, unless they run again.
+    earlier: Vec<TestResult>,
     /// Clones of it have to be gone when the run ends.
     display: SharedDisplay,
     showing: Showing,
@@ -64,6 +67,7 @@ impl<'a> RunReports<'a> {
     pub fn start(
         request: &'a RunRequest,
         form: RunForm,
+        earlier: Vec<TestResult>,
         frontend: &dyn Frontend,
     ) -> Result<Self, RunnerError> {
         let (folder, claimed) = match &form {
@@ -83,6 +87,7 @@ impl<'a> RunReports<'a> {
             form,
             folder,
             claimed,
+            earlier,
             display,
             showing,
         })
@@ -99,7 +104,7 @@ impl<'a> RunReports<'a> {
         expected: Expected,
     ) -> Result<(), RunnerError> {
         if let Some(claimed) = &self.claimed {
-            claimed.begin(unfinished)?;
+            claimed.begin(&with_earlier(unfinished, &self.earlier))?;
         }
         if self.is_side_by_side() {
             let Expected { all_s, typical_s } = expected;
@@ -203,11 +208,13 @@ impl<'a> RunReports<'a> {
             form,
             folder,
             claimed,
+            earlier,
             display,
             showing,
         } = self;
         let history = &request.project.history;
-        if claimed.is_some() || concerns_test(&ended, &results) {
+        let is_whole = request.settings.subtests.only.is_none();
+        if is_whole && (claimed.is_some() || concerns_test(&ended, &results)) {
             remember(frontend, &results);
         }
         let written = match (claimed, &form) {
@@ -217,7 +224,9 @@ impl<'a> RunReports<'a> {
                     output: folder.clone(),
                 };
                 display.emit(None, finished);
-                claimed.finish(&results, history).map(Some)
+                claimed
+                    .finish(&with_earlier(&results, &earlier), history)
+                    .map(Some)
             }
             (None, RunForm::OnlyTest(name)) if is_folder_taken(name, &folder, &results) => {
                 if ended.is_ok() {
@@ -246,6 +255,18 @@ impl<'a> RunReports<'a> {
         written?;
         Ok(results)
     }
+}
+
+/// Returns the results of a run with those of earlier tests that did not run again.
+fn with_earlier(results: &RunResults, earlier: &[TestResult]) -> RunResults {
+    let identity = |test: &TestResult| (test.source.clone(), test.attribute.clone());
+    let again: HashSet<_> = results.tests.iter().map(identity).collect();
+    let mut all = results.clone();
+    let kept = earlier
+        .iter()
+        .filter(|test| !again.contains(&identity(test)));
+    all.tests.extend(kept.cloned());
+    all
 }
 
 /// Whether results say something of the only test: a folder that cannot be had does not, nor does an interrupt before

@@ -73,10 +73,11 @@ async fn run_here(
         _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
     };
     let found = found.inspect_err(|error| keep_eval_error(request, frontend, error))?;
+    let earlier = earlier_tests(request);
     let form = match found.only_name() {
-        Some(name) => RunForm::OnlyTest(name.to_owned()),
-        None if has_terminal => RunForm::InTurn,
-        None => RunForm::SideBySide,
+        Some(name) if earlier.is_empty() => RunForm::OnlyTest(name.to_owned()),
+        _ if has_terminal => RunForm::InTurn,
+        _ => RunForm::SideBySide,
     };
     let count = found.count();
     let is_named = matches!(found, FoundTests::Named(_));
@@ -87,6 +88,7 @@ async fn run_here(
         request,
         frontend,
         form,
+        earlier,
         jobs: host.most_jobs().min(count),
         expected: match request.attempts {
             // How often a test is repeated may depend on how it ends.
@@ -97,6 +99,24 @@ async fn run_here(
     };
     let evaluated = evaluated(request, found, processes);
     run.run(&host, evaluated, interrupts).await
+}
+
+/// Returns the tests of the last run in the output folder, if some of them are to run again: the others stay in the
+/// report.
+fn earlier_tests(request: &RunRequest) -> Vec<TestResult> {
+    if !request.filter.not_passed {
+        return Vec::new();
+    }
+    let earlier = read_results(&request.output.of_many());
+    let tests = earlier.map(|results| results.tests).unwrap_or_default();
+    let is_meant = |test: &TestResult| {
+        let mut sources = request.selections.iter().map(|it| &it.source);
+        sources.any(|source| *source == test.source)
+    };
+    match tests.as_slice() {
+        [_, _, ..] if tests.iter().all(is_meant) => tests,
+        _ => Vec::new(),
+    }
 }
 
 /// Returns the tests as they are evaluated: first those that take longest, unless each has the terminal in turn.
@@ -142,6 +162,7 @@ async fn run_builds(
             [only] => RunForm::OnlyTest(only.name().to_owned()),
             _ => RunForm::SideBySide,
         },
+        earlier: Vec::new(),
         jobs: found.len(),
         expected: Expected::default(),
         tests: found.iter().map(FoundTest::left_out).collect(),
@@ -156,6 +177,8 @@ struct Run<'a> {
     request: &'a RunRequest,
     frontend: &'a dyn Frontend,
     form: RunForm,
+    /// Tests of an earlier run that stay in the report.
+    earlier: Vec<TestResult>,
     /// How many tests run at a time at most.
     jobs: usize,
     expected: Expected,
@@ -177,7 +200,7 @@ impl Run<'_> {
         let Self {
             request, frontend, ..
         } = self;
-        let reports = RunReports::start(request, self.form, frontend)?;
+        let reports = RunReports::start(request, self.form, self.earlier, frontend)?;
         let mut ends = Ends::new(frontend, self.tests.len(), request.max_fail);
         let unfinished = ends.unfinished(self.tests.clone());
         reports.begin(&unfinished, self.jobs, self.expected)?;
