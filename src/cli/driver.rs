@@ -96,7 +96,7 @@ impl DriverCommand {
             } else {
                 StateRetention::ThisRun
             },
-            ..self.run_options.settings(mode)
+            ..self.run_options.settings(mode, &prompt_output)
         };
         let frontend = self.run_options.frontend(prompt_output);
         let verdict = block_on(async {

@@ -107,7 +107,7 @@ impl SessionOptions {
         session: &InteractiveSession,
     ) -> Result<ExitCode, Failed> {
         let selection = self.source.select(file)?;
-        let settings = self.run_options.settings(mode);
+        let settings = self.run_options.settings(mode, &prompt_output);
         let output = OutputLocation(self.output.clone());
         let frontend = self.run_options.frontend(prompt_output);
         block_on(async {

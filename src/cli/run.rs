@@ -118,7 +118,7 @@ impl RunCommand {
             settings: RunSettings {
                 replay: self.replay.mode(),
                 film: Film::Taken,
-                ..self.run_options.settings(self.mode(output))
+                ..self.run_options.settings(self.mode(output), output)
             },
             output: OutputLocation(self.output.clone()),
             max_fail: self.many.max_fail(),

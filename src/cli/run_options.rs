@@ -1,5 +1,7 @@
 //! Options that `run`, `watch`, `repl`, `shell` and `driver` share.
 
+use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -7,11 +9,12 @@ use regex_lite::Regex;
 
 use super::error::Failed;
 use super::frontend::{CommandFrontend, DisplayFormat};
-use crate::engine::RunMode;
+use crate::engine::{Interaction, RunMode};
 use crate::host::{AfterFailure, Subtests};
 use crate::machine::StateRetention;
 use crate::model::failed_units::FailedUnitPolicy;
 use crate::prompt_output::PromptOutput;
+use crate::repl::Prompt;
 use crate::report::Detail;
 use crate::runner::ScriptCheck;
 use crate::session::{Film, ReplayMode, RunSettings, TimeoutFactor};
@@ -52,10 +55,13 @@ fn timeout_factor(text: &str) -> Result<TimeoutFactor, String> {
 }
 
 impl RunOptions {
-    /// The settings of a run that is not replayed.
-    pub fn settings(&self, mode: RunMode) -> RunSettings {
+    /// The settings of a run that is not replayed. The prompt of breakpoints appears below what `output` prints.
+    pub fn settings(&self, mode: RunMode, output: &PromptOutput) -> RunSettings {
+        let has_terminal = std::io::stdin().is_terminal();
         RunSettings {
             mode,
+            breakpoints: has_terminal
+                .then(|| -> Arc<dyn Interaction> { Arc::new(Prompt(output.clone())) }),
             subtests: Subtests {
                 only: self.only.clone(),
                 after_failure: if self.keep_going {

@@ -22,12 +22,12 @@ use super::compile::compile_script;
 use super::exceptions::is_api_exception;
 use super::failure::describe;
 use super::input::Script;
+use super::interaction::{by_hand, interact};
 use super::interrupt::Interrupter;
 use super::mode::{Interaction, RunMode};
 use super::native::install;
 use super::sources::SCRIPT_NAME;
 use super::state::EngineState;
-use super::terminal::remember_terminal;
 use super::values::to_json;
 use crate::model::event::{Event, Failure};
 use crate::replay::Replay;
@@ -56,7 +56,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts a script whose calls go to `replay`, which it lets go of at its end.
+    /// Starts a script whose calls go to `replay`, which it lets go of at its end. `breakpoints` is the prompt at each of
+    /// them; `None` if the user has no terminal.
     /// The calls run on the runtime that this function is called from.
     ///
     /// # Errors
@@ -64,6 +65,7 @@ impl Engine {
     pub async fn start(
         script: Script,
         mode: RunMode,
+        breakpoints: Option<Arc<dyn Interaction>>,
         replay: Arc<Replay>,
     ) -> std::io::Result<Self> {
         let handle = Handle::current();
@@ -73,7 +75,7 @@ impl Engine {
             .name("script".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let ended = run(script, &mode, replay, handle, |state| {
+                let ended = run(script, &mode, breakpoints, replay, handle, |state| {
                     let _ =
                         tell_ready.send((state.interrupter.clone(), state.prompting.subscribe()));
                 });
@@ -93,6 +95,7 @@ impl Engine {
 fn run(
     script: Script,
     mode: &RunMode,
+    breakpoints: Option<Arc<dyn Interaction>>,
     replay: Arc<Replay>,
     handle: Handle,
     tell_ready: impl FnOnce(&EngineState),
@@ -115,7 +118,7 @@ fn run(
         interrupter,
     ));
     tell_ready(&state);
-    let ended = interpreter.enter(|vm| match prepare(vm, &state) {
+    let ended = interpreter.enter(|vm| match prepare(vm, &state, breakpoints) {
         Ok(scope) => {
             if !matches!(mode, RunMode::Script) {
                 state.interrupter.set_begun();
@@ -148,8 +151,12 @@ fn settings() -> Settings {
 }
 
 /// Installs the test API; returns the script's globals.
-fn prepare(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<Scope> {
-    let names = install(vm, state)?;
+fn prepare(
+    vm: &VirtualMachine,
+    state: &Arc<EngineState>,
+    breakpoints: Option<Arc<dyn Interaction>>,
+) -> PyResult<Scope> {
+    let names = install(vm, state, breakpoints)?;
     let scope = vm.new_scope_with_main()?;
     scope
         .globals
@@ -227,23 +234,6 @@ fn stay(
         }),
         _ => {}
     }
-}
-
-fn interact(
-    vm: &VirtualMachine,
-    scope: &Scope,
-    state: &EngineState,
-    interaction: &dyn Interaction,
-) {
-    by_hand(state, || interaction.run(vm, scope, state));
-}
-
-/// Does `work`, which the user ends at the terminal.
-fn by_hand(state: &EngineState, work: impl FnOnce()) {
-    remember_terminal();
-    state.prompting.send_replace(true);
-    work();
-    state.prompting.send_replace(false);
 }
 
 fn run_whole(

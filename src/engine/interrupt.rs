@@ -62,10 +62,18 @@ impl Interrupter {
 
     /// Does `run`, which can be interrupted meanwhile.
     pub fn while_armed<T>(&self, run: impl FnOnce() -> T) -> T {
-        self.armed.set(true);
+        let before = self.armed.replace(true);
         self.set_begun();
         let result = run();
-        self.armed.set(false);
+        self.armed.replace(before);
+        result
+    }
+
+    /// Does `run`, in which the user decides what is interrupted.
+    pub(super) fn while_disarmed<T>(&self, run: impl FnOnce() -> T) -> T {
+        let before = self.armed.replace(false);
+        let result = run();
+        self.armed.replace(before);
         result
     }
 
@@ -147,8 +155,9 @@ struct Armed {
 }
 
 impl Armed {
-    fn set(&self, is_armed: bool) {
-        *self.lock() = is_armed;
+    /// Returns what it was before.
+    fn replace(&self, is_armed: bool) -> bool {
+        std::mem::replace(&mut *self.lock(), is_armed)
     }
 
     fn is_set(&self) -> bool {

@@ -10,6 +10,7 @@ mod exceptions;
 mod failure;
 mod imports;
 mod input;
+mod interaction;
 mod interpreter;
 mod interrupt;
 mod mode;

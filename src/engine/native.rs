@@ -19,6 +19,8 @@ use super::exceptions::api_exception;
 use super::failure::describe;
 use super::imports::add_imports;
 use super::input::Script;
+use super::interaction::add_breakpoints;
+use super::mode::Interaction;
 use super::short_repr::{Extent, short_repr};
 use super::state::EngineState;
 use super::values::{from_json, to_json};
@@ -32,9 +34,14 @@ use crate::replay::{Caller, Replay};
 const API_PACKAGE: &str = "snowglobe";
 
 /// Creates `_snowglobe` and imports the test API; returns the names of scripts.
-pub(super) fn install(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult {
+pub(super) fn install(
+    vm: &VirtualMachine,
+    state: &Arc<EngineState>,
+    breakpoints: Option<Arc<dyn Interaction>>,
+) -> PyResult {
     let modules = vm.sys_module.get_attr("modules", vm)?;
     let native = native_module(vm, state)?;
+    add_breakpoints(vm, &native, state, breakpoints)?;
     modules.set_item("_snowglobe", native.into(), vm)?;
     let package = vm.import(API_PACKAGE, 0)?;
     for module in state.script.further_modules {

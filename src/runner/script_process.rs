@@ -9,6 +9,7 @@ use super::error::RunnerError;
 use super::interrupts::InterruptSource;
 use crate::engine::RunMode;
 use crate::event_bus::Events;
+use crate::script_modules::imported_modules;
 use crate::session::{self, SessionError, TestInput};
 
 /// The process of a script.
@@ -73,7 +74,15 @@ const TERMINAL_WORDS: [&str; 7] = [
 ];
 
 fn uses_terminal(input: &TestInput) -> bool {
-    let script = input.script.script();
-    !matches!(input.settings.mode, RunMode::Script)
-        || io::stdin().is_terminal() && TERMINAL_WORDS.iter().any(|word| script.contains(word))
+    if !matches!(input.settings.mode, RunMode::Script) {
+        return true;
+    }
+    let has_word = |text: &str| TERMINAL_WORDS.iter().any(|word| text.contains(word));
+    let of_modules = || {
+        let modules = imported_modules(&input.script);
+        modules
+            .iter()
+            .any(|module| has_word(module.source_map.script()))
+    };
+    io::stdin().is_terminal() && (has_word(input.script.script()) || of_modules())
 }

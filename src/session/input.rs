@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::decide_backends::are_all_containers;
-use crate::engine::RunMode;
+use crate::engine::{Interaction, RunMode};
 use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::model::failed_units::FailedUnitPolicy;
@@ -35,6 +35,9 @@ pub struct TestInput {
 pub struct RunSettings {
     #[serde(skip)]
     pub mode: RunMode,
+    /// The prompt of breakpoints; `None` if the user has no terminal.
+    #[serde(skip)]
+    pub breakpoints: Option<Arc<dyn Interaction>>,
     pub subtests: Subtests,
     /// `None` for the test's own.
     pub global_timeout: Option<Duration>,

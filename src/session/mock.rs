@@ -44,6 +44,7 @@ pub async fn mock_run(
     let output = private_temporary_folder().map_err(SessionError::Scratch)?;
     let settings = RunSettings {
         mode: RunMode::Script,
+        breakpoints: None,
         subtests: Subtests::default(),
         global_timeout: Some(mock.limit),
         timeout_factor: TimeoutFactor::By(1.0),

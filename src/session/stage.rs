@@ -147,9 +147,14 @@ impl Stage {
         replay: Arc<Replay>,
         interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
     ) -> Result<(Option<Ended>, Option<EarlyEnd>), SessionError> {
-        let engine = Engine::start(script, input.settings.mode.clone(), replay)
-            .await
-            .map_err(SessionError::Engine)?;
+        let engine = Engine::start(
+            script,
+            input.settings.mode.clone(),
+            input.settings.breakpoints.clone(),
+            replay,
+        )
+        .await
+        .map_err(SessionError::Engine)?;
         let limit = input.global_timeout();
         let watch = self.disk_watch.start(self.host.machines());
         let (ended, mut early_end) =

@@ -377,7 +377,7 @@ mod tests {
             let (restarts, restarts_seen) = mpsc::unbounded_channel();
             let (interrupt, interrupts) = mpsc::unbounded_channel();
             Self {
-                engine: Engine::start(script, RunMode::Script, replay)
+                engine: Engine::start(script, RunMode::Script, None, replay)
                     .await
                     .unwrap(),
                 events,

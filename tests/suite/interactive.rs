@@ -45,6 +45,18 @@ exit()
 }
 
 #[test]
+fn help_at_the_prompt() {
+    let place = Place::new();
+    let text = "help()\nhelp(machine.succeed)\nhelp('wait_for_unit')\nhelp('nothing')\nhelp(print)\nhelp(machine)\n";
+    let ended = typed(&place, text);
+    let whole =
+        "\n  wait_for_unit(unit, user=None, timeout=900.0)\n      Wait until a unit is active\n";
+    assert!(ended.stdout.contains(whole), "{}", ended.seen());
+    let short = ended.stdout.split("A machine of the test.").next();
+    insta::assert_snapshot!(short.unwrap());
+}
+
+#[test]
 fn the_prompt_on_a_terminal() {
     let place = Place::new();
     let fixture = fixture_path("hello.nix");
@@ -177,4 +189,90 @@ fn a_session_that_is_told_to_end() {
     user.wait_for("interrupted: hello");
     assert_eq!(user.end(), Some(130));
     place.assert_tidy();
+}
+
+/// A test with a breakpoint in a function and one in a module.
+fn with_breakpoints(place: &Place) -> std::process::Command {
+    place.write(
+        "test.nix",
+        r#"
+          (import <nixpkgs> { }).nixosTest {
+            name = "stops";
+            nodes.machine.virtualisation = { guest = "tiny"; backend = "container"; };
+            testScript = ''
+              import helpers
+
+              def inner(number):
+                  double = number * 2
+                  breakpoint()
+                  return double
+
+              value = inner(21)
+              debug.breakpoint()
+              helpers.stop(value)
+              print("went on with", value)
+            '';
+          }
+        "#,
+    );
+    place.write("helpers.py", "def stop(value):\n    breakpoint()\n");
+    place.command(&[
+        "run",
+        "--cold",
+        "--nixpkgs",
+        "builtin",
+        "test.nix",
+        "-o",
+        "out",
+    ])
+}
+
+#[test]
+fn breakpoints_open_a_prompt_at_their_line() {
+    let place = Place::new();
+    let mut user = Pty::spawn(&mut with_breakpoints(&place));
+    user.wait_for("test.nix:10\r\n");
+    user.wait_for(">   10 ");
+    user.wait_for(">>> ");
+    user.type_in("number + double\n");
+    user.wait_for("\r\n63\r\n");
+    user.wait_for(">>> ");
+    user.type_in("machine.succeed('echo an' 'swer')\n");
+    user.wait_for("'answer\\n'");
+    user.wait_for(">>> ");
+    // Ctrl-C ends what was typed, not the test.
+    user.type_in("machine.succeed('sleep 1000')\n");
+    user.wait_for("must succeed: sleep 1000");
+    user.type_in("\x03");
+    user.wait_for("ended a command that no caller waits for");
+    user.wait_for(">>> ");
+    user.type_in("\x04");
+    // What is set at the level of the script stays.
+    user.wait_for("test.nix:14\r\n");
+    user.wait_for(">>> ");
+    user.type_in("value = 'another'; print('it', 'is')\n");
+    user.wait_for("it is\r\n");
+    user.wait_for(">>> ");
+    user.type_in("\x04");
+    user.wait_for("helpers.py:2\r\n");
+    user.wait_for(">>> ");
+    user.type_in("exit()\n");
+    user.wait_for("went on with another");
+    user.wait_for(" stops (");
+    assert_eq!(user.end(), Some(0));
+    place.assert_tidy();
+}
+
+#[test]
+fn breakpoints_without_a_terminal_are_passed() {
+    let place = Place::new();
+    let ended = place.finish(without_terminal(&mut with_breakpoints(&place)));
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let warning = "there is no terminal, the test continues\n";
+    assert_eq!(ended.stdout.matches(warning).count(), 3, "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("went on with 42\n"),
+        "{}",
+        ended.seen()
+    );
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any, Callable
 
+import _snowglobe
+
 from .errors import RequestedAssertionFailed
-from .log import log
 
 
 class Assertions:
@@ -114,11 +116,29 @@ def _test_case():
 
 
 class Debug:
-    """The breakpoints of nixpkgs' driver. They have no effect here."""
+    """The breakpoints of nixpkgs' driver."""
 
     def breakpoint(self, *args: object, **kwargs: object) -> None:
-        """Log that the script has reached a breakpoint. The test continues."""
-        log.info("debug.breakpoint(): not supported, the test continues")
+        """Open a prompt with the names of this line, on a terminal; Ctrl-D continues the script. The same as
+        Python's breakpoint().
+        """
+        _stop_at(sys._getframe(1))
+
+
+def _stop_at(frame: Any) -> None:
+    code = frame.f_code
+    is_module = code.co_name == "<module>"
+    names = frame.f_globals if is_module else dict(frame.f_locals)
+    _snowglobe.stop_at(names, frame.f_globals, code.co_filename, frame.f_lineno)
+
+
+def _breakpoint(*args: object, **kwargs: object) -> None:
+    _stop_at(sys._getframe(1))
+
+
+def prepare() -> None:
+    """Has Python's breakpoint() open a prompt."""
+    vars(sys)["breakpointhook"] = _breakpoint
 
 
 t: Assertions = Assertions()

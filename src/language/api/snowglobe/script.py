@@ -9,7 +9,7 @@ from typing import Any
 
 import _snowglobe
 
-from . import assertion_values, script_modules
+from . import assertion_values, assertions, help, script_modules
 from .background import Background
 from .driver import machines_by_name, vlans
 from .durations import mark_defaults
@@ -72,4 +72,6 @@ def prepare() -> None:
     mark_defaults([retry])
     script_modules.prepare()
     assertion_values.prepare()
+    assertions.prepare()
+    help.prepare()
     _provide_nixpkgs_modules()
