@@ -47,5 +47,6 @@ pub(super) fn compile_source(
     let file = SourceFileBuilder::new(name, source).finish();
     let code = compile_top(Mod::Module(module), file, Mode::Exec, vm.compile_opts())
         .map_err(|error| vm.new_value_error(error.to_string()))?;
-    Ok(vm.ctx.new_code(code))
+    // With the interpreter: a set of constants needs it.
+    Ok(PyCode::new_ref_from_bytecode(vm, code))
 }

@@ -107,9 +107,9 @@ def seen(begin: int, end: int, part: int, value: Any) -> Any:
 
 def values_of(frame: Any) -> list[tuple[int, int, int, Any]]:
     """Returns the values of the assertion of a frame that has failed last: where, the part in a comparison, the value."""
+    # A failure is described more than once: for its subtest, and at the end.
     for assertion in reversed(_failed):
         if assertion.frame is frame:
-            _failed.remove(assertion)
             return assertion.seen
     return []
 
