@@ -49,6 +49,17 @@ pub fn describe_end(status: ExitStatus) -> String {
     format!("by {signal}{reason}")
 }
 
+/// Whether a process runs: one that has ended and is still to be waited for does not.
+#[must_use]
+pub fn is_running(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name of the program, in parentheses, may hold any character.
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| state != 'Z' && state != 'X')
+}
+
 /// Has the kernel send `signal` to the child when the thread that starts it
 /// ends, however that comes about. Start it from a thread that lives long.
 #[allow(unsafe_code)]

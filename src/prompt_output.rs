@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::raw_terminal::for_terminal;
+
 type Print = dyn Fn(&str) + Send;
 
 /// Prints lines: on standard output, or above a prompt while there is one. Clones share the prompt.
@@ -64,11 +66,11 @@ impl PromptOutput {
 
     /// Prints a line. A closed standard output is ignored.
     pub fn print(&self, line: &str) {
-        match &self.lock().print {
-            Some(print) => print(line),
-            None => {
-                let _ = writeln!(io::stdout(), "{line}");
-            }
+        if let Some(print) = &self.lock().print {
+            print(line);
+        } else {
+            let line = format!("{line}\n");
+            let _ = io::stdout().write_all(&for_terminal(line.as_bytes()));
         }
     }
 

@@ -1,8 +1,10 @@
 //! The user's terminal, passing on every key as it is pressed.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::termios::{self, OptionalActions, Termios};
 use tokio::io::unix::AsyncFd;
@@ -14,6 +16,26 @@ pub const LEAVE: u8 = 0x1d;
 
 /// Rows and columns if nothing is known.
 pub const USUAL_SIZE: (u16, u16) = (24, 80);
+
+/// How many terminals are raw now.
+static RAW: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns a text as the user's terminal takes it: while it is raw, a line break does not return to the first column.
+#[must_use]
+pub fn for_terminal(text: &[u8]) -> Cow<'_, [u8]> {
+    if RAW.load(Ordering::Relaxed) == 0 {
+        return Cow::Borrowed(text);
+    }
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    Cow::Owned(lines.flat_map(with_return).collect())
+}
+
+fn with_return(line: &[u8]) -> Vec<u8> {
+    match line.strip_suffix(b"\n") {
+        Some(text) if !text.ends_with(b"\r") => [text, b"\r\n"].concat(),
+        _ => line.to_owned(),
+    }
+}
 
 /// The terminal of this process. As it was when this is dropped.
 #[derive(Debug)]
@@ -37,10 +59,15 @@ impl RawTerminal {
         let mut raw = before.clone();
         raw.make_raw();
         termios::tcsetattr(&file, OptionalActions::Now, &raw)?;
-        Ok(Self {
-            file: register(file)?,
-            before,
-        })
+        RAW.fetch_add(1, Ordering::Relaxed);
+        match register(file.try_clone()?) {
+            Ok(file) => Ok(Self { file, before }),
+            Err(error) => {
+                RAW.fetch_sub(1, Ordering::Relaxed);
+                termios::tcsetattr(&file, OptionalActions::Now, &before)?;
+                Err(error)
+            }
+        }
     }
 
     /// Rows and columns.
@@ -72,5 +99,19 @@ impl RawTerminal {
 impl Drop for RawTerminal {
     fn drop(&mut self) {
         let _ = termios::tcsetattr(self.file.get_ref(), OptionalActions::Now, &self.before);
+        RAW.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_return_to_the_first_column_once() {
+        assert_eq!(with_return(b"a\n"), b"a\r\n");
+        assert_eq!(with_return(b"a\r\n"), b"a\r\n");
+        assert_eq!(with_return(b"a"), b"a");
+        assert_eq!(for_terminal(b"a\nb"), b"a\nb".as_slice());
     }
 }

@@ -14,6 +14,7 @@ use crate::input_file::InputFileError;
 use crate::model::event::Verdict;
 use crate::model::outcome::{Obstacle, Outcome, RunResults};
 use crate::nix_cli::{EvalError, LibraryError};
+use crate::raw_terminal::for_terminal;
 use crate::report::{Colours, MergeError, sanitise};
 use crate::runner::RunnerError;
 
@@ -101,7 +102,8 @@ fn code_of_obstacle(obstacle: Obstacle) -> u8 {
 
 /// Prints a line to standard error. A full one is no reason to end otherwise: the exit code says how it ended.
 pub fn print_to_stderr(text: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let text = format!("{text}\n");
+    let _ = io::stderr().write_all(&for_terminal(text.as_bytes()));
 }
 
 /// Prints the message to standard error; returns the exit code.

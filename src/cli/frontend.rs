@@ -1,7 +1,7 @@
 //! The displays of a command: on a terminal, in a pipe, for programs.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use indicatif::MultiProgress;
@@ -11,8 +11,8 @@ use crate::language::check::Finding;
 use crate::model::outcome::RunResults;
 use crate::prompt_output::PromptOutput;
 use crate::report::{
-    Colours, Detail, JsonDisplay, LogReader, OutputStream, PlainDisplay, Report, TerminalDisplay,
-    annotations, is_in_workflow,
+    Colours, Detail, JsonDisplay, LogReader, OutputStream, PlainDisplay, Report, RunFailures,
+    TerminalDisplay, annotations, is_in_workflow,
 };
 use crate::runner::{Frontend, RunnerError, show_finding};
 use crate::source_map::SourceMap;
@@ -74,11 +74,11 @@ impl Frontend for CommandFrontend {
         }
     }
 
-    fn annotate(&self, folder: &Path, results: &RunResults) {
+    fn annotate(&self, results: &RunResults, failures: &RunFailures) {
         let is_wanted = self.format != DisplayFormat::Json && is_in_workflow();
         if is_wanted {
             let workspace = std::env::var_os("GITHUB_WORKSPACE").map(PathBuf::from);
-            let text = annotations(folder, results, workspace.as_deref());
+            let text = annotations(results, failures, workspace.as_deref());
             OutputStream::shared().print(text.as_bytes());
         }
     }

@@ -11,7 +11,7 @@ use super::frontend::{CommandFrontend, DisplayFormat};
 use super::many_options::known_history;
 use crate::folders::real_path;
 use crate::prompt_output::PromptOutput;
-use crate::report::{Detail, RunFolder, merge_results, write_reports};
+use crate::report::{Detail, RunFolder, WrittenReports, merge_results, write_reports};
 use crate::runner::{Frontend, RunnerError, show_results};
 
 #[derive(Debug, Args)]
@@ -33,16 +33,16 @@ impl ReportCommand {
         // The folder may be one of those that are read.
         let results = merge_results(&self.folders, &self.output)?;
         let history = known_history();
-        let path = if self.is_input(&self.output) {
+        let written = if self.is_input(&self.output) {
             // What it has of its tests is what the report is made of.
             write_reports(&self.output, &results, &history)
         } else {
             RunFolder::claim(&self.output).and_then(|folder| folder.finish(&results, &history))
         };
-        let path = path.map_err(RunnerError::from)?;
+        let WrittenReports { page, failures } = written.map_err(RunnerError::from)?;
         let frontend = CommandFrontend::new(self.format, Detail::Normal, PromptOutput::default());
-        show_results(&frontend, &results, path)?;
-        frontend.annotate(&self.output, &results);
+        show_results(&frontend, &results, page)?;
+        frontend.annotate(&results, &failures);
         for reason in &results.missing {
             show_message(&format!("the report is not whole: {reason}"));
         }

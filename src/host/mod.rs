@@ -38,6 +38,8 @@ pub struct Host {
     clock_shift_ns: AtomicI64,
     /// How many failures were completed.
     completed: AtomicUsize,
+    /// The name of the machine that was called last.
+    last_called: Mutex<Option<String>>,
 }
 
 /// Where the script finds its files.
@@ -78,6 +80,7 @@ impl Host {
             subtests: Mutex::new(SubtestStack::new(subtests)),
             clock_shift_ns: AtomicI64::default(),
             completed: AtomicUsize::default(),
+            last_called: Mutex::default(),
         }
     }
 
@@ -144,6 +147,7 @@ impl Host {
             Call::Driver(operation) => return self.drive(operation).await,
             Call::Machine { machine, operation } => (self.named(&machine)?, operation),
         };
+        *lock(&self.last_called) = Some(machine.name().to_owned());
         let mut performed = Box::pin(machine.perform(operation)).await;
         if let Err(MachineError::Timeout(overdue)) = &mut performed {
             self.explain_port(&machine, overdue).await;
@@ -186,15 +190,16 @@ impl Host {
             .ok_or_else(|| CallError::machine(format!("there is no machine {name}")))
     }
 
-    /// Attaches the user's terminal to a shell on the machine that a failure is
-    /// about, or on any that runs.
+    /// Attaches the user's terminal to a shell on the machine that a failure is about, else on the one that was called
+    /// last, else on any that runs.
     pub async fn attach_shell(&self, failure: &Failure) {
         let machines = self.machines();
-        let concerned = failure.details.machine.as_deref();
+        let last_called = lock(&self.last_called).clone();
+        let concerned = failure.details.machine.clone().or(last_called);
         let machine = machines
             .values()
             .filter(|machine| machine.life().is_up())
-            .max_by_key(|machine| Some(machine.name()) == concerned);
+            .max_by_key(|machine| Some(machine.name()) == concerned.as_deref());
         let Some(machine) = machine else {
             let text = "no shell: no machine is running";
             self.events.note(Level::Warning, text);

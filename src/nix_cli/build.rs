@@ -1,8 +1,10 @@
 //! Builds a test's derivation, and emits events for each build.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -39,13 +41,23 @@ impl BuildError {
     }
 }
 
-/// Asks Nix to stop, which ends its builders; killed, it could not.
+/// How long Nix may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+const STOP_PAUSE: Duration = Duration::from_millis(5);
+
+/// Asks Nix to stop, which ends its builders; killed, it could not. Nix writes no more then: it would make links in an
+/// output folder that another run may have.
 struct StopOnDrop(Option<u32>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        if let Some(pid) = self.0.and_then(|pid| i32::try_from(pid).ok()) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let Some(pid) = self.0.and_then(|pid| i32::try_from(pid).ok()) else {
+            return;
+        };
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let begin = Instant::now();
+        while child::is_running(pid) && begin.elapsed() < STOP_LIMIT {
+            std::thread::sleep(STOP_PAUSE);
         }
     }
 }
@@ -109,6 +121,8 @@ async fn build(
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<Option<Log>, BuildError> {
     child::die_with_parent(&mut command, Signal::SIGTERM);
+    // Ctrl-C is an interrupt of the run, which stops Nix; Nix's own message on it would be the error of a build.
+    command.process_group(0);
     let mut child = Command::from(command)
         .args(["--log-format", "internal-json"])
         .stdin(Stdio::null())

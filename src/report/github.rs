@@ -6,21 +6,46 @@ use std::sync::LazyLock;
 use super::recorded::RecordedTest;
 use super::{Colours, sanitise};
 use crate::model::event::{Failure, Verdict};
-use crate::model::outcome::{Outcome, RunResults, TestResult};
+use crate::model::outcome::{Attempt, Outcome, RunResults, TestResult};
 
 /// GitHub shows no more of each kind.
 const MOST_SHOWN: usize = 10;
 
-/// The annotations of a run whose folder this is. Files in `workspace`, the folder of the repository, are named by their
+/// The failures of the tests of a run, in their order.
+#[derive(Debug)]
+pub struct RunFailures(Vec<Vec<Failure>>);
+
+impl RunFailures {
+    pub(super) fn new(of_tests: Vec<Vec<Failure>>) -> Self {
+        Self(of_tests)
+    }
+
+    /// Returns why tests were not run, of results whose output folders say nothing.
+    #[must_use]
+    pub fn of_messages(results: &RunResults) -> Self {
+        let tests = results.tests.iter();
+        Self(
+            tests
+                .map(|test| failures_of(test, &RecordedTest::default()))
+                .collect(),
+        )
+    }
+}
+
+/// The annotations of a run, whose failures these are. Files in `workspace`, the folder of the repository, are named by their
 /// path there. If there are more than GitHub shows, the last one says so.
 #[must_use]
-pub fn annotations(folder: &Path, results: &RunResults, workspace: Option<&Path>) -> String {
+pub fn annotations(
+    results: &RunResults,
+    failures: &RunFailures,
+    workspace: Option<&Path>,
+) -> String {
     let mut all = String::new();
     for kind in ["error", "warning"] {
-        let tests = results.tests.iter();
+        let tests = results.tests.iter().zip(&failures.0);
         let mut lines: Vec<String> = tests
-            .filter(|test| self::kind(test) == Some(kind))
-            .flat_map(|test| of_test(kind, folder, test, workspace))
+            .filter(|(test, _)| self::kind(test) == Some(kind))
+            .flat_map(|(test, failures)| of_test(kind, test, failures, workspace))
             .collect();
         if kind == "error" {
             let missing = results.missing.iter();
@@ -36,8 +61,12 @@ pub fn annotations(folder: &Path, results: &RunResults, workspace: Option<&Path>
     all
 }
 
-fn of_test(kind: &str, folder: &Path, test: &TestResult, workspace: Option<&Path>) -> Vec<String> {
-    let failures = failures_of(folder, test);
+fn of_test(
+    kind: &str,
+    test: &TestResult,
+    failures: &[Failure],
+    workspace: Option<&Path>,
+) -> Vec<String> {
     let title = match (&test.quarantine, test.outcome) {
         (Some(_), _) => format!("{} (in quarantine)", test.label),
         (None, Outcome::Flaky) => format!("{} (flaky)", test.label),
@@ -50,16 +79,17 @@ fn of_test(kind: &str, folder: &Path, test: &TestResult, workspace: Option<&Path
 }
 
 /// The failures of the last attempt that has any, or why the test was not run.
-fn failures_of(folder: &Path, test: &TestResult) -> Vec<Failure> {
-    let mut folders: Vec<&Path> = Vec::new();
+pub(super) fn failures_of(test: &TestResult, recorded: &RecordedTest) -> Vec<Failure> {
+    let mut attempts: Vec<&Attempt> = Vec::new();
     for attempt in test.attempts.iter().rev() {
         // Later attempts may have replaced its output.
-        if attempt.verdict != Verdict::Passed && !folders.contains(&&*attempt.folder) {
-            folders.push(&attempt.folder);
+        let is_known = attempts.iter().any(|other| other.folder == attempt.folder);
+        if attempt.verdict != Verdict::Passed && !is_known {
+            attempts.push(attempt);
         }
     }
-    let recorded = folders.into_iter().find_map(|attempt| {
-        let failures = RecordedTest::read(&folder.join(attempt)).end?.failures;
+    let recorded = attempts.into_iter().find_map(|attempt| {
+        let failures = recorded.attempt(attempt)?.timeline.failures.clone();
         (!failures.is_empty()).then_some(failures)
     });
     let not_run = || {
@@ -174,7 +204,10 @@ mod tests {
             missing: Vec::new(),
             tests: vec![not_run.clone(); count],
         };
-        let lines = |count| annotations(Path::new("/nowhere"), &results(count), None);
+        let lines = |count| {
+            let results = results(count);
+            annotations(&results, &RunFailures::of_messages(&results), None)
+        };
         assert_eq!(lines(10).lines().count(), 10);
         let many = lines(12);
         assert_eq!(many.lines().count(), 10, "{many}");

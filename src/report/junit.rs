@@ -1,12 +1,11 @@
 //! `junit.xml`: a case for the script as a whole, and one for each subtest.
 
-use std::path::Path;
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::failures::report_of;
-use super::recorded::{RecordedTest, SubtestCase};
+use super::recorded::{RecordedTest, SubtestCase, Timeline};
 use super::sanitise::plain;
 use crate::model::event::{Failure, Verdict};
 use crate::model::outcome::{Attempt, Outcome, RunResults, TestResult};
@@ -27,12 +26,10 @@ pub fn document(test: &str, subtests: &[SubtestCase], whole: Option<&Whole<'_>>)
 }
 
 /// The text for a run of several tests: a suite for each.
-pub fn of_run(folder: &Path, results: &RunResults) -> String {
+pub fn of_run(results: &RunResults, suites: Vec<TestSuite>) -> String {
     let mut report = Report::new("snowglobe");
     report.set_time(duration(results.duration_s));
-    for test in &results.tests {
-        report.add_test_suite(suite_of(folder, test));
-    }
+    report.add_test_suites(suites);
     for reason in &results.missing {
         let mut suite = TestSuite::new("a part that is missing");
         let status = unsuccessful(NonSuccessKind::Error, "missing", reason);
@@ -42,23 +39,27 @@ pub fn of_run(folder: &Path, results: &RunResults) -> String {
     report.to_string().unwrap_or_default()
 }
 
-fn suite_of(run: &Path, test: &TestResult) -> TestSuite {
+/// Returns the suite of a test.
+pub fn suite_of(test: &TestResult, recorded: &RecordedTest) -> TestSuite {
     // The outcome of repeated attempts is not that of the last one.
     let decides = |attempt: &&Attempt| Outcome::of_verdict(attempt.verdict) == test.outcome;
     let deciding = test.attempts.iter().find(decides);
     let Some(attempt) = deciding.or(test.attempts.last()) else {
         return suite_without_run(test);
     };
-    let recorded = RecordedTest::read(&run.join(&attempt.folder));
-    let whole = recorded.end.as_ref().map(|end| Whole {
-        verdict: end.verdict,
-        duration_s: end.duration_s,
-        failure: end.failures.last(),
+    let nothing = Timeline::default();
+    let timeline = recorded
+        .attempt(attempt)
+        .map_or(&nothing, |recorded| &recorded.timeline);
+    let whole = timeline.verdict.map(|verdict| Whole {
+        verdict,
+        duration_s: timeline.duration_s,
+        failure: timeline.failures.last(),
     });
-    let mut cases = suite(&test.label, &recorded.subtests.all, whole.as_ref()).test_cases;
+    let mut cases = suite(&test.label, &timeline.cases.all, whole.as_ref()).test_cases;
     for case in &mut cases {
         if test.outcome == Outcome::Flaky {
-            add_earlier(case, run, test);
+            add_earlier(case, recorded, test);
         }
         if let Some(quarantine) = &test.quarantine {
             excuse(case, &quarantine.reason);
@@ -101,15 +102,15 @@ fn suite_without_run(test: &TestResult) -> TestSuite {
 }
 
 /// Adds the attempts that failed before the one that passed.
-fn add_earlier(case: &mut TestCase, run: &Path, test: &TestResult) {
+fn add_earlier(case: &mut TestCase, recorded: &RecordedTest, test: &TestResult) {
     let (Some((_, earlier)), true) = (test.attempts.split_last(), case.name.as_str() == WHOLE)
     else {
         return;
     };
     for attempt in earlier {
-        let recorded = RecordedTest::read(&run.join(&attempt.folder));
-        let failure = recorded.end.and_then(|mut end| end.failures.pop());
-        let failure = failure.unwrap_or_default();
+        let recorded = recorded.attempt(attempt);
+        let failure = recorded.and_then(|recorded| recorded.timeline.failures.last());
+        let failure = failure.cloned().unwrap_or_default();
         let mut rerun = TestRerun::new(NonSuccessKind::Failure);
         rerun.set_type(plain(&failure.kind));
         rerun.set_message(first_line(&failure.message));

@@ -28,7 +28,7 @@ use crate::model::event::{Event, Record};
 
 pub use delivery::{Reports, SharedDisplay, Showing};
 pub use drawing::{Annotation, AnnotationKind, Colours, draw};
-pub use github::{annotations, is_in_workflow};
+pub use github::{RunFailures, annotations, is_in_workflow};
 pub use json::JsonDisplay;
 pub use lines::{age, word};
 pub use merge::{MergeError, merge_results, read_results};
@@ -36,7 +36,7 @@ pub use output::Output;
 pub use output_error::OutputError;
 pub use output_stream::OutputStream;
 pub use plain::{LogReader, PlainDisplay, VERDICT_MARK};
-pub use run_folder::{RunFolder, write_reports};
+pub use run_folder::{RunFolder, WrittenReports, write_reports};
 pub use sanitise::sanitise;
 pub use terminal::TerminalDisplay;
 

@@ -1,9 +1,12 @@
 //! Standard output or standard error, whose reader may leave early.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
+
+use crate::raw_terminal::for_terminal;
 
 /// Writes text; a closed output is no error, any other failure is one.
 ///
@@ -11,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug)]
 pub struct OutputStream {
     state: io::Result<File>,
+    is_terminal: bool,
 }
 
 impl OutputStream {
@@ -19,6 +23,7 @@ impl OutputStream {
     pub fn shared() -> Self {
         Self {
             state: duplicate(io::stdout()),
+            is_terminal: io::stdout().is_terminal(),
         }
     }
 
@@ -27,6 +32,7 @@ impl OutputStream {
     pub fn errors() -> Self {
         Self {
             state: duplicate(io::stderr()),
+            is_terminal: io::stderr().is_terminal(),
         }
     }
 
@@ -44,13 +50,21 @@ impl OutputStream {
                 output.insert(duplicate).try_clone()
             }),
         };
-        Self { state }
+        let is_terminal = state
+            .as_ref()
+            .is_ok_and(|output: &File| output.is_terminal());
+        Self { state, is_terminal }
     }
 
     /// Writes it and has it shown at once.
     pub fn print(&mut self, text: &[u8]) {
+        let text = if self.is_terminal {
+            for_terminal(text)
+        } else {
+            Cow::Borrowed(text)
+        };
         if let Ok(output) = &mut self.state
-            && let Err(error) = output.write_all(text)
+            && let Err(error) = output.write_all(&text)
         {
             self.state = Err(error);
         }

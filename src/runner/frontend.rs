@@ -1,11 +1,9 @@
 //! The interface of the program around a runner.
 
-use std::path::Path;
-
 use super::error::RunnerError;
 use crate::language::check::Finding;
 use crate::model::outcome::RunResults;
-use crate::report::Report;
+use crate::report::{Report, RunFailures};
 use crate::source_map::SourceMap;
 
 /// Shows runs to the user.
@@ -14,7 +12,7 @@ pub trait Frontend: Sync {
     fn display(&self) -> Box<dyn Report>;
 
     /// Says where tests of a run have failed to who shows it in the code, as a CI does.
-    fn annotate(&self, folder: &Path, results: &RunResults);
+    fn annotate(&self, results: &RunResults, failures: &RunFailures);
 
     /// Shows findings of the check of a script, before anything is built.
     fn show_findings(&self, findings: &[Finding], source_map: &SourceMap);

@@ -9,7 +9,7 @@ use petgraph::graphmap::DiGraphMap;
 use syn::visit::Visit;
 
 /// From the lowest to the highest: docs/src/architecture.md says what each one does.
-const LAYERS: [&[&str]; 24] = [
+const LAYERS: [&[&str]; 25] = [
     &[
         "model",
         "child",
@@ -19,7 +19,8 @@ const LAYERS: [&[&str]; 24] = [
         "bounded_file",
         "suggestion",
     ],
-    &["raw_terminal", "prompt_output"],
+    &["raw_terminal"],
+    &["prompt_output"],
     &["event_bus", "digest", "folders", "full_disk"],
     &["confined"],
     &["output_folder"],

@@ -4,14 +4,12 @@ use std::path::Path;
 
 use maud::{Markup, html};
 
-use super::calls::CallSpan;
-use super::console_text::{ConsoleLine, ConsoleText, level};
 use super::files::files;
 use super::lanes::lanes;
 use super::pictures::film;
-use super::timeline::Timeline;
 use super::{PageContext, link, plain};
 use crate::output_folder::console_log;
+use crate::report::recorded::{CallSpan, ConsoleLine, ConsoleText, Timeline, level};
 
 pub(super) fn attempt_view(
     context: PageContext<'_>,

@@ -5,9 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use maud::{Markup, html};
 use walkdir::WalkDir;
 
-use super::timeline::Timeline;
 use super::{PageContext, link, plain, size};
 use crate::folders::real_path;
+use crate::report::recorded::Timeline;
 
 const WRITTEN: [&str; 3] = ["events.jsonl", "junit.xml", "build.log"];
 

@@ -2,9 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::calls::CallSpan;
 use super::plain;
-use super::timeline::{Span, Timeline};
+use crate::report::recorded::{CallSpan, Span, Timeline};
 
 /// The height of a row of nested subtests, in pixels.
 const ROW_PX: usize = 18;

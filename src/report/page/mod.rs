@@ -3,15 +3,12 @@
 //! The page is readable without JavaScript. All text of guests and scripts is escaped.
 
 mod attempt;
-mod calls;
-mod console_text;
 mod earlier_runs;
 mod files;
 mod lanes;
 mod overview;
 mod pictures;
 mod test;
-mod timeline;
 
 pub(super) use pictures::PictureBudget;
 
@@ -23,10 +20,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
 use self::overview::overview;
+use super::recorded::RecordedTest;
 use super::sanitise::plain;
 use super::summary::counts;
 use crate::history::History;
@@ -52,21 +50,51 @@ pub(super) struct PageContext<'a> {
     pub is_alone: bool,
 }
 
-/// The text of the page.
-pub(super) fn document(context: PageContext<'_>, results: &RunResults) -> String {
-    let mut tests: Vec<&TestResult> = results.tests.iter().collect();
-    tests.sort_by_key(|test| (rank(test), test.label.clone()));
-    let mut bytes = 0;
-    let mut sections = Vec::new();
-    for (number, result) in tests.iter().enumerate() {
-        let section = if bytes < MOST_BYTES {
-            test::section(context, number, result)
-        } else {
-            test::brief_section(context, number, result)
-        };
-        bytes += section.0.len();
-        sections.push(section);
+/// Returns the order of tests on the page: those that need attention first.
+pub(super) fn order(results: &RunResults) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..results.tests.len()).collect();
+    order.sort_by_key(|index| {
+        let test = &results.tests[*index];
+        (rank(test), test.label.clone())
+    });
+    order
+}
+
+/// The sections of a page, made of one test after another.
+pub(super) struct PageWriter<'a> {
+    context: PageContext<'a>,
+    sections: Vec<Markup>,
+    bytes: usize,
+}
+
+impl<'a> PageWriter<'a> {
+    pub fn new(context: PageContext<'a>) -> Self {
+        Self {
+            context,
+            sections: Vec::new(),
+            bytes: 0,
+        }
     }
+
+    /// Adds the next test, in the [`order`] of the page.
+    pub fn add(&mut self, test: &TestResult, recorded: &RecordedTest) {
+        let number = self.sections.len();
+        let section = if self.bytes < MOST_BYTES {
+            test::section(self.context, number, test, recorded)
+        } else {
+            test::brief_section(self.context, number, test, recorded)
+        };
+        self.bytes += section.0.len();
+        self.sections.push(section);
+    }
+
+    /// Returns the text of the page.
+    pub fn finish(self, results: &RunResults) -> String {
+        document(&self.sections, results)
+    }
+}
+
+fn document(sections: &[Markup], results: &RunResults) -> String {
     let title = match results.tests.as_slice() {
         [only] => format!("{}: {}", only.label, only.outcome.name()),
         all => format!("{} tests: {}", all.len(), counts(all)),
@@ -260,7 +288,9 @@ mod tests {
                 ..TestResult::default()
             }],
         };
-        let page = document(context, &results);
+        let mut page = PageWriter::new(context);
+        page.add(&results.tests[0], &RecordedTest::default());
+        let page = page.finish(&results);
         assert_eq!(page.matches("<script>").count(), 1);
         assert!(!page.contains("<img"), "{page}");
         assert!(!page.contains('\u{1b}'));

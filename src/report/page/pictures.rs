@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
 use super::plain;
-use super::timeline::{Screen, Timeline};
 use crate::output_folder::SCREENS;
+use crate::report::recorded::{Screen, Timeline};
 
 /// Most pictures of an attempt; of more, some in between are left out.
 const MOST_PICTURES: usize = 60;

@@ -4,34 +4,43 @@ use maud::{Markup, html};
 
 use super::attempt::attempt_view;
 use super::earlier_runs::EarlierRuns;
-use super::timeline::Timeline;
 use super::{PageContext, class, encoded, kind, link, plain, seconds};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::output_folder::EVENTS;
 use crate::report::failures::report_of;
-use crate::report::recorded::{EventsFault, RecordedTest, for_each_event};
+use crate::report::recorded::{EventsFault, RecordedAttempt, RecordedTest};
 
 /// Most failed tests that are open at first; further ones are closed.
 const MOST_OPEN: usize = 20;
 
 /// All that is known of a test.
-pub(super) fn section(context: PageContext<'_>, number: usize, test: &TestResult) -> Markup {
+pub(super) fn section(
+    context: PageContext<'_>,
+    number: usize,
+    test: &TestResult,
+    recorded: &RecordedTest,
+) -> Markup {
     let body = html! {
             @for (index, attempt) in test.attempts.iter().enumerate() {
-                (attempt_section(context, &format!("{number}-{index}"), test, attempt, index))
+                (attempt_section(context, &format!("{number}-{index}"), test, recorded, (attempt, index)))
             }
     };
     frame(context, number, test, &body)
 }
 
 /// A test of a run that is too large to show all of it: its failures alone.
-pub(super) fn brief_section(context: PageContext<'_>, number: usize, test: &TestResult) -> Markup {
+pub(super) fn brief_section(
+    context: PageContext<'_>,
+    number: usize,
+    test: &TestResult,
+    recorded: &RecordedTest,
+) -> Markup {
     let last = test.attempts.last().filter(|_| !test.outcome.is_good());
-    let recorded = last.map(|attempt| RecordedTest::read(&context.folder.join(&attempt.folder)));
-    let failures = recorded.and_then(|recorded| Some(recorded.end?.failures));
+    let recorded = last.and_then(|attempt| recorded.attempt(attempt));
+    let failures = recorded.map(|recorded| &recorded.timeline.failures);
     let body = html! {
             p { "The run is too large to show all of it here." }
-            @for failure in failures.iter().flatten() { pre.failure { (report_of(failure)) } }
+            @for failure in failures.into_iter().flatten() { pre.failure { (report_of(failure)) } }
             @for attempt in &test.attempts {
                 @if let Some(link) = link(context, &attempt.folder) {
                     p { a href=(link) { "output folder" } }
@@ -90,8 +99,8 @@ fn attempt_section(
     context: PageContext<'_>,
     id: &str,
     test: &TestResult,
-    attempt: &Attempt,
-    index: usize,
+    recorded: &RecordedTest,
+    (attempt, index): (&Attempt, usize),
 ) -> Markup {
     let outcome = Outcome::of_verdict(attempt.verdict).name();
     let head =
@@ -106,16 +115,17 @@ fn attempt_section(
         };
     }
     let folder = context.folder.join(&attempt.folder);
-    let mut timeline = Timeline::default();
-    let fault = for_each_event(&folder, |record| timeline.take(record)).err();
+    let Some(RecordedAttempt { timeline, fault }) = recorded.attempt(attempt) else {
+        return head;
+    };
     html! {
         section.attempt {
             @if test.attempts.len() > 1 { (head) }
-            @if let Some(fault) = &fault { p.note { (plain(&described(fault))) } }
+            @if let Some(fault) = fault { p.note { (plain(&described(fault))) } }
             @else if timeline.verdict.is_none() { p.note { (EVENTS) " ends before the test does." } }
             @for step in timeline.ended_at() { p.note { "It was ended at: " (plain(step)) } }
             @for failure in &timeline.failures { pre.failure { (report_of(failure)) } }
-            (attempt_view(context, id, &folder, &timeline))
+            (attempt_view(context, id, &folder, timeline))
         }
     }
 }

@@ -57,7 +57,8 @@ impl MachineBars {
         })
     }
 
-    fn clear(&mut self) {
+    /// Removes all bars.
+    pub fn clear(&mut self) {
         for bar in self
             .build
             .take()
@@ -87,7 +88,8 @@ impl MachineBars {
                 bar.set_position(*done);
             }
             Event::MachineStarted { machine, .. } => {
-                self.machine_bar(machine).set_message("booting");
+                // Until the script asks for something, nothing is known of its boot.
+                self.machine_bar(machine).set_message("up");
             }
             Event::MachineReady { machine, .. } => self.machine_bar(machine).set_message("ready"),
             Event::StepStarted {

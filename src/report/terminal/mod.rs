@@ -107,6 +107,9 @@ impl Report for TerminalDisplay {
     }
 
     fn finish(&mut self) -> io::Result<()> {
+        // A run that was cut short has bars that no event has ended.
+        self.machines.clear();
+        self.tests.clear();
         self.stdout.finish()
     }
 }
@@ -162,11 +165,11 @@ mod tests {
                 display.take(&record);
                 let expected: &[&str] = match &record.event {
                     Event::StepStarted { id: 2, .. } => &[
-                        "client: booting",
+                        "client: up",
                         "server: waiting for the guest to finish booting",
                     ],
                     Event::MachineReady { machine, .. } if machine == "server" => {
-                        &["client: booting", "server: ready"]
+                        &["client: up", "server: ready"]
                     }
                     Event::TestFinished { .. } => &[],
                     _ => continue,

@@ -148,6 +148,16 @@ impl TestBars {
         (self.ended.len() < self.tests).then_some(left_s.as_secs())
     }
 
+    /// Removes all bars.
+    pub fn clear(&mut self) {
+        let of_tests = std::mem::take(&mut self.running).into_values();
+        let of_tests = of_tests.map(|test| test.bar);
+        for bar in of_tests.chain(self.counter.take()) {
+            bar.finish_and_clear();
+            self.bars.remove(&bar);
+        }
+    }
+
     /// Draws an event of a run of several tests.
     pub fn draw(&mut self, record: &Record) {
         self.time_s = record.time_s;
@@ -166,12 +176,7 @@ impl TestBars {
                 self.typical_s = typical_s.unwrap_or_default();
                 self.count();
             }
-            (None, Event::RunFinished { .. }) => {
-                if let Some(counter) = self.counter.take() {
-                    counter.finish_and_clear();
-                    self.bars.remove(&counter);
-                }
-            }
+            (None, Event::RunFinished { .. }) => self.clear(),
             (Some(label), Event::TestEnded { result }) => {
                 if let Some(test) = self.running.remove(label) {
                     test.bar.finish_and_clear();

@@ -7,7 +7,9 @@ use super::{Shown, close, no_thread, wait_until_shown};
 use crate::history;
 use crate::model::event::{Event, Level};
 use crate::model::outcome::{Obstacle, Outcome, RunResults, TestResult};
-use crate::report::{Output, Reports, RunFolder, SharedDisplay, Showing, write_reports};
+use crate::report::{
+    Output, Reports, RunFailures, RunFolder, SharedDisplay, Showing, write_reports,
+};
 use crate::runner::error::RunnerError;
 use crate::runner::find_tests::Expected;
 use crate::runner::frontend::Frontend;
@@ -240,15 +242,23 @@ impl<'a> RunReports<'a> {
         };
         let is_only = matches!(form, RunForm::OnlyTest(_));
         // The error of the only test is the last that its user sees.
-        if let Ok(Some(path)) = &written
+        if let Ok(Some(written)) = &written
             && !(is_only && ended.is_err())
         {
-            display.emit(None, Event::ReportWritten { path: path.clone() });
+            display.emit(
+                None,
+                Event::ReportWritten {
+                    path: written.page.clone(),
+                },
+            );
         }
         drop(display);
         let shown = wait_until_shown(showing, interrupts).await;
         if matches!(shown, Ok(Shown::All)) {
-            frontend.annotate(&folder, &results);
+            match &written {
+                Ok(Some(written)) => frontend.annotate(&results, &written.failures),
+                _ => frontend.annotate(&results, &RunFailures::of_messages(&results)),
+            }
         }
         ended?;
         shown?;

@@ -250,7 +250,7 @@ fn keep_eval_error(request: &RunRequest, frontend: &dyn Frontend, error: &Runner
     }
     let written = RunFolder::claim(&folder).and_then(|folder| folder.finish(&results, history));
     match written {
-        Ok(_) => frontend.annotate(&folder, &results),
+        Ok(written) => frontend.annotate(&results, &written.failures),
         Err(error) => tracing::warn!("{error}"),
     }
 }

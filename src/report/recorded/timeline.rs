@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::calls::{CallList, CallSpan, described};
 use super::console_text::ConsoleText;
+use super::subtest_cases::SubtestCases;
 use crate::model::event::{Event, Failure, Record, SourceLine, Verdict, about};
 
 /// A span of time.
 #[derive(Debug, Clone)]
-pub(super) struct Span {
+pub(in crate::report) struct Span {
     pub name: String,
     pub begin_s: f64,
     pub end_s: f64,
@@ -34,7 +35,7 @@ impl BootEnd {
 
 /// A picture of a display.
 #[derive(Debug, Clone)]
-pub(super) struct Screen {
+pub(in crate::report) struct Screen {
     pub machine: String,
     pub time_s: f64,
     pub path: PathBuf,
@@ -42,7 +43,7 @@ pub(super) struct Screen {
 
 /// One attempt at a test, in order of time.
 #[derive(Debug, Default)]
-pub(super) struct Timeline {
+pub(in crate::report) struct Timeline {
     /// Seconds after the start of the test.
     pub begin_s: f64,
     pub end_s: f64,
@@ -50,6 +51,9 @@ pub(super) struct Timeline {
     pub boots: BTreeMap<String, Vec<Span>>,
     pub calls: CallList,
     pub subtests: Vec<Span>,
+    pub cases: SubtestCases,
+    /// How long the script took, in seconds.
+    pub duration_s: f64,
     /// The text that the script has printed and noted.
     pub output: ConsoleText,
     pub consoles: BTreeMap<String, ConsoleText>,
@@ -110,12 +114,7 @@ impl Timeline {
                 name,
                 duration_s,
                 failure,
-            } => self.subtests.push(Span {
-                name,
-                begin_s: time_s - duration_s,
-                end_s: time_s,
-                failed: failure.is_some(),
-            }),
+            } => self.subtest_ended(name, duration_s, failure.map(|it| *it), time_s),
             Event::StepStarted { id, machine, text } => {
                 self.unfinished.insert(id, about(machine.as_deref(), &text));
             }
@@ -139,10 +138,14 @@ impl Timeline {
             Event::ScriptSource { lines } => self.script = lines,
             Event::TestFinished {
                 verdict,
+                duration_s,
                 failures,
                 output,
                 ..
-            } => self.finished(verdict, failures, &output),
+            } => {
+                self.duration_s = duration_s;
+                self.finished(verdict, failures, &output);
+            }
             Event::BuildStarted { .. }
             | Event::BuildLog { .. }
             | Event::BuildFinished { .. }
@@ -168,6 +171,22 @@ impl Timeline {
             | Event::ReportWritten { .. }
             | Event::RunFinished { .. } => {}
         }
+    }
+
+    fn subtest_ended(
+        &mut self,
+        name: String,
+        duration_s: f64,
+        failure: Option<Failure>,
+        end_s: f64,
+    ) {
+        self.subtests.push(Span {
+            name: name.clone(),
+            begin_s: end_s - duration_s,
+            end_s,
+            failed: failure.is_some(),
+        });
+        self.cases.add(end_s, name, duration_s, failure);
     }
 
     fn finished(&mut self, verdict: Verdict, failures: Vec<Failure>, output: &Path) {

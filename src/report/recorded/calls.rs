@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// A call of the script.
 #[derive(Debug, Clone)]
-pub(super) struct CallSpan {
+pub(in crate::report) struct CallSpan {
     /// From 0, among all of the attempt.
     pub number: usize,
     pub machine: String,
@@ -27,7 +27,7 @@ const FAILED_CALLS: usize = 200;
 
 /// The calls that are shown, in the order of their ends.
 #[derive(Debug, Default)]
-pub(super) struct CallList {
+pub(in crate::report) struct CallList {
     first: Vec<CallSpan>,
     failed: Vec<CallSpan>,
     last: VecDeque<CallSpan>,
@@ -67,7 +67,7 @@ impl CallList {
 }
 
 /// The arguments of a call as a reader wants them: what is empty left out.
-pub(super) fn described(arguments: &Value) -> String {
+pub(in crate::report) fn described(arguments: &Value) -> String {
     let Value::Object(all) = arguments else {
         return String::new();
     };

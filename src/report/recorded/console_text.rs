@@ -38,14 +38,14 @@ const NONE_OF: [&str; 4] = ["0", "no", "without", "zero"];
 
 /// A line.
 #[derive(Debug, Clone)]
-pub(super) struct ConsoleLine {
+pub(in crate::report) struct ConsoleLine {
     pub time_s: f64,
     pub text: String,
 }
 
 /// The lines.
 #[derive(Debug, Default)]
-pub(super) struct ConsoleText {
+pub(in crate::report) struct ConsoleText {
     pub first: Vec<ConsoleLine>,
     pub last: VecDeque<ConsoleLine>,
     pub count: usize,
@@ -73,7 +73,7 @@ impl ConsoleText {
 }
 
 /// How bad a line sounds.
-pub(super) fn level(line: &str) -> &'static str {
+pub(in crate::report) fn level(line: &str) -> &'static str {
     let text = line.to_ascii_lowercase();
     let words: Vec<&str> = text
         .split(|c: char| !c.is_ascii_alphanumeric())
