@@ -73,3 +73,36 @@ fn a_suite_has_a_name_of_a_suite() {
         "error: --suite: \"../etc\" is no name of a suite of Debian, such as `trixie`, or `own`\n"
     );
 }
+
+#[test]
+fn services_in_python_run_with_its_standard_library() {
+    let place = Place::new();
+    place.write(
+        "test.nix",
+        r#"
+          let
+            pkgs = import <nixpkgs> { };
+          in
+          pkgs.nixosTest {
+            name = "python";
+            nodes.server = { pkgs, ... }: {
+              virtualisation.backend = "container";
+              environment.etc."shop/index.html".text = "Welcome";
+              environment.systemPackages = [ pkgs.python3 ];
+              systemd.services.web = {
+                wantedBy = [ "multi-user.target" ];
+                script = "exec ${pkgs.python3}/bin/python3 -m http.server --directory /etc/shop 8080";
+              };
+            };
+            testScript = ''
+              server.wait_for_open_port(8080)
+              program = "import ctypes, hashlib, json, sqlite3, ssl; from urllib.request import urlopen; "
+              program += "print(json.dumps(urlopen('http://localhost:8080/').read().decode()))"
+              assert server.succeed(f'python3 -c "{program}"') == '"Welcome"\n'
+            '';
+          }
+        "#,
+    );
+    let ended = place.run(&["run", "--nixpkgs", "builtin", "--cold", "test.nix"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}

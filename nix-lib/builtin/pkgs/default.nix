@@ -191,9 +191,39 @@ let
     ) (lib.attrNames packages)
   );
 
+  # Python with its standard library. It looks for its modules beside its program, so that the program is a copy.
+  python3 =
+    let
+      versionOf = builtins.match "python(3[.][0-9]+)-minimal";
+      known = lib.filter (name: versionOf name != null) (lib.attrNames packages);
+      version = lib.head (versionOf (lib.head known));
+      modules = symlinkJoin {
+        name = "python3-modules";
+        paths = map debianPackage [
+          "libpython${version}-minimal"
+          "libpython${version}-stdlib"
+        ];
+      };
+    in
+    if known == [ ] then
+      debianPackage "python3-minimal"
+    else
+      run "python3-${version}" { } ''
+        mkdir -p $out/bin
+        cp ${debianPackage "python${version}-minimal"}/bin/python${version} $out/bin/
+        ln -s python${version} $out/bin/python3
+        ln -s python3 $out/bin/python
+        ln -s ${modules}/lib $out/lib
+      ''
+      // {
+        inherit version;
+        pname = "python3";
+        pkgs = python3Packages;
+        meta.mainProgram = "python3";
+      };
+
   aliases = {
-    inherit python3Packages;
-    python3.pkgs = python3Packages;
+    inherit python3 python3Packages;
     inherit
       bash
       busybox
