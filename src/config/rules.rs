@@ -50,7 +50,7 @@ pub struct TestPolicy {
     pub timeout: Option<Duration>,
     /// After which the test is shown as slow.
     pub slow_timeout: Option<Duration>,
-    /// What is done about units that fail while the script waits.
+    /// The consequence of units that fail while the script waits.
     pub failed_units: Option<FailedUnitPolicy>,
     pub groups: Vec<String>,
     pub quarantine: Option<Quarantine>,

@@ -54,7 +54,7 @@ fn call_template(text: &str) -> Option<ast::ExprCall> {
 /// Which names of an expression are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NamesIn {
-    /// All of it.
+    /// The whole expression.
     Expression,
     /// The parts whose values are not remembered, as they are other ones at each step: comprehensions and functions.
     Scopes,

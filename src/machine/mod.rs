@@ -48,7 +48,7 @@ pub struct MachineContext {
     pub faults: FaultReporter,
     pub script: Arc<str>,
     pub shell_options: ShellOptions,
-    /// What is done about units that fail while the script waits.
+    /// The consequence of units that fail while the script waits.
     pub failed_units: FailedUnitPolicy,
     /// Private folder for the machine's sockets and disks.
     pub state_folder: PathBuf,

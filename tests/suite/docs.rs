@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use regex_lite::Regex;
 
+use crate::harness::Place;
+
 fn project() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -67,6 +69,61 @@ fn links_lead_somewhere() {
         }
     }
     assert!(seen > 40, "only {seen} links were found");
+}
+
+#[test]
+fn the_annotated_script_has_no_findings() {
+    let page = fs::read_to_string(project().join("docs/src/script.md")).unwrap();
+    let block = page.split("```python\n").nth(1).unwrap();
+    let script = block.split("```").next().unwrap();
+    let place = Place::new();
+    place.write("script.py", script);
+    let words = ["check", "--script", "script.py", "--nodes", "server,client"];
+    let ended = place.run(&words);
+    assert_eq!(ended.stdout, "script.py: no findings\n", "{}", ended.seen());
+}
+
+/// The tutorial shows the files that the suite runs.
+#[test]
+fn the_tutorial_shows_files_that_run() {
+    let page = fs::read_to_string(project().join("docs/src/tutorial.md")).unwrap();
+    for (name, language) in [
+        ("shop.nix", "nix"),
+        ("helpers.py", "python"),
+        ("snowglobe.toml", "toml"),
+    ] {
+        let file = project().join("fixtures/tutorial").join(name);
+        let text = fs::read_to_string(file).unwrap();
+        let block = format!("```{language}\n{text}```\n");
+        assert!(page.contains(&block), "the tutorial does not show {name}");
+    }
+}
+
+#[test]
+fn the_tutorial_works_as_it_says() {
+    let place = Place::new();
+    for name in ["shop.nix", "helpers.py", "snowglobe.toml"] {
+        let text = fs::read_to_string(project().join("fixtures/tutorial").join(name)).unwrap();
+        place.write(name, &text);
+    }
+    let run = || place.run(&["run", "--backend", "container", "--cold", "shop.nix"]);
+    let ended = run();
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(ended.stdout.contains("passed: shop ("), "{}", ended.seen());
+    let shop = fs::read_to_string(place.path().join("shop.nix")).unwrap();
+    place.write(
+        "shop.nix",
+        &shop.replace("== \"Welcome to the", "== \"Welcome to my"),
+    );
+    let ended = run();
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let shown = "\n  helpers.page(client) = 'Welcome to the shop\\n'\nthe difference:\n  - left, + right\n  - Welcome to the shop\n  + Welcome to my shop\n";
+    assert!(ended.stdout.contains(shown), "{}", ended.seen());
+    place.write("shop.nix", &shop.replace("-h /etc/shop", "-h /etc/shops"));
+    let ended = run();
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let failed = "on server has failed";
+    assert!(ended.stdout.contains(failed), "{}", ended.seen());
 }
 
 /// Whether a name of the table is a test of the suite that runs, or a module with tests.

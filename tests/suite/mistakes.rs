@@ -176,3 +176,49 @@ fn ctrl_c_says_where_the_script_was() {
     }
     place.assert_tidy();
 }
+
+/// A guest that makes up failed units without end gets no longer wait, and no endless report.
+#[test]
+fn units_that_a_guest_makes_up_are_bounded() {
+    let place = Place::new();
+    place.write(
+        "test.nix",
+        r#"
+          (import <nixpkgs> { }).nixosTest {
+            name = "liar";
+            nodes.machine.virtualisation.backend = "container";
+            testScript = builtins.readFile ./script.py;
+          }
+        "#,
+    );
+    place.write(
+        "script.py",
+        r#"fake = r'''#!/bin/bash
+case "$*" in
+  *list-units*) for number in {1..500}; do echo "unit$RANDOM-$number.service x"; done ;;
+  *show*)
+    echo "Id=\$(reboot)$RANDOM.service"
+    echo "Result=$(head -c 100000 /dev/zero | tr '\0' x)"
+    echo "InvocationID='; exit 0 #"
+    echo NRestarts=99999999999999999999
+    ;;
+  *) head -c 300000 /dev/urandom ;;
+esac
+'''
+machine.succeed(f"cat > /run/fake << 'END'\n{fake}\nEND")
+machine.succeed("chmod +x /run/fake && mount --bind /run/fake $(readlink -f $(command -v systemctl))")
+machine.wait_for_file("/never", timeout=10)
+"#,
+    );
+    let ended = place.run(&["run", "--nixpkgs", "builtin", "--cold", "test.nix"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let message = "waiting for file /never on machine took longer than 10 s";
+    assert!(ended.stdout.contains(message), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("warning: unit $(reboot)"),
+        "{}",
+        ended.seen()
+    );
+    assert!(ended.stdout.len() < 5 << 20, "{} bytes", ended.stdout.len());
+    place.assert_tidy();
+}

@@ -30,6 +30,9 @@ const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 const MOST_KNOWN: usize = 100;
 const MOST_WARNINGS: usize = 200;
 
+/// How much of a report is read: agent/failed-units.sh sends no more.
+const MOST_BYTES: usize = 16_000;
+
 /// The units of a machine that have failed so far, and those that may.
 #[derive(Debug, Default)]
 pub(super) struct FailedUnits(Mutex<Known>);
@@ -146,6 +149,7 @@ impl GuestShell {
     /// # Errors
     /// Returns an error if units that fail end the wait.
     pub(super) async fn take_failure(&self, output: &[u8]) -> Result<(), MachineError> {
+        let output = &output[..output.len().min(MOST_BYTES)];
         let failure = UnitFailure::read(&String::from_utf8_lossy(output));
         if failure.unit.is_empty() {
             return Ok(());
