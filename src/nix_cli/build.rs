@@ -1,7 +1,6 @@
 //! Builds a test's derivation, and emits events for each build.
 
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::time::{Duration, Instant};
@@ -121,8 +120,6 @@ async fn build(
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<Option<Log>, BuildError> {
     child::die_with_parent(&mut command, Signal::SIGTERM);
-    // Ctrl-C is an interrupt of the run, which stops Nix; Nix's own message on it would be the error of a build.
-    command.process_group(0);
     let mut child = Command::from(command)
         .args(["--log-format", "internal-json"])
         .stdin(Stdio::null())

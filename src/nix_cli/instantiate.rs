@@ -1,7 +1,7 @@
 //! Asks the library's entry by `nix-instantiate`: what is remembered, one process, or one for each part of a test.
 
 use std::io::Write;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -119,8 +119,6 @@ struct Process<'a> {
 impl Process<'_> {
     async fn run(&self, mut command: Command) -> Result<Given, EvalError> {
         child::die_with_parent(&mut command, Signal::SIGKILL);
-        // Ctrl-C is an interrupt of the run, and not a file that does not evaluate.
-        command.process_group(0);
         let mut command = tokio::process::Command::from(command);
         command.kill_on_drop(true);
         let output = command.output().await.map_err(EvalError::NoNix)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::RunnerError;
 use super::find_tests;
-use super::interrupts::Interrupts;
+use super::interrupts::{Interrupts, unless_interrupted};
 use super::reports::{start, stdout_lost, wait_until_shown};
 use super::request::TestSelection;
 use crate::folders::private_temporary_folder;
@@ -49,10 +49,8 @@ async fn build_one(
 ) -> Result<Option<PathBuf>, RunnerError> {
     let reports = start(display(), None)?;
     let emit = |event| reports.events.emit(event);
-    let built = tokio::select! {
-        built = nix_cli::realise(nix, &derivation.derivation, root, &emit) => Some(built),
-        _ = interrupts.recv() => None,
-    };
+    let work = nix_cli::realise(nix, &derivation.derivation, root, &emit);
+    let built = unless_interrupted(work, interrupts).await;
     let (_, showing) = reports.end().map_err(stdout_lost)?;
     wait_until_shown(showing, interrupts).await?;
     let Some(result) = built else {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::error::RunnerError;
 use super::evaluation::{EvalProcesses, evaluate_all};
 use super::found_test::{FoundTest, backend, left_out, output_name};
-use super::interrupts::Interrupts;
+use super::interrupts::{Interrupts, unless_interrupted};
 use super::project::{Candidate, Choosable, Project};
 use super::request::{EvalLimits, TestSelection};
 use super::survey::{NamedTest, survey};
@@ -20,10 +20,8 @@ pub(super) async fn evaluate(
     selection: &TestSelection,
     interrupts: &mut Interrupts,
 ) -> Result<Option<Vec<Test>>, RunnerError> {
-    tokio::select! {
-        found = evaluate_these(selection, &selection.evaluation) => found.map(Some),
-        _ = interrupts.recv() => Ok(None),
-    }
+    let work = evaluate_these(selection, &selection.evaluation);
+    unless_interrupted(work, interrupts).await.transpose()
 }
 
 pub(super) async fn evaluate_these(
@@ -289,10 +287,10 @@ pub(super) async fn buildable(
     interrupts: &mut Interrupts,
 ) -> Result<Option<Vec<NamedDerivation>>, RunnerError> {
     let work = nix_cli::buildable(&selection.nix, &selection.library, &selection.evaluation);
-    let found = tokio::select! {
-        found = work => found?,
-        _ = interrupts.recv() => return Ok(None),
+    let Some(found) = unless_interrupted(work, interrupts).await else {
+        return Ok(None);
     };
+    let found = found?;
     check_packages(selection, &found, |found| &found.derivation)?;
     Ok(Some(found))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::RunnerError;
 use super::find_tests;
 use super::frontend::Frontend;
-use super::interrupts::Interrupts;
+use super::interrupts::{Interrupts, unless_interrupted};
 use super::reports::{FinishedRun, finish, start};
 use super::request::{OutputLocation, ScriptCheck, TestSelection};
 use super::script_check::check_script_of;
@@ -108,10 +108,8 @@ async fn build_and_run(
     let reports = start(frontend.display(), Some(output))?;
     let events = &reports.events;
     let tell = |event| events.emit(event);
-    let built = tokio::select! {
-        built = nix_cli::realise(nix, &test.derivation, &root, &tell) => Some(built),
-        _ = interrupts.recv() => None,
-    };
+    let work = nix_cli::realise(nix, &test.derivation, &root, &tell);
+    let built = unless_interrupted(work, interrupts).await;
     let result = match built {
         None => {
             events.note(Level::Warning, "interrupted while building");

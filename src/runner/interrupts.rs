@@ -1,5 +1,7 @@
 //! Signals that end a run, as messages.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 
@@ -53,5 +55,54 @@ impl InterruptSource for broadcast::Receiver<Interrupt> {
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
+    }
+}
+
+/// How long after an error of Nix the interrupt may come that is its reason. Ctrl-C reaches Nix as well, which stays in
+/// the terminal's process group: ssh may ask for a passphrase there.
+const LATE: Duration = Duration::from_millis(100);
+
+/// Does `work` of Nix until an interrupt; returns `None` then, also if Nix was quicker to end by it.
+pub(super) async fn unless_interrupted<T, E>(
+    work: impl Future<Output = Result<T, E>>,
+    interrupts: &mut impl InterruptSource,
+) -> Option<Result<T, E>> {
+    let done = tokio::select! {
+        biased;
+        _ = interrupts.next() => return None,
+        done = work => done,
+    };
+    match done {
+        Err(error) if late_interrupt(interrupts).await.is_none() => Some(Err(error)),
+        Err(_) => None,
+        Ok(done) => Some(Ok(done)),
+    }
+}
+
+/// Returns the interrupt that is the reason of an error of Nix, if it is one.
+pub(super) async fn late_interrupt(interrupts: &mut impl InterruptSource) -> Option<Interrupt> {
+    let late = tokio::time::timeout(LATE, interrupts.next());
+    late.await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_error_by_an_interrupt_is_an_interrupt() {
+        let (sender, mut interrupts) = mpsc::unbounded_channel();
+        let failing = async { Err::<Infallible, _>("interrupted by the user") };
+        let sent = sender.clone();
+        let (done, ()) = tokio::join!(unless_interrupted(failing, &mut interrupts), async move {
+            tokio::task::yield_now().await;
+            let _ = sent.send(Interrupt::CtrlC);
+        });
+        assert!(done.is_none());
+        let failing = async { Err::<Infallible, _>("a reason of its own") };
+        let done = unless_interrupted(failing, &mut interrupts).await;
+        assert_eq!(done, Some(Err("a reason of its own")));
     }
 }

@@ -20,6 +20,7 @@ use crate::runner::attempts::{AttemptEnd, Attempts, Next, make_attempts, retry_e
 use crate::runner::error::RunnerError;
 use crate::runner::found_test::{FoundTest, backend};
 use crate::runner::frontend::Frontend;
+use crate::runner::interrupts::unless_interrupted;
 use crate::runner::reports::of_run::{RunReports, TestReports};
 use crate::runner::request::{JobCount, Resources, RunRequest};
 use crate::runner::schedule::{Budget, Demand, Schedule, Turn};
@@ -247,13 +248,12 @@ impl RunningTest<'_> {
         let built = {
             let emit = |event| reports.reports.events.emit(event);
             let nix = &test.selection.nix;
-            tokio::select! {
-                built = nix_cli::realise(nix, &test.work.derivation, &reports.root, &emit) => built,
-                _ = self.interrupts.recv() => {
-                    emit(Event::note(Level::Warning, "interrupted while building"));
-                    return Ok(Start::Interrupted(reports));
-                }
-            }
+            let work = nix_cli::realise(nix, &test.work.derivation, &reports.root, &emit);
+            let Some(built) = unless_interrupted(work, self.interrupts).await else {
+                emit(Event::note(Level::Warning, "interrupted while building"));
+                return Ok(Start::Interrupted(reports));
+            };
+            built
         };
         drop(building);
         if let Err(error) = built {

@@ -20,7 +20,7 @@ use super::evaluation::{EvalProcesses, evaluate_all, evaluate_in_batches};
 use super::find_tests::{self, Expected, FoundTests};
 use super::found_test::{FoundTest, left_out};
 use super::frontend::Frontend;
-use super::interrupts::Interrupts;
+use super::interrupts::{Interrupts, unless_interrupted};
 use super::reports::of_run::{RunForm, RunReports, remember};
 use super::request::{Builders, RunPlace, RunRequest};
 use crate::engine::RunMode;
@@ -68,9 +68,8 @@ async fn run_here(
             found => Ok(found),
         }
     };
-    let found = tokio::select! {
-        found = found => found,
-        _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
+    let Some(found) = unless_interrupted(found, interrupts).await else {
+        return Ok(Ends::interrupted(frontend));
     };
     let found = found.inspect_err(|error| keep_eval_error(request, frontend, error))?;
     let earlier = earlier_tests(request);
@@ -151,10 +150,11 @@ async fn run_builds(
     frontend: &dyn Frontend,
     interrupts: &mut Interrupts,
 ) -> Result<RunResults, RunnerError> {
-    let found = tokio::select! {
-        found = find_builds(request, builders, processes) => found?,
-        _ = interrupts.recv() => return Ok(Ends::interrupted(frontend)),
+    let work = find_builds(request, builders, processes);
+    let Some(found) = unless_interrupted(work, interrupts).await else {
+        return Ok(Ends::interrupted(frontend));
     };
+    let found = found?;
     let run = Run {
         request,
         frontend,

@@ -14,7 +14,7 @@ use crate::engine::RunMode;
 use crate::model::outcome::TestResult;
 use crate::runner::error::RunnerError;
 use crate::runner::found_test::FoundTest;
-use crate::runner::interrupts::Interrupts;
+use crate::runner::interrupts::{Interrupts, late_interrupt};
 use crate::runner::reports::of_run::RunReports;
 use crate::runner::request::RunRequest;
 use crate::session::Interrupt;
@@ -58,7 +58,19 @@ impl<E: Executor> RunLoop<'_, E> {
             tokio::select! {
                 batch = evaluated.next(), if is_evaluating => {
                     is_evaluating = batch.is_some();
-                    for test in batch.into_iter().flatten() {
+                    let batch = batch.unwrap_or_default();
+                    let cut = if batch.iter().any(|test| test.test.is_err()) {
+                        late_interrupt(interrupts).await
+                    } else {
+                        None
+                    };
+                    if let Some(interrupt) = cut {
+                        ends.interrupt();
+                        self.interrupt(interrupt, &sender);
+                    }
+                    let batch = batch.into_iter();
+                    // What an interrupt has ended has been left out.
+                    for test in batch.filter(|test| cut.is_none() || test.test.is_ok()) {
                         unseen.remove(&test.label);
                         match self.executor.check(test, self.reports) {
                             Ok(test) => checked.push_back(test),

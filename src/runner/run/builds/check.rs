@@ -14,6 +14,7 @@ use crate::nix_cli::{self, BuildError, NamedDerivation, Nix};
 use crate::output_folder::{EVENTS, TAG};
 use crate::report::{Output, VERDICT_MARK};
 use crate::runner::error::RunnerError;
+use crate::runner::interrupts::unless_interrupted;
 use crate::runner::reports::of_run::TestReports;
 use crate::session::Interrupt;
 
@@ -72,10 +73,10 @@ pub(super) async fn run_check(
     let built = match state {
         BuildState::Failed { error, .. } => Some(Err(error)),
         BuildState::Interrupted => None,
-        BuildState::Unknown => tokio::select! {
-            built = nix_cli::realise(nix, &check.derivation, &root, &emit) => Some(built),
-            _ = interrupts.recv() => None,
-        },
+        BuildState::Unknown => {
+            let work = nix_cli::realise(nix, &check.derivation, &root, &emit);
+            unless_interrupted(work, interrupts).await
+        }
     };
     let failed = match built {
         None => Some(Ok(CheckEnd::INTERRUPTED)),

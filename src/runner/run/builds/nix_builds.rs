@@ -13,6 +13,7 @@ use crate::nix_cli::{self, BuildError, FailedBuilds, NamedDerivation, Nix};
 use crate::runner::attempts::Attempts;
 use crate::runner::error::RunnerError;
 use crate::runner::found_test::FoundTest;
+use crate::runner::interrupts::late_interrupt;
 use crate::runner::reports::of_run::{RunReports, TestReports};
 use crate::runner::request::RunRequest;
 use crate::runner::run::checked_test::CheckedTest;
@@ -165,7 +166,7 @@ impl<'a> NixBuilds<'a> {
         let mut closed = self.is_closed.subscribe();
         let was_interrupted = tokio::select! {
             biased;
-            ended = &mut ended => return ended.ok(),
+            ended = &mut ended => return self.ended_or_cut(ended.ok()?, interrupts).await,
             _ = interrupts.recv() => true,
             _ = closed.wait_for(|is_closed| *is_closed) => false,
         };
@@ -175,6 +176,20 @@ impl<'a> NixBuilds<'a> {
             state: BuildState::Interrupted,
             reports: left.reports,
         })
+    }
+
+    /// Returns a build that has ended, as one that the user has ended if that is why it has failed.
+    async fn ended_or_cut(
+        &self,
+        ended: EndedBuild,
+        interrupts: &mut broadcast::Receiver<Interrupt>,
+    ) -> Option<EndedBuild> {
+        let has_failed = matches!(ended.state, BuildState::Failed { .. });
+        if !has_failed || late_interrupt(interrupts).await.is_none() {
+            return Some(ended);
+        }
+        let state = BuildState::Interrupted;
+        Some(EndedBuild { state, ..ended })
     }
 
     fn take(&self, label: &str) -> Option<WaitingTest> {
