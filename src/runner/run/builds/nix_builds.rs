@@ -40,7 +40,7 @@ struct WaitingTest {
     label: String,
     nix: Nix,
     derivation: PathBuf,
-    /// The reports of the test, from the begin of its build on; those of an only test from the start.
+    /// The reports of an only test, which are open from the start.
     reports: Option<TestReports>,
     has_begun: bool,
     done: oneshot::Sender<EndedBuild>,
