@@ -492,6 +492,10 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn the_scripts_own_exception_explains_more_than_a_fault() {
         let supervised = Supervised::start("raise ValueError('it is gone')").await;
+        // The interpreter may take longer to begin than a script has to end after a fault.
+        while supervised.engine.ended.is_empty() {
+            tokio::task::yield_now().await;
+        }
         supervised.machine_faults.send(died()).unwrap();
         let found = supervised.verdict(FOREVER).await;
         assert_eq!(found, (Verdict::Error, "ValueError".to_owned()));
@@ -521,7 +525,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_restart_comes_before_everything() {
         let supervised = Supervised::start("pass").await;
-        let restart = Restart { reason: None };
+        let restart = Restart::NoCheckpoint("it is new".to_owned());
         supervised.restarts.send(restart.clone()).unwrap();
         supervised.machine_faults.send(died()).unwrap();
         let (_, early_end) = supervised.end(FOREVER).await;
