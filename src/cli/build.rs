@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use indicatif::MultiProgress;
 
 use super::error::{Failed, code};
 use super::frontend::is_on_terminal;
@@ -12,7 +11,9 @@ use super::run_options::block_on;
 use super::source::Source;
 use super::write_stdout;
 use crate::prompt_output::PromptOutput;
-use crate::report::{Detail, PlainDisplay, Report, TerminalDisplay};
+use crate::report::{
+    Detail, PlainDisplay, Report, TerminalDisplay, make_room_when_suspended, progress_bars,
+};
 use crate::runner::{build, interrupts};
 
 #[derive(Debug, Args)]
@@ -52,11 +53,10 @@ impl BuildCommand {
             Detail::Normal
         };
         if is_on_terminal() {
-            Box::new(TerminalDisplay::new(
-                detail,
-                PromptOutput::default(),
-                MultiProgress::new(),
-            ))
+            let bars = progress_bars();
+            make_room_when_suspended(bars.clone());
+            let output = PromptOutput::default();
+            Box::new(TerminalDisplay::new(detail, output, bars))
         } else {
             Box::new(PlainDisplay::on_stderr(detail))
         }

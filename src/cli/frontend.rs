@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Once;
 
 use clap::ValueEnum;
 use indicatif::MultiProgress;
@@ -12,7 +13,7 @@ use crate::model::outcome::RunResults;
 use crate::prompt_output::PromptOutput;
 use crate::report::{
     Colours, Detail, JsonDisplay, LogReader, OutputStream, PlainDisplay, Report, RunFailures,
-    TerminalDisplay, annotations, is_in_workflow,
+    TerminalDisplay, annotations, is_in_workflow, make_room_when_suspended, progress_bars,
 };
 use crate::runner::{Frontend, RunnerError, show_finding};
 use crate::source_map::SourceMap;
@@ -44,6 +45,8 @@ pub struct CommandFrontend {
     output: PromptOutput,
     /// The live progress.
     bars: MultiProgress,
+    /// Done once the bars make room for a shell.
+    follows_suspension: Once,
 }
 
 impl CommandFrontend {
@@ -52,7 +55,8 @@ impl CommandFrontend {
             format,
             detail,
             output,
-            bars: MultiProgress::new(),
+            bars: progress_bars(),
+            follows_suspension: Once::new(),
         }
     }
 }
@@ -62,11 +66,13 @@ impl Frontend for CommandFrontend {
         let detail = self.detail;
         match self.format {
             DisplayFormat::Json => Box::new(JsonDisplay::exclusive()),
-            DisplayFormat::Human if is_on_terminal() => Box::new(TerminalDisplay::new(
-                detail,
-                self.output.clone(),
-                self.bars.clone(),
-            )),
+            DisplayFormat::Human if is_on_terminal() => {
+                let bars = &self.bars;
+                let follow = || make_room_when_suspended(bars.clone());
+                self.follows_suspension.call_once(follow);
+                let output = self.output.clone();
+                Box::new(TerminalDisplay::new(detail, output, bars.clone()))
+            }
             DisplayFormat::Human | DisplayFormat::Plain => {
                 Box::new(PlainDisplay::new(detail, LogReader::Person))
             }

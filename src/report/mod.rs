@@ -38,7 +38,7 @@ pub use output_stream::OutputStream;
 pub use plain::{LogReader, PlainDisplay, VERDICT_MARK};
 pub use run_folder::{RunFolder, WrittenReports, write_reports};
 pub use sanitise::sanitise;
-pub use terminal::TerminalDisplay;
+pub use terminal::{TerminalDisplay, make_room_when_suspended, progress_bars};
 
 /// How much is shown of a run that goes well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,5 +33,6 @@ mod runs;
 mod scripts;
 mod selection;
 mod shared_code;
+mod terminals;
 mod trust;
 mod watch;

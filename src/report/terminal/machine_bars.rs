@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 
+use super::bar_terminal::{clear_stderr, stderr_target};
 use super::{TICK, template};
 use crate::model::event::Event;
 use crate::report::lines::{one_line, short_name};
@@ -16,8 +17,8 @@ pub(super) struct MachineBars {
     build: Option<ProgressBar>,
     building: Vec<String>,
     machines: BTreeMap<String, ProgressBar>,
-    /// The machines whose bars show a step, by the step's number.
-    steps: BTreeMap<u64, String>,
+    /// The steps that have begun, by their numbers: each with its machine. A step may begin within another.
+    steps: BTreeMap<u64, (String, String)>,
 }
 
 impl MachineBars {
@@ -44,6 +45,15 @@ impl MachineBars {
     fn show_building(&mut self) {
         let names = self.building.join(", ");
         self.build_bar().set_message(names);
+    }
+
+    /// Shows the step that a machine is at, which is the one that began last.
+    fn show_step(&mut self, machine: &str) {
+        let steps = self.steps.values().rev();
+        let mut steps = steps.filter(|(other, _)| other == machine);
+        if let Some(text) = steps.next().map(|(_, text)| text.clone()) {
+            self.machine_bar(machine).set_message(text);
+        }
     }
 
     fn machine_bar(&mut self, machine: &str) -> &ProgressBar {
@@ -91,21 +101,25 @@ impl MachineBars {
                 // Until the script asks for something, nothing is known of its boot.
                 self.machine_bar(machine).set_message("up");
             }
-            Event::MachineReady { machine, .. } => self.machine_bar(machine).set_message("ready"),
+            Event::MachineReady { machine, .. } => {
+                self.machine_bar(machine).set_message("ready");
+                // The step that has waited for it goes on.
+                self.show_step(machine);
+            }
             Event::StepStarted {
                 id,
                 machine: Some(machine),
                 text,
             } => {
-                let text = one_line(text);
-                let bar = self.machine_bar(machine);
-                bar.reset_elapsed();
-                bar.set_message(text);
-                self.steps.insert(*id, machine.clone());
+                self.machine_bar(machine).reset_elapsed();
+                let step = (machine.clone(), one_line(text));
+                self.steps.insert(*id, step);
+                self.show_step(machine);
             }
             Event::StepFinished { id, .. } => {
-                if let Some(machine) = self.steps.remove(id) {
+                if let Some((machine, _)) = self.steps.remove(id) {
                     self.machine_bar(&machine).set_message("");
+                    self.show_step(&machine);
                 }
             }
             Event::MachineStopped { machine, .. } => {
@@ -114,11 +128,14 @@ impl MachineBars {
                     self.bars.remove(&bar);
                 }
             }
-            Event::TerminalAttached { attached, .. } => self.bars.set_draw_target(if *attached {
-                ProgressDrawTarget::hidden()
-            } else {
-                ProgressDrawTarget::stderr()
-            }),
+            Event::TerminalAttached { attached: true, .. } => {
+                // First no more pictures: each bar is drawn by a thread of its own.
+                self.bars.set_draw_target(ProgressDrawTarget::hidden());
+                clear_stderr();
+            }
+            Event::TerminalAttached {
+                attached: false, ..
+            } => self.bars.set_draw_target(stderr_target()),
             Event::TestStarted { .. } | Event::TestFinished { .. } | Event::Prompting => {
                 self.clear();
             }

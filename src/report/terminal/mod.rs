@@ -1,6 +1,8 @@
 //! Live progress on a terminal, below the lines that stay: of one test, or of several.
 
+mod bar_terminal;
 mod machine_bars;
+mod suspension;
 mod test_bars;
 
 use std::io;
@@ -8,7 +10,9 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressStyle};
 
+pub use self::bar_terminal::progress_bars;
 use self::machine_bars::MachineBars;
+pub use self::suspension::make_room_when_suspended;
 use self::test_bars::TestBars;
 use super::output_stream::OutputStream;
 use super::texts::Texts;
@@ -168,9 +172,10 @@ mod tests {
                         "client: up",
                         "server: waiting for the guest to finish booting",
                     ],
-                    Event::MachineReady { machine, .. } if machine == "server" => {
-                        &["client: up", "server: ready"]
-                    }
+                    Event::MachineReady { machine, .. } if machine == "server" => &[
+                        "client: up",
+                        "server: waiting for TCP port 3000 of localhost to open",
+                    ],
                     Event::TestFinished { .. } => &[],
                     _ => continue,
                 };
