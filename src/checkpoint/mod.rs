@@ -1,6 +1,7 @@
 //! Checkpoints: all machines of a test as they were at one moment, and the store for them.
 
 mod all;
+mod no_recording;
 mod slot;
 mod slot_folder;
 mod store;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::machine::{Clock, Saved};
 
 pub use all::{load, save};
+pub use no_recording::NoRecording;
 pub use slot::{RunScripts, Slot, SlotKey};
 pub use store::{CheckpointStore, CheckpointStoreError, Summary};
 
@@ -63,6 +65,8 @@ pub struct StoredRecording<C> {
     pub checkpoints: Vec<Checkpoint>,
     /// The machines that are others now.
     pub changed: BTreeSet<String>,
+    /// Why the run saved no more checkpoints, if one could not be saved.
+    pub obstacle: Option<String>,
 }
 
 impl<C> Default for StoredRecording<C> {
@@ -71,6 +75,7 @@ impl<C> Default for StoredRecording<C> {
             entries: Vec::new(),
             checkpoints: Vec::new(),
             changed: BTreeSet::new(),
+            obstacle: None,
         }
     }
 }

@@ -13,12 +13,12 @@ use tempfile::TempDir;
 use super::slot_folder::{
     ABOUT, BOUND_VARIABLE, RECORD, UNFINISHED, is_checkpoint, records, shrink, size, write_json,
 };
-use super::{Checkpoint, StoredRecording};
+use super::{Checkpoint, NoRecording, StoredRecording};
 use crate::digest::{self, Digest};
 use crate::folders;
 
 /// The form of what is written; others are not read.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Properties that must be equal for a checkpoint to be usable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,47 @@ impl SlotKey {
         digest.field(serde_json::to_vec(self).unwrap_or_default());
         digest.name()
     }
+
+    /// Returns what recordings of this key depend on, where another run has something else.
+    pub(super) fn elsewhere(&self, other: &Self) -> NoRecording {
+        let Self {
+            test: _,
+            file: _,
+            nodes,
+            vlans,
+            qemu,
+            accelerator,
+            options,
+            program,
+        } = self;
+        let version = qemu.lines().next().unwrap_or("another QEMU");
+        let given: Vec<String> = options
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let given = match given.as_slice() {
+            [] => "no options of QEMU".to_owned(),
+            given => given.join(" "),
+        };
+        let parts = [
+            (
+                *nodes != other.nodes,
+                format!("other nodes ({})", nodes.join(", ")),
+            ),
+            (*vlans != other.vlans, "other networks".to_owned()),
+            (*qemu != other.qemu, version.to_owned()),
+            (
+                *accelerator != other.accelerator,
+                format!("the accelerator {accelerator}"),
+            ),
+            (*options != other.options, given),
+            (*program != other.program, format!("Snowglobe {program}")),
+        ];
+        let differing = parts
+            .into_iter()
+            .filter_map(|(differs, text)| differs.then_some(text));
+        NoRecording::Elsewhere(differing.collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// The machines' run scripts, by their nodes. If one has changed, the
@@ -60,6 +101,8 @@ pub(super) struct SlotRecord<C> {
     entries: Vec<C>,
     /// Folders of checkpoints.
     pub checkpoints: Vec<String>,
+    /// Why the run saved no more of them.
+    obstacle: Option<String>,
 }
 
 /// The checkpoints of one test, for one run at a time.
@@ -73,26 +116,31 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The recording of the last run; empty if it is damaged, or
-    /// of something else. What is left of runs that were cut off is removed.
-    #[must_use]
-    pub fn read<C: DeserializeOwned>(&self) -> StoredRecording<C> {
-        let recording = self.read_whole().unwrap_or_default();
-        let known: Vec<&str> = recording
-            .checkpoints
-            .iter()
-            .map(|checkpoint| checkpoint.folder.as_str())
-            .collect();
+    /// The recording of the last run, with a checkpoint at least. What is left of runs that were cut off is removed.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such recording.
+    pub fn read<C: DeserializeOwned>(&self) -> Result<StoredRecording<C>, NoRecording> {
+        let recording = self.read_whole();
+        let known = recording.iter().flat_map(|it| &it.checkpoints);
+        let known: Vec<&str> = known.map(|checkpoint| checkpoint.folder.as_str()).collect();
         self.remove_others(&known);
         recording
     }
 
-    fn read_whole<C: DeserializeOwned>(&self) -> Option<StoredRecording<C>> {
-        let record: SlotRecord<C> = read_record(&self.folder)?;
-        if record.key != self.key {
-            return None;
+    fn read_whole<C: DeserializeOwned>(&self) -> Result<StoredRecording<C>, NoRecording> {
+        if !self.folder.join(RECORD).exists() {
+            return Err(NoRecording::FirstRun);
         }
-        let checkpoints = record
+        let record: SlotRecord<C> = read_record(&self.folder).ok_or(NoRecording::Unreadable)?;
+        if record.key != self.key {
+            return Err(record.key.elsewhere(&self.key));
+        }
+        if record.checkpoints.is_empty() {
+            let obstacle = record.obstacle.map(NoRecording::Obstacle);
+            return Err(obstacle.unwrap_or(NoRecording::NoneTaken));
+        }
+        let checkpoints: Vec<Checkpoint> = record
             .checkpoints
             .iter()
             .filter_map(|name| self.read_checkpoint(name))
@@ -104,10 +152,17 @@ impl Slot {
             .filter(|(node, script)| record.machines.get(*node) != Some(script))
             .map(|(node, _)| node.clone())
             .collect();
-        (changed.len() < self.machines.len()).then_some(StoredRecording {
+        if checkpoints.is_empty() {
+            return Err(NoRecording::Damaged);
+        }
+        if changed.len() == self.machines.len() {
+            return Err(NoRecording::AllChanged(changed));
+        }
+        Ok(StoredRecording {
             entries: record.entries,
             checkpoints,
             changed,
+            obstacle: None,
         })
     }
 
@@ -199,6 +254,7 @@ impl Slot {
                 .into_iter()
                 .map(|checkpoint| checkpoint.folder)
                 .collect(),
+            obstacle: recording.obstacle,
         };
         write_json(&self.folder.join(RECORD), &record)?;
         let known: Vec<&str> = record.checkpoints.iter().map(String::as_str).collect();

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
+use super::NoRecording;
 use super::slot::{RunScripts, Slot, SlotKey, read_record};
 use super::slot_folder::{BOUND_VARIABLE, is_exposed, lock, remove, size, slots, used};
 use crate::folders;
@@ -105,6 +106,19 @@ impl CheckpointStore {
         })
     }
 
+    /// Returns what the last run of a test depended on that had a slot of its own, other than that of `key`.
+    #[must_use]
+    pub fn last_elsewhere(&self, key: &SlotKey) -> Option<NoRecording> {
+        let slots = slots(&self.folder).unwrap_or_default();
+        let records = slots.iter().filter_map(|folder| {
+            let other = read_record::<IgnoredAny>(folder)?.key;
+            let is_same_test = other.test == key.test && other.file == key.file && other != *key;
+            is_same_test.then(|| (used(folder), other))
+        });
+        let (_, other) = records.max_by_key(|(used, _)| *used)?;
+        Some(other.elsewhere(key))
+    }
+
     /// Returns all recordings, the last used first.
     ///
     /// # Errors
@@ -192,7 +206,7 @@ mod tests {
             .open(key("a"), machines("a"))
             .unwrap();
         let recording = remember(&slot, 100);
-        assert_eq!(slot.read::<()>(), recording);
+        assert_eq!(slot.read::<()>(), Ok(recording));
         assert!(matches!(
             store(&folder, 1 << 20).open(key("a"), machines("a")),
             Err(CheckpointStoreError::Busy)
@@ -209,7 +223,7 @@ mod tests {
         let of_it = slot.folder_of(&recording.checkpoints[0]);
         fs::write(of_it.join("memory"), "short").unwrap();
         let left = slot.begin().unwrap().keep();
-        assert_eq!(slot.read::<()>(), StoredRecording::<()>::default());
+        assert_eq!(slot.read::<()>(), Err(NoRecording::Damaged));
         assert!(!left.exists() && !of_it.exists());
     }
 
@@ -270,7 +284,7 @@ mod tests {
             .unwrap();
         remember(&slot, 100);
         slot.key = key("b");
-        assert_eq!(slot.read::<()>(), StoredRecording::<()>::default());
+        assert!(matches!(slot.read::<()>(), Err(NoRecording::Elsewhere(_))));
     }
 
     #[test]
@@ -282,11 +296,60 @@ mod tests {
         remember(&slot, 100);
         slot.machines = machines("b");
         assert_eq!(
-            slot.read::<()>().changed,
+            slot.read::<()>().unwrap().changed,
             BTreeSet::from(["server".to_owned()])
         );
         slot.machines = BTreeMap::from([("other".to_owned(), PathBuf::new())]);
-        assert_eq!(slot.read::<()>(), StoredRecording::<()>::default());
+        let reason = slot.read::<()>().unwrap_err();
+        assert_eq!(
+            reason.to_string(),
+            "machine other has changed since the last run"
+        );
+    }
+
+    #[test]
+    fn why_there_is_no_checkpoint_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = store(&folder, 1 << 20)
+            .open(key("a"), machines("a"))
+            .unwrap();
+        assert_eq!(slot.read::<()>(), Err(NoRecording::FirstRun));
+        slot.write(StoredRecording::<()>::default()).unwrap();
+        assert_eq!(slot.read::<()>(), Err(NoRecording::NoneTaken));
+        let obstacle = Some("no room".to_owned());
+        slot.write(StoredRecording::<()> {
+            obstacle,
+            ..StoredRecording::default()
+        })
+        .unwrap();
+        let reason = slot.read::<()>().unwrap_err();
+        assert_eq!(
+            reason.to_string(),
+            "the last run could take no checkpoint: no room"
+        );
+        fs::write(slot.folder.join(RECORD), "{").unwrap();
+        assert_eq!(slot.read::<()>(), Err(NoRecording::Unreadable));
+    }
+
+    #[test]
+    fn what_the_last_run_depended_on_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder, 1 << 20);
+        let last = SlotKey {
+            qemu: "QEMU emulator version 7.2.19\nCopyright\n".to_owned(),
+            accelerator: "kvm".to_owned(),
+            options: BTreeMap::from([("QEMU_OPTS".to_owned(), "-s".to_owned())]),
+            ..key("a")
+        };
+        assert_eq!(store.last_elsewhere(&last), None);
+        let slot = store.open(last.clone(), machines("a")).unwrap();
+        remember(&slot, 100);
+        assert_eq!(store.last_elsewhere(&last), None);
+        assert_eq!(store.last_elsewhere(&key("b")), None);
+        assert_eq!(
+            store.last_elsewhere(&key("a")).unwrap().to_string(),
+            "the last run had QEMU emulator version 7.2.19, the accelerator kvm, QEMU_OPTS=-s"
+        );
     }
 
     #[test]

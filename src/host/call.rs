@@ -1,5 +1,7 @@
 //! A call of a script, as data.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -76,6 +78,16 @@ impl Call {
         match self {
             Self::Driver(_) => None,
             Self::Machine { operation, .. } => operation.fingerprint(),
+        }
+    }
+}
+
+/// As a script writes it, without arguments.
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.machine() {
+            Some(machine) => write!(f, "{machine}.{}", self.name()),
+            None => f.write_str(self.name()),
         }
     }
 }

@@ -21,7 +21,10 @@ const MOST_SHOWN: usize = 60;
 /// Returns an error if the machines cannot be restored, or a call gives another result now.
 pub(super) async fn catch_up(host: &Host, player: Player) -> Result<Recorder, Restart> {
     let Some(checkpoint) = player.recording.before(player.position).cloned() else {
-        return Err(Restart { reason: None });
+        return Err(Restart::NoCheckpoint(format!(
+            "{}, and the first checkpoint comes later",
+            player.departure
+        )));
     };
     restore(host, &player, &checkpoint).await?;
     let recording = player.recording.until(player.position);
@@ -49,11 +52,11 @@ async fn restore(host: &Host, player: &Player, checkpoint: &Checkpoint) -> Resul
         checkpoint: Some(restored(checkpoint, changed)),
         reason: None,
     });
-    let lost = |error: &dyn std::fmt::Display| Restart {
-        reason: Some(format!(
-            "the checkpoint {:?} cannot be restored: {error}",
-            checkpoint.name
-        )),
+    let lost = |error: &dyn std::fmt::Display| {
+        let name = &checkpoint.name;
+        Restart::Unusable(format!(
+            "the checkpoint {name:?} cannot be restored: {error}"
+        ))
     };
     let verified = {
         let (slot, checkpoint) = (player.slot.clone(), checkpoint.clone());
@@ -88,15 +91,12 @@ async fn repeat(host: &Host, entry: &RecordedCall) -> Result<(), Restart> {
 }
 
 fn differs(entry: &RecordedCall, now: &str) -> Restart {
-    Restart {
-        reason: Some(format!(
-            "{}.{} gives another result than in the run before ({} then, {} now)",
-            entry.call.machine().unwrap_or_default(),
-            entry.call.name(),
-            shortened(&entry.result.to_string()),
-            shortened(now)
-        )),
-    }
+    Restart::Unusable(format!(
+        "{} gives another result than in the run before ({} then, {} now)",
+        entry.call,
+        shortened(&entry.result.to_string()),
+        shortened(now)
+    ))
 }
 
 fn shortened(text: &str) -> String {
@@ -122,10 +122,10 @@ mod tests {
         let restart = differs(&recording.entries[0], &json!("short").to_string());
         let shown = &"/long/".repeat(20)[..59];
         assert_eq!(
-            restart.reason.unwrap(),
-            format!(
+            restart,
+            Restart::Unusable(format!(
                 "server.wait_for_file gives another result than in the run before (\"{shown}… then, \"short\" now)"
-            )
+            ))
         );
     }
 }

@@ -18,7 +18,7 @@ use crate::host::{Call, CallError, DriverOperation, Host};
 use crate::machine::{Clock, RecordPolicy};
 use crate::model::event::Level;
 
-use player::Player;
+use player::{Departure, Player};
 use recorder::Recorder;
 pub use recording::{RecordedCall, Recording};
 
@@ -30,11 +30,13 @@ pub enum Caller {
     Beside,
 }
 
-/// The run is to begin again, cold.
+/// Why the run is to begin again, cold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restart {
-    /// None if no time was lost.
-    pub reason: Option<String>,
+pub enum Restart {
+    /// No checkpoint is early enough. No time was lost.
+    NoCheckpoint(String),
+    /// A checkpoint was restored, and the run cannot continue from there.
+    Unusable(String),
 }
 
 /// Passes calls to the host, unless a recording answers them.
@@ -163,8 +165,13 @@ impl Replay {
         let certain = caller == Caller::Script && call.record_policy() != RecordPolicy::Ends;
         let files = if certain { call.fingerprint() } else { None };
         if let Mode::Replaying(player) = &mut *mode {
-            if certain && let Some(result) = player.answer(call, files.as_deref()) {
-                return Ok(CallTurn::Answered(result));
+            if certain {
+                match player.answer(call, files.as_deref()) {
+                    Ok(result) => return Ok(CallTurn::Answered(result)),
+                    Err(departure) => player.departure = departure,
+                }
+            } else {
+                player.departure = Departure::NotRecorded(call.to_string());
             }
             mode = self.go_live(mode).await?;
         }

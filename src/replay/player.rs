@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use thiserror::Error;
 
 use super::recording::Recording;
 use crate::checkpoint::Slot;
@@ -15,6 +16,25 @@ pub(super) struct Player {
     pub recording: Recording,
     /// How many calls are answered.
     pub position: usize,
+    /// Where the run leaves the recording.
+    pub departure: Departure,
+}
+
+/// Where a run leaves its recording: the call, as a script writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(super) enum Departure {
+    #[error("{0} is another call than in the last run")]
+    Differs(String),
+    #[error("{0} takes files that have changed")]
+    Files(String),
+    #[error("{0} concerns a machine that has changed")]
+    ChangedMachine(String),
+    #[error("{0} comes after the end of the last run")]
+    Unknown(String),
+    #[error("{0} is called in each run")]
+    NotRecorded(String),
+    #[error("the script has ended")]
+    End,
 }
 
 impl Player {
@@ -23,20 +43,26 @@ impl Player {
             slot,
             recording,
             position: 0,
+            departure: Departure::End,
         }
     }
 
     /// Returns the recorded result if the call is the next one in the recording.
-    pub fn answer(&mut self, call: &Call, files: Option<&str>) -> Option<Value> {
-        let entry = self.recording.entries.get(self.position)?;
-        if self.asks_changed_machines(call)
-            || entry.call != *call
-            || entry.files.as_deref() != files
-        {
-            return None;
+    pub fn answer(&mut self, call: &Call, files: Option<&str>) -> Result<Value, Departure> {
+        let Some(entry) = self.recording.entries.get(self.position) else {
+            return Err(Departure::Unknown(call.to_string()));
+        };
+        if self.asks_changed_machines(call) {
+            return Err(Departure::ChangedMachine(call.to_string()));
+        }
+        if entry.call != *call {
+            return Err(Departure::Differs(call.to_string()));
+        }
+        if entry.files.as_deref() != files {
+            return Err(Departure::Files(call.to_string()));
         }
         self.position += 1;
-        Some(entry.result.clone())
+        Ok(entry.result.clone())
     }
 
     /// Only who has asked them knows what other machines say.
@@ -63,11 +89,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let calls = [("a", "one"), ("a", "two"), ("b", "three")];
         let mut player = Player::new(slot(&folder), recording(&calls));
-        assert_eq!(player.answer(&call("a", "one"), None), Some(json!("one")));
-        assert_eq!(player.answer(&call("a", "other"), None), None);
-        assert_eq!(player.answer(&call("a", "two"), None), Some(json!("two")));
+        assert_eq!(player.answer(&call("a", "one"), None), Ok(json!("one")));
+        let departure = player.answer(&call("a", "other"), None).unwrap_err();
+        assert_eq!(
+            departure.to_string(),
+            "a.wait_for_file is another call than in the last run"
+        );
+        assert_eq!(player.answer(&call("a", "two"), None), Ok(json!("two")));
         player.recording.changed.insert("b".to_owned());
-        assert_eq!(player.answer(&call("b", "three"), None), None);
+        assert!(player.answer(&call("b", "three"), None).is_err());
         assert_eq!(player.position, 2);
     }
 
@@ -76,10 +106,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut player = Player::new(slot(&folder), recording(&[("a", "copy")]));
         player.recording.entries[0].files = Some("1".to_owned());
-        assert_eq!(player.answer(&call("a", "copy"), Some("2")), None);
+        assert!(player.answer(&call("a", "copy"), Some("2")).is_err());
         assert_eq!(
             player.answer(&call("a", "copy"), Some("1")),
-            Some(json!("copy"))
+            Ok(json!("copy"))
         );
     }
 
@@ -90,8 +120,8 @@ mod tests {
         let join = Call::Driver(DriverOperation::JoinAll {});
         player.recording.entries[0].call = join.clone();
         player.recording.changed.insert("b".to_owned());
-        assert_eq!(player.answer(&join, None), None);
+        assert!(player.answer(&join, None).is_err());
         player.recording.changed.clear();
-        assert_eq!(player.answer(&join, None), Some(json!("one")));
+        assert_eq!(player.answer(&join, None), Ok(json!("one")));
     }
 }

@@ -30,8 +30,6 @@ pub(super) struct Recorder {
     recording: Recording,
     /// Whether the calls still come in an order that will be the same again.
     open: bool,
-    /// Whether the machines can be saved.
-    saves: bool,
     /// A call is being made.
     pending: bool,
     bytes: usize,
@@ -79,7 +77,6 @@ impl Recorder {
             slot,
             recording,
             open: true,
-            saves: true,
             pending: false,
             bytes: 0,
             clock,
@@ -101,8 +98,8 @@ impl Recorder {
     }
 
     /// Stops saving checkpoints: one has failed, and the next one would, too.
-    pub fn save_no_more(&mut self) {
-        self.saves = false;
+    pub fn save_no_more(&mut self, error: String) {
+        self.recording.obstacle = Some(error);
     }
 
     /// A call is about to be made; false where another one still is.
@@ -140,7 +137,7 @@ impl Recorder {
         let affordable = self.clock.spent_s + cost <= SHARE * now;
         let last = self.recording.checkpoints.last();
         let needless = last.is_some_and(|last| last.position == self.recording.entries.len());
-        if machines == 0 || !self.saves || !affordable || needless {
+        if machines == 0 || self.recording.obstacle.is_some() || !affordable || needless {
             return None;
         }
         match &self.subtest {

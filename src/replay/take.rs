@@ -32,11 +32,7 @@ pub(super) async fn take_if_due(host: &Host, recorder: &mut Recorder, call: &Cal
     let name = match due {
         Due::Subtest(name) => name,
         Due::Booted => "booted".to_owned(),
-        Due::Call => format!(
-            "before {}.{}",
-            call.machine().unwrap_or_default(),
-            call.name()
-        ),
+        Due::Call => format!("before {call}"),
     };
     take(
         host,
@@ -79,7 +75,7 @@ pub(super) async fn take(
             let text = format!("no checkpoint can be taken here: {error}");
             host.events.note(level, text);
             recorder.spent(begin.elapsed().as_secs_f64());
-            recorder.save_no_more();
+            recorder.save_no_more(error);
         }
     }
 }

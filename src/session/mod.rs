@@ -137,14 +137,16 @@ pub async fn run(
             Attempt::Again(restart) => {
                 // The next attempt emits what was held back.
                 events.forget();
-                if let Some(reason) = restart.reason {
-                    events.note(
-                        Level::Warning,
-                        format!("{reason}: restarting without the checkpoint"),
-                    );
-                }
+                let why_cold = match restart {
+                    Restart::NoCheckpoint(reason) => reason,
+                    Restart::Unusable(reason) => {
+                        let text = format!("{reason}: restarting without the checkpoint");
+                        events.note(Level::Warning, text);
+                        "the checkpoint cannot be used".to_owned()
+                    }
+                };
                 forget_consoles(manifest, &input.output_folder);
-                replay = replay.cold();
+                replay = replay.cold(why_cold);
             }
         }
     }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::input::ReplayMode;
 use crate::backends;
-use crate::checkpoint::{CheckpointStore, RunScripts, Slot, SlotKey};
+use crate::checkpoint::{CheckpointStore, NoRecording, RunScripts, Slot, SlotKey};
 use crate::event_bus::Events;
 use crate::host::Host;
 use crate::model::event::Event;
@@ -26,8 +26,8 @@ pub(super) enum ReplayPlan {
     NotApplicable,
     /// Why, if the user should know.
     Cold(Option<String>),
-    /// The machines boot, and the run is recorded.
-    Recording(Arc<Slot>),
+    /// The machines boot, and the run is recorded; why, if the user should know.
+    Recording(Arc<Slot>, Option<String>),
     /// The calls are answered as long as they are those of the last run.
     Replaying(Arc<Slot>, Recording),
 }
@@ -45,24 +45,23 @@ impl ReplayPlan {
         let Some(store) = CheckpointStore::own() else {
             return Self::Cold(Some("there is no home folder for checkpoints".to_owned()));
         };
-        match store.open(key(manifest, accelerator), machines(manifest)) {
-            Err(error) => Self::Cold(Some(error.to_string())),
-            Ok(slot) => {
-                let recording: Recording = slot.read();
-                let slot = Arc::new(slot);
-                if recording.checkpoints.is_empty() {
-                    Self::Recording(slot)
-                } else {
-                    Self::Replaying(slot, recording)
-                }
-            }
-        }
+        let key = key(manifest, accelerator);
+        let slot = match store.open(key.clone(), machines(manifest)) {
+            Err(error) => return Self::Cold(Some(error.to_string())),
+            Ok(slot) => Arc::new(slot),
+        };
+        let reason = match slot.read() {
+            Ok(recording) => return Self::Replaying(slot, recording),
+            Err(NoRecording::FirstRun) => store.last_elsewhere(&key),
+            Err(reason) => Some(reason),
+        };
+        Self::Recording(slot, reason.map(|reason| reason.to_string()))
     }
 
     /// Returns the plan for a run that cannot continue from its recording.
-    pub fn cold(self) -> Self {
+    pub fn cold(self, reason: String) -> Self {
         match self {
-            Self::Replaying(slot, _) => Self::Recording(slot),
+            Self::Replaying(slot, _) => Self::Recording(slot, Some(reason)),
             other => other,
         }
     }
@@ -72,8 +71,7 @@ impl ReplayPlan {
         let reason = match self {
             Self::NotApplicable => return,
             Self::Replaying(..) => return events.hold_back(),
-            Self::Cold(reason) => reason.clone(),
-            Self::Recording(_) => None,
+            Self::Cold(reason) | Self::Recording(_, reason) => reason.clone(),
         };
         events.emit(Event::Begun {
             checkpoint: None,
@@ -84,7 +82,7 @@ impl ReplayPlan {
     pub fn replay(&self, host: Arc<Host>, restarts: mpsc::UnboundedSender<Restart>) -> Replay {
         match self {
             Self::NotApplicable | Self::Cold(_) => Replay::none(host),
-            Self::Recording(slot) => Replay::recording(host, slot.clone()),
+            Self::Recording(slot, _) => Replay::recording(host, slot.clone()),
             Self::Replaying(slot, recording) => {
                 Replay::replaying(host, slot.clone(), recording.clone(), restarts)
             }

@@ -120,7 +120,8 @@ fn a_run_after_an_edit() {
     // Where nothing of it is the same, nothing is lost by trying.
     again.write(&SCRIPT.replace("kept", "other"));
     let other = again.run(&[]);
-    assert_eq!((first_line(&other), other.code), ("cold", Some(0)));
+    let differs = "cold: machine.succeed is another call than in the last run, and the first checkpoint comes later";
+    assert_eq!((first_line(&other), other.code), (differs, Some(0)));
     assert_eq!(other.stderr, "");
     again.place.assert_tidy();
 }
@@ -181,7 +182,8 @@ machine.succeed("cat /proc/sys/kernel/random/uuid")
     // It also shows that no random number comes twice.
     let warning = "machine.succeed gives another result than in the run before";
     assert!(second.stdout.contains(warning), "{}", second.seen());
-    assert!(second.stdout.contains("\ncold\n"), "{}", second.seen());
+    let cold = "\ncold: the checkpoint cannot be used\n";
+    assert!(second.stdout.contains(cold), "{}", second.seen());
     again.place.assert_tidy();
 }
 
@@ -230,7 +232,8 @@ fn checkpoints_that_are_damaged() {
         File::create(memory).unwrap().set_len(100).unwrap();
     }
     let short = again.run(&[]);
-    assert_eq!((first_line(&short), short.code), ("cold", Some(0)));
+    let damaged = "cold: the checkpoints of the last run are damaged";
+    assert_eq!((first_line(&short), short.code), (damaged, Some(0)));
     again.place.assert_tidy();
 }
 
@@ -309,6 +312,40 @@ assert machine.succeed("echo no") == "yes\n"
     assert_eq!(third.code, Some(1), "{}", third.seen());
     let asked = "machine: must succeed: echo no\n";
     assert!(third.stdout.contains(asked), "{}", third.seen());
+    again.place.assert_tidy();
+}
+
+#[test]
+fn cold_runs_say_why() {
+    let again = Again::new();
+    again.write("print('nothing starts')");
+    assert_eq!(first_line(&again.run(&[])), "cold");
+    assert_eq!(
+        first_line(&again.run(&[])),
+        "cold: the last run took no checkpoint (`checkpoint(NAME)` in the script takes one)"
+    );
+    again.write(SCRIPT);
+    again.run(&[]);
+    // What the machine is made of is in a file that the test imports.
+    let test = fs::read_to_string(again.place.path().join("test.nix")).unwrap();
+    let imports = "nodes.machine.imports = [ ./machine.nix ]; nodes.machine.virtualisation";
+    let test = test.replace("nodes.machine.virtualisation", imports);
+    again.place.write("test.nix", &test);
+    let machine = |text: &str| format!("{{ environment.etc.version.text = {text:?}; }}");
+    again.place.write("machine.nix", &machine("first"));
+    again.run(&[]);
+    again.place.write("machine.nix", &machine("second"));
+    assert_eq!(
+        first_line(&again.run(&[])),
+        "cold: machine machine has changed since the last run"
+    );
+    let mut other = again.command(&["run", "--nixpkgs", "builtin", "test.nix"]);
+    other.env("QEMU_OPTS", "-name other");
+    let other = again.place.finish(other.spawn().unwrap());
+    assert_eq!(
+        first_line(&other),
+        "cold: the last run had no options of QEMU"
+    );
     again.place.assert_tidy();
 }
 
