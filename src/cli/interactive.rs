@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::candidates;
 use super::error::{Failed, exit_code, print_to_stderr};
 use super::run_options::{RunOptions, block_on};
 use super::source::SourceOptions;
@@ -13,8 +14,8 @@ use crate::engine::RunMode;
 use crate::prompt_output::PromptOutput;
 use crate::repl::Prompt;
 use crate::runner::{
-    InteractiveSession, OtherMachines, OutputLocation, find_running, interrupts, run_session,
-    shell_in,
+    InteractiveSession, OtherMachines, OutputLocation, command_in, find_running, interrupts,
+    run_session, shell_in,
 };
 
 /// Options of both commands.
@@ -32,6 +33,7 @@ struct SessionOptions {
 #[derive(Debug, Args)]
 pub struct ReplCommand {
     /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
+    #[arg(add = candidates::test_files())]
     file: PathBuf,
     #[command(flatten)]
     options: SessionOptions,
@@ -40,13 +42,14 @@ pub struct ReplCommand {
 #[derive(Debug, Args)]
 pub struct ShellCommand {
     /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
-    #[arg(required_unless_present = "running")]
+    #[arg(required_unless_present = "running", add = candidates::test_files())]
     file: Option<PathBuf>,
     /// The node to start [default: the only one].
+    #[arg(add = candidates::nodes())]
     node: Option<String>,
-    /// Open the shell in a container of a test that runs already, in another process [default: the only one that runs].
-    #[arg(long, value_name = "NODE", num_args = 0..=1, default_missing_value = "", exclusive = true)]
-    running: Option<String>,
+    /// Open the shell in a container of a test that runs already, in another process [default: the only one that runs]; or run a command there, which needs no terminal, and end with its exit code. A single word is a line for the guest's shell.
+    #[arg(long, value_names = ["NODE", "COMMAND"], num_args = 0.., allow_hyphen_values = true, exclusive = true, add = candidates::running_nodes())]
+    running: Option<Vec<String>>,
     #[command(flatten)]
     options: SessionOptions,
     /// Also start the other machines of the test.
@@ -65,13 +68,18 @@ impl ReplCommand {
 
 impl ShellCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
+        let (node, command) = on_running(self.running.as_deref().unwrap_or_default());
+        if !command.is_empty() {
+            let container = find_running(node)?;
+            let code = block_on(async { Ok(command_in(&container, command).await?) })?;
+            return Ok(ExitCode::from(code));
+        }
         std::fs::File::open("/dev/tty").map_err(|error| {
             Failed::Usage(format!(
                 "a shell needs a terminal, and there is none ({error})"
             ))
         })?;
         let Some(file) = &self.file else {
-            let node = self.running.as_deref().filter(|node| !node.is_empty());
             return shell_on_running(node);
         };
         let session = InteractiveSession::Shell {
@@ -84,6 +92,16 @@ impl ShellCommand {
         };
         self.options
             .run(file, RunMode::OneShot, PromptOutput::default(), &session)
+    }
+}
+
+/// Splits the words of `--running` into the node and the command, which may begin with `--`.
+fn on_running(words: &[String]) -> (Option<&str>, &[String]) {
+    match words {
+        [] => (None, &[]),
+        [dashes, command @ ..] if dashes == "--" => (None, command),
+        [node, dashes, command @ ..] if dashes == "--" => (Some(node), command),
+        [node, command @ ..] => (Some(node), command),
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod build;
 mod cache;
+mod candidates;
 mod check;
+mod completion;
 mod doctor;
 mod driver;
 mod error;
@@ -27,7 +29,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use nix::sys::signal::Signal;
 
 use self::error::{Failed, code, print_to_stderr, report_failure};
@@ -45,8 +47,24 @@ struct Cli {
     command: Command,
 }
 
+/// The commands of users, of which shells complete the names.
+#[derive(Debug, Parser)]
+#[command(name = "snowglobe", version, disable_help_subcommand = true)]
+struct UserCli {
+    #[command(subcommand)]
+    _command: UserCommand,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    OfUsers(Box<UserCommand>),
+    #[command(flatten)]
+    Internal(InternalCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
     /// Evaluate, build and run the tests of a file.
     Run(run::RunCommand),
     /// Run the tests of a file again whenever it, its imports or its script change.
@@ -78,17 +96,22 @@ enum Command {
     Guest(guest::GuestCommand),
     /// Print the test API as a stub for editors and type checkers.
     Stubs(stubs::StubsCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell to complete for.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Commands that Snowglobe runs itself, and those of its own tests.
+#[derive(Debug, Subcommand)]
+enum InternalCommand {
     /// Run a script without machines and print its calls.
     #[command(hide = true)]
     MockRun(mock_run::MockRunCommand),
     /// Show the recorded events of a run.
     #[command(hide = true)]
     Play(play::PlayCommand),
-    /// Print a completion script for a shell.
-    Completions {
-        /// The shell to complete for.
-        shell: clap_complete::Shell,
-    },
     /// Run one of several tests.
     #[command(hide = true, name = TEST_PROCESS)]
     TestProcess,
@@ -101,9 +124,13 @@ enum Command {
     /// Boot a machine that is a container, once.
     #[command(hide = true, name = container::BOOT)]
     ContainerBoot,
-    /// Run a shell in a container.
+    /// Run a shell in a container, or a command.
     #[command(hide = true, name = container::ENTER)]
-    ContainerEnter { boot: u32 },
+    ContainerEnter {
+        boot: u32,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
     /// Remove the folder of a run whose process is gone.
     #[command(hide = true, name = session::CLEANER)]
     TidyUp { folder: PathBuf },
@@ -112,6 +139,9 @@ enum Command {
 /// Runs the tool with this process' arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = completion::answer::<UserCli>() {
+        return code;
+    }
     // A limit on the size of files is an error of what is written, which says more than the end of the process.
     catch_signal(Signal::SIGXFSZ);
     // For those who look for a fault in the tool itself.
@@ -144,49 +174,65 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode, Failed> {
     match cli.command {
-        Command::Run(command) => command.run(),
-        Command::Watch(command) => command.run(),
-        Command::Repl(command) => command.run(),
-        Command::Shell(command) => command.run(),
-        Command::Driver(command) => command.run(),
-        Command::Build(command) => command.run(),
-        Command::Check(command) => command.run(),
-        Command::Stubs(command) => command.run(),
-        Command::MockRun(command) => command.run(),
-        Command::Play(command) => command.run(),
-        Command::Eval(command) => command.run(),
-        Command::List(command) => command.run(),
-        Command::History(command) => command.run(),
-        Command::Report(command) => command.run(),
-        Command::Cache(command) => command.run(),
-        Command::Doctor(command) => command.run(),
-        Command::Guest(command) => command.run(),
-        Command::Completions { shell } => {
-            let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "snowglobe", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+        Command::OfUsers(command) => command.run(),
+        Command::Internal(command) => command.run(),
+    }
+}
+
+impl UserCommand {
+    fn run(self) -> Result<ExitCode, Failed> {
+        match self {
+            Self::Run(command) => command.run(),
+            Self::Watch(command) => command.run(),
+            Self::Repl(command) => command.run(),
+            Self::Shell(command) => command.run(),
+            Self::Driver(command) => command.run(),
+            Self::Build(command) => command.run(),
+            Self::Check(command) => command.run(),
+            Self::Stubs(command) => command.run(),
+            Self::Eval(command) => command.run(),
+            Self::List(command) => command.run(),
+            Self::History(command) => command.run(),
+            Self::Report(command) => command.run(),
+            Self::Cache(command) => command.run(),
+            Self::Doctor(command) => command.run(),
+            Self::Guest(command) => command.run(),
+            Self::Completions { shell } => completion::print_script(shell),
         }
-        Command::TestProcess => block_on(async {
-            run_test_process(&mut interrupts()?).await?;
-            Ok(ExitCode::SUCCESS)
-        }),
-        Command::ContainerKeeper { folder } => {
-            let kept = container::keep_namespace(&folder);
-            Ok(in_container(kept, |()| code::PASSED))
-        }
-        Command::ContainerMachine { plan } => {
-            let run = container::run_machine(&plan);
-            Ok(in_container(run, |()| code::PASSED))
-        }
-        Command::ContainerBoot => Ok(in_container(container::boot_machine(), BootEnd::code)),
-        Command::ContainerEnter { boot } => {
-            let entered = container::enter_container(boot);
-            Ok(in_container(entered, |()| code::PASSED))
-        }
-        Command::TidyUp { folder } => {
-            session::tidy_up_after_parent(&folder)
-                .map_err(Failed::host_at("cannot remove", &folder))?;
-            Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl InternalCommand {
+    fn run(self) -> Result<ExitCode, Failed> {
+        match self {
+            Self::MockRun(command) => command.run(),
+            Self::Play(command) => command.run(),
+            Self::TestProcess => block_on(async {
+                run_test_process(&mut interrupts()?).await?;
+                Ok(ExitCode::SUCCESS)
+            }),
+            Self::ContainerKeeper { folder } => {
+                let kept = container::keep_namespace(&folder);
+                Ok(in_container(kept, |()| code::PASSED))
+            }
+            Self::ContainerMachine { plan } => {
+                let run = container::run_machine(&plan);
+                Ok(in_container(run, |()| code::PASSED))
+            }
+            Self::ContainerBoot => Ok(in_container(container::boot_machine(), BootEnd::code)),
+            Self::ContainerEnter { boot, command } => {
+                let ended = if command.is_empty() {
+                    container::open_shell(boot).map(|()| code::PASSED)
+                } else {
+                    container::run_command(boot, &command)
+                };
+                Ok(in_container(ended, |code| code))
+            }
+            Self::TidyUp { folder } => {
+                session::tidy_up_after_parent(&folder)
+                    .map_err(Failed::host_at("cannot remove", &folder))?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
@@ -200,7 +246,7 @@ fn in_container<T>(
         Ok(end) => code(end),
         Err(error) => {
             print_to_stderr(&error);
-            1
+            code::HOST_FAILED
         }
     })
 }

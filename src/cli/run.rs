@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::candidates;
 use super::error::{Failed, exit_code_of_run};
 use super::filter::FilterOptions;
 use super::frontend::CommandFrontend;
@@ -35,7 +36,7 @@ enum OnFailure {
 #[derive(Debug, Args)]
 pub struct RunCommand {
     /// Test files, folders with a default.nix, or FLAKE#ATTRIBUTE.
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required = true, value_name = "FILE", add = candidates::test_files())]
     files: Vec<PathBuf>,
     #[command(flatten)]
     source: SourceOptions,

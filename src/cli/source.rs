@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::candidates;
 use super::error::{Failed, print_to_stderr};
 use crate::config::Config;
 use crate::guest;
@@ -17,6 +18,7 @@ use crate::runner::TestSelection;
 #[derive(Debug, Args)]
 pub struct Source {
     /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
+    #[arg(add = candidates::test_files())]
     file: PathBuf,
     #[command(flatten)]
     options: SourceOptions,
@@ -26,7 +28,7 @@ pub struct Source {
 #[derive(Debug, Args)]
 pub struct SourceOptions {
     /// Select an attribute of the file's value. May be repeated.
-    #[arg(short = 'A', long = "attr", value_name = "PATH")]
+    #[arg(short = 'A', long = "attr", value_name = "PATH", add = candidates::attributes())]
     attributes: Vec<String>,
     /// Pass a Nix expression to the file's function.
     #[arg(long = "arg", num_args = 2, value_names = ["NAME", "EXPR"])]
@@ -47,7 +49,7 @@ pub struct SourceOptions {
     #[arg(long)]
     show_trace: bool,
     /// Use this nixpkgs: a path, or `builtin` for the built-in guests.
-    #[arg(long, value_name = "PATH|builtin")]
+    #[arg(long, value_name = "PATH|builtin", add = candidates::nixpkgs())]
     nixpkgs: Option<PathBuf>,
     /// Build NixOS machines without shared folders, so that checkpoints can save them: with a store image, or with the host's store over virtiofs, which needs QEMU 8.2 (nixpkgs 23.05 or newer).
     #[arg(long, value_enum, value_name = "image|virtiofs", num_args = 0..=1, require_equals = true, default_missing_value = "image")]
@@ -56,7 +58,7 @@ pub struct SourceOptions {
     #[arg(long, value_enum, value_name = "vm|container|auto")]
     backend: Option<MachineKind>,
     /// Take the packages of NixOS machines from Debian instead of a binary cache: `debian`, or `debian:SUITE` [default suite: that of the last `guest fetch --for`].
-    #[arg(long, value_name = "debian[:SUITE]", value_parser = suite_of)]
+    #[arg(long, value_name = "debian[:SUITE]", value_parser = suite_of, add = candidates::words(&["debian", "debian:bookworm", "debian:trixie"]))]
     packages: Option<DebianSuite>,
     /// Add the entries of this Nix file to the table of Debian's packages.
     #[arg(long, value_name = "FILE")]

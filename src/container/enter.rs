@@ -1,9 +1,9 @@
-//! A shell in a container that runs, beside what its driver does there.
+//! A shell or a command in a container that runs, beside what its driver does there.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -36,12 +36,50 @@ nix::ioctl_write_int_bad!(make_controlling, libc::TIOCSCTTY);
 /// Where the guests have their programs, for the shell that reads the guest's own settings.
 const PATH: &str = "/run/current-system/sw/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The exit code of a command that a signal has ended is this and the number of the signal, as in shells.
+const SIGNAL_CODE: i32 = 128;
+
 /// Runs a shell on a new terminal in the container whose present boot is the process `boot`, to its end. The
 /// other end of the terminal is passed over the socket that the standard input is.
 ///
 /// # Errors
 /// Returns an error if the container has ended, or has no shell.
-pub fn enter_container(boot: u32) -> Result<(), ContainerError> {
+pub fn open_shell(boot: u32) -> Result<(), ContainerError> {
+    enter(boot)?;
+    let (Pair { ours, guests }, _) = open_pair(Path::new("/dev/pts"), Treatment::Usual)?;
+    send_files(io::stdin(), "terminal", &[ours.as_fd()]).at_step("passing the terminal")?;
+    drop(ours);
+    let shell = start_shell(&guests);
+    drop(guests);
+    shell
+        .and_then(|mut shell| shell.wait())
+        .at_step("starting a shell in the container")?;
+    Ok(())
+}
+
+/// Runs a command in the container whose present boot is the process `boot`, with the standard streams of this
+/// process, which must be pipes: the container's processes can open them. A single word is a line for the guest's shell.
+/// Returns the exit code.
+///
+/// # Errors
+/// Returns an error if the container has ended, or has no shell.
+pub fn run_command(boot: u32, words: &[String]) -> Result<u8, ContainerError> {
+    enter(boot)?;
+    let mut command = guests_bash();
+    match words {
+        [line] => command.arg("-c").arg(line),
+        _ => command.args(["-c", "exec \"$@\"", "bash"]).args(words),
+    };
+    let status = command
+        .status()
+        .at_step("starting a shell in the container")?;
+    let signal = status.signal().map(|number| SIGNAL_CODE + number);
+    let code = status.code().or(signal).unwrap_or_default();
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+/// Enters the namespaces of a container.
+fn enter(boot: u32) -> Result<(), ContainerError> {
     let parent = getppid();
     let init = init_of(boot).at_step("looking for the container's init")?;
     let open = |(name, kind)| {
@@ -61,14 +99,6 @@ pub fn enter_container(boot: u32) -> Result<(), ContainerError> {
     if is_guests_root {
         deny_keyrings().at_step("denying keyrings")?;
     }
-    let (Pair { ours, guests }, _) = open_pair(Path::new("/dev/pts"), Treatment::Usual)?;
-    send_files(io::stdin(), "terminal", &[ours.as_fd()]).at_step("passing the terminal")?;
-    drop(ours);
-    let shell = start_shell(&guests);
-    drop(guests);
-    shell
-        .and_then(|mut shell| shell.wait())
-        .at_step("starting a shell in the container")?;
     Ok(())
 }
 
@@ -84,6 +114,20 @@ fn init_of(boot: u32) -> io::Result<u32> {
 #[allow(unsafe_code)]
 fn start_shell(terminal: &OwnedFd) -> io::Result<std::process::Child> {
     let end = || terminal.try_clone().map(Stdio::from);
+    let mut command = guests_bash();
+    command.stdin(end()?).stdout(end()?).stderr(end()?);
+    // SAFETY: between fork and exec it only calls ioctl(2), which allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(|| {
+            make_controlling(libc::STDIN_FILENO, 0)?;
+            Ok(())
+        });
+    }
+    command.spawn()
+}
+
+/// The guest's shell, as after a login.
+fn guests_bash() -> Command {
     let mut command = Command::new("bash");
     command
         .arg("--login")
@@ -93,18 +137,8 @@ fn start_shell(terminal: &OwnedFd) -> io::Result<std::process::Child> {
         .env("USER", "root")
         .env("PS1", r"\u@\h:\w\$ ")
         .env("TERM", std::env::var_os("TERM").unwrap_or("linux".into()))
-        .current_dir("/")
-        .stdin(end()?)
-        .stdout(end()?)
-        .stderr(end()?);
+        .current_dir("/");
     child::die_with_parent(&mut command, Signal::SIGKILL);
     reset_before_exec(&mut command);
-    // SAFETY: between fork and exec it only calls ioctl(2), which allocates nothing and takes no lock.
-    unsafe {
-        command.pre_exec(|| {
-            make_controlling(libc::STDIN_FILENO, 0)?;
-            Ok(())
-        });
-    }
-    command.spawn()
+    command
 }

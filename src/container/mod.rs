@@ -46,6 +46,6 @@ pub const BOOT: &str = "container-boot";
 pub const ENTER: &str = "container-enter";
 
 pub use boot_process::{BootEnd, boot_machine};
-pub use enter::enter_container;
+pub use enter::{open_shell, run_command};
 pub use keeper::keep_namespace;
 pub use machine::run_machine;

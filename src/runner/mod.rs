@@ -35,7 +35,7 @@ pub use apart::{TEST_PROCESS, run_test_process};
 pub use attempts::{AttemptRule, RepeatAfterFailure, Repetition};
 pub use build::build;
 pub use built::{BuiltTest, run_built};
-pub use container_shell::{find_running, shell_in};
+pub use container_shell::{command_in, find_running, shell_in};
 pub use doctor::{HostPart, Need, PartState, examine_host, is_unfit};
 pub use error::RunnerError;
 pub use find_tests::{ListedTests, list};

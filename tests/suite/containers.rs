@@ -263,6 +263,77 @@ fn a_shell_in_a_container_of_another_run() {
     place.assert_tidy();
 }
 
+#[test]
+fn a_command_in_a_container_of_another_run() {
+    let place = Place::new();
+    let test = "{ name = \"busy\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = \"machine.succeed('while ! [ -e /tmp/go ]; do sleep 0.1; done')\"; }";
+    let file = place.write("busy.nix", test);
+    let driver = start_shown(&place, on_containers(&place, "run", &file));
+    place.wait_for_text("shown", "machine: ready after ");
+    let run = |words: &[&str], input: &str| {
+        let input = fs::File::open(place.write("input", input)).unwrap();
+        let mut command = place.command(&["shell", "--running"]);
+        let child = command.args(words).stdin(input).spawn().unwrap();
+        place.finish(child)
+    };
+    for (words, input, expected) in [
+        (&["machine", "hostname"][..], "", ("machine\n", "", 0)),
+        (&["machine", "cat"], "typed", ("typed", "", 0)),
+        // A single word is a line for the shell, others are as they are.
+        (
+            &["machine", "echo $HOME; echo e >&2; exit 7"],
+            "",
+            ("/root\n", "e\n", 7),
+        ),
+        (
+            &["--", "echo", "$HOME", "a  b", "-n"],
+            "",
+            ("$HOME a  b -n\n", "", 0),
+        ),
+        (&["machine", "--", "false"], "", ("", "", 1)),
+        (&["machine", "kill -9 $$"], "", ("", "", 137)),
+        // What a command leaves is not waited for.
+        (
+            &["machine", "sleep 1000 & echo left"],
+            "",
+            ("left\n", "", 0),
+        ),
+        (
+            &["nosuch", "true"],
+            "",
+            (
+                "",
+                "error: no container `nosuch` runs, but [PID]/machine\n",
+                2,
+            ),
+        ),
+    ] {
+        let ended = run(words, input);
+        let stderr = ended.stderr.replace(&driver.id().to_string(), "[PID]");
+        let found = (&*ended.stdout, &*stderr, ended.code.unwrap());
+        assert_eq!(found, expected, "{words:?}");
+    }
+    // Everything arrives, and the guest gets nothing but pipes.
+    let many = "line\n".repeat(200_000);
+    assert_eq!(run(&["machine", "cat"], &many).stdout, many);
+    let files = run(
+        &[
+            "machine",
+            "for i in 0 1 2; do readlink /proc/$$/fd/$i; done",
+        ],
+        "",
+    );
+    let lines: Vec<&str> = files.stdout.lines().collect();
+    assert!(
+        lines.len() == 3 && lines.iter().all(|line| line.starts_with("pipe:")),
+        "{}",
+        files.seen()
+    );
+    assert_eq!(run(&["machine", "touch", "/tmp/go"], "").code, Some(0));
+    assert_eq!(place.finish(driver).code, Some(0));
+    place.assert_tidy();
+}
+
 /// Containers are started anew for each run of the test.
 #[test]
 fn a_watch() {

@@ -4,6 +4,7 @@
 mod bad_input;
 mod checkpoints;
 mod checks;
+mod completion;
 mod confinement;
 mod containers;
 mod displays;

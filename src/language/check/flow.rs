@@ -1,7 +1,5 @@
 //! The order of statements: statements that are never reached, and subtests with one name.
 
-use std::collections::HashSet;
-
 use ruff_text_size::Ranged;
 use rustpython_vm::compiler::ast::visitor::{self, Visitor};
 use rustpython_vm::compiler::ast::{Expr, Stmt};
@@ -14,9 +12,20 @@ pub(super) fn check(suite: &[Stmt]) -> Vec<Finding> {
     reader.findings
 }
 
+/// The names of the subtests, in their order, each once.
+pub(super) fn subtest_names(suite: &[Stmt]) -> Vec<String> {
+    let mut reader = FlowReader::default();
+    reader.visit_body(suite);
+    reader
+        .subtests
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect()
+}
+
 #[derive(Default)]
 struct FlowReader<'a> {
-    subtests: HashSet<&'a str>,
+    subtests: Vec<&'a str>,
     findings: Vec<Finding>,
 }
 
@@ -51,12 +60,15 @@ impl<'a> Visitor<'a> for FlowReader<'a> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
         if let Stmt::With(with) = statement {
             for item in &with.items {
-                if let Some((name, literal)) = subtest(&item.context_expr)
-                    && !self.subtests.insert(name)
-                {
+                let Some((name, literal)) = subtest(&item.context_expr) else {
+                    continue;
+                };
+                if self.subtests.contains(&name) {
                     let message =
                         format!("a second subtest {name:?}: reports cannot tell them apart");
                     self.find("subtest-twice", message, literal);
+                } else {
+                    self.subtests.push(name);
                 }
             }
         }

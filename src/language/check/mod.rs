@@ -180,6 +180,15 @@ fn check_here(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding>
     findings
 }
 
+/// The names of the subtests of a script, in order; none if it cannot be read.
+#[must_use]
+pub fn subtest_names(source: &str) -> Vec<String> {
+    with_deep_stack(|| {
+        let parsed = parser::parse_module(source);
+        parsed.map_or_else(|_| Vec::new(), |parsed| flow::subtest_names(parsed.suite()))
+    })
+}
+
 /// The names that a script uses only as machines, in order.
 #[must_use]
 pub fn seeming_machines(source: &str, vocabulary: &Vocabulary) -> Vec<String> {
