@@ -35,7 +35,7 @@ let
   base = import ./pkgs {
     inherit lib build config;
     index = actualIndex;
-    inherit (units) packages;
+    inherit (units) packages closure;
   };
   guests = import ./guest {
     inherit lib build pkgs;

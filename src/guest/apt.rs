@@ -22,7 +22,7 @@ pub fn resolve(
     let status = state.path().join("status");
     let pretended: String = left_out
         .iter()
-        .filter(|name| !wanted.contains(*name))
+        .filter(|name| !wanted.contains(*name) && !is_part_of_wanted(wanted, name))
         .map(|name| installed_stanza(name))
         .collect();
     fs::write(&status, pretended).map_err(|error| Error::file(&status, error))?;
@@ -49,6 +49,14 @@ pub fn resolve(
         ),
     )?;
     Ok(packages(&versions, &shown))
+}
+
+/// The names of all packages that apt knows, a line each.
+///
+/// # Errors
+/// Returns an error if apt is missing or fails.
+pub fn all_names(apt: &Apt) -> Result<String, Error> {
+    output(apt.command("apt-cache").arg("pkgnames"))
 }
 
 /// Downloads packages into `folder`; returns their files in the same order.
@@ -93,6 +101,11 @@ pub fn download(
                 .ok_or_else(|| Error::NotDownloaded((*name).to_owned()))
         })
         .collect()
+}
+
+/// Whether Debian asks for a package in the very version of a wanted one, which the pretended one does not have.
+fn is_part_of_wanted(wanted: &BTreeSet<String>, name: &str) -> bool {
+    name == "perl-base" && wanted.contains("perl")
 }
 
 fn installed_stanza(name: &str) -> String {

@@ -12,7 +12,7 @@ use super::package::Package;
 use super::store::NixStore;
 use super::suite::{Apt, meant_suite};
 use super::tool::Error;
-use crate::nix_cli::Nix;
+use crate::nix_cli::{Nix, names_beside};
 
 const INDEX_VERSION: u32 = 1;
 
@@ -90,11 +90,15 @@ pub fn fetch(
     if let Some(old) = &old {
         requested.extend(old.requested.iter().cloned());
     }
+    let (of_npm, of_debian): (BTreeSet<String>, BTreeSet<String>) = requested
+        .iter()
+        .cloned()
+        .partition(|name| wanted.npm_on_request.contains_key(name));
     let names: BTreeSet<String> = [&wanted.root, &wanted.tools, &wanted.extra]
         .into_iter()
         .flatten()
         .chain([&wanted.kernel])
-        .chain(&requested)
+        .chain(&of_debian)
         .cloned()
         .collect();
 
@@ -107,9 +111,11 @@ pub fn fetch(
     let known = old.map(|old| old.debs).unwrap_or_default();
     let debs = store.add_debs(&apt, &packages, known, work.path(), progress)?;
     let busybox = store.add_busybox(&debs, work.path())?;
+    let on_request = wanted.npm_on_request.iter();
     let npm = wanted
         .npm
         .iter()
+        .chain(on_request.filter(|(name, _)| of_npm.contains(*name)))
         .map(|(name, package)| {
             progress(&format!("fetching {package} with npm"));
             let (unpacked, version) = npm::fetch(work.path(), name, package)?;
@@ -138,6 +144,8 @@ pub fn fetch(
         files.chain([index.busybox.path.as_path()]),
         &folder.join("guest-roots"),
     )?;
+    let names = names_beside(&target);
+    fs::write(&names, apt::all_names(&apt)?).map_err(|error| Error::file(&names, error))?;
     write_json(&target, &index)?;
     Ok(index)
 }

@@ -24,6 +24,9 @@ pub struct WantedPackages {
     pub left_out: Vec<String>,
     /// npm packages, by the name the Nix side knows them under.
     pub npm: BTreeMap<String, String>,
+    /// npm packages that are fetched if the user asks for their name.
+    #[serde(default)]
+    pub npm_on_request: BTreeMap<String, String>,
 }
 
 /// A file or folder in the store, by the hash of its content: hexadecimal for

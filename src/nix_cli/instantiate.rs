@@ -15,6 +15,7 @@ use super::entry_command::{HEAP_VARIABLE, entry_command, test_file, whole_comman
 use super::evaluation::{EvalError, Evaluation, Nixpkgs, TestSource, Want};
 use super::message::{describe_error, evaluated_file, split_warnings};
 use super::moment::Moment;
+use super::package_hint::package_hint;
 use super::sources::FetchedNixpkgs;
 use super::{Library, Nix};
 use crate::child;
@@ -139,8 +140,9 @@ impl Process<'_> {
             });
         }
         let mut message = describe_error(&message, self.library.folder());
-        if self.evaluation.nixpkgs == Nixpkgs::Builtin && is_missing_attribute(&message) {
-            message.push_str(PACKAGE_HINT);
+        if self.evaluation.nixpkgs == Nixpkgs::Builtin {
+            let hint = package_hint(&message, self.evaluation.guest_index.as_deref());
+            message.extend(hint);
         }
         if message.contains(NO_NIXPKGS) {
             message.push_str(NIXPKGS_HINT);
@@ -223,19 +225,8 @@ fn question(command: &Command, evaluation: &Evaluation) -> Option<Question> {
     Question::new(arguments, &includes)
 }
 
-/// A hint for a package that the built-in package set does not have.
-const PACKAGE_HINT: &str = "\n\nIf this is a package that Debian has: `snowglobe guest fetch NAME` \
-    adds it to the built-in ones, under Debian's name.";
-
 /// Nix's message on a missing `<nixpkgs>`, and the ways to have one.
 const NO_NIXPKGS: &str = "file 'nixpkgs' was not found in the Nix search path";
 const NIXPKGS_HINT: &str = "\n\nSay which nixpkgs is meant: `--nixpkgs builtin` for the built-in guests, \
     `--nixpkgs PATH` or `-I nixpkgs=PATH` for a tree of your own; or once for all, in snowglobe.toml: \
     `[defaults]` with `nixpkgs = \"builtin\"` or a path.";
-
-fn is_missing_attribute(message: &str) -> bool {
-    message
-        .lines()
-        .next()
-        .is_some_and(|line| line.contains("attribute '") && line.ends_with("missing"))
-}

@@ -13,6 +13,7 @@ mod library;
 mod log;
 mod message;
 mod moment;
+mod package_hint;
 mod sources;
 mod stamp;
 
@@ -28,6 +29,7 @@ pub use evaluation::{
 };
 pub use imports::imports;
 pub use library::{Library, LibraryError};
+pub use package_hint::names_beside;
 
 use std::fs;
 use std::path::Path;

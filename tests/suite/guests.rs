@@ -1,7 +1,10 @@
 //! Sets up the built-in guests: from which suite of Debian, and what is wrong with a request.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use snowglobe::nix_cli::names_beside;
 
 use crate::harness::{Ended, Place};
 
@@ -104,5 +107,164 @@ fn services_in_python_run_with_its_standard_library() {
         "#,
     );
     let ended = place.run(&["run", "--nixpkgs", "builtin", "--cold", "test.nix"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
+
+/// Fetches packages into a data folder of the place's own, which begins as the user's.
+fn fetch(place: &Place, packages: &[&str]) -> PathBuf {
+    let data = place.path().join("data");
+    let folder = data.join("snowglobe");
+    fs::create_dir_all(&folder).unwrap();
+    let index = snowglobe::guest::index_path().unwrap();
+    fs::copy(index, folder.join("guest-index.json")).unwrap();
+    let mut command = place.command(&[&["guest", "fetch"], packages].concat());
+    let ended = place.finish(command.env("XDG_DATA_HOME", &data).spawn().unwrap());
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    data
+}
+
+#[test]
+fn services_in_many_languages() {
+    let place = Place::new();
+    let data = fetch(
+        &place,
+        &[
+            "default-jdk-headless",
+            "nodejs",
+            "perl",
+            "python3-requests",
+            "ruby",
+        ],
+    );
+    place.write(
+        "test.nix",
+        r#"
+          let
+            pkgs = import <nixpkgs> { };
+            machine = { pkgs, ... }: {
+              virtualisation.backend = "container";
+              environment.systemPackages = with pkgs; [
+                jdk
+                perl
+                ruby
+                (python3.withPackages (p: [ p.requests ]))
+              ];
+              environment.etc = {
+                "web.js".text = ''
+                  const crypto = require("crypto"), http = require("http");
+                  const hash = crypto.createHash("sha256").update("x").digest("hex");
+                  http.createServer((_, answer) => answer.end(hash.slice(0, 8))).listen(8080);
+                '';
+                "Host.java".text = ''
+                  public class Host {
+                    public static void main(String[] arguments) throws Exception {
+                      System.out.println(java.net.InetAddress.getLocalHost().getHostName());
+                    }
+                  }
+                '';
+              };
+            };
+          in
+          pkgs.nixosTest {
+            name = "languages";
+            nodes.debian = { pkgs, ... }: {
+              imports = [ machine ];
+              networking.firewall.allowedTCPPorts = [ 8080 ];
+              systemd.services.web = {
+                wantedBy = [ "multi-user.target" ];
+                script = "exec ${pkgs.nodejs}/bin/node /etc/web.js";
+              };
+            };
+            nodes.tiny = { pkgs, ... }: {
+              imports = [ machine ];
+              virtualisation.guest = "tiny";
+              environment.systemPackages = [ pkgs.nodejs ];
+            };
+            testScript = ''
+              debian.wait_for_open_port(8080)
+              python = "import requests; print(requests.get('http://debian:8080').text)"
+              perl = "use Encode; use IO::Socket; use JSON::PP; use POSIX; print encode_json([ceil(0.5)])"
+              ruby = 'require "json"; require "openssl"; require "socket"; require "webrick"; puts JSON.dump([2])'
+              for machine in [debian, tiny]:
+                  assert machine.succeed(f'python3 -c "{python}"') == "2d711642\n"
+                  assert machine.succeed(f"perl -e '{perl}'") == "[1]"
+                  assert machine.succeed(f"ruby -e '{ruby}'") == "[2]\n"
+                  machine.succeed("cd /tmp && javac -d . /etc/Host.java")
+                  assert machine.succeed("cd /tmp && java Host").strip() == machine.name
+              assert tiny.succeed("node -p 6*7") == "42\n"
+            '';
+          }
+        "#,
+    );
+    let mut command = place.command(&["run", "--nixpkgs", "builtin", "--cold", "test.nix"]);
+    let ended = place.finish(command.env("XDG_DATA_HOME", &data).spawn().unwrap());
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    place.assert_tidy();
+}
+
+#[test]
+fn packages_that_are_not_fetched_name_the_way() {
+    let place = Place::new();
+    let names = fs::read_to_string(names_beside(&snowglobe::guest::index_path().unwrap()));
+    assert!(names.unwrap().lines().any(|name| name == "redis-server"));
+    for (package, hint) in [
+        (
+            "redis-server",
+            "Debian has a package of this name: `snowglobe guest fetch redis-server` adds it as `pkgs.redis-server`.",
+        ),
+        (
+            "python3Packages.tornado",
+            "Debian has `python3-tornado`: `snowglobe guest fetch python3-tornado` adds it as `pkgs.python3Packages.tornado`.",
+        ),
+        (
+            "nosuch",
+            "If this is a package: Debian has none of the name `nosuch`. `apt-cache search` finds what Debian calls it; \
+             `snowglobe guest fetch NAME` adds that to the built-in ones.",
+        ),
+    ] {
+        place.write(
+            "test.nix",
+            &format!("{{ name = \"missing\"; nodes.machine = {{ pkgs, ... }}: {{ environment.systemPackages = [ pkgs.{package} ]; }}; testScript = \"\"; }}"),
+        );
+        let ended = place.run(&["run", "--nixpkgs", "builtin", "test.nix"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.seen());
+        assert!(
+            ended.stderr.ends_with(&format!("\n\n{hint}\n")),
+            "{}",
+            ended.seen()
+        );
+    }
+    for package in ["nodejs", "jdk", "perl", "ruby", "php"] {
+        place.write(
+            "test.nix",
+            &format!("{{ name = \"missing\"; nodes.machine = {{ pkgs, ... }}: {{ environment.systemPackages = [ pkgs.{package} ]; }}; testScript = \"\"; }}"),
+        );
+        let ended = place.run(&["run", "--nixpkgs", "builtin", "test.nix"]);
+        let way = "is not set up here: run `snowglobe guest fetch ";
+        assert!(ended.stderr.contains(way), "{}", ended.seen());
+    }
+}
+
+/// The first table of the page "Use the built-in guests".
+#[test]
+fn packages_of_the_page_are_there() {
+    let place = Place::new();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src/guests.md");
+    let page = fs::read_to_string(page).unwrap();
+    let rows = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| Always there"));
+    let rows = rows
+        .take_while(|line| line.starts_with('|'))
+        .collect::<String>();
+    let names: Vec<&str> = rows.split('`').skip(1).step_by(2).collect();
+    assert!(names.len() > 30, "{names:?}");
+    let packages = names.iter().map(|name| format!("pkgs.{name}"));
+    let packages = packages.collect::<Vec<_>>().join(" ");
+    place.write(
+        "test.nix",
+        &format!("{{ name = \"all\"; nodes.machine = {{ pkgs, ... }}: {{ environment.systemPackages = [ {packages} ]; }}; testScript = \"\"; }}"),
+    );
+    let ended = place.run(&["eval", "--nixpkgs", "builtin", "test.nix"]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
 }

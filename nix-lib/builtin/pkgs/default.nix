@@ -5,6 +5,8 @@
   build,
   config,
   packages,
+  # All that packages of these names need, and they themselves.
+  closure,
 }:
 let
   inherit (build) run write;
@@ -47,6 +49,12 @@ let
     inherit (index.npm.postgrest) version;
   };
 
+  librariesOfSnowglobe = [
+    "libc6"
+    "libgcc-s1"
+    "libffi8"
+  ];
+
   # The program itself, which `snowglobe guest pin` puts into the store, made
   # independent of the machine's own libraries.
   snowglobe =
@@ -55,11 +63,7 @@ let
         inherit (index.program) name sha256;
         mode = "recursive";
       };
-      libraries = map (name: packages.${name}) [
-        "libc6"
-        "libgcc-s1"
-        "libffi8"
-      ];
+      libraries = debianPackages librariesOfSnowglobe;
     in
     if !(index ? program) then
       throw "the index of the built-in guests names no program: take a file that `snowglobe guest pin` has written"
@@ -77,8 +81,9 @@ let
         ${packages.patchelf}/bin/patchelf --set-interpreter $interpreter --set-rpath ''${path#:} $out/bin/snowglobe
       '';
 
-  # QEMU from Debian, which looks for its parts where Debian has them.
-  qemu = symlinkJoin {
+  # QEMU from Debian, which looks for its parts where Debian has them. Builds that run it need Snowglobe, too: one error
+  # names all that is missing.
+  qemu = builtins.seq (debianPackages (packagesOfQemu ++ librariesOfSnowglobe)) (symlinkJoin {
     name = "qemu";
     paths = [
       (writeScriptBin "qemu-system-x86_64" ''
@@ -89,13 +94,34 @@ let
       '')
       (debianPackage "qemu-utils")
     ];
-  };
+  });
+
+  # What brings the others that QEMU needs.
+  packagesOfQemu = [
+    "qemu-system-x86"
+    "qemu-utils"
+    "seabios"
+  ];
 
   # Any Debian package by its name, as a store package.
-  debianPackage =
-    name:
-    packages.${name}
-      or (throw "the Debian package `${name}` is not set up here: run `snowglobe guest fetch ${name}`");
+  debianPackage = name: lib.head (debianPackages [ name ]);
+
+  # Several ones; the error names all that are missing.
+  debianPackages =
+    names:
+    let
+      missing = lib.filter (name: !(packages ? ${name})) names;
+      listed = lib.concatMapStringsSep ", " (name: "`${name}`") missing;
+      subject =
+        if lib.length missing == 1 then
+          "the Debian package ${listed} is"
+        else
+          "the Debian packages ${listed} are";
+    in
+    if missing == [ ] then
+      map (name: packages.${name}) names
+    else
+      throw "${subject} not set up here: run `snowglobe guest fetch ${lib.concatStringsSep " " missing}`";
 
   # Runs a script under bash, with busybox and the given packages on PATH.
   runCommand =
@@ -180,50 +206,21 @@ let
       done
     '';
 
-  # Debian's python3-NAME by NAME.
-  python3Packages = lib.listToAttrs (
-    lib.concatMap (
-      name:
-      let
-        parts = builtins.match "python3-(.+)" name;
-      in
-      lib.optionals (parts != null) [ (lib.nameValuePair (lib.head parts) packages.${name}) ]
-    ) (lib.attrNames packages)
-  );
-
-  # Python with its standard library. It looks for its modules beside its program, so that the program is a copy.
-  python3 =
-    let
-      versionOf = builtins.match "python(3[.][0-9]+)-minimal";
-      known = lib.filter (name: versionOf name != null) (lib.attrNames packages);
-      version = lib.head (versionOf (lib.head known));
-      modules = symlinkJoin {
-        name = "python3-modules";
-        paths = map debianPackage [
-          "libpython${version}-minimal"
-          "libpython${version}-stdlib"
-        ];
-      };
-    in
-    if known == [ ] then
-      debianPackage "python3-minimal"
-    else
-      run "python3-${version}" { } ''
-        mkdir -p $out/bin
-        cp ${debianPackage "python${version}-minimal"}/bin/python${version} $out/bin/
-        ln -s python${version} $out/bin/python3
-        ln -s python3 $out/bin/python
-        ln -s ${modules}/lib $out/lib
-      ''
-      // {
-        inherit version;
-        pname = "python3";
-        pkgs = python3Packages;
-        meta.mainProgram = "python3";
-      };
+  languages = import ./languages.nix {
+    inherit
+      lib
+      index
+      packages
+      build
+      bash
+      symlinkJoin
+      closure
+      debianPackage
+      npm
+      ;
+  };
 
   aliases = {
-    inherit python3 python3Packages;
     inherit
       bash
       busybox
@@ -247,6 +244,7 @@ let
   };
 in
 packages
+// languages
 // aliases
 // {
   inherit

@@ -31,7 +31,7 @@ pub(super) fn stderr_target() -> ProgressDrawTarget {
 
 /// Clears the bars that are on standard error.
 pub(super) fn clear_stderr() {
-    // Where it cannot be written to, there are none.
+    // A stream that cannot be written to shows no bars.
     let _ = write!(io::stderr(), "\r{CLEAR_BELOW}");
 }
 

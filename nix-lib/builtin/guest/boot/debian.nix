@@ -86,7 +86,8 @@ let
       printf '[Journal]\nStorage=volatile\nForwardToConsole=yes\nTTYPath=/dev/ttyS0\nMaxLevelConsole=info\nRateLimitIntervalSec=0\n' \
         > /etc/systemd/journald.conf.d/test.conf
       mkdir -p /etc/systemd/system.conf.d
-      printf '[Manager]\nStatusUnitFormat=name\n' > /etc/systemd/system.conf.d/test.conf
+      # The journal says on the console what starts.
+      printf '[Manager]\nShowStatus=auto\nStatusUnitFormat=name\n' > /etc/systemd/system.conf.d/test.conf
       cd /etc/systemd/system
       ln -sf /lib/systemd/system/multi-user.target default.target
       # Both are started by socket or bus activation.

@@ -36,7 +36,6 @@ let
       # The kernel's look at the timer at boot fails where the host is busy, and
       # ends in a panic.
       "no_timer_check"
-      "systemd.show_status=auto"
       "snowglobe.system=${toplevel}"
       "snowglobe.size=${toString size}"
     ]
