@@ -11,6 +11,9 @@ use super::{PageContext, link, plain};
 use crate::output_folder::console_log;
 use crate::report::recorded::{CallSpan, ConsoleLine, ConsoleText, Timeline, level};
 
+/// Subtests that are deeper in others are not moved further.
+const DEEPEST: usize = 8;
+
 pub(super) fn attempt_view(
     context: PageContext<'_>,
     id: &str,
@@ -21,6 +24,7 @@ pub(super) fn attempt_view(
         (lanes(id, timeline))
         // The call that was chosen.
         div.chosen aria-live="polite" hidden {}
+        (subtests(timeline))
         (calls(id, timeline))
         (film(context.pictures, id, folder, timeline))
         @if timeline.output.count > 0 {
@@ -31,6 +35,28 @@ pub(super) fn attempt_view(
             (text_view(timeline, &format!("Console of {machine}"), log.as_deref(), lines))
         }
         (files(context, folder, timeline))
+    }
+}
+
+/// The subtests in the order in which they began, each below the one that it is in.
+fn subtests(timeline: &Timeline) -> Markup {
+    let nested = timeline.nested_subtests();
+    if nested.is_empty() {
+        return html! {};
+    }
+    html! {
+        details.subtests {
+            summary { "Subtests (" (nested.len()) ")" }
+            ol {
+                @for (subtest, depth) in nested {
+                    li style={ "padding-left:" (depth.min(DEEPEST)) "rem" } {
+                        span.time { (format!("{:.2} s", subtest.begin_s - timeline.begin_s)) }
+                        span.failed[subtest.failed] { (plain(&subtest.name)) @if subtest.failed { " (failed)" } }
+                        span.time { (format!("{:.2} s", subtest.end_s - subtest.begin_s)) }
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod attempt;
 mod earlier_runs;
+mod failure_view;
 mod files;
 mod lanes;
 mod overview;

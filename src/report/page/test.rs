@@ -4,10 +4,10 @@ use maud::{Markup, html};
 
 use super::attempt::attempt_view;
 use super::earlier_runs::EarlierRuns;
+use super::failure_view::failure_view;
 use super::{PageContext, class, encoded, kind, link, plain, seconds};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::output_folder::EVENTS;
-use crate::report::failures::report_of;
 use crate::report::recorded::{EventsFault, RecordedAttempt, RecordedTest};
 
 /// Most failed tests that are open at first; further ones are closed.
@@ -40,7 +40,7 @@ pub(super) fn brief_section(
     let failures = recorded.map(|recorded| &recorded.timeline.failures);
     let body = html! {
             p { "The run is too large to show all of it here." }
-            @for failure in failures.into_iter().flatten() { pre.failure { (report_of(failure)) } }
+            @for failure in failures.into_iter().flatten() { (failure_view(failure)) }
             @for attempt in &test.attempts {
                 @if let Some(link) = link(context, &attempt.folder) {
                     p { a href=(link) { "output folder" } }
@@ -124,7 +124,7 @@ fn attempt_section(
             @if let Some(fault) = fault { p.note { (plain(&described(fault))) } }
             @else if timeline.verdict.is_none() { p.note { (EVENTS) " ends before the test does." } }
             @for step in timeline.ended_at() { p.note { "It was ended at: " (plain(step)) } }
-            @for failure in &timeline.failures { pre.failure { (report_of(failure)) } }
+            @for failure in &timeline.failures { (failure_view(failure)) }
             (attempt_view(context, id, &folder, timeline))
         }
     }
