@@ -46,7 +46,7 @@ pub fn print_script(shell: clap_complete::Shell) -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The words of the command line without the one that is completed.
+/// The command line, but for the word to complete.
 pub fn other_words() -> Vec<OsString> {
     let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
     let mut words: Vec<OsString> = words.collect();
