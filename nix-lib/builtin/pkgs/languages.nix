@@ -1,5 +1,5 @@
 # The languages that services are written in. Debian's programs look for their libraries in Debian's places, which the
-# guests do not have: each is told where they are in the store.
+# guests do not have: variables or links name the places in the store.
 {
   lib,
   index,
@@ -195,7 +195,7 @@ let
     )
   );
 
-  # Node.js comes from npm: Debian's looks for parts of itself in /usr/share/nodejs, and cannot be told another place.
+  # Node.js comes from npm: Debian's looks for parts of itself in /usr/share/nodejs, and has no setting for it.
   nodejs =
     let
       libraries = map (name: packages.${name}) [
