@@ -2,7 +2,7 @@
 # listeners: prints a line for each TCP port on which something listens: the
 # port, `all` or `local` for the addresses, and the program and unit if they are known.
 listeners() {
-  local inode owners pid unit line local_address state rest address port
+  local inode owners pid program unit line local_address state rest address port
   declare -A owners=()
   while read -r line; do
     case $line in
@@ -26,14 +26,25 @@ listeners() {
     pid=${owners[$inode]-}
     unit=
     [ -z "$pid" ] || unit=$(unit_of "$pid")
-    echo "$port $address $(program_of "$pid") $unit"
+    program=$(program_of "$pid")
+    echo "$port $address ${program:--} $unit"
   done < <(cat /proc/net/tcp /proc/net/tcp6 2> /dev/null) | sort -n -u
 }
 
 program_of() {
-  local name=
+  local name='' word before=''
   [ -z "$1" ] || read -r name < "/proc/$1/comm"
-  echo "${name:--}"
+  case $name in
+    # Some programs of Debian run through their loader.
+    ld-linux*)
+      while IFS= read -r -d '' word; do
+        [ "$before" != --argv0 ] || name=${word##*/}
+        before=$word
+      done < "/proc/$1/cmdline"
+      ;;
+  esac
+  name=${name//[^[:alnum:].+-]/-}
+  echo "${name:0:64}"
 } 2> /dev/null
 
 unit_of() {

@@ -1,6 +1,6 @@
 //! The values that a shell may complete: files with tests, attribute paths, nodes, subtests, and names of tests.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,6 @@ use clap_complete::engine::{
 };
 
 use super::Cli;
-use super::completion::other_words;
 use super::source::{SourceOptions, on_this_thread};
 use crate::config::Config;
 use crate::container::running_containers;
@@ -21,6 +20,9 @@ use crate::language::check::subtest_names;
 use crate::nix_cli::{self, EvalError, Test, TestNames};
 use crate::runner::TestSelection;
 use crate::session::folders_of_runs;
+
+/// The number of the word to complete, in the words after `--`; without it, the last one.
+const INDEX_VARIABLE: &str = "_CLAP_COMPLETE_INDEX";
 
 /// How long a shell may wait for Nix.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -194,6 +196,19 @@ fn selections() -> Vec<TestSelection> {
     files
         .filter_map(|file| selection_of(matches, file))
         .collect()
+}
+
+/// The command line, but for the word to complete.
+fn other_words() -> Vec<OsString> {
+    let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
+    let mut words: Vec<OsString> = words.collect();
+    let index = std::env::var(INDEX_VARIABLE).ok();
+    let index = index.and_then(|index| index.parse().ok());
+    let index = index.unwrap_or(words.len().saturating_sub(1));
+    if index < words.len() {
+        words.remove(index);
+    }
+    words
 }
 
 fn selection_of(matches: &ArgMatches, file: &Path) -> Option<TestSelection> {

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::candidates;
 use super::error::{Failed, code};
 use super::findings::locate;
 use super::source::{SourceOptions, on_this_thread};
@@ -28,7 +27,6 @@ enum FindingFormat {
 #[derive(Debug, Args)]
 pub struct CheckCommand {
     /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
-    #[arg(add = candidates::test_files())]
     file: Option<PathBuf>,
     #[command(flatten)]
     options: SourceOptions,

@@ -1,21 +1,18 @@
 //! Completion in shells: a shell asks this program for the words that may follow.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::{Arg, Command, CommandFactory};
 use clap_complete::CompleteEnv;
 use clap_complete::env::Shells;
 
+use super::candidates;
 use super::error::Failed;
 use super::write_stdout;
 
 /// The variable by which the script that a shell has sourced asks for words. Its value is the name of the shell.
 const VARIABLE: &str = "SNOWGLOBE_COMPLETE";
-
-/// The number of the word to complete, in the words after `--`; without it, the last one.
-const INDEX_VARIABLE: &str = "_CLAP_COMPLETE_INDEX";
 
 const PROGRAM: &str = "snowglobe";
 
@@ -26,10 +23,37 @@ pub fn answer<C: CommandFactory>() -> Option<ExitCode> {
     if let Ok(nowhere) = File::options().write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stderr(nowhere);
     }
-    let completion = CompleteEnv::with_factory(C::command).var(VARIABLE);
+    let completion = CompleteEnv::with_factory(|| with_candidates(C::command())).var(VARIABLE);
     let folder = std::env::current_dir().ok();
     let done = completion.try_complete(std::env::args_os(), folder.as_deref());
     Some(ExitCode::from(u8::from(done.is_err())))
+}
+
+/// Adds to the arguments of all commands what their values may be, beside those that clap knows.
+fn with_candidates(command: Command) -> Command {
+    command.mut_subcommands(|command| match command.get_name() {
+        // Its files are scripts.
+        "driver" => command,
+        _ => command.mut_args(with_candidates_of),
+    })
+}
+
+fn with_candidates_of(argument: Arg) -> Arg {
+    let candidates = match argument.get_id().as_str() {
+        "file" | "files" => candidates::test_files(),
+        "attributes" => candidates::attributes(),
+        "node" => candidates::nodes(),
+        "only" => candidates::subtests(),
+        "filter" | "exclude" => candidates::test_names(),
+        "test" => candidates::known_tests(),
+        "running" => candidates::running_nodes(),
+        "nixpkgs" => candidates::nixpkgs(),
+        "packages" => candidates::words(&["debian", "debian:bookworm", "debian:trixie"]),
+        "partition" => candidates::words(&["hash:", "slice:"]),
+        "jobs" | "eval_jobs" | "timeout_factor" => candidates::words(&["auto"]),
+        _ => return argument,
+    };
+    argument.add(candidates)
 }
 
 /// Prints the script by which a shell asks for words.
@@ -44,17 +68,4 @@ pub fn print_script(shell: clap_complete::Shell) -> Result<ExitCode, Failed> {
     }
     write_stdout(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The command line, but for the word to complete.
-pub fn other_words() -> Vec<OsString> {
-    let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
-    let mut words: Vec<OsString> = words.collect();
-    let index = std::env::var(INDEX_VARIABLE).ok();
-    let index = index.and_then(|index| index.parse().ok());
-    let index = index.unwrap_or(words.len().saturating_sub(1));
-    if index < words.len() {
-        words.remove(index);
-    }
-    words
 }

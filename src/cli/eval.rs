@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::candidates;
 use super::error::{Failed, exit_code_of_errors, show_message, show_warning};
 use super::filter::FilterOptions;
 use super::many_options::{ConfigOption, EvalOptions, project};
@@ -34,7 +33,7 @@ pub struct EvalCommand {
 #[derive(Debug, Args)]
 pub struct ListCommand {
     /// Test files, folders with a default.nix, or FLAKE#ATTRIBUTE.
-    #[arg(required = true, value_name = "FILE", add = candidates::test_files())]
+    #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     source: SourceOptions,

@@ -2,22 +2,21 @@
 
 use clap::Args;
 
-use super::candidates;
 use crate::filter::{Expression, Partition, Pattern, TestFilter};
 
 #[derive(Debug, Args)]
 pub struct FilterOptions {
     /// Choose tests: `test(~part)`, `attribute(=path)`, `tag(slow)`, `machines(> 2)`, `backend(vm)`, `last(failed)`, `duration(> 1m)`, with `&`, `|`, `!` and parentheses; or a pattern of names such as `postgres*`.
-    #[arg(long, value_name = "EXPRESSION", add = candidates::test_names())]
+    #[arg(long, value_name = "EXPRESSION")]
     filter: Option<Expression>,
     /// Choose the tests that did not pass, or did not run, last time.
     #[arg(long)]
     rerun: bool,
     /// Leave out tests whose name or attribute path fits this pattern.
-    #[arg(long, value_name = "PATTERN", add = candidates::test_names())]
+    #[arg(long, value_name = "PATTERN")]
     exclude: Vec<Pattern>,
     /// Choose a part of the tests, for one of N machines: `hash:K/N` (a test stays in its part when others are added) or `slice:K/N`.
-    #[arg(long, value_name = "hash|slice:K/N", add = candidates::words(&["hash:", "slice:"]))]
+    #[arg(long, value_name = "hash|slice:K/N")]
     partition: Option<Partition>,
 }
 

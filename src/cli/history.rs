@@ -7,7 +7,6 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::candidates;
 use super::error::Failed;
 use super::write_stdout;
 use crate::filter::{Pattern, TestSubject};
@@ -27,7 +26,7 @@ enum HistoryFormat {
 #[derive(Debug, Args)]
 pub struct HistoryCommand {
     /// A name, a pattern of names such as `postgres*`, or the file of tests [default: all tests].
-    #[arg(value_name = "TEST|FILE", value_parser = wanted_tests, add = candidates::known_tests())]
+    #[arg(value_name = "TEST|FILE", value_parser = wanted_tests)]
     test: Option<WantedTests>,
     /// Select the output format.
     #[arg(long, value_enum, default_value_t = HistoryFormat::Human)]

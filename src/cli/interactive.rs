@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::candidates;
 use super::error::{Failed, exit_code, print_to_stderr};
 use super::run_options::{RunOptions, block_on};
 use super::source::SourceOptions;
@@ -33,7 +32,6 @@ struct SessionOptions {
 #[derive(Debug, Args)]
 pub struct ReplCommand {
     /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
-    #[arg(add = candidates::test_files())]
     file: PathBuf,
     #[command(flatten)]
     options: SessionOptions,
@@ -42,13 +40,12 @@ pub struct ReplCommand {
 #[derive(Debug, Args)]
 pub struct ShellCommand {
     /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
-    #[arg(required_unless_present = "running", add = candidates::test_files())]
+    #[arg(required_unless_present = "running")]
     file: Option<PathBuf>,
     /// The node to start [default: the only one].
-    #[arg(add = candidates::nodes())]
     node: Option<String>,
     /// Open the shell in a container of a test that runs already, in another process [default: the only one that runs]; or run a command there, which needs no terminal, and end with its exit code. A single word is a line for the guest's shell.
-    #[arg(long, value_names = ["NODE", "COMMAND"], num_args = 0.., allow_hyphen_values = true, exclusive = true, add = candidates::running_nodes())]
+    #[arg(long, value_names = ["NODE", "COMMAND"], num_args = 0.., allow_hyphen_values = true, exclusive = true)]
     running: Option<Vec<String>>,
     #[command(flatten)]
     options: SessionOptions,
@@ -76,7 +73,7 @@ impl ShellCommand {
         }
         std::fs::File::open("/dev/tty").map_err(|error| {
             Failed::Usage(format!(
-                "a shell needs a terminal, and there is none ({error})"
+                "a shell needs a terminal, and there is none ({error}); `--running NODE COMMAND` runs a command without one"
             ))
         })?;
         let Some(file) = &self.file else {

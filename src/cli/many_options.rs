@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::candidates;
 use super::error::{Failed, show_warning};
 use crate::config::{Config, length};
 use crate::history::History;
@@ -17,7 +16,7 @@ use crate::runner::{
 #[derive(Debug, Args)]
 pub struct ManyOptions {
     /// Run so many tests at a time, or as many as processors and memory allow.
-    #[arg(short, long, value_name = "auto|N", default_value = "auto", value_parser = job_count, add = candidates::words(&["auto"]))]
+    #[arg(short, long, value_name = "auto|N", default_value = "auto", value_parser = job_count)]
     jobs: JobCount,
     /// Grant the tests that run at a time this much memory, such as `4G` [default: what is free].
     #[arg(long, value_name = "SIZE", value_parser = mebibytes)]
@@ -73,7 +72,7 @@ impl ConfigOption {
 #[derive(Debug, Args)]
 pub struct EvalOptions {
     /// Evaluate with so many Nix processes at a time, or as many as processors and memory allow.
-    #[arg(long, value_name = "auto|N", default_value = "auto", value_parser = job_count, add = candidates::words(&["auto"]))]
+    #[arg(long, value_name = "auto|N", default_value = "auto", value_parser = job_count)]
     eval_jobs: JobCount,
     /// Grant the processes that evaluate this much memory, such as `8G` [default: a half of what is free].
     #[arg(long, value_name = "SIZE", value_parser = mebibytes)]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use super::candidates;
 use super::error::{Failed, exit_code_of_run};
 use super::filter::FilterOptions;
 use super::frontend::CommandFrontend;
@@ -36,7 +35,7 @@ enum OnFailure {
 #[derive(Debug, Args)]
 pub struct RunCommand {
     /// Test files, folders with a default.nix, or FLAKE#ATTRIBUTE.
-    #[arg(required = true, value_name = "FILE", add = candidates::test_files())]
+    #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     source: SourceOptions,

@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Args;
 use regex_lite::Regex;
 
-use super::candidates;
 use super::error::Failed;
 use super::frontend::{CommandFrontend, DisplayFormat};
 use crate::engine::{Interaction, RunMode};
@@ -32,10 +31,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "SECONDS")]
     global_timeout: Option<u64>,
     /// Factor for default timeouts: a number, or `auto` for 1 with KVM and 10 without.
-    #[arg(long, value_name = "auto|N", default_value = "auto", value_parser = timeout_factor, add = candidates::words(&["auto"]))]
+    #[arg(long, value_name = "auto|N", default_value = "auto", value_parser = timeout_factor)]
     timeout_factor: TimeoutFactor,
     /// Run only subtests whose name matches this regular expression, and code outside subtests.
-    #[arg(long, value_name = "PATTERN", value_parser = Regex::new, add = candidates::subtests())]
+    #[arg(long, value_name = "PATTERN", value_parser = Regex::new)]
     only: Option<Regex>,
     /// Continue with the next subtest after a failed one.
     #[arg(long)]

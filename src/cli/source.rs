@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::candidates;
 use super::error::{Failed, print_to_stderr};
+use super::flake_reference::{absolute_reference, is_reference};
 use crate::config::Config;
 use crate::guest;
 use crate::model::manifest::BackendChoice;
@@ -18,7 +18,6 @@ use crate::runner::TestSelection;
 #[derive(Debug, Args)]
 pub struct Source {
     /// The test file, a folder with a default.nix, or FLAKE#ATTRIBUTE.
-    #[arg(add = candidates::test_files())]
     file: PathBuf,
     #[command(flatten)]
     options: SourceOptions,
@@ -28,7 +27,7 @@ pub struct Source {
 #[derive(Debug, Args)]
 pub struct SourceOptions {
     /// Select an attribute of the file's value. May be repeated.
-    #[arg(short = 'A', long = "attr", value_name = "PATH", add = candidates::attributes())]
+    #[arg(short = 'A', long = "attr", value_name = "PATH")]
     attributes: Vec<String>,
     /// Pass a Nix expression to the file's function.
     #[arg(long = "arg", num_args = 2, value_names = ["NAME", "EXPR"])]
@@ -49,7 +48,7 @@ pub struct SourceOptions {
     #[arg(long)]
     show_trace: bool,
     /// Use this nixpkgs: a path, or `builtin` for the built-in guests.
-    #[arg(long, value_name = "PATH|builtin", add = candidates::nixpkgs())]
+    #[arg(long, value_name = "PATH|builtin")]
     nixpkgs: Option<PathBuf>,
     /// Build NixOS machines without shared folders, so that checkpoints can save them: with a store image, or with the host's store over virtiofs, which needs QEMU 8.2 (nixpkgs 23.05 or newer).
     #[arg(long, value_enum, value_name = "image|virtiofs", num_args = 0..=1, require_equals = true, default_missing_value = "image")]
@@ -58,7 +57,7 @@ pub struct SourceOptions {
     #[arg(long, value_enum, value_name = "vm|container|auto")]
     backend: Option<MachineKind>,
     /// Take the packages of NixOS machines from Debian instead of a binary cache: `debian`, or `debian:SUITE` [default suite: that of the last `guest fetch --for`].
-    #[arg(long, value_name = "debian[:SUITE]", value_parser = suite_of, add = candidates::words(&["debian", "debian:bookworm", "debian:trixie"]))]
+    #[arg(long, value_name = "debian[:SUITE]", value_parser = suite_of)]
     packages: Option<DebianSuite>,
     /// Add the entries of this Nix file to the table of Debian's packages.
     #[arg(long, value_name = "FILE")]
@@ -253,46 +252,10 @@ impl SourceOptions {
         let attribute = attribute
             .filter(|attribute| !attribute.is_empty())
             .map(str::to_owned);
-        let place = TestSource::Flake(absolute_reference(reference)?);
+        let place = TestSource::Flake(absolute_reference(reference).map_err(Failed::Usage)?);
         let attributes = attribute.map_or_else(|| self.attributes.clone(), |path| vec![path]);
         Ok((place, attributes))
     }
-}
-
-/// Whether it begins as references of flakes do.
-fn is_reference(text: &str) -> bool {
-    [
-        "path:",
-        "git+",
-        "github:",
-        "gitlab:",
-        "sourcehut:",
-        "flake:",
-        "tarball+",
-        "hg+",
-    ]
-    .iter()
-    .any(|scheme| text.starts_with(scheme))
-}
-
-/// A reference to a folder in Nix's own form: it takes no relative one here.
-fn absolute_reference(reference: &str) -> Result<String, Failed> {
-    let (scheme, folder) = match reference.strip_prefix("path:") {
-        Some(folder) => ("path:", folder),
-        None => ("", reference),
-    };
-    let is_folder = folder.is_empty() || folder.starts_with(['.', '/', '?']);
-    if scheme.is_empty() && !is_folder {
-        return Ok(reference.to_owned());
-    }
-    let (folder, parameters) = match folder.split_once('?') {
-        Some((folder, parameters)) => (folder, format!("?{parameters}")),
-        None => (folder, String::new()),
-    };
-    let folder = if folder.is_empty() { "." } else { folder };
-    let absolute = std::fs::canonicalize(folder)
-        .map_err(|error| Failed::Usage(format!("the flake {folder}: {error}")))?;
-    Ok(format!("{scheme}{}{parameters}", absolute.display()))
 }
 
 /// clap gives the values of options that take two as one list.

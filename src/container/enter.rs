@@ -67,7 +67,7 @@ pub fn run_command(boot: u32, words: &[String]) -> Result<u8, ContainerError> {
     enter(boot)?;
     let mut command = guests_bash();
     match words {
-        [line] => command.arg("-c").arg(line),
+        [line] => command.args(["-c", "--", line]),
         _ => command.args(["-c", "exec \"$@\"", "bash"]).args(words),
     };
     let status = command

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::ops::Range;
 
 use rustpython_vm::builtins::PyBaseExceptionRef;
 use rustpython_vm::{AsObject, PyObjectRef, PyResult, VirtualMachine};
@@ -32,6 +33,8 @@ pub(super) struct AssertedLine<'a> {
     pub script: &'a str,
     /// The expression, or the call of `t.assert…`.
     pub text: &'a str,
+    /// Its place in the script, in bytes.
+    pub range: Range<usize>,
 }
 
 /// An expression of an assertion with its value.
@@ -55,7 +58,9 @@ pub(super) fn explain_assertion(
     if !is_assertion && !is_api_exception(vm, exception, "RequestedAssertionFailed") {
         return;
     }
-    let seen = seen_values(vm, line.frame).unwrap_or_default();
+    let mut seen = seen_values(vm, line.frame).unwrap_or_default();
+    // An earlier assertion of the frame may have failed, and the script gone on.
+    seen.retain(|it| line.range.start <= it.begin && it.end <= line.range.end);
     let mut values = Values::default();
     let computed = seen.iter().filter(|it| it.part <= RIGHT);
     let mut by_place: Vec<&Seen> = computed.collect();

@@ -79,6 +79,7 @@ fn describe_whole(
             frame: &entry.frame,
             script: entry.source_map.script(),
             text: entry.text(),
+            range: entry.range.clone(),
         };
         explain_assertion(vm, exception, &line, events, &mut failure);
     }

@@ -11,6 +11,7 @@ use super::seconds::Seconds;
 use super::shell::{Condition, Quantity, Setting, SocketKind, Wanted, fingerprint, port_hint};
 use super::{Machine, MachineError, Overdue};
 use crate::backend::{Link, OnReboot};
+use crate::model::failed_units::about_failed;
 use crate::ocr::Picture;
 
 /// Effect of a call on a recording.
@@ -213,13 +214,7 @@ impl Machine {
                 .hint
                 .push_str(&port_hint(awaited.port, &listeners, None));
         }
-        let names: Vec<&str> = failed.iter().map(|state| &*state.unit).collect();
-        let about_units = match names.as_slice() {
-            [] => String::new(),
-            [only] => format!("; unit {only} has failed"),
-            several => format!("; units {} have failed", several.join(", ")),
-        };
-        overdue.hint.push_str(&about_units);
+        overdue.hint.push_str(&about_failed(&failed));
         overdue.details.failed_units = failed;
     }
 }

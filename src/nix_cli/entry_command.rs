@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use percent_encoding::percent_decode_str;
+
 use super::evaluation::{
     Arguments, DebianPackages, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
     TestSource, Want,
@@ -193,8 +195,9 @@ pub(super) fn flake_file(reference: &str) -> PathBuf {
     let inner = parameters
         .split('&')
         .find_map(|parameter| parameter.strip_prefix("dir="));
-    Path::new(folder)
-        .join(inner.unwrap_or_default())
+    let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    Path::new(&decoded(folder))
+        .join(decoded(inner.unwrap_or_default()))
         .join("flake.nix")
 }
 

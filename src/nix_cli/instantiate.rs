@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::cache::{Cache, NixReply, Question};
 use super::entry_command::{HEAP_VARIABLE, entry_command, test_file, whole_command};
 use super::evaluation::{EvalError, Evaluation, Nixpkgs, TestSource, Want};
+use super::git_hint::git_hint;
 use super::message::{describe_error, evaluated_file, split_warnings};
 use super::moment::Moment;
 use super::package_hint::package_hint;
@@ -143,6 +144,9 @@ impl Process<'_> {
         if self.evaluation.nixpkgs == Nixpkgs::Builtin {
             let hint = package_hint(&message, self.evaluation.guest_index.as_deref());
             message.extend(hint);
+        }
+        if let TestSource::Flake(reference) = &self.evaluation.place {
+            message.extend(git_hint(&message, reference));
         }
         if message.contains(NO_NIXPKGS) {
             message.push_str(NIXPKGS_HINT);

@@ -7,6 +7,7 @@ mod derivations;
 mod entry_command;
 mod eval;
 mod evaluation;
+mod git_hint;
 mod imports;
 mod instantiate;
 mod library;

@@ -98,6 +98,7 @@ pub async fn command_in(container: &RunningContainer, words: &[String]) -> Resul
 async fn run(container: &RunningContainer, words: &[String]) -> io::Result<u8> {
     let mut command = helper(container);
     command
+        .arg("--")
         .args(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

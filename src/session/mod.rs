@@ -25,6 +25,7 @@ use crate::backends;
 use crate::engine::{Script, python_packages, restore_terminal};
 use crate::event_bus::Events;
 use crate::model::event::{Event, Failure, Level, Verdict, round};
+use crate::model::failed_units::about_failed;
 use crate::model::manifest::{BackendKind, Manifest, Node};
 use crate::output_folder::{SavedFile, console_log};
 use crate::replay::{Replay, Restart};
@@ -194,7 +195,13 @@ async fn attempt(
     }
     emit_unknown_start(events);
     let script_s = begin.elapsed().as_secs_f64();
-    let (verdict, failure) = judge(ended, early_end);
+    let took_too_long = matches!(early_end, Some(EarlyEnd::Timeout { .. }));
+    let (verdict, mut failure) = judge(ended, early_end);
+    if let Some(failure) = failure.as_mut().filter(|_| took_too_long) {
+        let units = stage.failed_units().await;
+        failure.message.push_str(&about_failed(&units));
+        failure.details.failed_units = units;
+    }
     if verdict != Verdict::SessionClosed {
         let text = format!("test script finished in {script_s:.2}s");
         events.note(Level::Info, text);

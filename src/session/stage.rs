@@ -21,11 +21,14 @@ use crate::engine::{Ended, Engine, Script};
 use crate::event_bus::Events;
 use crate::host::{Folders, Host, MachineFactory};
 use crate::machine::{Machine, MachineContext, StateRetention};
-use crate::model::event::Level;
+use crate::model::event::{Level, UnitState};
 use crate::model::manifest::{Manifest, Node};
 use crate::network::{Faults, Links, Network};
 use crate::qemu::QemuSettings;
 use crate::replay::{Replay, Restart};
+
+/// How long a guest may take to say which of its units have failed.
+const UNITS_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the console of a container may take to say that a limit is reached.
 const LIMIT_GRACE: Duration = Duration::from_secs(2);
@@ -191,6 +194,20 @@ impl Stage {
             }
         }
         cameras
+    }
+
+    /// Returns the failed units of all machines. A guest that does not answer soon is left out.
+    pub async fn failed_units(&self) -> Vec<UnitState> {
+        let asked = self
+            .host
+            .machines()
+            .into_values()
+            .map(|machine| async move {
+                let found = machine.shell().failed_units(None);
+                let found = tokio::time::timeout(UNITS_LIMIT, found).await;
+                found.unwrap_or_default()
+            });
+        futures_util::future::join_all(asked).await.concat()
     }
 
     /// Ends all machines.

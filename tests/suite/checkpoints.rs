@@ -349,6 +349,46 @@ fn cold_runs_say_why() {
     again.place.assert_tidy();
 }
 
+/// Signals of systemd reach a virtual machine's waits, also after the machine was restored.
+#[test]
+fn units_that_fail_are_named_before_and_after_a_restore() {
+    let again = Again::new();
+    again.place.write(
+        "test.nix",
+        r#"
+          (import <nixpkgs> { }).nixosTest {
+            name = "again";
+            nodes.server.systemd.services.late.script = "sleep 2; cat /etc/missing";
+            testScript = builtins.readFile ./script.py;
+          }
+        "#,
+    );
+    let script = |timeout: u32| {
+        format!(
+            "server.wait_for_unit('multi-user.target')\ncheckpoint('up')\n\
+             server.succeed('systemctl start --no-block late')\n\
+             server.wait_for_open_port(8080, timeout={timeout})\n"
+        )
+    };
+    for (timeout, begin) in [
+        (14, "cold"),
+        (15, "from checkpoint \"up\" (recorded [AGE] ago)"),
+    ] {
+        again.place.write("script.py", &script(timeout));
+        let ended = again.run(&[]);
+        let seen = ended.seen();
+        assert_eq!((first_line(&ended), ended.code), (begin, Some(1)), "{seen}");
+        for line in [
+            "server: warning: unit late.service has failed (exit-code, exit code 1); its journal ends:\n",
+            "  cat: /etc/missing: No such file or directory\n",
+            "\nthe unit late.service has failed:\n",
+        ] {
+            assert!(seen.contains(line), "{line}\n{seen}");
+        }
+    }
+    again.place.assert_tidy();
+}
+
 #[test]
 fn the_cache_is_listed_and_cleared() {
     let again = Again::new();

@@ -72,15 +72,27 @@ fn links_lead_somewhere() {
 }
 
 #[test]
-fn the_annotated_script_has_no_findings() {
+fn the_scripts_of_the_manual_have_no_findings() {
     let page = fs::read_to_string(project().join("docs/src/script.md")).unwrap();
-    let block = page.split("```python\n").nth(1).unwrap();
-    let script = block.split("```").next().unwrap();
-    let place = Place::new();
-    place.write("script.py", script);
-    let words = ["check", "--script", "script.py", "--nodes", "server,client"];
-    let ended = place.run(&words);
-    assert_eq!(ended.stdout, "script.py: no findings\n", "{}", ended.seen());
+    let blocks: Vec<&str> = page.split("```python\n").skip(1).collect();
+    assert!(blocks.len() > 7, "only {} scripts were found", blocks.len());
+    for block in blocks {
+        let script = block.split("```").next().unwrap();
+        let place = Place::new();
+        place.write("script.py", script);
+        let nodes = ["client", "server"].into_iter();
+        let nodes: Vec<&str> = nodes
+            .filter(|name| {
+                Regex::new(&format!(r"\b{name}\b"))
+                    .unwrap()
+                    .is_match(script)
+            })
+            .collect();
+        let words = ["check", "--script", "script.py", "--nodes"];
+        let ended = place.run(&[&words[..], &[&nodes.join(",")]].concat());
+        let seen = ended.seen();
+        assert_eq!(ended.stdout, "script.py: no findings\n", "{script}\n{seen}");
+    }
 }
 
 /// The tutorial shows the files that the suite runs.

@@ -1,9 +1,10 @@
 //! Tests as derivations: flake checks, their drivers, and references to them.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Ended, Place, fixture_path};
+use crate::harness::{Ended, Place, fixture_path, where_it_runs};
 
 /// The fixture's flake, with what it needs beside it.
 fn flake(place: &Place) -> PathBuf {
@@ -156,6 +157,113 @@ fn a_flake_is_a_source_of_tests() {
         "exit code: 2\n--- stdout\n--- stderr\n\
          error: the flake /no/such/folder: No such file or directory (os error 2)\n"
     );
+}
+
+/// Runs git in the place.
+fn git(place: &Place, arguments: &[&str]) {
+    let mut command: Command = where_it_runs("git", &place.command(&[]));
+    let identity = [
+        "-c",
+        "user.email=author@example.org",
+        "-c",
+        "user.name=Author",
+    ];
+    let status = command.args(identity).args(arguments).status().unwrap();
+    assert!(status.success(), "{arguments:?}");
+}
+
+#[test]
+fn a_folder_in_a_repository_is_what_git_knows_of_it() {
+    let place = Place::new();
+    let flake = r#"{
+  outputs = { self }: {
+    checks.x86_64-linux.files = {
+      name = "files";
+      nodes.machine.virtualisation = { guest = "tiny"; backend = "container"; };
+      testScript = builtins.readFile ../script.py;
+    };
+  };
+}
+"#;
+    for folder in ["repo/tests", "repo/target"] {
+        fs::create_dir_all(place.path().join(folder)).unwrap();
+    }
+    place.write("repo/tests/flake.nix", flake);
+    place.write("repo/script.py", "machine.succeed('false')\n");
+    place.write("repo/.gitignore", "target\n");
+    // No store path can hold it, and git does not know it.
+    nix::unistd::mkfifo(
+        &place.path().join("repo/target/pipe"),
+        nix::sys::stat::Mode::S_IRWXU,
+    )
+    .unwrap();
+    git(&place, &["init", "--quiet", "repo"]);
+    git(&place, &["-C", "repo", "add", "."]);
+    let commit = ["-C", "repo", "commit", "--quiet", "--message", "tests"];
+    git(&place, &commit);
+    let list = |reference: &str| place.run(&["list", "--nixpkgs", "builtin", reference]);
+    let listed = "checks.x86_64-linux.files (files): machine\n";
+    // Nix takes a dirty tree. A folder below finds the flake.
+    place.write("repo/script.py", "machine.fail('true')\n");
+    fs::create_dir(place.path().join("repo/tests/below")).unwrap();
+    let absolute = format!("{}/repo/tests#", place.path().display());
+    for reference in [&absolute, "./repo/tests#", "./repo/tests/below#"] {
+        let ended = list(reference);
+        assert_eq!(ended.stdout, listed, "{reference}: {}", ended.seen());
+    }
+    // The script is above the flake, and shown in the user's own file.
+    let ended = place.run(&["run", "--nixpkgs", "builtin", "./repo/tests#files"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    assert!(
+        ended.stdout.contains("/script.py:1:1 ]"),
+        "{}",
+        ended.seen()
+    );
+    assert!(!place.path().join("repo/tests/flake.lock").exists());
+
+    git(&place, &["-C", "repo", "add", "."]);
+    git(&place, &commit);
+    git(
+        &place,
+        &["-C", "repo", "worktree", "add", "--quiet", "../linked"],
+    );
+    let ended = list("./linked/tests#");
+    assert_eq!(ended.stdout, listed, "{}", ended.seen());
+    let address = format!("file://{}/repo", place.path().display());
+    git(
+        &place,
+        &["clone", "--quiet", "--depth", "1", &address, "shallow"],
+    );
+    let ended = list("./shallow/tests#");
+    assert_eq!(ended.stdout, listed, "{}", ended.seen());
+
+    // A file that git does not know.
+    place.write(
+        "repo/tests/flake.nix",
+        &flake.replace("../script.py", "../new.py"),
+    );
+    place.write("repo/new.py", "machine.start()\n");
+    let ended = list("./repo/tests#");
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    let hint = "The file is there, but git does not know it, and of a repository Nix reads what git knows: `git -C [DIR]/repo add new.py`.\n";
+    assert!(ended.stderr.ends_with(hint), "{}", ended.seen());
+    git(&place, &["-C", "repo", "add", "new.py"]);
+    assert_eq!(list("./repo/tests#").stdout, listed);
+
+    for (reference, message) in [
+        (
+            "./repo#",
+            "there is no flake.nix, and none in a folder above in its repository",
+        ),
+        (
+            "./repo/tests?dir=other#",
+            "`dir` cannot be given, since the folder is in the repository",
+        ),
+    ] {
+        let ended = list(reference);
+        assert_eq!(ended.code, Some(2), "{}", ended.seen());
+        assert!(ended.stderr.contains(message), "{}", ended.seen());
+    }
 }
 
 /// `hello.nix`, run by Nix.

@@ -49,16 +49,57 @@ fn error(attribute: &str, arguments: &[&str]) -> String {
     report[place.unwrap_or_else(|| panic!("there is no error:\n{report}"))..].to_owned()
 }
 
+/// Everything that is seen of a file that does not evaluate.
+fn of_file(text: &str) -> String {
+    let place = Place::new();
+    place.write("test.nix", text);
+    let ended = place.run(&["run", "--nixpkgs", "builtin", "test.nix"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    still(&ended.seen())
+}
+
+/// The reader should know the line where Nix gave up, which is below the missing semicolon.
+#[test]
+fn a_mistake_in_the_syntax_of_nix_has_its_line() {
+    let test = r#"(import <nixpkgs> { }).nixosTest {
+  name = "syntax";
+  nodes.server = {
+    systemd.services.web.script = "sleep 1000"
+    networking.firewall.enable = false;
+  };
+  testScript = "server.wait_for_unit('web')";
+}
+"#;
+    assert_snapshot!(of_file(test));
+}
+
+/// The reader should know which definition is wrong, in which node, and what the option may be called.
+#[test]
+fn an_unknown_option_has_its_place_and_a_suggestion() {
+    let test = r#"(import <nixpkgs> { }).nixosTest {
+  name = "option";
+  nodes.server = {
+    networking.firewal.enable = false;
+  };
+  testScript = "server.wait_for_unit('web')";
+}
+"#;
+    assert_snapshot!(of_file(test));
+}
+
+/// The reader should know where the typo is, and the name that was meant; nothing has booted.
 #[test]
 fn a_typo_is_found_before_anything_boots() {
     assert_snapshot!(report("typo", &[]));
 }
 
+/// The reader should know that no such unit is there, and what units are called so nearly.
 #[test]
 fn a_unit_that_does_not_exist_has_a_suggestion() {
     assert_snapshot!(error("wrong-unit", &[]));
 }
 
+/// The reader should know which unit has failed, why, and what it said, while the script still waits.
 #[test]
 fn a_service_that_crashes_is_named_while_the_script_waits() {
     let report = report("crash-at-start", &[]);
@@ -125,6 +166,7 @@ fn a_unit_that_fails_may_end_waits() {
     assert!(ended.stderr.contains(kinds), "{}", ended.seen());
 }
 
+/// The reader should know which port the service listens on instead.
 #[test]
 fn a_port_that_is_closed_says_what_is_open() {
     assert_snapshot!(error("wrong-port", &[]));
@@ -135,6 +177,7 @@ fn a_port_of_another_machine_says_what_is_open_there() {
     assert_snapshot!(error("other-machine", &[]));
 }
 
+/// The reader should know that the service listens, and that a firewall is in the way.
 #[test]
 fn a_firewall_that_drops_is_named() {
     assert_snapshot!(error("firewall", &[]));
@@ -145,14 +188,30 @@ fn a_command_about_a_unit_shows_the_unit() {
     assert_snapshot!(error("job", &[]));
 }
 
+/// The reader should know both sides, and where they differ.
 #[test]
 fn wrong_output_is_shown() {
     assert_snapshot!(error("wrong-output", &[]));
 }
 
+/// The reader should know which command was running, on which machine, and for how long.
 #[test]
 fn a_command_that_hangs_is_named_with_its_time() {
     assert_snapshot!(error("hang", &["--global-timeout", "6"]));
+}
+
+/// The reader should know that a service has failed, although the wait itself had time left.
+#[test]
+fn the_global_timeout_names_failed_units() {
+    let report = error("crash-and-wait", &["--global-timeout", "8"]);
+    for part in [
+        "\nerror: GlobalTimeout: the test took longer than 8 s; it was at: server: waiting for TCP port 8080 of localhost to open",
+        "; unit broken.service has failed\n",
+        "\nthe unit broken.service has failed:\n",
+        "cat: /etc/broken.conf: No such file or directory\n",
+    ] {
+        assert!(report.contains(part), "{part}\n{report}");
+    }
 }
 
 #[test]

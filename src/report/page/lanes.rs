@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::plain;
-use crate::report::recorded::{CallSpan, Span, Timeline};
+use crate::report::recorded::{BootOutcome, BootSpan, CallSpan, Span, Timeline};
 
 /// The height of a row of nested subtests, in pixels.
 const ROW_PX: usize = 18;
@@ -45,8 +45,8 @@ pub(super) fn lanes(id: &str, timeline: &Timeline) -> Markup {
             (subtests(timeline, &scale, at))
             @for machine in &machines {
                 div.lane { span.name title=(plain(machine)) { (plain(machine)) } div.track {
-                    @for boot in timeline.boots.get(machine).into_iter().flatten() {
-                        span.bar.boot.failed[boot.failed] style=(scale.style(boot.begin_s, boot.end_s)) title=(title(boot)) data-begin=(at(boot.begin_s)) data-end=(at(boot.end_s)) {}
+                    @for BootSpan { span: boot, end } in timeline.boots.get(machine).into_iter().flatten() {
+                        span.bar.(class_of(*end)).failed[boot.failed] style=(scale.style(boot.begin_s, boot.end_s)) title=(title(boot)) data-begin=(at(boot.begin_s)) data-end=(at(boot.end_s)) {}
                     }
                     @for call in timeline.calls.iter().filter(|call| call.machine == *machine) {
                         a.bar.call.failed[call.failed] href={ "#call-" (id) "-" (call.number) }
@@ -61,11 +61,18 @@ pub(super) fn lanes(id: &str, timeline: &Timeline) -> Markup {
                 span.name {}
                 div.track {
                     span { "0 s" }
-                    span.legend { i.boot {} " boot " i.call {} " call " i.failed {} " failed" }
+                    span.legend { i.boot {} " boot " i.up {} " up " i.call {} " call " i.failed {} " failed" }
                     span.end { (format!("{:.1} s", scale.length_s)) }
                 }
             }
         }
+    }
+}
+
+fn class_of(end: BootOutcome) -> &'static str {
+    match end {
+        BootOutcome::Answered | BootOutcome::Died => "boot",
+        BootOutcome::NotAsked => "up",
     }
 }
 

@@ -17,7 +17,7 @@ use crate::output_folder::EVENTS;
 pub(super) use calls::CallSpan;
 pub(super) use console_text::{ConsoleLine, ConsoleText, level};
 pub use subtest_cases::{SubtestCase, SubtestCases};
-pub(super) use timeline::{Screen, Span, Timeline};
+pub(super) use timeline::{BootOutcome, BootSpan, Screen, Span, Timeline};
 
 /// The attempts at a test, by their folders in that of the run.
 #[derive(Debug, Default)]

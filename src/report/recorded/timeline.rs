@@ -19,18 +19,25 @@ pub(in crate::report) struct Span {
 
 /// How the time before a machine's first answer has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum BootEnd {
+pub(in crate::report) enum BootOutcome {
     Answered,
     /// The machine was stopped before the script had waited for it.
     NotAsked,
     Died,
 }
 
-impl BootEnd {
+impl BootOutcome {
     /// The end of a machine that has not answered; `wanted` if Snowglobe has stopped it.
     fn without_answer(wanted: bool) -> Self {
         if wanted { Self::NotAsked } else { Self::Died }
     }
+}
+
+/// The time before a machine's first answer.
+#[derive(Debug)]
+pub(in crate::report) struct BootSpan {
+    pub span: Span,
+    pub end: BootOutcome,
 }
 
 /// A picture of a display.
@@ -48,7 +55,7 @@ pub(in crate::report) struct Timeline {
     pub begin_s: f64,
     pub end_s: f64,
     /// From the start of a machine to its first answer.
-    pub boots: BTreeMap<String, Vec<Span>>,
+    pub boots: BTreeMap<String, Vec<BootSpan>>,
     pub calls: CallList,
     pub subtests: Vec<Span>,
     pub cases: SubtestCases,
@@ -81,11 +88,11 @@ impl Timeline {
                 self.booting.insert(machine, time_s);
             }
             Event::MachineReady { machine, .. } => {
-                self.booted(machine, BootEnd::Answered, time_s);
+                self.booted(machine, BootOutcome::Answered, time_s);
             }
             Event::MachineStopped {
                 machine, wanted, ..
-            } => self.booted(machine, BootEnd::without_answer(wanted), time_s),
+            } => self.booted(machine, BootOutcome::without_answer(wanted), time_s),
             Event::Console { machine, line } => {
                 self.consoles.entry(machine).or_default().add(time_s, line);
             }
@@ -203,20 +210,23 @@ impl Timeline {
     }
 
     /// A machine answers, or has ended before it did.
-    fn booted(&mut self, machine: String, end: BootEnd, end_s: f64) {
+    fn booted(&mut self, machine: String, end: BootOutcome, end_s: f64) {
         if let Some(begin_s) = self.booting.remove(&machine) {
             let name = match end {
-                BootEnd::Answered => "boot, until its first answer",
-                BootEnd::NotAsked => "running, and nothing was asked of it",
-                BootEnd::Died => "boot, until it died",
+                BootOutcome::Answered => "boot, until its first answer",
+                BootOutcome::NotAsked => "up; the script asked nothing of it",
+                BootOutcome::Died => "boot, until it died",
             };
             let span = Span {
                 name: name.to_owned(),
                 begin_s,
                 end_s,
-                failed: end == BootEnd::Died,
+                failed: end == BootOutcome::Died,
             };
-            self.boots.entry(machine).or_default().push(span);
+            self.boots
+                .entry(machine)
+                .or_default()
+                .push(BootSpan { span, end });
         }
     }
 
@@ -306,7 +316,7 @@ mod tests {
         ] {
             timeline.take(record);
         }
-        let boot = &timeline.boots["server"][0];
+        let boot = &timeline.boots["server"][0].span;
         assert!((boot.begin_s, boot.end_s, boot.failed) == (1.0, 4.0, false));
         let call = timeline.calls.iter().next().unwrap();
         assert_eq!(call.arguments, "true, timeout=3");
