@@ -13,6 +13,7 @@ use crate::bounded_file::read_text;
 use crate::language::check::{
     self, Finding, ModuleNames, Parts, SourceKind, TestContext, names_of_module,
 };
+use crate::model::manifest::Manifest;
 use crate::source_map::{ScriptOrigin, SourceMap};
 
 /// The largest module that is read, and how many modules of a script.
@@ -244,6 +245,27 @@ pub fn names_in(modules: &[ScriptModule]) -> BTreeMap<String, ModuleNames> {
             (module.name.clone(), names)
         })
         .collect()
+}
+
+/// Returns the modules and packages in the folders of a script; `None` if packages of the test may bring others.
+#[must_use]
+pub fn modules_of_folders(script: &SourceMap, manifest: &Manifest) -> Option<BTreeSet<String>> {
+    if !manifest.python_packages.is_empty() {
+        return None;
+    }
+    let mut names = BTreeSet::new();
+    for folder in module_folders(script) {
+        for entry in folder.read_dir().ok()?.flatten() {
+            let path = entry.path();
+            let is_module = path.is_dir() || path.extension().is_some_and(|it| it == "py");
+            names.extend(
+                path.file_stem()
+                    .filter(|_| is_module)
+                    .map(|stem| stem.to_string_lossy().into_owned()),
+            );
+        }
+    }
+    Some(names)
 }
 
 /// Checks the modules of a script.

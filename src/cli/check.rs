@@ -15,7 +15,7 @@ use crate::model::manifest::python_name;
 use crate::nix_cli::{self, Test};
 use crate::report::Colours;
 use crate::runner::{MISSING_TYPE_CHECK, TestSelection, TypeCheck, check_script, show_finding};
-use crate::script_modules::{check_modules, imported_modules, names_in};
+use crate::script_modules::{check_modules, imported_modules, modules_of_folders, names_in};
 use crate::source_map::SourceMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -137,10 +137,14 @@ fn of_tests(file: &Path, options: &SourceOptions) -> Result<Vec<CheckedScript>, 
 
 impl CheckedScript {
     fn of_test(test: &Test) -> Self {
+        let source_map = test.source_map();
         Self {
             name: test.label().to_owned(),
-            source_map: test.source_map(),
-            context: TestContext::of(&test.manifest),
+            context: TestContext {
+                beside: modules_of_folders(&source_map, &test.manifest),
+                ..TestContext::of(&test.manifest)
+            },
+            source_map,
             parts: Parts::of(&test.manifest),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::error::{Failed, print_to_stderr};
 use super::flake_reference::{absolute_reference, is_reference};
@@ -14,6 +14,9 @@ use crate::nix_cli::{
     SnapshotStore, TestSource,
 };
 use crate::runner::TestSelection;
+
+/// The variable for what machines are, where `--backend` is not given.
+const BACKEND_VARIABLE: &str = "SNOWGLOBE_BACKEND";
 
 #[derive(Debug, Args)]
 pub struct Source {
@@ -53,7 +56,7 @@ pub struct SourceOptions {
     /// Build NixOS machines without shared folders, so that checkpoints can save them: with a store image, or with the host's store over virtiofs, which needs QEMU 8.2 (nixpkgs 23.05 or newer).
     #[arg(long, value_enum, value_name = "image|virtiofs", num_args = 0..=1, require_equals = true, default_missing_value = "image")]
     snapshot_safe: Option<StoreKind>,
-    /// Run machines as virtual machines, as containers, or as containers if nothing speaks against it [default: what a node's `virtualisation.backend` says, or `vm`].
+    /// Run machines as virtual machines, as containers, or as containers if nothing speaks against it [default: `$SNOWGLOBE_BACKEND`, `backend` of snowglobe.toml, what a node's `virtualisation.backend` says, or `vm`].
     #[arg(long, value_enum, value_name = "vm|container|auto")]
     backend: Option<MachineKind>,
     /// Take the packages of NixOS machines from Debian instead of a binary cache: `debian`, or `debian:SUITE` [default suite: that of the last `guest fetch --for`].
@@ -65,7 +68,7 @@ pub struct SourceOptions {
 }
 
 /// Where the store of a machine comes from that a checkpoint can save.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum StoreKind {
     Image,
     Virtiofs,
@@ -81,7 +84,7 @@ impl From<StoreKind> for SnapshotStore {
 }
 
 /// The kind of machine to run.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum MachineKind {
     Vm,
     Container,
@@ -225,12 +228,30 @@ impl SourceOptions {
                     .map_or(MachineVariant::AsTheyAre, |store| {
                         MachineVariant::SnapshotSafe(store.into())
                     }),
-                backend: self.backend.map(BackendChoice::from),
+                backend: self.backend(config)?,
                 nixpkgs,
                 packages: PackageSource::Nixpkgs,
                 guest_index: index.filter(|index| index.exists()),
             },
         ))
+    }
+
+    /// What machines are: by the command line, the environment, or the configuration.
+    fn backend(&self, config: &Config) -> Result<Option<BackendChoice>, Failed> {
+        let of_environment = std::env::var(BACKEND_VARIABLE).ok();
+        let of_environment = of_environment
+            .filter(|name| !name.is_empty())
+            .map(|name| {
+                MachineKind::from_str(&name, false).map_err(|_| {
+                    let message = format!(
+                        "{BACKEND_VARIABLE} is {name:?}: it is `vm`, `container` or `auto`"
+                    );
+                    Failed::Usage(message)
+                })
+            })
+            .transpose()?;
+        let chosen = self.backend.or(of_environment);
+        Ok(chosen.map(BackendChoice::from).or(config.backend))
     }
 
     /// A name with a `#`, or with the scheme of a flake's reference, is no file's.

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::bounded_file::read_text;
 use crate::filter::TestSubject;
+use crate::model::manifest::BackendChoice;
 
 use rules::{OverrideFilter, Rules};
 pub use rules::{TestPolicy, length};
@@ -39,6 +40,8 @@ pub struct Config {
     pub groups: BTreeMap<String, usize>,
     /// The nixpkgs of tests if the command line names none: `builtin`, or a path.
     pub nixpkgs: Option<PathBuf>,
+    /// What machines are if neither the command line nor the environment says it.
+    pub backend: Option<BackendChoice>,
     /// The file that it was read from; None for the default.
     pub file: Option<PathBuf>,
 }
@@ -70,6 +73,9 @@ impl ConfigFile {
         }
         if self.overrides.iter().any(|rules| rules.nixpkgs.is_some()) {
             return Err("`nixpkgs` is one of `defaults`: tests are found with it".to_owned());
+        }
+        if self.overrides.iter().any(|rules| rules.backend.is_some()) {
+            return Err("`backend` is one of `defaults`: tests are evaluated with it".to_owned());
         }
         let all = self.overrides.iter().chain([&self.defaults]);
         let mut named = all.flat_map(|rules| &rules.groups);
@@ -135,6 +141,7 @@ impl Config {
         let groups = file.groups.into_iter();
         Ok(Self {
             nixpkgs: file.defaults.nixpkgs.clone(),
+            backend: file.defaults.backend,
             defaults: file.defaults,
             overrides: file.overrides,
             groups: groups

@@ -7,7 +7,7 @@ use super::request::ScriptCheck;
 use crate::language::check::{self, Parts, Severity, TestContext};
 use crate::model::manifest::Manifest;
 use crate::report::Colours;
-use crate::script_modules::{check_modules, imported_modules, names_in};
+use crate::script_modules::{check_modules, imported_modules, modules_of_folders, names_in};
 use crate::source_map::SourceMap;
 
 /// Checks the script of a test and the modules that it imports, and shows the findings.
@@ -28,6 +28,7 @@ pub(super) fn check_script_of(
     let modules = imported_modules(source_map);
     let context = TestContext {
         modules: names_in(&modules),
+        beside: modules_of_folders(source_map, manifest),
         ..TestContext::of(manifest)
     };
     let of_script = check::check(source_map.script(), &context, parts);

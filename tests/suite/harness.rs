@@ -55,6 +55,7 @@ impl Place {
             .current_dir(self.path())
             .env_remove("XDG_RUNTIME_DIR")
             .env_remove("QEMU_OPTS")
+            .env_remove("SNOWGLOBE_BACKEND")
             .env("TMPDIR", self.path().join("tmp"))
             // The history of tests is the place's own.
             .env("XDG_STATE_HOME", self.path().join("state"))

@@ -177,6 +177,15 @@ fn a_port_of_another_machine_says_what_is_open_there() {
     assert_snapshot!(error("other-machine", &[]));
 }
 
+/// The reader should know whether the server listens, and what does instead.
+#[test]
+fn a_page_of_another_machine_says_what_is_open_there() {
+    let report = error("web-page", &[]);
+    let line = "\nerror: RequestedAssertionFailed: waiting for http://server:8080/ on client took longer than 4 s; \
+                nothing listens on port 8080 of server; open: 8081, by socat of web.service; http://server:8080/ gives no status below 400\n";
+    assert!(report.contains(line), "{report}");
+}
+
 /// The reader should know that the service listens, and that a firewall is in the way.
 #[test]
 fn a_firewall_that_drops_is_named() {

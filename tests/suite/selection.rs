@@ -120,6 +120,44 @@ fn a_project_names_its_nixpkgs() {
 }
 
 #[test]
+fn a_project_names_its_kind_of_machine() {
+    let place = Place::new();
+    let test = "{ name = \"kind\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = \"machine.succeed('true')\"; }";
+    place.write("test.nix", test);
+    let run = |variable: &str, options: &[&str]| {
+        let mut command = place.command(&["run", "--nixpkgs", "builtin", "test.nix"]);
+        let child = command
+            .args(options)
+            .env("SNOWGLOBE_BACKEND", variable)
+            .spawn();
+        place.finish(child.unwrap())
+    };
+    let is_container = |ended: &Ended| {
+        assert_eq!(ended.code, Some(0), "{}", ended.seen());
+        ended
+            .stdout
+            .contains("running kind on machine (containers)\n")
+    };
+    assert!(!is_container(&run("", &[])));
+    assert!(is_container(&run("container", &[])));
+    place.write("snowglobe.toml", "[defaults]\nbackend = \"container\"\n");
+    assert!(is_container(&run("", &[])));
+    // The environment comes before the file, and the command line before both.
+    assert!(!is_container(&run("vm", &[])));
+    assert!(is_container(&run("vm", &["--backend", "auto"])));
+    let wrong = run("docker", &[]);
+    let message = "error: SNOWGLOBE_BACKEND is \"docker\": it is `vm`, `container` or `auto`\n";
+    assert_eq!((wrong.code, &*wrong.stderr), (Some(2), message));
+    place.write(
+        "snowglobe.toml",
+        "[[overrides]]\nfilter = \"x\"\nbackend = \"vm\"\n",
+    );
+    let wrong = run("", &[]);
+    let message = "`backend` is one of `defaults`: tests are evaluated with it\n";
+    assert!(wrong.stderr.ends_with(message), "{}", wrong.seen());
+}
+
+#[test]
 fn lists_show_the_tags_and_the_overrides_of_no_use() {
     let place = Place::new();
     place.write("tests.nix", TESTS);

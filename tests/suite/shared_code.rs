@@ -1,6 +1,7 @@
 //! Modules of Python beside a test.
 
 use std::fs::{self, File};
+use std::path::Path;
 
 use insta::assert_snapshot;
 
@@ -101,6 +102,49 @@ fn a_module_that_changes_runs_the_test_again() {
     signal(child.id(), "INT");
     place.finish(child);
     place.assert_tidy();
+}
+
+#[test]
+fn a_module_that_is_nowhere_is_found_before_anything_is_built() {
+    let place = Place::new();
+    place.write(
+        "test.nix",
+        r#"
+          (import <nixpkgs> { }).nixosTest {
+            name = "nowhere";
+            nodes.machine.virtualisation.guest = "tiny";
+            testScript = "import helper\nhelper.hello(machine)\n";
+          }
+        "#,
+    );
+    place.write(
+        "helpers.py",
+        "def hello(machine):\n    machine.succeed('true')\n",
+    );
+    for command in ["check", "run"] {
+        let ended = place.run(&[command, "--nixpkgs", "builtin", "test.nix"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.seen());
+        let message = "error: there is no module `helper`: it is not Python's own, not beside the test, and the test has no `extraPythonPackages` [missing-module]";
+        assert!(ended.seen().contains(message), "{}", ended.seen());
+        let help = "did you mean `helpers`?";
+        assert!(ended.seen().contains(help), "{}", ended.seen());
+    }
+}
+
+/// The check knows Python's modules without an interpreter.
+#[test]
+fn modules_of_python_are_those_of_the_interpreter() {
+    let place = Place::new();
+    place.write(
+        "script.py",
+        "import sys\nnames = sorted({*sys.stdlib_module_names, *sys.builtin_module_names})\n\
+         open('names', 'w').writelines(f'{name}\\n' for name in names if '-' not in name)\n",
+    );
+    let ended = place.run(&["mock-run", "--script", "script.py", "--nodes", "machine"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/language/check/python_modules.txt");
+    let names = fs::read_to_string(place.path().join("names")).unwrap();
+    assert_eq!(fs::read_to_string(list).unwrap(), names);
 }
 
 /// A module may be anything: each gives one error, and none holds up the run.

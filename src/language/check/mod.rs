@@ -5,6 +5,7 @@ mod containers;
 mod finding;
 mod flow;
 mod imports;
+mod missing_modules;
 mod module_names;
 mod names;
 mod python;
@@ -13,7 +14,7 @@ mod tree_walk;
 mod types;
 mod unknown;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustpython_vm::compiler::{self, CompileError, CompileOpts, Mode, parser};
 
@@ -46,6 +47,8 @@ pub struct TestContext {
     pub kind: SourceKind,
     /// The names in the modules that the script imports from its folders, by the modules' names.
     pub modules: BTreeMap<String, ModuleNames>,
+    /// The modules and packages that are beside the test; `None` if the script may import others as well.
+    pub beside: Option<BTreeSet<String>>,
 }
 
 /// The kind of a text.
@@ -164,6 +167,9 @@ fn check_here(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding>
     if parts.lint == Toggle::On {
         findings.extend(unknown::unknown_names(&scene));
         findings.extend(imports::check(parsed.suite(), &scene));
+        if let Some(beside) = &context.beside {
+            findings.extend(missing_modules::check(source, parsed.suite(), beside));
+        }
         findings.extend(flow::check(parsed.suite()));
         findings.extend(unused_nodes(context, &names));
     }

@@ -364,3 +364,33 @@ fn methods_that_are_not_called() {
         ]
     );
 }
+
+#[test]
+fn modules_that_are_nowhere_are_found() {
+    let source = "import helper, json, os.path, xml.etree.ElementTree\nfrom requests import get\nfrom snowglobe import Machine\n\
+                  import test_driver.errors, own.part\nprint(helper, json, os, xml, get, Machine, test_driver, own)\nserver.start()\nclient.start()\n";
+    let beside = ["helpers", "own"].map(ToOwned::to_owned).into();
+    let known = TestContext {
+        beside: Some(beside),
+        ..context(&["server", "client"])
+    };
+    assert_eq!(
+        found_with(source, &known),
+        [
+            "error missing-module [helper] there is no module `helper`: it is not Python's own, not beside the test, and the \
+             test has no `extraPythonPackages`; did you mean `helpers`?",
+            "error missing-module [requests] there is no module `requests`: it is not Python's own, not beside the test, and \
+             the test has no `extraPythonPackages`",
+        ]
+    );
+    // Others may be there, or are looked for by the script itself.
+    assert_eq!(found(source), [""; 0]);
+    for before in [
+        "import sys\nsys.path.append('/x')\n",
+        "import importlib\nimportlib\n",
+    ] {
+        assert_eq!(found_with(&format!("{before}{source}"), &known), [""; 0]);
+    }
+    let guarded = "try:\n    import helper\nexcept ImportError:\n    helper = None\nprint(helper)\nserver.start()\nclient.start()\n";
+    assert_eq!(found_with(guarded, &known), [""; 0]);
+}

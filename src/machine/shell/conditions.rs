@@ -53,6 +53,30 @@ impl Condition {
         }
     }
 
+    /// Continues a sentence with what is missing.
+    fn lack(&self) -> String {
+        match self {
+            Self::Http(url) => format!("; {url} gives no status below 400"),
+            other => format!("; {} is missing", other.explain()),
+        }
+    }
+
+    /// The port that it waits for, with others.
+    fn port(&self) -> Option<AwaitedPort> {
+        let (address, port) = match self {
+            Self::Port(port) => ("localhost", *port),
+            Self::Http(url) => {
+                let (host, port, _) = http_parts(url)?;
+                (host, port)
+            }
+            Self::Unit(_) | Self::File(_) | Self::Log(_) => return None,
+        };
+        Some(AwaitedPort {
+            address: address.to_owned(),
+            port,
+        })
+    }
+
     /// Returns the program that succeeds when the condition holds; `None` for the console, which the guest cannot see.
     fn attempt(&self) -> Option<GuestProgram> {
         match self {
@@ -170,19 +194,14 @@ impl GuestShell {
                 _ => Err(self.life.overdue(what, limit).error()),
             },
             PollOutcome::Overdue(outcome) => {
-                let missing = pending(conditions, &outcome.output);
-                let missing = missing.filter(|_| wanted == Quantity::All);
-                let hint = missing.map(|condition| format!("; {} is missing", condition.explain()));
-                let port = match missing {
-                    Some(Condition::Port(port)) => Some(AwaitedPort {
-                        address: "localhost".to_owned(),
-                        port: *port,
-                    }),
-                    _ => None,
+                let missing = match conditions {
+                    // An attempt that was under way until the end leaves no output.
+                    [only] => Some(*only),
+                    _ => pending(conditions, &outcome.output).filter(|_| wanted == Quantity::All),
                 };
                 Err(Overdue {
-                    hint: hint.unwrap_or_default(),
-                    port,
+                    hint: missing.map(Condition::lack).unwrap_or_default(),
+                    port: missing.and_then(Condition::port),
                     ..self.life.overdue(what, limit)
                 }
                 .error())
@@ -219,20 +238,26 @@ fn combined(conditions: &[&Condition], wanted: Quantity) -> GuestProgram {
 
 /// Needs no program in the guest unless the request is encrypted.
 fn http_attempt(url: &str) -> GuestProgram {
-    let Some(rest) = url.strip_prefix("http://") else {
+    let Some((host, port, path)) = http_parts(url) else {
         return GuestProgram::from(format!(
             "curl --silent --fail --insecure --max-time 10 --output /dev/null -- {}",
             quote(url)
         ));
     };
+    let authority = url.trim_start_matches("http://");
+    let authority = authority.split('/').next().unwrap_or_default();
+    ATTEMPTS.call("http_answers", [host, &port.to_string(), authority, &path])
+}
+
+/// The host, the port and the path of an address that is not encrypted.
+fn http_parts(url: &str) -> Option<(&str, u16, String)> {
+    let rest = url.strip_prefix("http://")?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => (host, port),
-        Some((host, _)) => (host, "80"),
-        None => (authority, "80"),
+        Some((host, port)) => (host, port.parse().unwrap_or(80)),
+        None => (authority, 80),
     };
-    let path = format!("/{path}");
-    ATTEMPTS.call("http_answers", [host, port, authority, &path])
+    Some((host, port, format!("/{path}")))
 }
 
 #[cfg(test)]
