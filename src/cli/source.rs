@@ -236,7 +236,7 @@ impl SourceOptions {
         ))
     }
 
-    /// What machines are: by the command line, the environment, or the configuration.
+    /// The kind of all machines: by the command line, the environment, or the configuration.
     fn backend(&self, config: &Config) -> Result<Option<BackendChoice>, Failed> {
         let of_environment = std::env::var(BACKEND_VARIABLE).ok();
         let of_environment = of_environment

@@ -40,7 +40,7 @@ pub struct Config {
     pub groups: BTreeMap<String, usize>,
     /// The nixpkgs of tests if the command line names none: `builtin`, or a path.
     pub nixpkgs: Option<PathBuf>,
-    /// What machines are if neither the command line nor the environment says it.
+    /// The kind of all machines, if neither the command line nor the environment names one.
     pub backend: Option<BackendChoice>,
     /// The file that it was read from; None for the default.
     pub file: Option<PathBuf>,

@@ -14,7 +14,7 @@ const PYTHON_MODULES: &str = include_str!("python_modules.txt");
 /// The packages of the test API, and of nixpkgs' driver.
 const API_PACKAGES: [&str; 3] = ["_snowglobe", "snowglobe", "test_driver"];
 
-/// Words of scripts that may find modules elsewhere.
+/// Names by which a script may find modules elsewhere.
 const OTHER_PLACES: [&str; 4] = ["sys.path", "sys.modules", "sys.meta_path", "importlib"];
 
 /// Finds statements at the top of a script that import what is neither Python's nor among the modules `beside` the
