@@ -68,18 +68,34 @@ let
     if !(index ? program) then
       throw "the index of the built-in guests names no program: take a file that `snowglobe guest pin` has written"
     else
-      run "snowglobe" { inherit libraries; } ''
-        mkdir -p $out/bin
-        cp ${program}/bin/snowglobe $out/bin/
-        chmod u+w $out/bin/snowglobe
-        path=
-        for library in $libraries; do
-          path=$path:$library/lib/x86_64-linux-gnu
-          loader=$library/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2
-          [ ! -e $loader ] || interpreter=$loader
-        done
-        ${packages.patchelf}/bin/patchelf --set-interpreter $interpreter --set-rpath ''${path#:} $out/bin/snowglobe
-      '';
+      withLibraries {
+        name = "snowglobe";
+        program = "${program}/bin/snowglobe";
+        inherit libraries;
+      };
+
+  # A program that was built for some other system, made to use the libraries of these packages, the C library among them.
+  withLibraries =
+    {
+      name,
+      program,
+      libraries,
+    }:
+    let
+      place = "$out/bin/${baseNameOf program}";
+    in
+    run name { inherit libraries; } ''
+      mkdir -p $out/bin
+      cp ${program} $out/bin/
+      chmod u+w ${place}
+      path=
+      for library in $libraries; do
+        path=$path:$library/lib/x86_64-linux-gnu
+        loader=$library/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2
+        [ ! -e $loader ] || interpreter=$loader
+      done
+      ${packages.patchelf}/bin/patchelf --set-interpreter $interpreter --set-rpath ''${path#:} ${place}
+    '';
 
   # QEMU from Debian, which looks for its parts where Debian has them. Builds that run it need Snowglobe, too: one error
   # names all that is missing.
@@ -217,6 +233,7 @@ let
       closure
       debianPackage
       npm
+      withLibraries
       ;
   };
 

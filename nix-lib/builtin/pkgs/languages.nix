@@ -10,6 +10,7 @@
   closure,
   debianPackage,
   npm,
+  withLibraries,
 }:
 let
   inherit (build) run;
@@ -197,28 +198,16 @@ let
 
   # Node.js comes from npm: Debian's looks for parts of itself in /usr/share/nodejs, and has no setting for it.
   nodejs =
-    let
-      libraries = map (name: packages.${name}) [
-        "libstdc++6"
-        "libgcc-s1"
-        "libc6"
-      ];
-    in
     if index.npm ? nodejs then
-      as "nodejs" "node" (
-        run "nodejs-${index.npm.nodejs.version}" { inherit libraries; } ''
-          mkdir -p $out/bin
-          cp ${npm "nodejs"}/bin/node $out/bin/node
-          chmod u+w $out/bin/node
-          path=
-          for library in $libraries; do
-            path=$path:$library/lib/x86_64-linux-gnu
-            loader=$library/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2
-            [ ! -e $loader ] || interpreter=$loader
-          done
-          ${packages.patchelf}/bin/patchelf --set-interpreter $interpreter --set-rpath ''${path#:} $out/bin/node
-        ''
-      )
+      as "nodejs" "node" (withLibraries {
+        name = "nodejs-${index.npm.nodejs.version}";
+        program = "${npm "nodejs"}/bin/node";
+        libraries = map debianPackage [
+          "libstdc++6"
+          "libgcc-s1"
+          "libc6"
+        ];
+      })
       // {
         inherit (index.npm.nodejs) version;
       }
