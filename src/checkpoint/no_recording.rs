@@ -18,7 +18,7 @@ pub enum NoRecording {
     Damaged,
     #[error("the last run could take no checkpoint: {0}")]
     Obstacle(String),
-    /// It was too short, for example: see `replay::recorder`.
+    /// The run was too short, for example: see `replay::recorder`.
     #[error("the last run took no checkpoint (`checkpoint(NAME)` in the script takes one)")]
     NoneTaken,
     #[error("the last run had {0}")]

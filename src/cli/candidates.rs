@@ -143,26 +143,14 @@ fn fitting(values: impl IntoIterator<Item = String>, current: &OsStr) -> Vec<Com
 }
 
 async fn list(selection: TestSelection) -> Result<Vec<TestNames>, EvalError> {
-    let TestSelection {
-        nix,
-        library,
-        evaluation,
-        ..
-    } = selection;
-    nix_cli::list(&nix, &library, &evaluation).await
+    nix_cli::list(&selection.nix, &selection.library, &selection.evaluation).await
 }
 
 async fn evaluate(selection: TestSelection) -> Result<Vec<Test>, EvalError> {
-    let TestSelection {
-        nix,
-        library,
-        evaluation,
-        ..
-    } = selection;
-    nix_cli::evaluate(&nix, &library, &evaluation).await
+    nix_cli::evaluate(&selection.nix, &selection.library, &selection.evaluation).await
 }
 
-/// What Nix says of the files that the other words select; nothing if it takes too long, or fails.
+/// Returns the answers of Nix about the files that the other words select; none if Nix fails, or takes too long.
 fn of_selections<T, Found>(evaluate: impl Fn(TestSelection) -> Found) -> Vec<T>
 where
     Found: Future<Output = Result<Vec<T>, EvalError>>,

@@ -15,7 +15,7 @@ use crate::nix_cli::{
 };
 use crate::runner::TestSelection;
 
-/// The variable for what machines are, where `--backend` is not given.
+/// The variable that names the kind of all machines, if `--backend` is not given.
 const BACKEND_VARIABLE: &str = "SNOWGLOBE_BACKEND";
 
 #[derive(Debug, Args)]

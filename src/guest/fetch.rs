@@ -90,15 +90,12 @@ pub fn fetch(
     if let Some(old) = &old {
         requested.extend(old.requested.iter().cloned());
     }
-    let (of_npm, of_debian): (BTreeSet<String>, BTreeSet<String>) = requested
-        .iter()
-        .cloned()
-        .partition(|name| wanted.npm_on_request.contains_key(name));
+    let is_of_debian = |name: &&String| !wanted.npm_on_request.contains_key(*name);
     let names: BTreeSet<String> = [&wanted.root, &wanted.tools, &wanted.extra]
         .into_iter()
         .flatten()
         .chain([&wanted.kernel])
-        .chain(&of_debian)
+        .chain(requested.iter().filter(is_of_debian))
         .cloned()
         .collect();
 
@@ -115,7 +112,7 @@ pub fn fetch(
     let npm = wanted
         .npm
         .iter()
-        .chain(on_request.filter(|(name, _)| of_npm.contains(*name)))
+        .chain(on_request.filter(|(name, _)| requested.contains(*name)))
         .map(|(name, package)| {
             progress(&format!("fetching {package} with npm"));
             let (unpacked, version) = npm::fetch(work.path(), name, package)?;

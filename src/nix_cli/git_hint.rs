@@ -1,4 +1,4 @@
-//! What to do about a file of a flake that git does not know.
+//! The remedy for a file of a flake that git does not know.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What to do about a package that the built-in package set does not have.
+//! The remedy for a package that the built-in package set does not have.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a terminal shows while it is attached, resized, suspended and interrupted. The terminal is tmux, which wraps
+//! The screen of a terminal that is attached, resized, suspended and interrupted. The terminal is tmux, which wraps
 //! lines anew when it is resized, as the terminals of desktops do.
 
 use std::process::Command;
@@ -88,6 +88,13 @@ impl<'a> Terminal<'a> {
         self.enter(&format!(
             "clear; {program} run --cold --nixpkgs builtin test.nix {arguments}"
         ));
+    }
+
+    /// Waits until a guest's shell asks for a command, without a live line beside it.
+    fn wait_for_guest(&self) {
+        let screen = self.wait_for(|lines| lines.last().is_some_and(|last| last.ends_with('#')));
+        assert_no_stairs(&screen);
+        assert_eq!(live(&screen), [""; 0], "{screen:#?}");
     }
 
     /// Waits until the shell asks for a command; the terminal is as it was.
@@ -201,10 +208,7 @@ fn lines_beside_a_shell_begin_in_the_first_column() {
         write_test(&place, script);
         let terminal = Terminal::open(&place, columns);
         terminal.run("-o out --on-failure shell");
-        let ready = |lines: &[String]| lines.last().is_some_and(|last| last.ends_with('#'));
-        let screen = terminal.wait_for(ready);
-        assert_no_stairs(&screen);
-        assert_eq!(live(&screen), [""; 0], "{screen:#?}");
+        terminal.wait_for_guest();
         terminal.enter("clear; stty size");
         terminal.wait_for_line(&format!("{ROWS} {columns}"));
         terminal.resize(100);
@@ -239,9 +243,7 @@ fn a_script_may_attach_the_terminal_between_live_lines() {
         write_test(&place, script);
         let terminal = Terminal::open(&place, columns);
         terminal.run("-o out");
-        let screen = terminal.wait_for(|lines| lines.last().is_some_and(|it| it.ends_with('#')));
-        assert_no_stairs(&screen);
-        assert_eq!(live(&screen), [""; 0], "{screen:#?}");
+        terminal.wait_for_guest();
         terminal.enter("echo left; exit");
         let is_back = |lines: &[String]| {
             let is_other = |line: &&str| line.starts_with("other: must succeed");

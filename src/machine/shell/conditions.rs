@@ -66,8 +66,8 @@ impl Condition {
         let (address, port) = match self {
             Self::Port(port) => ("localhost", *port),
             Self::Http(url) => {
-                let (host, port, _) = http_parts(url)?;
-                (host, port)
+                let address = http_address(url)?;
+                (address.host, address.port)
             }
             Self::Unit(_) | Self::File(_) | Self::Log(_) => return None,
         };
@@ -238,26 +238,42 @@ fn combined(conditions: &[&Condition], wanted: Quantity) -> GuestProgram {
 
 /// Needs no program in the guest unless the request is encrypted.
 fn http_attempt(url: &str) -> GuestProgram {
-    let Some((host, port, path)) = http_parts(url) else {
+    let Some(address) = http_address(url) else {
         return GuestProgram::from(format!(
             "curl --silent --fail --insecure --max-time 10 --output /dev/null -- {}",
             quote(url)
         ));
     };
-    let authority = url.trim_start_matches("http://");
-    let authority = authority.split('/').next().unwrap_or_default();
+    let HttpAddress {
+        authority,
+        host,
+        port,
+        path,
+    } = address;
     ATTEMPTS.call("http_answers", [host, &port.to_string(), authority, &path])
 }
 
-/// The host, the port and the path of an address that is not encrypted.
-fn http_parts(url: &str) -> Option<(&str, u16, String)> {
+/// The parts of an address whose requests are not encrypted.
+struct HttpAddress<'a> {
+    authority: &'a str,
+    host: &'a str,
+    port: u16,
+    path: String,
+}
+
+fn http_address(url: &str) -> Option<HttpAddress<'_>> {
     let rest = url.strip_prefix("http://")?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) => (host, port.parse().unwrap_or(80)),
         None => (authority, 80),
     };
-    Some((host, port, format!("/{path}")))
+    Some(HttpAddress {
+        authority,
+        host,
+        port,
+        path: format!("/{path}"),
+    })
 }
 
 #[cfg(test)]
