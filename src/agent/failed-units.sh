@@ -83,8 +83,24 @@ report_unit() {
     # Each time that there are twice as many.
     [ "${restarts:-0}" -eq 0 ] || [ "$restarts" -ge $((2 * ${4:-0})) ] || return 0
   done
-  output=$({ unit_properties "$1"; echo; unit_journal "$1"; } | head -c 16000 | base64 | tr -d '\n')
+  if [ "$(property Result)" = success ]; then
+    fact=$(last_failure "$1")
+    [ -n "$fact" ] || return 0
+    properties+=$fact$'\n'
+  fi
+  output=$({ printf '%s\n' "${properties#$'\n'}"; unit_journal "$1"; } | head -c 16000 | base64 | tr -d '\n')
   end_poll 76
+}
+
+# The failure of a unit that has been started again since: its properties are those of the new start, its journal knows.
+last_failure() {
+  journalctl --no-pager --quiet --lines=100 --output=export --unit="$1" 2> /dev/null |
+    LC_ALL=C sed -n \
+      -e 's/^UNIT_RESULT=/Result=/p' \
+      -e 's/^EXIT_STATUS=/ExecMainStatus=/p' \
+      -e 's/^EXIT_CODE=exited$/ExecMainCode=1/p' \
+      -e 's/^EXIT_CODE=killed$/ExecMainCode=2/p' \
+      -e 's/^EXIT_CODE=dumped$/ExecMainCode=3/p'
 }
 
 unit_properties() {

@@ -58,6 +58,21 @@ impl InterruptSource for broadcast::Receiver<Interrupt> {
     }
 }
 
+/// A request that came too late for what it was to end concerns what comes next.
+pub(super) struct LateFirst<'a> {
+    pub late: Option<Interrupt>,
+    pub others: &'a mut Interrupts,
+}
+
+impl InterruptSource for LateFirst<'_> {
+    async fn next(&mut self) -> Option<Interrupt> {
+        match self.late.take() {
+            None => self.others.recv().await,
+            late => late,
+        }
+    }
+}
+
 /// How long after an error of Nix the interrupt may come that is its reason. Ctrl-C reaches Nix as well, which stays in
 /// the terminal's process group: ssh may ask for a passphrase there.
 const LATE: Duration = Duration::from_millis(100);

@@ -1,7 +1,7 @@
 //! Runs the tool in a folder of its own and makes what it prints comparable.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -83,14 +83,7 @@ impl Place {
     }
 
     pub fn finish(&self, child: Child) -> Ended {
-        let id = child.id();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        std::thread::spawn(move || sender.send(child.wait_with_output()));
-        let output = receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-            signal(id, "KILL");
-            panic!("the tool hangs");
-        });
-        let output = output.unwrap();
+        let output = within_patience(child, Child::wait_with_output);
         Ended {
             code: output.status.code(),
             signal: output.status.signal(),
@@ -201,6 +194,21 @@ impl Place {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Waits in its way for the end of the tool, which may not hang.
+pub fn within_patience<T: Send + 'static>(
+    child: Child,
+    wait: impl FnOnce(Child) -> io::Result<T> + Send + 'static,
+) -> T {
+    let id = child.id();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(wait(child)));
+    let ended = receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        signal(id, "KILL");
+        panic!("the tool hangs");
+    });
+    ended.unwrap()
 }
 
 impl Ended {

@@ -10,11 +10,14 @@ use crate::model::outcome::RunResults;
 use crate::report::{Output, Report, Reports, SharedDisplay, Showing};
 use crate::runner::error::RunnerError;
 use crate::runner::frontend::Frontend;
-use crate::runner::interrupts::Interrupts;
+use crate::runner::interrupts::{InterruptSource, Interrupts};
 use crate::session::RunOutcome;
 
 /// How often to look whether a display is done.
 const DISPLAY_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long after a signal the end of a run is still shown: a reader that reads gets it whole.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Starts to report on a run.
 pub(super) fn start(
@@ -93,19 +96,27 @@ pub(super) async fn finish(
 }
 
 /// Waits until all is shown, unless its reader has gone. A signal ends
-/// the wait.
+/// the wait, soon; a second one at once.
 ///
 /// # Errors
 /// Returns an error if it could not be written.
 pub async fn wait_until_shown(
     showing: Showing,
-    interrupts: &mut Interrupts,
+    interrupts: &mut impl InterruptSource,
 ) -> Result<Shown, RunnerError> {
-    while !showing.is_finished() {
-        tokio::select! {
-            () = tokio::time::sleep(DISPLAY_PAUSE) => {}
-            _ = interrupts.recv() => return Ok(Shown::NotAll),
+    let finished = async {
+        while !showing.is_finished() {
+            tokio::time::sleep(DISPLAY_PAUSE).await;
         }
+    };
+    let given_up = async {
+        interrupts.next().await;
+        let _ = tokio::time::timeout(LAST_WORDS, interrupts.next()).await;
+    };
+    tokio::select! {
+        biased;
+        () = finished => {}
+        () = given_up => return Ok(Shown::NotAll),
     }
     showing.finish().map_err(stdout_lost)?;
     Ok(Shown::All)

@@ -13,7 +13,7 @@ use crate::report::{
 use crate::runner::error::RunnerError;
 use crate::runner::find_tests::Expected;
 use crate::runner::frontend::Frontend;
-use crate::runner::interrupts::Interrupts;
+use crate::runner::interrupts::InterruptSource;
 use crate::runner::request::{RunRequest, folder_name};
 
 /// The reports on a run from its start to its end.
@@ -203,7 +203,7 @@ impl<'a> RunReports<'a> {
         ended: Result<(), RunnerError>,
         results: RunResults,
         frontend: &dyn Frontend,
-        interrupts: &mut Interrupts,
+        interrupts: &mut impl InterruptSource,
     ) -> Result<RunResults, RunnerError> {
         let Self {
             request,

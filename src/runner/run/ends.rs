@@ -9,6 +9,7 @@ use crate::model::outcome::{Outcome, RESULTS_VERSION, RunResults, TestResult};
 use crate::runner::error::RunnerError;
 use crate::runner::frontend::Frontend;
 use crate::runner::reports::of_run::RunReports;
+use crate::session::Interrupt;
 
 /// How one test has ended.
 #[derive(Debug)]
@@ -36,8 +37,8 @@ pub(super) struct Ends<'a> {
     /// After how many that have not passed the others are left out.
     max_fail: Option<NonZeroUsize>,
     collected: Vec<TestResult>,
-    /// Whether the user has asked for the end of the run.
-    is_asked_to_end: bool,
+    /// The last request of the user to end the run.
+    asked_to_end: Option<Interrupt>,
     begin: Instant,
     started_unix_s: u64,
 }
@@ -50,7 +51,7 @@ impl<'a> Ends<'a> {
             count,
             max_fail,
             collected: Vec::new(),
-            is_asked_to_end: false,
+            asked_to_end: None,
             begin: Instant::now(),
             started_unix_s: since_1970.map_or(0, |since| since.as_secs()),
         }
@@ -92,8 +93,13 @@ impl<'a> Ends<'a> {
     }
 
     /// Notes that the user has asked for the end of the run.
-    pub fn interrupt(&mut self) {
-        self.is_asked_to_end = true;
+    pub fn interrupt(&mut self, interrupt: Interrupt) {
+        self.asked_to_end = Some(interrupt);
+    }
+
+    /// Returns the request that came too late to end a test.
+    pub fn late_interrupt(&self) -> Option<Interrupt> {
+        self.asked_to_end.filter(|_| !self.is_interrupted())
     }
 
     /// Whether the user has ended the run before its tests had ended.
@@ -101,10 +107,10 @@ impl<'a> Ends<'a> {
         let mut outcomes = self.collected.iter().map(|test| test.outcome);
         let was_cut = |outcome| match outcome {
             Outcome::Interrupted => true,
-            Outcome::LeftOut => self.is_asked_to_end,
+            Outcome::LeftOut => self.asked_to_end.is_some(),
             _ => false,
         };
-        self.is_asked_to_end && self.count == 0 || outcomes.any(was_cut)
+        self.asked_to_end.is_some() && self.count == 0 || outcomes.any(was_cut)
     }
 
     /// Returns the results that hold until the run has ended, or if it never does.
@@ -141,7 +147,7 @@ impl<'a> Ends<'a> {
     /// Returns the results of a run that was interrupted before its tests were known.
     pub fn interrupted(frontend: &'a dyn Frontend) -> RunResults {
         let mut ends = Self::new(frontend, 0, None);
-        ends.interrupt();
+        ends.interrupt(Interrupt::CtrlC);
         ends.finish()
     }
 }

@@ -20,7 +20,7 @@ use super::evaluation::{EvalProcesses, evaluate_all, evaluate_in_batches};
 use super::find_tests::{self, Expected, FoundTests};
 use super::found_test::{FoundTest, left_out};
 use super::frontend::Frontend;
-use super::interrupts::{Interrupts, unless_interrupted};
+use super::interrupts::{Interrupts, LateFirst, unless_interrupted};
 use super::reports::of_run::{RunForm, RunReports, remember};
 use super::request::{Builders, RunPlace, RunRequest};
 use crate::engine::RunMode;
@@ -213,8 +213,14 @@ impl Run<'_> {
             ended = run_loop.run(evaluated, self.tests, &mut ends, interrupts) => ended,
             Err(error) = executor.serve(&reports) => Err(error),
         };
+        let mut interrupts = LateFirst {
+            late: ends.late_interrupt(),
+            others: interrupts,
+        };
         let results = ends.finish();
-        reports.conclude(ended, results, frontend, interrupts).await
+        reports
+            .conclude(ended, results, frontend, &mut interrupts)
+            .await
     }
 }
 

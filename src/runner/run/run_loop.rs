@@ -65,7 +65,7 @@ impl<E: Executor> RunLoop<'_, E> {
                         None
                     };
                     if let Some(interrupt) = cut {
-                        ends.interrupt();
+                        ends.interrupt(interrupt);
                         self.interrupt(interrupt, &sender);
                     }
                     let batch = batch.into_iter();
@@ -80,7 +80,7 @@ impl<E: Executor> RunLoop<'_, E> {
                 }
                 end = running.next(), if !running.is_empty() => ended.extend(end),
                 Some(interrupt) = interrupts.recv() => {
-                    ends.interrupt();
+                    ends.interrupt(interrupt);
                     self.interrupt(interrupt, &sender);
                 }
                 () = tokio::time::sleep(PAUSE) => {}
