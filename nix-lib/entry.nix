@@ -3,7 +3,9 @@
 {
   # The test file, as an absolute path in a string.
   file,
-  # The reference of a flake, whose outputs are taken instead of the file's value.
+  # The file of a flake that is resolved (locked-flake.nix), whose outputs are taken
+  # instead of the file's value; or the reference of a flake.
+  flakeLock ? null,
   flake ? null,
   # Attribute paths, each as the names to follow from the file's value, as `nix-build -A` does.
   attributes ? [ [ ] ],
@@ -69,11 +71,18 @@ let
     in
     if known == [ ] then attribute else builtins.head known;
 
-  source = if flake == null then load.import file else load.getFlake flake;
+  isFlake = flake != null || flakeLock != null;
+  source =
+    if flakeLock != null then
+      load.flake (import ./locked-flake.nix { file = flakeLock; })
+    else if flake != null then
+      load.flake (builtins.getFlake flake)
+    else
+      load.import file;
   locate =
     attribute:
     let
-      path = if flake == null then attribute else inFlake source attribute;
+      path = if isFlake then inFlake source attribute else attribute;
     in
     {
       inherit path;

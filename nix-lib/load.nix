@@ -220,12 +220,7 @@ in
     takesMore
     takesOne
     ;
-  getFlake =
-    reference:
-    let
-      flake = builtins.getFlake reference;
-    in
-    if debianPackages then flakeWithDebian flake else flake;
+  flake = flake: if debianPackages then flakeWithDebian flake else flake;
   import =
     file:
     if nixpkgs == "builtin" then

@@ -11,6 +11,7 @@ mod error;
 mod eval;
 mod filter;
 mod findings;
+mod flake_options;
 mod flake_reference;
 mod frontend;
 mod guest;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::error::{Failed, print_to_stderr};
+use super::flake_options::FlakeOptions;
 use super::flake_reference::{absolute_reference, is_reference};
 use crate::config::Config;
 use crate::guest;
 use crate::model::manifest::BackendChoice;
 use crate::nix_cli::{
-    Arguments, Evaluation, Form, Library, MachineVariant, Nix, Nixpkgs, PackageSource,
+    Arguments, Evaluation, Flake, Form, Library, MachineVariant, Nix, Nixpkgs, PackageSource,
     SnapshotStore, TestSource,
 };
 use crate::runner::TestSelection;
@@ -65,6 +66,8 @@ pub struct SourceOptions {
     /// Add the entries of this Nix file to the table of Debian's packages.
     #[arg(long, value_name = "FILE")]
     packages_table: Option<PathBuf>,
+    #[command(flatten)]
+    flake: FlakeOptions,
 }
 
 /// Where the store of a machine comes from that a checkpoint can save.
@@ -256,14 +259,25 @@ impl SourceOptions {
 
     /// A name with a `#`, or with the scheme of a flake's reference, is no file's.
     fn place(&self, file: &Path) -> Result<(TestSource, Vec<String>), Failed> {
-        let as_file = || (TestSource::File(file.to_owned()), self.attributes.clone());
+        let as_file = || {
+            let place = TestSource::File(file.to_owned());
+            let is_plain = self.flake.wishes().is_empty();
+            is_plain
+                .then(|| (place, self.attributes.clone()))
+                .ok_or_else(|| {
+                    Failed::Usage(format!(
+                        "{} is no flake: it has no inputs to override or to lock",
+                        file.display()
+                    ))
+                })
+        };
         let Some(text) = file.to_str().filter(|_| !file.exists()) else {
-            return Ok(as_file());
+            return as_file();
         };
         let (reference, attribute) = match text.split_once('#') {
             Some((reference, attribute)) => (reference, Some(attribute)),
             None if is_reference(text) => (text, None),
-            None => return Ok(as_file()),
+            None => return as_file(),
         };
         if !self.attributes.is_empty() && attribute.is_some() {
             return Err(Failed::Usage(format!(
@@ -273,7 +287,8 @@ impl SourceOptions {
         let attribute = attribute
             .filter(|attribute| !attribute.is_empty())
             .map(str::to_owned);
-        let place = TestSource::Flake(absolute_reference(reference).map_err(Failed::Usage)?);
+        let reference = absolute_reference(reference).map_err(Failed::Usage)?;
+        let place = TestSource::Flake(Flake::new(reference, self.flake.wishes()));
         let attributes = attribute.map_or_else(|| self.attributes.clone(), |path| vec![path]);
         Ok((place, attributes))
     }

@@ -94,6 +94,8 @@ struct CacheEntry {
 pub struct Cache<'a> {
     pub folder: PathBuf,
     pub own: &'a Path,
+    /// The sources of a flake in the store: code of the user's that may read what changes.
+    pub flake: Option<&'a Path>,
     /// Whether a fetched nixpkgs is replaced.
     pub fetched: FetchedNixpkgs,
 }
@@ -275,7 +277,7 @@ impl Cache<'_> {
     fn user_files(&self, read: &[PathBuf]) -> Result<Vec<PathBuf>, Doubt> {
         let users: Vec<PathBuf> = read
             .iter()
-            .filter(|file| !self.is_fixed(file))
+            .filter(|file| !self.is_fixed(file) || self.is_in_flake(file))
             .map(|file| {
                 if file.is_dir() {
                     file.join("default.nix")
@@ -301,6 +303,10 @@ impl Cache<'_> {
             Some((_, path)) => Err(Doubt(format!("<{name}> is {}", path.display()))),
             None => Ok(()),
         }
+    }
+
+    fn is_in_flake(&self, path: &Path) -> bool {
+        self.flake.is_some_and(|flake| path.starts_with(flake))
     }
 
     fn is_fixed(&self, path: &Path) -> bool {

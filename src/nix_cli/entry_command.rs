@@ -5,8 +5,9 @@ use std::process::Command;
 
 use percent_encoding::percent_decode_str;
 
+use super::eval_error::EvalError;
 use super::evaluation::{
-    Arguments, DebianPackages, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
+    Arguments, DebianPackages, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
     TestSource, Want,
 };
 use super::{Library, Nix};
@@ -111,9 +112,9 @@ fn add_backend(command: &mut Command, evaluation: &Evaluation) {
 }
 
 fn add_place(command: &mut Command, place: &TestSource) -> Result<(), EvalError> {
-    if let TestSource::Flake(reference) = place {
+    if let TestSource::Flake(flake) = place {
         command.args(["--extra-experimental-features", "flakes nix-command"]);
-        command.args(["--argstr", "flake", reference]);
+        command.args(flake.arguments());
     }
     add_file(command, place)
 }
@@ -122,7 +123,7 @@ fn add_place(command: &mut Command, place: &TestSource) -> Result<(), EvalError>
 fn add_file(command: &mut Command, place: &TestSource) -> Result<(), EvalError> {
     let file = match place {
         TestSource::File(file) => test_file(file)?,
-        TestSource::Flake(reference) => flake_file(reference),
+        TestSource::Flake(flake) => flake_file(&flake.reference),
     };
     command.args(["--argstr", "file"]).arg(file);
     Ok(())

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::evaluation::{EvalError, Evaluation, Want};
+use super::eval_error::EvalError;
+use super::evaluation::{Evaluation, Want};
 use super::instantiate::{Answer, instantiate};
 use super::{Library, Nix};
 use crate::model::manifest::{self, Manifest};

@@ -1,13 +1,11 @@
-//! The subject of an evaluation, as values, and errors of evaluations.
+//! The subject of an evaluation, as values.
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 
-use thiserror::Error;
-
 use super::CheckOptions;
-use crate::model::manifest::{self, BackendChoice};
+use super::flake::Flake;
+use crate::model::manifest::BackendChoice;
 
 /// The replacement of nixpkgs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,19 +49,18 @@ pub struct Arguments {
 }
 
 /// Where tests are to be found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum TestSource {
     /// A file, or a folder with a default.nix.
     File(PathBuf),
-    /// The reference of a flake.
-    Flake(String),
+    Flake(Flake),
 }
 
 impl fmt::Display for TestSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(file) => write!(formatter, "{}", file.display()),
-            Self::Flake(reference) => formatter.write_str(reference),
+            Self::Flake(flake) => formatter.write_str(&flake.reference),
         }
     }
 }
@@ -154,48 +151,5 @@ impl Want<'_> {
             Self::Check(_) => "check",
             Self::Build => "build",
         }
-    }
-}
-
-/// Why a file does not evaluate.
-#[derive(Debug, Error)]
-pub enum EvalError {
-    #[error("there is no file {0}")]
-    NoFile(PathBuf),
-    #[error("{path}: {source}")]
-    File { path: PathBuf, source: io::Error },
-    #[error("`nix-instantiate` cannot be started: {0}; install Nix (Debian's package is nix-bin)")]
-    NoNix(io::Error),
-    #[error("cannot write what parts of a test have given to a temporary file: {0}")]
-    Temporary(io::Error),
-    #[error("{0}")]
-    Nix(String),
-    #[error(
-        "the evaluation was ended by signal {0}: it has used up the machine's memory, or its stack by recursing without end"
-    )]
-    Killed(i32),
-    #[error("the evaluation has ended {0}")]
-    EndedByHost(String),
-    #[error("`--attr {0}` is no attribute path: a quotation mark is not closed")]
-    BadAttribute(String),
-    #[error(
-        "Nix gave a manifest that cannot be read: {0}; its version is not that of this program"
-    )]
-    BadManifest(serde_json::Error),
-    #[error(
-        "the manifest of `{name}` is of version {found}, and this program reads version {}",
-        manifest::VERSION
-    )]
-    ManifestVersion { name: String, found: u32 },
-}
-
-impl EvalError {
-    /// Whether the file has no part in it.
-    #[must_use]
-    pub fn is_of_the_host(&self) -> bool {
-        matches!(
-            self,
-            Self::NoNix(_) | Self::Temporary(_) | Self::EndedByHost(_)
-        )
     }
 }

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::entry_command::{flake_file, test_file};
-use super::evaluation::{EvalError, Evaluation, TestSource};
+use super::eval_error::EvalError;
+use super::evaluation::{Evaluation, TestSource};
 use super::sources::paths;
 
 /// More is a tree like nixpkgs, not a test that is being written.
@@ -20,7 +21,7 @@ const MOST_FILES: usize = 500;
 pub fn imports(evaluation: &Evaluation) -> Result<BTreeSet<PathBuf>, EvalError> {
     let first = match &evaluation.place {
         TestSource::File(file) => test_file(file)?,
-        TestSource::Flake(reference) => flake_file(reference),
+        TestSource::Flake(flake) => flake_file(&flake.reference),
     };
     if !first.is_file() {
         return Err(EvalError::NoFile(first));

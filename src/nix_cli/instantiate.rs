@@ -12,7 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::cache::{Cache, NixReply, Question};
 use super::entry_command::{HEAP_VARIABLE, entry_command, test_file, whole_command};
-use super::evaluation::{EvalError, Evaluation, Nixpkgs, TestSource, Want};
+use super::eval_error::EvalError;
+use super::evaluation::{Evaluation, Nixpkgs, TestSource, Want};
+use super::flake::lock_hint;
 use super::git_hint::git_hint;
 use super::message::{describe_error, evaluated_file, split_warnings};
 use super::moment::Moment;
@@ -35,6 +37,12 @@ pub(super) async fn instantiate<T: Answer>(
     evaluation: &Evaluation,
     want: Want<'_>,
 ) -> Result<Vec<T>, EvalError> {
+    let process = Process {
+        nix,
+        library,
+        evaluation,
+    };
+    process.lock_flake().await?;
     let command = entry_command(nix, library, evaluation, want)?;
     let memory = Memory::of(library, evaluation, &command);
     if let Some((items, reply)) = memory.as_ref().and_then(Memory::recall) {
@@ -42,11 +50,6 @@ pub(super) async fn instantiate<T: Answer>(
         return Ok(items);
     }
     let begin = Moment::now();
-    let process = Process {
-        nix,
-        library,
-        evaluation,
-    };
     let whole = if matches!(want, Want::Manifest) && !evaluation.parts.is_empty() {
         process.run_parts().await?
     } else {
@@ -79,7 +82,7 @@ struct Memory<'a> {
 
 impl<'a> Memory<'a> {
     /// None without a cache, or if the answer may be another each time.
-    fn of(library: &'a Library, evaluation: &Evaluation, command: &Command) -> Option<Self> {
+    fn of(library: &'a Library, evaluation: &'a Evaluation, command: &Command) -> Option<Self> {
         let fetched = if evaluation.nixpkgs == Nixpkgs::Builtin {
             FetchedNixpkgs::Replaced
         } else {
@@ -89,6 +92,10 @@ impl<'a> Memory<'a> {
             cache: Cache {
                 folder: library.evaluations()?,
                 own: library.folder(),
+                flake: match &evaluation.place {
+                    TestSource::File(_) => None,
+                    TestSource::Flake(flake) => flake.source(),
+                },
                 fetched,
             },
             question: question(command, evaluation)?,
@@ -119,11 +126,28 @@ struct Process<'a> {
 }
 
 impl Process<'_> {
+    /// Resolves the inputs of a flake, once for all evaluations.
+    async fn lock_flake(&self) -> Result<(), EvalError> {
+        let TestSource::Flake(flake) = &self.evaluation.place else {
+            return Ok(());
+        };
+        let run = async |command| {
+            let Given { reply, .. } = self.run(command).await?;
+            self.nix.warn(&reply.warnings);
+            Ok(reply.answer)
+        };
+        flake.lock(self.nix, self.library, run).await?;
+        Ok(())
+    }
+
     async fn run(&self, mut command: Command) -> Result<Given, EvalError> {
         child::die_with_parent(&mut command, Signal::SIGKILL);
         let mut command = tokio::process::Command::from(command);
         command.kill_on_drop(true);
-        let output = command.output().await.map_err(EvalError::NoNix)?;
+        let output = command.output().await.map_err(|source| EvalError::NoNix {
+            program: command.as_std().get_program().display().to_string(),
+            source,
+        })?;
         let (warnings, message) = split_warnings(&String::from_utf8_lossy(&output.stderr));
         if output.status.success() {
             let answer = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -145,8 +169,9 @@ impl Process<'_> {
             let hint = package_hint(&message, self.evaluation.guest_index.as_deref());
             message.extend(hint);
         }
-        if let TestSource::Flake(reference) = &self.evaluation.place {
-            message.extend(git_hint(&message, reference));
+        if let TestSource::Flake(flake) = &self.evaluation.place {
+            message.extend(git_hint(&message, &flake.reference));
+            message.extend(lock_hint(&message));
         }
         if message.contains(NO_NIXPKGS) {
             message.push_str(NIXPKGS_HINT);
@@ -198,8 +223,12 @@ fn warnings_of(parts: &[Given]) -> String {
 
 /// Returns the question that can be remembered; `None` if the answer may differ each time.
 fn question(command: &Command, evaluation: &Evaluation) -> Option<Question> {
-    // Nix keeps what it has fetched of flakes, and knows when it is old.
-    if matches!(evaluation.place, TestSource::Flake(_)) || evaluation.arguments.show_trace {
+    let is_fixed = match &evaluation.place {
+        TestSource::File(_) => true,
+        // Else Nix knows when it is old.
+        TestSource::Flake(flake) => flake.source().is_some(),
+    };
+    if !is_fixed || evaluation.arguments.show_trace {
         return None;
     }
     // Expressions may read anything.

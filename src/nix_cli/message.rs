@@ -57,7 +57,10 @@ fn is_remark(line: &str) -> bool {
 fn trim_message(message: &str, library: &Path) -> String {
     let own = library.to_string_lossy();
     let mut items: Vec<Vec<&str>> = vec![Vec::new()];
-    for line in message.lines().filter(|line| !is_noise(line)) {
+    // What comes before is about the way there, such as sources that were fetched.
+    let error = message.lines().position(|line| line.starts_with("error:"));
+    let lines = message.lines().skip(error.unwrap_or_default());
+    for line in lines.filter(|line| !is_noise(line)) {
         if is_step(line) || line.trim_start().starts_with("error:") {
             items.push(Vec::new());
         }
@@ -129,6 +132,15 @@ fn is_noise(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_lose_what_led_there() {
+        let library = Path::new("/cache/lib");
+        let message = "using revision 427bf4bd of repo '/x'\nerror: attribute 'y' missing\n";
+        assert_eq!(trim_message(message, library), "attribute 'y' missing");
+        assert_eq!(trim_message("only words\n", library), "only words");
+        assert_eq!(trim_message("", library), "");
+    }
 
     #[test]
     fn messages_lose_what_is_ours() {

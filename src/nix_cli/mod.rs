@@ -6,7 +6,9 @@ mod derivation_file;
 mod derivations;
 mod entry_command;
 mod eval;
+mod eval_error;
 mod evaluation;
+mod flake;
 mod git_hint;
 mod imports;
 mod instantiate;
@@ -24,10 +26,12 @@ pub use derivations::{
     CheckOptions, NamedDerivation, build_log, buildable, checks, is_built, needed_by,
 };
 pub use eval::{Test, TestNames, evaluate, list};
+pub use eval_error::EvalError;
 pub use evaluation::{
-    Arguments, DebianPackages, EvalError, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
+    Arguments, DebianPackages, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
     SnapshotStore, TestSource,
 };
+pub use flake::{Flake, NO_UPDATE};
 pub use imports::imports;
 pub use library::{Library, LibraryError};
 pub use package_hint::names_beside;

@@ -74,7 +74,7 @@ impl TestSelection {
     pub fn new(nix: Nix, library: Library, evaluation: Evaluation) -> Self {
         let source = match &evaluation.place {
             TestSource::File(file) => file_itself(file).display().to_string(),
-            TestSource::Flake(reference) => reference.clone(),
+            TestSource::Flake(flake) => flake.reference.clone(),
         };
         Self {
             nix,

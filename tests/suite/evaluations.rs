@@ -12,6 +12,9 @@ use crate::harness::{Ended, Place};
 const NOTING: &str = r#"#!/bin/sh
 echo $* >> "$CALLS"
 PATH="${PATH#*:}"
+case "$0" in
+  *nix) exec nix "$@" ;;
+esac
 case "$*" in
   *"want part"*) [ -z "$KILL_PARTS" ] || kill -KILL $$ ;;
   *"want names"*)
@@ -33,8 +36,10 @@ impl Noted {
     fn new() -> Self {
         let place = Place::new();
         fs::create_dir(place.path().join("bin")).unwrap();
-        let program = place.write("bin/nix-instantiate", NOTING);
-        fs::set_permissions(program, PermissionsExt::from_mode(0o755)).unwrap();
+        for name in ["bin/nix", "bin/nix-instantiate"] {
+            let program = place.write(name, NOTING);
+            fs::set_permissions(program, PermissionsExt::from_mode(0o755)).unwrap();
+        }
         Self { place }
     }
 
@@ -272,4 +277,66 @@ fn warnings_of_the_nix_code_are_repeated() {
         ),
         "{failed}"
     );
+}
+
+#[test]
+fn a_flake_is_resolved_once_and_remembered() {
+    let noted = Noted::new();
+    let place = &noted.place;
+    for folder in ["words", "flake"] {
+        fs::create_dir(place.path().join(folder)).unwrap();
+    }
+    place.write("words/flake.nix", "{ outputs = _: { text = \"one\"; }; }");
+    let flake = |more: &str| {
+        let text = format!(
+            r#"{{
+  inputs.words.url = "path:{}/words";
+  outputs = {{ self, words }}: {{
+    checks.x86_64-linux.test = {{
+      name = words.text {more};
+      nodes.left.virtualisation.guest = "tiny";
+      nodes.right.virtualisation.guest = "tiny";
+      testScript = "";
+    }};
+  }};
+}}
+"#,
+            place.path().display()
+        );
+        place.write("flake/flake.nix", &text);
+    };
+    flake("");
+    let list = || noted.run(&["list", "path:./flake#test"]);
+    let is_nix = |call: &&String| call.contains("flake metadata");
+    let count = || {
+        let calls = noted.calls();
+        let resolved = calls.iter().filter(is_nix).count();
+        (resolved, calls.len() - resolved)
+    };
+    let ended = list();
+    assert_eq!(
+        ended.stdout,
+        "checks.x86_64-linux.test (one): left, right\n",
+        "{}",
+        ended.seen()
+    );
+    assert_eq!(count(), (1, 1));
+    assert_eq!(list().stdout, ended.stdout);
+    assert_eq!(count(), (1, 0), "the answer is remembered");
+    // Several processes take what one has resolved.
+    let ended = noted.run(&["build", "--backend", "container", "path:./flake#test"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert_eq!(count().0, 1);
+    // The flake changes, and an input.
+    flake("+ \"-two\"");
+    assert!(list().stdout.contains("(one-two)"));
+    assert_eq!(count(), (1, 1));
+    place.write("words/flake.nix", "{ outputs = _: { text = \"three\"; }; }");
+    assert!(list().stdout.contains("(three-two)"));
+    assert_eq!(count(), (1, 1));
+    // What the environment says is no secret of the flake.
+    flake("+ builtins.getEnv \"AFTER_NAMES\"");
+    let list_with = |word| noted.run_with(&["list", "path:./flake#test"], ("AFTER_NAMES", word));
+    assert!(list_with("").stdout.contains("(three)"));
+    assert!(list_with("true").stdout.contains("(threetrue)"));
 }

@@ -29,6 +29,10 @@ fn flake(place: &Place) -> PathBuf {
 
 /// Runs `nix` in the flake, without a network.
 fn nix(place: &Place, arguments: &[&str]) -> Ended {
+    nix_of(place, "flake", arguments)
+}
+
+fn nix_of(place: &Place, folder: &str, arguments: &[&str]) -> Ended {
     let mut command = Command::new("nix");
     command
         .args(["--extra-experimental-features", "nix-command flakes"])
@@ -42,7 +46,7 @@ fn nix(place: &Place, arguments: &[&str]) -> Ended {
         ])
         .args(["--option", "build-users-group", ""])
         .args(arguments)
-        .current_dir(place.path().join("flake"))
+        .current_dir(place.path().join(folder))
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -264,6 +268,152 @@ fn a_folder_in_a_repository_is_what_git_knows_of_it() {
         assert_eq!(ended.code, Some(2), "{}", ended.seen());
         assert!(ended.stderr.contains(message), "{}", ended.seen());
     }
+}
+
+/// A flake in a repository whose inputs are folders, and what the name of its test is made of.
+struct WithInputs {
+    place: Place,
+}
+
+impl WithInputs {
+    fn new() -> Self {
+        let place = Place::new();
+        let root = place.path().display().to_string();
+        for folder in ["one", "two", "plain", "flake/tests", "flake/shared"] {
+            fs::create_dir_all(place.path().join(folder)).unwrap();
+        }
+        for word in ["one", "two"] {
+            let text = format!("{{ outputs = {{ self }}: {{ text = \"{word}\"; }}; }}");
+            place.write(&format!("{word}/flake.nix"), &text);
+        }
+        place.write("plain/text", "plain");
+        let inner = format!(
+            r#"{{
+  inputs.word.url = "path:{root}/one";
+  inputs.plain = {{ url = "path:{root}/plain"; flake = false; }};
+  outputs = {{ self, word, plain }}: {{ text = "${{word.text}}-${{builtins.readFile "${{plain}}/text"}}"; }};
+}}
+"#
+        );
+        place.write("flake/shared/flake.nix", &inner);
+        let made = Self { place };
+        made.write("");
+        git(&made.place, &["init", "--quiet", "flake"]);
+        git(&made.place, &["-C", "flake", "add", "."]);
+        made
+    }
+
+    /// Writes the flake, with one more line.
+    fn write(&self, more: &str) {
+        let root = self.place.path().display();
+        let flake = format!(
+            r#"{{
+  inputs.shared.url = "path:{root}/flake/shared";
+  inputs.word.follows = "shared/word";
+  {more}
+  outputs = {{ self, shared, word, ... }}: {{
+    checks.x86_64-linux.test = {{
+      name = "${{shared.text}}-${{word.text}}";
+      nodes.machine.virtualisation.guest = "tiny";
+      testScript = "";
+    }};
+  }};
+}}
+"#
+        );
+        self.place.write("flake/tests/flake.nix", &flake);
+    }
+
+    /// Has Nix write the lock file, which is returned.
+    fn lock(&self) -> String {
+        nix_of(&self.place, "flake/tests", &["flake", "lock", "."]);
+        git(&self.place, &["-C", "flake", "add", "."]);
+        fs::read_to_string(self.lock_file()).unwrap()
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.place.path().join("flake/tests/flake.lock")
+    }
+
+    fn list(&self, options: &[&str]) -> Ended {
+        let list = ["list", "--nixpkgs", "builtin", "./flake/tests#test"];
+        self.place.run(&[&list, options].concat())
+    }
+
+    /// The name of the test.
+    fn named(&self, options: &[&str]) -> String {
+        let ended = self.list(options);
+        let text = ended.stdout.strip_prefix("checks.x86_64-linux.test (");
+        let text = text.and_then(|text| text.strip_suffix("): machine\n"));
+        text.unwrap_or_else(|| panic!("{}", ended.seen()))
+            .to_owned()
+    }
+
+    fn refuses(&self, options: &[&str], message: &str) {
+        let ended = self.list(options);
+        assert_eq!(ended.code, Some(2), "{}", ended.seen());
+        assert!(ended.stderr.contains(message), "{}", ended.seen());
+    }
+}
+
+#[test]
+fn inputs_are_those_of_the_lock_unless_the_user_wants_others() {
+    let flake = WithInputs::new();
+    assert_eq!(flake.named(&[]), "one-plain-one");
+    // Nothing is written, with or without a wish.
+    assert!(!flake.lock_file().exists());
+    let locked = flake.lock();
+    let two = format!("path:{}/two", flake.place.path().display());
+    for (options, expected) in [
+        (vec![], "one-plain-one"),
+        (
+            vec!["--override-input", "shared/word", &two],
+            "two-plain-two",
+        ),
+        (
+            vec!["--override-input", "word", &two, "--no-write-lock-file"],
+            "one-plain-two",
+        ),
+        (
+            vec!["--no-update-lock-file", "--no-registries"],
+            "one-plain-one",
+        ),
+    ] {
+        assert_eq!(flake.named(&options), expected, "{options:?}");
+    }
+    assert_eq!(fs::read_to_string(flake.lock_file()).unwrap(), locked);
+}
+
+#[test]
+fn locks_that_do_not_fit_are_errors_of_the_flake() {
+    let flake = WithInputs::new();
+    let locked = flake.lock();
+    let two = format!("path:{}/two", flake.place.path().display());
+    flake.write(&format!("inputs.more.url = \"{two}\";"));
+    assert_eq!(flake.named(&[]), "one-plain-one");
+    flake.refuses(&["--no-update-lock-file"], "requires lock file changes");
+    assert_eq!(fs::read_to_string(flake.lock_file()).unwrap(), locked);
+    // An input is not what the lock says.
+    flake.write("");
+    let hash = locked.split("sha256-").nth(1).unwrap();
+    let hash = hash.split('"').next().unwrap();
+    let other = "A".repeat(hash.len() - 1) + "=";
+    fs::write(flake.lock_file(), locked.replace(hash, &other)).unwrap();
+    flake.refuses(&[], "is not what flake.lock says of it");
+    fs::write(flake.lock_file(), "{").unwrap();
+    flake.refuses(
+        &[],
+        "error: cannot read the flake git+file://[DIR]/flake?dir=tests: ",
+    );
+    fs::write(flake.lock_file(), &locked).unwrap();
+    // The words of Nix are Nix's.
+    let unknown = ["--override-input", "word", "no-such-scheme:x"];
+    flake.refuses(&unknown, "no-such-scheme");
+    let place = &flake.place;
+    place.write("test.nix", "{ nodes = { }; testScript = \"\"; }");
+    let ended = place.run(&["list", "test.nix", "--no-registries"]);
+    let message = "error: test.nix is no flake: it has no inputs to override or to lock\n";
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(2), message));
 }
 
 /// `hello.nix`, run by Nix.

@@ -1,0 +1,282 @@
+//! A flake whose inputs are resolved once, by Nix: every evaluation takes the result.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tempfile::{NamedTempFile, TempPath};
+use tokio::sync::OnceCell;
+
+use super::eval_error::EvalError;
+use super::{Library, Nix};
+use crate::digest::Digest;
+use crate::folders;
+
+/// A flake, and what the user wishes of its inputs.
+#[derive(Debug, Clone)]
+pub struct Flake {
+    pub reference: String,
+    /// Options of `nix flake metadata`, such as `--override-input`.
+    wishes: Vec<String>,
+    locked: Arc<OnceCell<LockedFlake>>,
+}
+
+/// What Nix has resolved of a flake.
+#[derive(Debug, Clone)]
+pub(super) enum LockedFlake {
+    /// The sources of a flake and the locks of its inputs, in a file.
+    Resolved(Arc<LockFile>),
+    /// This Nix does not tell where the sources are: each evaluation asks for the flake.
+    ByReference,
+}
+
+/// A file for nix-lib/locked-flake.nix.
+#[derive(Debug)]
+pub(super) struct LockFile {
+    path: PathBuf,
+    /// The sources of the flake in the store.
+    pub source: PathBuf,
+    _temporary: Option<TempPath>,
+}
+
+/// The part of Nix's answer on a flake that is needed.
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    path: Option<PathBuf>,
+    locked: Map<String, Value>,
+    locks: Value,
+}
+
+/// The content of the file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Lock {
+    source: PathBuf,
+    /// The folder of the flake in it.
+    folder: String,
+    source_info: Map<String, Value>,
+    locks: Value,
+}
+
+/// The facts on its sources that a flake may ask for.
+const FACTS: [&str; 7] = [
+    "dirtyRev",
+    "dirtyShortRev",
+    "lastModified",
+    "narHash",
+    "rev",
+    "revCount",
+    "submodules",
+];
+
+/// The option that makes a lock file that does not fit an error.
+pub const NO_UPDATE: &str = "--no-update-lock-file";
+
+/// How long the name of a commit is that is short, as Nix has it.
+const SHORT: usize = 7;
+
+impl Flake {
+    #[must_use]
+    pub fn new(reference: String, wishes: Vec<String>) -> Self {
+        Self {
+            reference,
+            wishes,
+            locked: Arc::default(),
+        }
+    }
+
+    /// Returns the command that resolves the inputs. The lock file is used, and never written.
+    fn metadata_command(&self, nix: &Nix) -> Command {
+        let mut command = nix.command("nix");
+        command
+            .args(["--extra-experimental-features", "flakes nix-command"])
+            .args(["flake", "metadata", "--json"])
+            .args(&self.wishes);
+        // A file that may not change is not written, and with both options Nix says nothing of it.
+        if !self.wishes.iter().any(|wish| wish == NO_UPDATE) {
+            command.arg("--no-write-lock-file");
+        }
+        command.args(["--", &self.reference]);
+        command
+    }
+
+    /// Resolves the flake; `run` returns the output of a command.
+    ///
+    /// # Errors
+    /// Returns the error of `run`, or one on what Nix has said.
+    pub(super) async fn lock(
+        &self,
+        nix: &Nix,
+        library: &Library,
+        run: impl AsyncFnOnce(Command) -> Result<String, EvalError>,
+    ) -> Result<&LockedFlake, EvalError> {
+        let resolve = || async {
+            let answer = run(self.metadata_command(nix)).await;
+            let text = answer.map_err(|error| self.name_in(error))?;
+            let metadata: Metadata = serde_json::from_str(&text).map_err(EvalError::BadMetadata)?;
+            match metadata.path.clone().filter(|path| path.exists()) {
+                Some(source) => {
+                    let lock = Lock::of(metadata, source);
+                    let file = LockFile::write(&lock, library).map_err(EvalError::Temporary)?;
+                    Ok(LockedFlake::Resolved(Arc::new(file)))
+                }
+                None if self.wishes.is_empty() => Ok(LockedFlake::ByReference),
+                None => Err(EvalError::NoFlakeSource(self.reference.clone())),
+            }
+        };
+        self.locked.get_or_try_init(resolve).await
+    }
+
+    /// Returns an error of Nix with the flake that it comes from: not all of its messages name it.
+    fn name_in(&self, error: EvalError) -> EvalError {
+        match error {
+            EvalError::Nix(message) => EvalError::Nix(format!(
+                "cannot read the flake {}: {message}",
+                self.reference
+            )),
+            other => other,
+        }
+    }
+
+    /// Returns the arguments of the library's entry for the flake, as it is resolved so far.
+    pub(super) fn arguments(&self) -> [&str; 3] {
+        match self.locked.get() {
+            Some(LockedFlake::Resolved(file)) => {
+                // A path of the cache or of a temporary folder, which the library has as text as well.
+                let path = file.path.to_str().unwrap_or_default();
+                ["--argstr", "flakeLock", path]
+            }
+            Some(LockedFlake::ByReference) | None => ["--argstr", "flake", &self.reference],
+        }
+    }
+
+    /// Returns the sources of the flake in the store, if they are resolved.
+    pub(super) fn source(&self) -> Option<&Path> {
+        match self.locked.get()? {
+            LockedFlake::Resolved(file) => Some(&file.source),
+            LockedFlake::ByReference => None,
+        }
+    }
+}
+
+/// Returns a hint if an input is not what the lock file says.
+pub(super) fn lock_hint(message: &str) -> Option<String> {
+    let is_of_lock = ["store path mismatch in", "NAR hash mismatch in"]
+        .iter()
+        .any(|mismatch| message.contains(mismatch));
+    let hint = "\n\nAn input of the flake is not what flake.lock says of it: `nix flake update INPUT` locks \
+                what is there, `nix flake lock --update-input INPUT` before Nix 2.19.";
+    is_of_lock.then(|| hint.to_owned())
+}
+
+impl Lock {
+    fn of(metadata: Metadata, source: PathBuf) -> Self {
+        let Metadata {
+            locked, mut locks, ..
+        } = metadata;
+        let is_git = locked.get("type").is_some_and(|kind| kind == "git");
+        let folder = locked.get("dir").and_then(Value::as_str);
+        let folder = folder.unwrap_or_default().to_owned();
+        let mut source_info: Map<String, Value> = locked
+            .into_iter()
+            .filter(|(name, _)| FACTS.contains(&name.as_str()))
+            .collect();
+        let rev = source_info.get("rev").and_then(Value::as_str);
+        if let Some(short) = rev.and_then(|rev| rev.get(..SHORT)) {
+            let short = short.into();
+            source_info.insert("shortRev".to_owned(), short);
+        }
+        if is_git {
+            source_info.entry("submodules").or_insert(false.into());
+        }
+        add_date(&mut source_info);
+        // Nix adds it to what it fetches itself.
+        let nodes = locks.get_mut("nodes").and_then(Value::as_object_mut);
+        for node in nodes.into_iter().flat_map(Map::values_mut) {
+            let locked = node.get_mut("locked").and_then(Value::as_object_mut);
+            locked.into_iter().for_each(add_date);
+        }
+        Self {
+            source,
+            folder,
+            source_info,
+            locks,
+        }
+    }
+}
+
+/// Adds the time of the last change as Nix writes it.
+fn add_date(facts: &mut Map<String, Value>) {
+    let modified = facts.get("lastModified").and_then(Value::as_i64);
+    let modified = modified.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    if let Some(modified) = modified {
+        let date = modified.strftime("%Y%m%d%H%M%S").to_string();
+        facts.insert("lastModifiedDate".to_owned(), date.into());
+    }
+}
+
+impl LockFile {
+    /// Writes the file to the cache, by its content's name: a question to Nix is the same as long as the flake is.
+    fn write(lock: &Lock, library: &Library) -> std::io::Result<Self> {
+        let text = serde_json::to_vec(lock)?;
+        let source = lock.source.clone();
+        let Some(folder) = library.evaluations() else {
+            let mut file = NamedTempFile::new_in(folders::temporary_base())?;
+            file.write_all(&text)?;
+            let temporary = file.into_temp_path();
+            return Ok(Self {
+                path: temporary.to_path_buf(),
+                source,
+                _temporary: Some(temporary),
+            });
+        };
+        folders::create_private(&folder)?;
+        let mut digest = Digest::default();
+        digest.field(&text);
+        let path = folder.join(format!("flake-{}.json", digest.name()));
+        let mut file = NamedTempFile::new_in(&folder)?;
+        file.write_all(&text)?;
+        // It is as old as its last use.
+        file.persist(&path)?;
+        Ok(Self {
+            path,
+            source,
+            _temporary: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn facts_on_sources_are_those_of_nix() {
+        let metadata = json!({
+            "path": "/nix/store/x-source",
+            "locked": {
+                "__final": true, "dir": "sub", "lastModified": 1_796_006_474, "narHash": "sha256-x",
+                "rev": "797dbcaff01fe0c4ed29e2ad5184a1948577988e", "revCount": 3, "type": "git", "url": "file:///x",
+            },
+            "locks": { "root": "root" },
+            "description": "unknown to us",
+        });
+        let lock = Lock::of(
+            serde_json::from_value(metadata).unwrap(),
+            PathBuf::from("/nix/store/x-source"),
+        );
+        assert_eq!(lock.folder, "sub");
+        let expected = json!({
+            "lastModified": 1_796_006_474, "lastModifiedDate": "20261130024114", "narHash": "sha256-x",
+            "rev": "797dbcaff01fe0c4ed29e2ad5184a1948577988e", "revCount": 3, "shortRev": "797dbca",
+            "submodules": false,
+        });
+        assert_eq!(Value::Object(lock.source_info), expected);
+    }
+}
