@@ -27,6 +27,8 @@ pub enum Expect {
     Rest,
     /// The command's characters are bytes to be sent as they are.
     Raw,
+    /// The next line that the shell writes, as it is; nothing is sent.
+    Line,
     Output,
     OutputAndStatus,
     /// The command itself writes a line, a status and an output in base64, to

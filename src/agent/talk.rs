@@ -228,6 +228,13 @@ impl Talk {
                 self.lines.terminal.write(&bytes).await?;
                 return Ok(CommandOutcome::default());
             }
+            Expect::Line => {
+                let output = self.lines.terminal.next().await?;
+                return Ok(CommandOutcome {
+                    status: None,
+                    output,
+                });
+            }
             Expect::Output | Expect::OutputAndStatus | Expect::Answer => {}
         }
         // A caller that sends another command knows that the guest has restarted.

@@ -27,6 +27,9 @@ pub struct DriverCommand {
     /// Read the configuration file of nixpkgs' driver (26.05 or newer).
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["start_scripts", "vlans", "files"])]
     config: Option<PathBuf>,
+    /// Run this script in the place of that of the configuration.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["manifest", "files"])]
+    test_script: Option<PathBuf>,
     /// Start scripts of the machines [default: $startScripts].
     #[arg(long, value_name = "FILE", num_args = 0..)]
     start_scripts: Option<Vec<PathBuf>>,
@@ -128,6 +131,7 @@ impl DriverCommand {
             files: self.files.clone(),
             manifest: self.manifest.clone(),
             config: self.config.clone(),
+            test_script: self.test_script.clone(),
             start_scripts: self
                 .start_scripts
                 .clone()

@@ -4,10 +4,11 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use super::configuration::read_configuration;
-use super::environment::{items, number, vlans};
+use super::environment::{items, vlans};
 use super::error::CompatError;
 use super::manifest_file::read_manifest;
 use super::nspawn_script::read_nspawn_script;
+use super::time_limit::TimeLimit;
 use crate::input_file::read_script;
 use crate::model::manifest::{Manifest, Node};
 use crate::runner::BuiltTest;
@@ -24,6 +25,8 @@ pub struct DriverArguments {
     pub files: Vec<PathBuf>,
     pub manifest: Option<PathBuf>,
     pub config: Option<PathBuf>,
+    /// The script in the place of that of the configuration.
+    pub test_script: Option<PathBuf>,
     pub start_scripts: Option<Vec<PathBuf>>,
     pub machine_names: Option<Vec<String>>,
     pub container_names: Option<Vec<String>>,
@@ -94,7 +97,7 @@ impl DriverArguments {
             });
         }
         if let Some(file) = &self.config {
-            return read_configuration(file);
+            return read_configuration(file, self.test_script.as_deref());
         }
         let (start_scripts, scripts): (Vec<PathBuf>, Vec<PathBuf>) = self
             .files
@@ -103,6 +106,10 @@ impl DriverArguments {
             .partition(|file| is_start_script(file));
         let mut machines = self.machines(start_scripts)?;
         machines.extend(self.containers()?);
+        let scripts: Vec<PathBuf> = scripts
+            .into_iter()
+            .chain(self.test_script.clone())
+            .collect();
         let (path, script) = script_of(&scripts)?;
         let nodes = machines.into_iter().map(|(name, node)| {
             let name = name
@@ -117,7 +124,13 @@ impl DriverArguments {
             None => vlans()?,
         };
         if let Ok(text) = env::var("globalTimeout") {
-            manifest.global_timeout_s = number("globalTimeout", &text)?;
+            let limit = TimeLimit::parse(&text);
+            manifest.global_timeout_s = limit
+                .ok_or_else(|| CompatError::NoNumber {
+                    variable: "globalTimeout".to_owned(),
+                    text,
+                })?
+                .0;
         }
         Ok(BuiltTest {
             manifest,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::error::CompatError;
 use super::nspawn_script::read_nspawn_script;
+use super::time_limit::TimeLimit;
 use crate::input_file::{read_json, read_script};
 use crate::model::manifest::{Manifest, Node};
 use crate::runner::BuiltTest;
@@ -18,8 +19,9 @@ struct Configuration {
     #[serde(default)]
     containers: BTreeMap<String, Member>,
     vlans: Vec<u32>,
-    global_timeout: u64,
-    test_script: PathBuf,
+    global_timeout: TimeLimit,
+    #[serde(default)]
+    test_script: Option<PathBuf>,
     #[serde(default)]
     enable_ssh_backdoor: bool,
 }
@@ -29,10 +31,18 @@ struct Member {
     start_script: PathBuf,
 }
 
-/// Reads the test of a configuration.
-pub(super) fn read_configuration(file: &Path) -> Result<BuiltTest, CompatError> {
+const SSH_BACKDOOR: &str = "enable_ssh_backdoor has no effect on this driver: `snowglobe shell --running NODE` opens \
+                            a shell in a machine that runs";
+
+/// Reads the test of a configuration, with its own script unless another one is given.
+pub(super) fn read_configuration(
+    file: &Path,
+    script: Option<&Path>,
+) -> Result<BuiltTest, CompatError> {
     let configuration: Configuration = read_json(file)?;
-    let script = read_script(&configuration.test_script)?;
+    let path = script.or(configuration.test_script.as_deref());
+    let path = path.ok_or(CompatError::NoScript)?;
+    let script = read_script(path)?;
     let nodes = configuration.vms.into_iter();
     let mut nodes: BTreeMap<String, Node> = nodes
         .map(|(name, member)| (name, Node::of_script(member.start_script)))
@@ -42,11 +52,11 @@ pub(super) fn read_configuration(file: &Path) -> Result<BuiltTest, CompatError> 
     }
     let manifest = Manifest {
         vlans: configuration.vlans,
-        global_timeout_s: configuration.global_timeout,
-        ..Manifest::of_script(&configuration.test_script, nodes)
+        global_timeout_s: configuration.global_timeout.0,
+        ..Manifest::of_script(path, nodes)
     };
     let warnings = if configuration.enable_ssh_backdoor {
-        vec!["enable_ssh_backdoor has no effect on this driver".to_owned()]
+        vec![SSH_BACKDOOR.to_owned()]
     } else {
         Vec::new()
     };

@@ -25,7 +25,7 @@ pub(super) fn vlans() -> Result<Vec<u32>, CompatError> {
     Ok(vlans)
 }
 
-pub(super) fn number<T: std::str::FromStr>(variable: &str, text: &str) -> Result<T, CompatError> {
+fn number(variable: &str, text: &str) -> Result<u32, CompatError> {
     text.parse().map_err(|_| CompatError::NoNumber {
         variable: variable.to_owned(),
         text: text.to_owned(),

@@ -9,6 +9,7 @@ mod environment;
 mod error;
 mod manifest_file;
 mod nspawn_script;
+mod time_limit;
 
 pub use command_line::{DriverArguments, DriverRun};
 pub use error::CompatError;

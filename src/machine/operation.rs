@@ -110,6 +110,7 @@ operations! { machine:
     Guest WaitForBackground { folder: String, command: String, timeout: Seconds } =>
         machine.shell.wait_for_background(&folder, &command, timeout.duration());
     Ends SendShell { data: String } => machine.shell.send_shell(&data);
+    Ends ReceiveShell {} => machine.shell.receive_shell();
     Ends ShellInteract { address: Option<String> } => Box::pin(machine.shell.shell_interact(address.as_deref()));
 
     // Waits in the guest.

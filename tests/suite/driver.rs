@@ -32,6 +32,21 @@ fn passed(ended: &Ended, name: &str) {
     );
 }
 
+/// A configuration of two machines with one start script.
+fn two_machines(start: &str, script: &Path) -> serde_json::Value {
+    serde_json::json!({
+        "vms": {
+            "machine": { "name": "machine", "start_script": start },
+            "twin": { "name": "twin", "start_script": start },
+        },
+        "containers": {},
+        "vlans": [1],
+        "global_timeout": 600,
+        "enable_ssh_backdoor": false,
+        "test_script": script,
+    })
+}
+
 #[test]
 fn three_generations_of_command_lines() {
     let place = Place::new();
@@ -109,17 +124,7 @@ fn three_generations_of_command_lines() {
     // 2026: a configuration file, whose names are the script's.
     let text = "machine.succeed('true')\ntwin.succeed('true')\nprint('the script ran')\n";
     let script = place.write("greeting.py", text);
-    let configuration = serde_json::json!({
-        "vms": {
-            "machine": { "name": "machine", "start_script": start },
-            "twin": { "name": "twin", "start_script": start },
-        },
-        "containers": {},
-        "vlans": [1],
-        "global_timeout": 600,
-        "enable_ssh_backdoor": false,
-        "test_script": script,
-    });
+    let configuration = two_machines(start, &script);
     let file = place.write("driver.json", &configuration.to_string());
     let ended = place.run(&[
         "driver",
@@ -139,6 +144,33 @@ fn three_generations_of_command_lines() {
         ended.seen()
     );
     assert!(!ended.stdout.contains("started"), "{}", ended.seen());
+    place.assert_tidy();
+}
+
+/// Late in 2026: a duration, keys that are new, and a script of its own.
+#[test]
+fn a_configuration_may_be_newer() {
+    let place = Place::new();
+    let start = start_script(&place, &fixture_path("hello.nix"));
+    let script = place.write(
+        "other.py",
+        "twin.succeed('true')\nprint('the script ran')\n",
+    );
+    let mut newer = two_machines(start.to_str().unwrap(), Path::new("/no/such/script"));
+    newer["global_timeout"] = "PT10M".into();
+    newer["display_viewers"] = serde_json::json!({ "vnc": { "kind": "vnc", "executable": "/x" } });
+    newer["vms"]["machine"]["display_targets"] = serde_json::json!([]);
+    let file = place.write("newer.json", &newer.to_string());
+    let (file, script) = (file.to_str().unwrap(), script.to_str().unwrap());
+    let arguments = ["driver", "--config", file, "--test-script", script];
+    let ended = place.run(&[&arguments[..], &["-o", "newer"]].concat());
+    passed(&ended, "other");
+    assert!(!ended.stdout.contains("warning"), "{}", ended.seen());
+    newer["enable_ssh_backdoor"] = true.into();
+    place.write("newer.json", &newer.to_string());
+    let ended = place.run(&arguments);
+    let warning = "warning: enable_ssh_backdoor has no effect on this driver: `snowglobe shell --running NODE` opens";
+    assert!(ended.stdout.contains(warning), "{}", ended.seen());
     place.assert_tidy();
 }
 
@@ -224,6 +256,16 @@ fn what_a_driver_cannot_do() {
         "the container's start script [DIR]/run-box-nspawn cannot be run: Snowglobe's containers have no option `--ephemeral`",
     );
     assert_eq!(seen(&["--config", file.to_str().unwrap()]), container);
+    let endless = place.write(
+        "endless.json",
+        r#"{ "vms": {}, "vlans": [], "global_timeout": "soon", "test_script": "s.py" }"#,
+    );
+    assert_eq!(
+        seen(&["--config", endless.to_str().unwrap()]),
+        message(
+            "[DIR]/endless.json: global_timeout is no time limit: a number of seconds, or a duration such as \"PT1H\" at line 1 column 50"
+        )
+    );
     let start = start.to_str().unwrap();
     assert_eq!(
         seen(&[

@@ -5,6 +5,7 @@ use rustpython_vm::compiler::ast;
 
 use super::Finding;
 use super::names::Occurrence;
+use super::not_offered::remedy;
 use super::types::{Scene, Type, has_member, literal};
 use crate::language::{Class, Function, Parameter, ParameterKind};
 use crate::suggestion::did_you_mean;
@@ -70,7 +71,8 @@ fn attribute(scene: &Scene<'_, '_>, place: &Occurrence<'_, ast::ExprAttribute>) 
             .map(|property| property.name.as_str()),
     );
     let finding = Finding::error("unknown-attribute", message, range);
-    let finding = finding.with_help(did_you_mean(name, members));
+    let help = remedy(name).or_else(|| did_you_mean(name, members));
+    let finding = finding.with_help(help);
     match &finding.help {
         // It has more members than the table; a slip is likely all the same.
         None if class.open => None,

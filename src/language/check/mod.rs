@@ -8,6 +8,7 @@ mod imports;
 mod missing_modules;
 mod module_names;
 mod names;
+mod not_offered;
 mod python;
 mod reader;
 mod tree_walk;

@@ -156,7 +156,7 @@ fn arguments_that_do_not_fit() {
             "error surplus-argument [4] `wait_for_unit` takes no such argument; it is wait_for_unit(unit, user=None, timeout=900)",
             "error unknown-keyword [timout=3] `succeed` has no argument `timout`; did you mean `timeout`?",
             "error surplus-argument [port=81] the argument `port` is given twice",
-            "error wrong-type ['1'] `secs` of `sleep` is float | datetime.timedelta, and not str",
+            "error wrong-type ['1'] `duration` of `sleep` is number of seconds | None, and not str",
             "error wrong-type [1] `commands` of `succeed` is str, and not int",
             "error missing-argument [subtest()] `subtest` needs `name`; it is subtest(name)",
             "error wrong-type [None] `timeout` of `wait_until_succeeds` is float | datetime.timedelta, and not None",
@@ -393,4 +393,21 @@ fn modules_that_are_nowhere_are_found() {
     }
     let guarded = "try:\n    import helper\nexcept ImportError:\n    helper = None\nprint(helper)\nserver.start()\nclient.start()\n";
     assert_eq!(found_with(guarded, &known), [""; 0]);
+}
+
+#[test]
+fn what_only_nixpkgs_driver_has_is_named_with_what_to_use() {
+    let source =
+        "server.monitor.send(b'x')\nclient.ssh_backdoor_command(1)\ndriver.dump_machine_ssh(0)\n";
+    assert_eq!(
+        found(source),
+        [
+            "error unknown-attribute [monitor] a machine has no `monitor`; nixpkgs' driver has it; use \
+             `send_monitor_command()`, or `qmp_client`",
+            "error unknown-attribute [ssh_backdoor_command] a machine has no `ssh_backdoor_command`; nixpkgs' driver has it; \
+             `snowglobe shell --running NODE` opens a shell, without SSH",
+            "error unknown-attribute [dump_machine_ssh] the driver has no `dump_machine_ssh`; nixpkgs' driver has it; \
+             `snowglobe shell --running NODE` opens a shell, without SSH",
+        ]
+    );
 }

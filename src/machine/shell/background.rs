@@ -81,4 +81,17 @@ impl GuestShell {
         let work = async { Ok(shell.run(data, Expect::Raw, None).await.map(drop)?) };
         self.life.guard(&running, work).await
     }
+
+    /// Waits for the next line that the guest's shell writes, and returns it with its end; each character stands for a
+    /// byte.
+    ///
+    /// # Errors
+    /// Returns an error if the machine is off, or its shell was closed.
+    pub async fn receive_shell(&self) -> Result<String, MachineError> {
+        let running = self.life.running()?;
+        let shell = self.channel(&running).await?;
+        let work = async { Ok(shell.run("", Expect::Line, None).await?.output) };
+        let line = self.life.guard(&running, work).await?;
+        Ok(line.into_iter().map(char::from).collect())
+    }
 }

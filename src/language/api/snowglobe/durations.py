@@ -25,6 +25,13 @@ def in_seconds(duration):
     return duration
 
 
+def as_timedelta(duration):
+    """A datetime.timedelta, from one or from a number of seconds."""
+    import datetime
+
+    return datetime.timedelta(seconds=in_seconds(duration))
+
+
 def mark_defaults(functions):
     """Marks a default timeout of a signature, so that the timeout factor applies to it."""
     for function in functions:

@@ -6,13 +6,14 @@ import contextlib
 import pathlib
 import re
 import shlex
+import shutil
 import time
 from typing import Any, Callable, Iterator
 
 import _snowglobe
 
 from .background import Background, command_setting
-from .calls import call, drive, go_outside
+from .calls import call, check_watched, drive, go_outside
 from .durations import Duration, in_seconds
 from .efi import EfiVariable, EfiVars
 from .errors import MachineError, RequestedAssertionFailed
@@ -61,6 +62,23 @@ class Machine:
         """The folder of the host that all guests have as /tmp/shared. Any guest can change what is in it."""
         go_outside()
         return pathlib.Path(_snowglobe.session["shared_dir"])
+
+    @property
+    def tmp_dir(self) -> pathlib.Path:
+        """The folder of the host that holds the state folders of all machines."""
+        return self.state_dir.parent
+
+    def cleanup_statedir(self) -> None:
+        """Remove the files in state_dir, such as disks: the machine starts as for the first time. Raises MachineError
+        while it runs.
+        """
+        if self.booted:
+            raise MachineError(f"{self.name} is running: its files can be removed after a shutdown()")
+        for entry in self.state_dir.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
     # ── life ────────────────────────────────────────────────────────────────
     @property
@@ -267,9 +285,12 @@ class Machine:
         """
         return Background(self, command, command_setting(user, env, cwd))
 
-    def sleep(self, secs: Duration) -> None:
-        """Sleep for a number of seconds of the guest."""
-        self._call("sleep", seconds=in_seconds(secs))
+    def sleep(self, duration: Duration | None = None, *, secs: Duration | None = None) -> None:
+        """Sleep for a time of the guest, in seconds. secs is another name for duration."""
+        seconds = secs if duration is None else duration
+        if seconds is None:
+            raise TypeError("sleep() needs a duration")
+        self._call("sleep", seconds=in_seconds(seconds))
 
     @property
     def shell(self) -> Shell:
@@ -443,6 +464,11 @@ class Machine:
         return self._call("console_text", position=0)[0]
 
     @property
+    def full_console_log(self) -> list[str]:
+        """The lines that the console has shown, at most its last 16 MiB."""
+        return self.get_console_log().splitlines()
+
+    @property
     def last_lines(self) -> Any:
         """A queue.Queue of console lines. Each line is returned once."""
         import queue
@@ -586,6 +612,10 @@ class Machine:
         """Run a command of QEMU's human monitor and return its output."""
         return self._call("monitor_command", command=command)
 
+    def wait_for_monitor_prompt(self) -> str:
+        """Return what QEMU's monitor still says: nothing, since send_monitor_command() has read all of it."""
+        return ""
+
     @property
     def qmp_client(self) -> QmpClient:
         """The client for QEMU's machine protocol (QMP)."""
@@ -653,6 +683,10 @@ class Machine:
             variable.print()
 
     # ── log ─────────────────────────────────────────────────────────────────
+    def run_callbacks(self) -> None:
+        """Check the polling conditions, as each wait does. Raises RequestedAssertionFailed if one no longer holds."""
+        check_watched()
+
     def log(self, msg: object) -> None:
         """Log a message about this machine."""
         drive("note", machine=self.name, level="info", text=str(msg))

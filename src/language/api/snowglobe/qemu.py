@@ -73,3 +73,12 @@ class Shell:
         return len(data)
 
     sendall = send
+
+    def recv(self, bufsize: int) -> bytes:
+        """Wait for a line of the shell, and return it with its end, or the first bufsize bytes of it. The rest is
+        returned by the next calls.
+        """
+        held = vars(self._machine)
+        data = held.pop("_shell_rest", b"") or self._machine._call("receive_shell").encode("latin-1")
+        held["_shell_rest"] = data[bufsize:]
+        return data[:bufsize]

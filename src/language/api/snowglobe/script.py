@@ -11,8 +11,8 @@ import _snowglobe
 
 from . import assertion_values, assertions, help, script_modules
 from .background import Background
-from .driver import machines_by_name, vlans
-from .durations import mark_defaults
+from .driver import Driver, VLan, machines_by_name, vlans
+from .durations import Duration, as_timedelta, in_seconds, mark_defaults
 from .efi import EfiVariable, EfiVars
 from .errors import MachineError, RequestedAssertionFailed
 from .machine import Machine
@@ -52,17 +52,31 @@ def script_names(package: Any) -> dict[str, Any]:
 
 def _provide_nixpkgs_modules() -> None:
     """Modules of nixpkgs' driver, for scripts that import from it."""
-    modules = {
-        "test_driver": [],
-        "test_driver.errors": [MachineError, RequestedAssertionFailed],
-        "test_driver.efi": [EfiVariable, EfiVars],
-        "test_driver.machine": [Machine],
+    polling_error = {"PollingConditionError": RequestedAssertionFailed}
+    modules: dict[str, dict[str, Any]] = {
+        "test_driver": {},
+        "test_driver.driver": {"Driver": Driver},
+        "test_driver.duration": {"Duration": Duration, "as_seconds": in_seconds, "as_timedelta": as_timedelta},
+        "test_driver.efi": {"EfiVariable": EfiVariable, "EfiVars": EfiVars},
+        "test_driver.errors": {"MachineError": MachineError, "RequestedAssertionFailed": RequestedAssertionFailed},
+        "test_driver.machine": {
+            "BaseMachine": Machine,
+            "Machine": Machine,
+            "NspawnMachine": Machine,
+            "QemuMachine": Machine,
+            "retry": retry,
+        },
+        "test_driver.polling_condition": {"PollingCondition": PollingCondition, **polling_error},
+        "test_driver.vlan": {"VLan": VLan},
     }
     for name, members in modules.items():
         module = ModuleType(name)
         module.__path__ = []
-        vars(module).update({member.__name__: member for member in members})
+        vars(module).update(members)
         sys.modules[name] = module
+        package, _, last = name.rpartition(".")
+        if package:
+            setattr(sys.modules[package], last, module)
 
 
 def prepare() -> None:

@@ -87,15 +87,20 @@ class PollingCondition:
 
 
 def polling_condition(
-    fun_: Callable[[], Any] | None = None, *, seconds_interval: Duration = 2.0, description: str | None = None
+    fun_: Callable[[], Any] | None = None,
+    *,
+    interval: Duration = 2.0,
+    description: str | None = None,
+    seconds_interval: Duration | None = None,
 ) -> Any:
     """Turn a function into a polling condition: `with it:` checks it during other waits, `it.wait()` waits for
-    it. The function holds if it returns None or a true value. seconds_interval is the time between two
-    checks, 2 seconds by default.
+    it. The function holds if it returns None or a true value. interval is the time between two checks,
+    2 seconds by default; seconds_interval is another name for it.
     """
+    time_between = interval if seconds_interval is None else seconds_interval
     if fun_ is None:
-        return lambda fun: PollingCondition(fun, seconds_interval, description)
-    return PollingCondition(fun_, seconds_interval, description)
+        return lambda fun: PollingCondition(fun, time_between, description)
+    return PollingCondition(fun_, time_between, description)
 
 
 @extension
