@@ -54,5 +54,6 @@ in
     inherit (node.virtualisation) cores;
     inherit (node.virtualisation) guest;
     snapshot_safe = true;
+    requires_kvm = node.virtualisation.qemu.forceAccel;
   }) value.nodes;
 }

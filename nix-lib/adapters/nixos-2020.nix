@@ -58,6 +58,7 @@ in
       guest = "nixos";
       # Their store comes over 9p, which cannot be saved while it is mounted.
       snapshot_safe = false;
+      requires_kvm = false;
     }
   ) value.nodes;
 }

@@ -60,6 +60,7 @@ let
       cores = node.virtualisation.cores or null;
       guest = "nixos";
       snapshot_safe = isSnapshotSafe node;
+      requires_kvm = node.virtualisation.qemu.forceAccel or false;
     }
     // asContainer node.system.build;
 
@@ -82,6 +83,7 @@ let
       cores = null;
       guest = "nixos";
       snapshot_safe = false;
+      requires_kvm = false;
     };
 
   configOf = value: if value ? testScriptString then value else value.config;

@@ -11,7 +11,6 @@ mod error;
 mod eval;
 mod filter;
 mod findings;
-mod flake_options;
 mod flake_reference;
 mod frontend;
 mod guest;

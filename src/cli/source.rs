@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::error::{Failed, print_to_stderr};
-use super::flake_options::FlakeOptions;
 use super::flake_reference::{absolute_reference, is_reference};
 use crate::config::Config;
 use crate::guest;
 use crate::model::manifest::BackendChoice;
 use crate::nix_cli::{
-    Arguments, Evaluation, Flake, Form, Library, MachineVariant, Nix, Nixpkgs, PackageSource,
-    SnapshotStore, TestSource,
+    Arguments, Evaluation, Flake, Form, Library, MachineVariant, NO_UPDATE, Nix, Nixpkgs,
+    PackageSource, SnapshotStore, TestSource,
 };
 use crate::runner::TestSelection;
 
@@ -27,8 +26,12 @@ pub struct Source {
     options: SourceOptions,
 }
 
-/// All but the file.
+/// All but the file. clap knows a group of them by the name of the type, if none is in a type of its own.
 #[derive(Debug, Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option without a value"
+)]
 pub struct SourceOptions {
     /// Select an attribute of the file's value. May be repeated.
     #[arg(short = 'A', long = "attr", value_name = "PATH")]
@@ -66,9 +69,28 @@ pub struct SourceOptions {
     /// Add the entries of this Nix file to the table of Debian's packages.
     #[arg(long, value_name = "FILE")]
     packages_table: Option<PathBuf>,
-    #[command(flatten)]
-    flake: FlakeOptions,
+    /// Take another flake as an input of FLAKE: `nixpkgs`, or `utils/systems` for the input of an input.
+    #[arg(long, num_args = 2, value_names = ["INPUT", "FLAKE"], help_heading = FLAKES)]
+    override_input: Vec<String>,
+    /// Take the inputs of FLAKE that are names from the inputs of this flake.
+    #[arg(long, value_name = "FLAKE", help_heading = FLAKES)]
+    inputs_from: Option<String>,
+    /// Read this lock file in the place of flake.lock (Nix 2.17 or newer).
+    #[arg(long, value_name = "FILE", help_heading = FLAKES)]
+    reference_lock_file: Option<String>,
+    /// Fail if flake.lock would have to change.
+    #[arg(long, help_heading = FLAKES)]
+    no_update_lock_file: bool,
+    /// Look up no names of flakes in registries.
+    #[arg(long, help_heading = FLAKES)]
+    no_registries: bool,
+    /// Accepted for compatibility: flake.lock is never written.
+    #[arg(long = "no-write-lock-file", help_heading = FLAKES)]
+    _no_write_lock_file: bool,
 }
+
+/// The heading of the options of `nix build` and `nix flake check` on the inputs of a flake.
+const FLAKES: &str = "Flakes";
 
 /// Where the store of a machine comes from that a checkpoint can save.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -257,11 +279,33 @@ impl SourceOptions {
         Ok(chosen.map(BackendChoice::from).or(config.backend))
     }
 
+    /// The options on the inputs of a flake, as those of Nix.
+    fn flake_wishes(&self) -> Vec<String> {
+        let mut wishes = Vec::new();
+        for pair in self.override_input.chunks_exact(2) {
+            wishes.extend(["--override-input", &pair[0], &pair[1]].map(str::to_owned));
+        }
+        for (option, value) in [
+            ("--inputs-from", &self.inputs_from),
+            ("--reference-lock-file", &self.reference_lock_file),
+        ] {
+            let words = value.iter().flat_map(|value| [option, value]);
+            wishes.extend(words.map(str::to_owned));
+        }
+        for (option, is_given) in [
+            (NO_UPDATE, self.no_update_lock_file),
+            ("--no-registries", self.no_registries),
+        ] {
+            wishes.extend(is_given.then(|| option.to_owned()));
+        }
+        wishes
+    }
+
     /// A name with a `#`, or with the scheme of a flake's reference, is no file's.
     fn place(&self, file: &Path) -> Result<(TestSource, Vec<String>), Failed> {
         let as_file = || {
             let place = TestSource::File(file.to_owned());
-            let is_plain = self.flake.wishes().is_empty();
+            let is_plain = self.flake_wishes().is_empty();
             is_plain
                 .then(|| (place, self.attributes.clone()))
                 .ok_or_else(|| {
@@ -288,7 +332,7 @@ impl SourceOptions {
             .filter(|attribute| !attribute.is_empty())
             .map(str::to_owned);
         let reference = absolute_reference(reference).map_err(Failed::Usage)?;
-        let place = TestSource::Flake(Flake::new(reference, self.flake.wishes()));
+        let place = TestSource::Flake(Flake::new(reference, self.flake_wishes()));
         let attributes = attribute.map_or_else(|| self.attributes.clone(), |path| vec![path]);
         Ok((place, attributes))
     }

@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
     use crate::backend::{EnvironmentAtStart, MachineFault, OnReboot};
-    use crate::qemu::{Accelerator, QemuBackend, QemuSettings};
+    use crate::qemu::{HostAccelerator, QemuBackend, QemuSettings};
 
     type FaultReceiver = mpsc::UnboundedReceiver<(String, MachineFault)>;
 
@@ -184,7 +184,7 @@ mod tests {
             output_folder,
         };
         let settings = QemuSettings {
-            accelerator: Accelerator::Tcg,
+            host: HostAccelerator::detect(),
             timeout_factor: 1.0,
             environment: Arc::new(EnvironmentAtStart::now()),
         };

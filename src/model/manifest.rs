@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The version of the manifest that this program reads.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The default of `virtualisation.memorySize` in NixOS, in MiB.
 const DEFAULT_MEMORY_MIB: u64 = 1024;
@@ -83,6 +83,8 @@ pub struct Node {
     pub cores: Option<u64>,
     pub guest: Guest,
     pub snapshot_safe: bool,
+    /// Whether the machine may not be emulated.
+    pub requires_kvm: bool,
 }
 
 /// The kind of machine that a test asks for.
@@ -246,7 +248,17 @@ impl Node {
             cores: None,
             guest: Guest::Nixos,
             snapshot_safe: false,
+            requires_kvm: false,
         }
+    }
+
+    /// Returns the architecture of its processor, as Nix and Linux name it.
+    #[must_use]
+    pub fn architecture(&self) -> &str {
+        let system = self.system.as_str();
+        system
+            .split_once('-')
+            .map_or(system, |(architecture, _)| architecture)
     }
 
     /// Returns the kind of the machine; `None` until it is decided (see `session::decide_backends`).
@@ -357,7 +369,7 @@ mod tests {
     #[test]
     fn fields_of_another_version_are_errors() {
         let text = r#"{"start_script":"/a","backend":"vm","container":null,"container_obstacles":null,"system":"x","vlans":[],"interfaces":[],
-            "memory_mib":null,"cores":null,"guest":"tiny","snapshot_safe":true,"surplus":1}"#;
+            "memory_mib":null,"cores":null,"guest":"tiny","snapshot_safe":true,"requires_kvm":false,"surplus":1}"#;
         let error = serde_json::from_str::<Node>(text).unwrap_err().to_string();
         assert!(error.contains("unknown field `surplus`"), "{error}");
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Accelerator;
+use super::{Accelerator, HostAccelerator};
 use crate::agent::ShellSockets;
 use crate::backend::{
     Ability, Backend, BackendError, Boot, BootFrom, EnvironmentAtStart, Inability, Launch,
@@ -19,7 +19,7 @@ pub const SCRIPTS_MONITOR: &str = "qmp-script";
 /// Settings of all virtual machines of a run.
 #[derive(Debug, Clone)]
 pub struct QemuSettings {
-    pub accelerator: Accelerator,
+    pub host: HostAccelerator,
     /// The factor for default timeouts.
     pub timeout_factor: f64,
     /// The driver's environment before the script ran.
@@ -32,6 +32,7 @@ pub struct QemuBackend {
     start_script: PathBuf,
     guest: Guest,
     snapshot_safe: bool,
+    accelerator: Accelerator,
     folders: MachineFolders,
     settings: QemuSettings,
     /// Variables by which the run script finds the networks.
@@ -83,6 +84,7 @@ impl QemuBackend {
             start_script,
             guest: node.guest,
             snapshot_safe: node.snapshot_safe,
+            accelerator: settings.host.of(node).accelerator,
             folders,
             settings,
             network_environment,
@@ -123,7 +125,7 @@ impl QemuBackend {
         if boot.from == BootFrom::Saved {
             options.push("-incoming defer");
         }
-        if here.accelerator == Accelerator::Tcg {
+        if self.accelerator == Accelerator::Tcg {
             // A run script of NixOS would take the first that opens.
             options.push("-machine accel=tcg");
         }

@@ -1,14 +1,15 @@
 //! QEMU: how a machine is started, and its monitor.
 
 mod accelerator;
+mod kvm;
 mod launch;
 mod nature;
 mod protocol;
 mod qmp;
 
 pub use crate::backend::Accelerator;
-pub use accelerator::AcceleratorChoice;
+pub use accelerator::{AcceleratorChoice, HostAccelerator};
 pub use launch::{QemuBackend, QemuSettings, SCRIPTS_MONITOR};
-pub use nature::{QEMU, QemuNature};
+pub use nature::{QemuNature, package_of, program_for};
 pub use protocol::Protocol;
 pub use qmp::{Key, Qmp, QmpError};

@@ -1,11 +1,43 @@
 //! Facts about virtual machines, known before one is made.
 
+use super::accelerator::{AcceleratorChoice, HostAccelerator};
 use crate::backend::{Accelerator, BackendNature, HostCost, Unfit, UnfitCause};
 use crate::child::on_path;
 use crate::model::manifest::Node;
 
-/// Name of the program that runs the built-in guests.
-pub const QEMU: &str = "qemu-system-x86_64";
+/// Architectures, as Nix and Linux name them, whose QEMU has another name; and Debian's packages of QEMU.
+const PROGRAMS: [(&str, &str, &str); 10] = [
+    ("x86_64", "qemu-system-x86_64", "qemu-system-x86"),
+    ("i686", "qemu-system-x86_64", "qemu-system-x86"),
+    ("aarch64", "qemu-system-aarch64", "qemu-system-arm"),
+    ("armv7l", "qemu-system-arm", "qemu-system-arm"),
+    ("armv6l", "qemu-system-arm", "qemu-system-arm"),
+    ("riscv64", "qemu-system-riscv64", "qemu-system-misc"),
+    ("powerpc64le", "qemu-system-ppc64", "qemu-system-ppc"),
+    ("powerpc64", "qemu-system-ppc64", "qemu-system-ppc"),
+    ("s390x", "qemu-system-s390x", "qemu-system-misc"),
+    ("loongarch64", "qemu-system-loongarch64", "qemu-system-misc"),
+];
+
+fn program_and_package(architecture: &str) -> Option<(&'static str, &'static str)> {
+    let known = PROGRAMS.iter().find(|(name, _, _)| *name == architecture);
+    known.map(|(_, program, package)| (*program, *package))
+}
+
+/// Returns the name of the QEMU that runs guests of an architecture.
+#[must_use]
+pub fn program_for(architecture: &str) -> String {
+    match program_and_package(architecture) {
+        Some((program, _)) => program.to_owned(),
+        None => format!("qemu-system-{architecture}"),
+    }
+}
+
+/// Returns Debian's package of the QEMU that runs guests of an architecture.
+#[must_use]
+pub fn package_of(architecture: &str) -> &'static str {
+    program_and_package(architecture).map_or("qemu-system", |(_, package)| package)
+}
 
 /// Memory of QEMU beside that of the guest, in MiB: `benches/suite.py` measures it.
 const QEMU_MIB: u64 = 120;
@@ -34,18 +66,33 @@ impl BackendNature for QemuNature {
         (!node.snapshot_safe).then_some("folders of the host are mounted over 9p")
     }
 
-    fn check_node(&self, _: &str, _: &Node) -> Result<(), Unfit> {
-        Ok(())
+    fn check_node(&self, name: &str, node: &Node) -> Result<(), Unfit> {
+        if !node.requires_kvm {
+            return Ok(());
+        }
+        let AcceleratorChoice { reason, .. } = HostAccelerator::detect().of(node);
+        reason.map_or(Ok(()), |reason| {
+            Err(Unfit {
+                message: format!(
+                    "machine {name} may not be emulated (`virtualisation.qemu.forceAccel`), and would be here: {reason}; \
+                     run it on a host with KVM, or leave the option out"
+                ),
+                cause: UnfitCause::Host,
+            })
+        })
     }
 
     fn check_host(&self, nodes: &[&Node]) -> Result<(), Unfit> {
-        let is_needed = nodes.iter().any(|node| node.guest.needs_host_qemu());
-        if !is_needed || on_path(QEMU).is_some() {
+        let needed = nodes.iter().filter(|node| node.guest.needs_host_qemu());
+        let mut architectures = needed.map(|node| node.architecture());
+        let is_missing = |architecture: &&str| on_path(&program_for(architecture)).is_none();
+        let Some(missing) = architectures.find(is_missing) else {
             return Ok(());
-        }
+        };
+        let (program, package) = (program_for(missing), package_of(missing));
         Err(Unfit {
             message: format!(
-                "QEMU is not installed: `{QEMU}` is not on PATH (Debian's package is qemu-system-x86)"
+                "QEMU is not installed: `{program}` is not on PATH (Debian's package is {package})"
             ),
             cause: UnfitCause::Host,
         })

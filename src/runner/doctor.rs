@@ -5,7 +5,7 @@ use std::process::Command;
 use super::nix_settings::missing_settings;
 use crate::child::on_path;
 use crate::container;
-use crate::qemu::{AcceleratorChoice, QEMU};
+use crate::qemu::{HostAccelerator, package_of, program_for};
 
 /// Something that tests may need of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum PartState {
         need: Need,
     },
 }
+
+const ARCH: &str = std::env::consts::ARCH;
 
 /// Things that do not work without the part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,20 +69,20 @@ impl HostPart {
 pub fn examine_host() -> Vec<HostPart> {
     let nix = Program {
         name: "Nix",
-        command: "nix-instantiate",
-        remedy: "https://nixos.org/download (on Debian: `apt install nix-bin`)",
+        command: "nix-instantiate".to_owned(),
+        remedy: "https://nixos.org/download (on Debian: `apt install nix-bin`)".to_owned(),
         need: Need::Every,
     };
     let qemu = Program {
         name: "QEMU",
-        command: QEMU,
-        remedy: "on Debian: `apt install qemu-system-x86`",
+        command: program_for(ARCH),
+        remedy: format!("on Debian: `apt install {}`", package_of(ARCH)),
         need: Need::Some("virtual machines of the built-in guests"),
     };
     let apt = Program {
         name: "apt",
-        command: "apt-get",
-        remedy: "a Debian or a derivative of it",
+        command: "apt-get".to_owned(),
+        remedy: "a Debian or a derivative of it".to_owned(),
         need: Need::Some("the built-in guests, and `--packages debian`"),
     };
     let programs = [qemu.examine(), kvm(), apt.examine()];
@@ -105,14 +107,14 @@ pub fn is_unfit(parts: &[HostPart]) -> bool {
 /// A program that prints its version.
 struct Program {
     name: &'static str,
-    command: &'static str,
-    remedy: &'static str,
+    command: String,
+    remedy: String,
     need: Need,
 }
 
 impl Program {
     fn examine(&self) -> HostPart {
-        let version = on_path(self.command).map(|path| {
+        let version = on_path(&self.command).map(|path| {
             let output = Command::new(&path).arg("--version").output();
             let output = output.map(|output| output.stdout).unwrap_or_default();
             let text = String::from_utf8_lossy(&output);
@@ -124,7 +126,7 @@ impl Program {
             None => HostPart::missing(
                 self.name,
                 format!("`{}` is not on PATH", self.command),
-                self.remedy,
+                self.remedy.clone(),
                 self.need,
             ),
         }
@@ -148,7 +150,7 @@ fn nix_settings() -> Vec<HostPart> {
 }
 
 fn kvm() -> HostPart {
-    match AcceleratorChoice::detect().reason {
+    match HostAccelerator::detect().obstacle() {
         None => HostPart::present("KVM", "virtual machines run on the processor"),
         Some(reason) => HostPart::missing(
             "KVM",
@@ -195,8 +197,8 @@ mod tests {
         assert!(!is_unfit(&[part(Need::Some("y"))]));
         let absent = Program {
             name: "Absent",
-            command: "no-such-program",
-            remedy: "none",
+            command: "no-such-program".to_owned(),
+            remedy: "none".to_owned(),
             need: Need::Every,
         };
         assert!(is_unfit(&[absent.examine()]));

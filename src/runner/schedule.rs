@@ -13,7 +13,7 @@ use super::request::{JobCount, Resources};
 use crate::backends;
 use crate::container::ContainerNature;
 use crate::model::manifest::Manifest;
-use crate::qemu::Accelerator;
+use crate::qemu::HostAccelerator;
 
 /// Memory of the process of a test with its script, in MiB: `benches/suite.py` measures it.
 const TEST_PROCESS_MIB: u64 = 80;
@@ -35,10 +35,13 @@ pub(super) struct Demand {
 
 impl Demand {
     /// Returns the resources that the machines of a test take together.
-    pub fn of(manifest: &Manifest, accelerator: Accelerator, groups: Vec<String>) -> Self {
+    pub fn of(manifest: &Manifest, host: &HostAccelerator, groups: Vec<String>) -> Self {
         let kinds = manifest.nodes.values();
         let kinds = kinds.filter_map(|node| Some((node.kind()?, node)));
-        let costs = kinds.map(|(kind, node)| backends::nature(kind).cost(node, accelerator));
+        let costs = kinds.map(|(kind, node)| {
+            let choice = host.of(node);
+            backends::nature(kind).cost(node, choice.accelerator)
+        });
         let nothing = Self {
             memory_mib: TEST_PROCESS_MIB,
             cores: 0.0,

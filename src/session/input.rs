@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::decide_backends::are_all_containers;
 use crate::engine::{Interaction, RunMode};
 use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::model::failed_units::FailedUnitPolicy;
-use crate::model::manifest::Manifest;
-use crate::qemu::AcceleratorChoice;
+use crate::model::manifest::{BackendKind, Manifest, Node};
+use crate::qemu::{AcceleratorChoice, HostAccelerator};
 use crate::source_map::SourceMap;
 
 /// A built test and how to run it. The process of a test gets one on its standard input; that process has no prompt, and
@@ -26,8 +25,8 @@ pub struct TestInput {
     pub output_folder: PathBuf,
     /// The process of the run, which may have processes of its own for tests.
     pub run: u32,
-    #[serde(skip, default = "AcceleratorChoice::detect")]
-    pub accelerator: AcceleratorChoice,
+    #[serde(skip, default = "HostAccelerator::detect")]
+    pub host: HostAccelerator,
 }
 
 /// The settings of a run, as its user asks for them.
@@ -75,6 +74,22 @@ pub enum Film {
     Off,
 }
 
+/// Returns the accelerators of the virtual machines of a test, by name.
+pub(super) fn accelerators<'a>(
+    manifest: &'a Manifest,
+    host: &HostAccelerator,
+) -> Vec<(&'a str, AcceleratorChoice)> {
+    let nodes = manifest.nodes.iter();
+    let machines = nodes.filter(|(_, node)| node.kind() == Some(BackendKind::Vm));
+    let choices = machines.map(|(name, node)| (name.as_str(), host.of(node)));
+    let mut choices: Vec<_> = choices.collect();
+    if manifest.nodes.is_empty() {
+        // The script may make machines.
+        choices.push(("", host.of(&Node::of_script(PathBuf::new()))));
+    }
+    choices
+}
+
 impl TestInput {
     /// Returns the input of a run in this process, with the accelerator that the host has.
     #[must_use]
@@ -90,8 +105,14 @@ impl TestInput {
             settings,
             output_folder,
             run: std::process::id(),
-            accelerator: AcceleratorChoice::detect(),
+            host: HostAccelerator::detect(),
         }
+    }
+
+    /// Returns the accelerators of the virtual machines, by name.
+    #[must_use]
+    pub fn accelerators(&self) -> Vec<(&str, AcceleratorChoice)> {
+        accelerators(&self.manifest, &self.host)
     }
 
     /// Returns the limit of the whole test.
@@ -106,8 +127,12 @@ impl TestInput {
     pub fn timeout_factor(&self) -> f64 {
         match self.settings.timeout_factor {
             TimeoutFactor::By(factor) => factor,
-            TimeoutFactor::Auto if are_all_containers(&self.manifest) => 1.0,
-            TimeoutFactor::Auto => self.accelerator.accelerator.slowness(),
+            // That of the slowest machine.
+            TimeoutFactor::Auto => {
+                let factors = self.accelerators().into_iter();
+                let factors = factors.map(|(_, choice)| choice.accelerator.slowness());
+                factors.fold(1.0, f64::max)
+            }
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::model::event::{Event, Failure, Level, Verdict, round};
 use crate::model::failed_units::about_failed;
 use crate::model::manifest::{BackendKind, Manifest, Node};
 use crate::output_folder::{SavedFile, console_log};
+use crate::qemu::AcceleratorChoice;
 use crate::replay::{Replay, Restart};
 
 pub use decide_backends::decide_backends;
@@ -125,7 +126,7 @@ pub async fn run(
 ) -> Result<RunOutcome, SessionError> {
     let manifest = &input.manifest;
     preflight(manifest)?;
-    let mut replay = ReplayPlan::of(input.settings.replay, manifest, &input.accelerator);
+    let mut replay = ReplayPlan::of(input.settings.replay, manifest, &input.host);
     loop {
         match attempt(input, &replay, events, interrupts).await? {
             Attempt::Ended(verdict) => {
@@ -277,15 +278,26 @@ fn describe_kinds(input: &TestInput) -> String {
     if are_all_containers(&input.manifest) {
         return "containers".to_owned();
     }
-    let choice = &input.accelerator;
-    let Some(reason) = choice.reason else {
-        return choice.accelerator.to_string();
-    };
-    let emulation = format!("{} emulation: {reason}", choice.accelerator);
-    if could_be_containers(&input.manifest, input.script.script()) {
-        return format!("{emulation}; `--backend auto` runs containers instead");
+    let mut kinds: Vec<(AcceleratorChoice, Vec<&str>)> = Vec::new();
+    for (name, choice) in input.accelerators() {
+        match kinds.iter_mut().find(|(known, _)| *known == choice) {
+            Some((_, names)) => names.push(name),
+            None => kinds.push((choice, vec![name])),
+        }
     }
-    emulation
+    let kinds_text = match kinds.as_slice() {
+        [(only, _)] => only.to_string(),
+        several => {
+            let parts = several.iter();
+            let parts = parts.map(|(choice, names)| format!("{}: {choice}", names.join(", ")));
+            parts.collect::<Vec<_>>().join("; ")
+        }
+    };
+    let is_emulated = kinds.iter().any(|(choice, _)| choice.reason.is_some());
+    if is_emulated && could_be_containers(&input.manifest, input.script.script()) {
+        return format!("{kinds_text}; `--backend auto` runs containers instead");
+    }
+    kinds_text
 }
 
 /// Names the resources of machines that this host does not limit; `None` if it limits all.

@@ -1,20 +1,20 @@
 //! The part of a run that earlier ones decide: its starting point, and why it is cold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::input::ReplayMode;
+use super::input::{ReplayMode, accelerators};
 use crate::backends;
 use crate::checkpoint::{CheckpointStore, NoRecording, RunScripts, Slot, SlotKey};
 use crate::event_bus::Events;
 use crate::host::Host;
 use crate::model::event::Event;
 use crate::model::manifest::{BackendKind, Guest, Manifest};
-use crate::qemu::{AcceleratorChoice, QEMU};
+use crate::qemu::{HostAccelerator, program_for};
 use crate::replay::{Recording, Replay, Restart};
 
 /// Variables that QEMU's arguments come from.
@@ -33,7 +33,7 @@ pub(super) enum ReplayPlan {
 }
 
 impl ReplayPlan {
-    pub fn of(past: ReplayMode, manifest: &Manifest, accelerator: &AcceleratorChoice) -> Self {
+    pub fn of(past: ReplayMode, manifest: &Manifest, host: &HostAccelerator) -> Self {
         match past {
             ReplayMode::NotApplicable => return Self::NotApplicable,
             ReplayMode::Disabled => return Self::Cold(None),
@@ -45,7 +45,7 @@ impl ReplayPlan {
         let Some(store) = CheckpointStore::own() else {
             return Self::Cold(Some("there is no home folder for checkpoints".to_owned()));
         };
-        let key = key(manifest, accelerator);
+        let key = key(manifest, host);
         let slot = match store.open(key.clone(), machines(manifest)) {
             Err(error) => return Self::Cold(Some(error.to_string())),
             Ok(slot) => Arc::new(slot),
@@ -129,23 +129,24 @@ fn in_store_or_not(file: &Path) -> PathBuf {
     }
 }
 
-fn key(manifest: &Manifest, accelerator: &AcceleratorChoice) -> SlotKey {
-    let own_qemu = manifest
-        .nodes
-        .values()
-        .all(|node| node.guest == Guest::Nixos);
+fn key(manifest: &Manifest, host: &HostAccelerator) -> SlotKey {
+    // A run script of NixOS names the QEMU of its closure.
+    let nodes = manifest.nodes.values();
+    let with_hosts_qemu = nodes.filter(|node| node.guest != Guest::Nixos);
+    let programs: BTreeSet<String> = with_hosts_qemu
+        .map(|node| program_for(node.architecture()))
+        .collect();
+    let kinds: BTreeSet<String> = accelerators(manifest, host)
+        .into_iter()
+        .map(|(_, choice)| choice.accelerator.to_string())
+        .collect();
     SlotKey {
         test: manifest.name.clone(),
         file: in_store_or_not(&manifest.test_script_source.file),
         nodes: manifest.nodes.keys().cloned().collect(),
         vlans: manifest.vlans.clone(),
-        // A run script of NixOS names the QEMU of its closure.
-        qemu: if own_qemu {
-            String::new()
-        } else {
-            qemu_version()
-        },
-        accelerator: accelerator.accelerator.to_string(),
+        qemu: programs.iter().map(|program| version(program)).collect(),
+        accelerator: Vec::from_iter(kinds).join(" and "),
         options: VARIABLES
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
@@ -154,9 +155,9 @@ fn key(manifest: &Manifest, accelerator: &AcceleratorChoice) -> SlotKey {
     }
 }
 
-/// Returns the version that QEMU prints; empty if it prints nothing, which the run itself reports.
-fn qemu_version() -> String {
-    let output = Command::new(QEMU).arg("--version").output();
+/// Returns the version that a QEMU prints; empty if it prints nothing, which the run itself reports.
+fn version(program: &str) -> String {
+    let output = Command::new(program).arg("--version").output();
     output.map_or_else(
         |_| String::new(),
         |output| String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -93,7 +93,7 @@ impl Stage {
         };
         let backends = Backends {
             qemu: QemuSettings {
-                accelerator: input.accelerator.accelerator,
+                host: input.host.clone(),
                 timeout_factor: input.timeout_factor(),
                 environment: Arc::new(EnvironmentAtStart::now()),
             },

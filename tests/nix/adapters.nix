@@ -48,6 +48,7 @@ in
       cores = null;
       guest = "nixos";
       snapshot_safe = false;
+      requires_kvm = false;
     };
   };
   "names of nodes become names of Python" = {

@@ -209,6 +209,34 @@ fn qemu_is_not_installed() {
 }
 
 #[test]
+fn a_machine_that_may_not_be_emulated() {
+    let place = Place::new();
+    let text =
+        with_nodes("machine.virtualisation = { guest = \"tiny\"; qemu.forceAccel = true; };");
+    let ended = run(&place, &text);
+    let doctor = place.run(&["doctor"]).stdout;
+    if doctor.contains("ok       KVM: ") {
+        assert_eq!(ended.code, Some(0), "{}", ended.seen());
+        return;
+    }
+    assert_eq!(ended.code, Some(4), "{}", ended.seen());
+    let message = "error: machine machine may not be emulated (`virtualisation.qemu.forceAccel`), and would be here: no KVM on this host; \
+                   run it on a host with KVM, or leave the option out\n";
+    assert_eq!(ended.stderr, message);
+    // A container is not emulated.
+    let file = place.path().join("test.nix");
+    let ended = place.run(&[
+        "run",
+        "--nixpkgs",
+        "builtin",
+        "--backend",
+        "container",
+        file.to_str().unwrap(),
+    ]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+}
+
+#[test]
 fn nix_is_not_installed() {
     let place = Place::new();
     assert_snapshot!(with_path(&place, &[]).seen());

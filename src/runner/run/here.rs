@@ -14,7 +14,7 @@ use crate::engine::RunMode;
 use crate::model::event::{Event, Level, Verdict};
 use crate::model::outcome::Attempt;
 use crate::nix_cli::{self, Test};
-use crate::qemu::AcceleratorChoice;
+use crate::qemu::HostAccelerator;
 use crate::runner::apart::RunEnd;
 use crate::runner::attempts::{AttemptEnd, Attempts, Next, make_attempts, retry_event};
 use crate::runner::error::RunnerError;
@@ -45,7 +45,7 @@ pub(super) struct Here<'a> {
     waiting: BTreeMap<String, Semaphore>,
     /// For tests that are built.
     building: Semaphore,
-    accelerator: AcceleratorChoice,
+    accelerator: HostAccelerator,
 }
 
 /// A test that is built, or why it does not begin.
@@ -84,7 +84,7 @@ impl<'a> Here<'a> {
             waiting: places_to_wait(&resources),
             building: Semaphore::new(budget.most_jobs().min(MOST_BUILDS)),
             budget,
-            accelerator: AcceleratorChoice::detect(),
+            accelerator: HostAccelerator::detect(),
         }
     }
 
@@ -95,7 +95,7 @@ impl<'a> Here<'a> {
 
     fn demand(&self, test: &CheckedTest<'_, Test>) -> Demand {
         let groups = test.policy.groups.clone();
-        Demand::of(&test.work.manifest, self.accelerator.accelerator, groups)
+        Demand::of(&test.work.manifest, &self.accelerator, groups)
     }
 
     /// Returns the place where a test waits for its turn.

@@ -129,6 +129,9 @@ in
     qemu = {
       options = option (types.listOf types.str) [ ] "More arguments for QEMU.";
       networkingOptions = option (types.listOf types.str) [ ] "More network arguments for QEMU.";
+      forceAccel =
+        option types.bool false
+          "Whether the machine may not be emulated: a host without KVM is an error.";
       package = option types.raw null "Not used: QEMU is the machine's own.";
     };
     useEFIBoot =

@@ -1,0 +1,67 @@
+//! The host's KVM, asked as QEMU asks it: whether it makes a virtual machine with a processor.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// The version of KVM's interface, which has not changed since Linux 2.6.22 (Documentation/virt/kvm/api.rst).
+const API_VERSION: i32 = 12;
+
+/// The answer of the host's KVM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KvmAnswer {
+    NoDevice,
+    Closed,
+    /// The device is there, and makes no virtual machine, or none with a processor.
+    MakesNoMachine,
+    MakesMachines,
+}
+
+mod calls {
+    const KVM: u8 = 0xae;
+    nix::ioctl_none_bad!(get_api_version, nix::request_code_none!(KVM, 0x00));
+    nix::ioctl_write_int_bad!(create_vm, nix::request_code_none!(KVM, 0x01));
+    nix::ioctl_write_int_bad!(create_vcpu, nix::request_code_none!(KVM, 0x41));
+}
+
+/// Asks the host's KVM.
+pub(super) fn ask() -> KvmAnswer {
+    let device = match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        Ok(device) => device,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return KvmAnswer::NoDevice,
+        Err(_) => return KvmAnswer::Closed,
+    };
+    match make_machine(&device) {
+        Ok(()) => KvmAnswer::MakesMachines,
+        Err(_) => KvmAnswer::MakesNoMachine,
+    }
+}
+
+/// Makes a virtual machine with one processor, which go away at once.
+#[allow(unsafe_code)]
+fn make_machine(device: &File) -> nix::Result<()> {
+    // SAFETY: the call takes no argument and touches no memory of this process.
+    if unsafe { calls::get_api_version(device.as_raw_fd()) }? != API_VERSION {
+        return Err(nix::errno::Errno::ENOTSUP);
+    }
+    // SAFETY: the argument is a number, and the result a new file that nothing else owns.
+    let machine = unsafe { OwnedFd::from_raw_fd(calls::create_vm(device.as_raw_fd(), 0)?) };
+    // SAFETY: as above.
+    let processor = unsafe { OwnedFd::from_raw_fd(calls::create_vcpu(machine.as_raw_fd(), 0)?) };
+    drop(processor);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the host has: the second answer is the first, so that nothing of it stays behind.
+    #[test]
+    fn the_answer_stays_the_same() {
+        let answer = ask();
+        assert_eq!(answer, ask());
+        let is_there = std::path::Path::new("/dev/kvm").exists();
+        assert_eq!(answer == KvmAnswer::NoDevice, !is_there, "{answer:?}");
+    }
+}
