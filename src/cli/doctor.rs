@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::error::{Failed, code};
 use super::write_stdout;
-use crate::runner::{HostPart, Need, PartState, examine_host, is_unfit};
+use crate::runner::{HostPart, Need, PartState, administrator_request, examine_host, is_unfit};
 
 #[derive(Debug, Args)]
 pub struct DoctorCommand {}
@@ -16,6 +16,7 @@ impl DoctorCommand {
         let Self {} = self;
         let parts = examine_host();
         let text: String = parts.iter().map(describe).collect();
+        let text = text + &administrator_request(&parts).unwrap_or_default();
         write_stdout(&text)?;
         Ok(ExitCode::from(if is_unfit(&parts) {
             code::HOST_FAILED
@@ -33,6 +34,7 @@ fn describe(part: &HostPart) -> String {
             found,
             remedy,
             need,
+            ..
         } => {
             let need = match need {
                 Need::Every => "all tests",

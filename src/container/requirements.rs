@@ -16,6 +16,16 @@ pub struct Requirement {
     pub found: String,
     /// How to have it.
     pub remedy: &'static str,
+    pub kind: RequirementKind,
+}
+
+/// The kind of a requirement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequirementKind {
+    UserNamespaces,
+    UserIds,
+    ControlGroup,
+    Tun,
 }
 
 /// A limit that is 0 where an administrator allows no user namespaces.
@@ -38,6 +48,7 @@ pub fn missing_taps() -> Option<Requirement> {
         name: tap::DEVICE,
         found,
         remedy: "`modprobe tun`, and `chmod 666 /dev/net/tun`",
+        kind: RequirementKind::Tun,
     })
 }
 
@@ -53,6 +64,7 @@ fn user_namespaces() -> Option<Requirement> {
         name: "user namespaces",
         found,
         remedy: "`sysctl user.max_user_namespaces=10000`",
+        kind: RequirementKind::UserNamespaces,
     })
 }
 
@@ -62,6 +74,7 @@ fn range() -> Option<Requirement> {
         name: "a range of user IDs",
         found,
         remedy: "`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`, and on Debian `apt install uidmap`",
+        kind: RequirementKind::UserIds,
     })
 }
 
@@ -71,5 +84,6 @@ fn cgroup() -> Option<Requirement> {
         name: "a control group that this user can write",
         found,
         remedy: "`systemd-run --user --scope -p Delegate=yes snowglobe …`",
+        kind: RequirementKind::ControlGroup,
     })
 }

@@ -11,6 +11,9 @@ use super::kvm::{self, KvmAnswer};
 use crate::backend::Accelerator;
 use crate::model::manifest::Node;
 
+/// Why there is no KVM for a user who may not open its device.
+pub const CLOSED: &str = "/dev/kvm cannot be opened";
+
 /// The accelerator of a machine, and why it is not the fast one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceleratorChoice {
@@ -68,7 +71,7 @@ impl HostAccelerator {
         let obstacle = match host.kvm {
             _ if lacks_virtualisation => Some("no KVM on this host"),
             KvmAnswer::NoDevice => Some("no KVM on this host"),
-            KvmAnswer::Closed => Some("/dev/kvm cannot be opened"),
+            KvmAnswer::Closed => Some(CLOSED),
             KvmAnswer::MakesNoMachine => Some("/dev/kvm makes no virtual machine"),
             KvmAnswer::MakesMachines => None,
         };

@@ -8,7 +8,7 @@ mod protocol;
 mod qmp;
 
 pub use crate::backend::Accelerator;
-pub use accelerator::{AcceleratorChoice, HostAccelerator};
+pub use accelerator::{AcceleratorChoice, CLOSED, HostAccelerator};
 pub use launch::{QemuBackend, QemuSettings, SCRIPTS_MONITOR};
 pub use nature::{QemuNature, package_of, program_for};
 pub use protocol::Protocol;

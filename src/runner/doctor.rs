@@ -4,8 +4,8 @@ use std::process::Command;
 
 use super::nix_settings::missing_settings;
 use crate::child::on_path;
-use crate::container;
-use crate::qemu::{HostAccelerator, package_of, program_for};
+use crate::container::{self, RequirementKind};
+use crate::qemu::{CLOSED, HostAccelerator, package_of, program_for};
 
 /// Something that tests may need of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,26 @@ pub enum PartState {
         /// How to have it.
         remedy: String,
         need: Need,
+        /// What only an administrator gives.
+        grant: Option<Grant>,
     },
+}
+
+/// Something that an administrator gives to a user without root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    Package {
+        debian: &'static str,
+        nixpkgs: &'static str,
+    },
+    UserIds,
+    Kvm,
+    UserNamespaces,
+    /// A manager of the user's services, which gives control groups.
+    ControlGroup,
+    Tun,
+    /// Lines of nix.conf.
+    NixSettings(&'static [&'static str]),
 }
 
 const ARCH: &str = std::env::consts::ARCH;
@@ -52,6 +71,7 @@ impl HostPart {
         found: impl Into<String>,
         remedy: impl Into<String>,
         need: Need,
+        grant: Option<Grant>,
     ) -> Self {
         Self {
             name,
@@ -59,6 +79,7 @@ impl HostPart {
                 found: found.into(),
                 remedy: remedy.into(),
                 need,
+                grant,
             },
         }
     }
@@ -72,18 +93,24 @@ pub fn examine_host() -> Vec<HostPart> {
         command: "nix-instantiate".to_owned(),
         remedy: "https://nixos.org/download (on Debian: `apt install nix-bin`)".to_owned(),
         need: Need::Every,
+        grant: None,
     };
     let qemu = Program {
         name: "QEMU",
         command: program_for(ARCH),
         remedy: format!("on Debian: `apt install {}`", package_of(ARCH)),
         need: Need::Some("virtual machines of the built-in guests"),
+        grant: Some(Grant::Package {
+            debian: package_of(ARCH),
+            nixpkgs: "qemu",
+        }),
     };
     let apt = Program {
         name: "apt",
         command: "apt-get".to_owned(),
         remedy: "a Debian or a derivative of it".to_owned(),
         need: Need::Some("the built-in guests, and `--packages debian`"),
+        grant: None,
     };
     let programs = [qemu.examine(), kvm(), apt.examine()];
     let parts = [nix.examine()].into_iter().chain(nix_settings());
@@ -110,6 +137,7 @@ struct Program {
     command: String,
     remedy: String,
     need: Need,
+    grant: Option<Grant>,
 }
 
 impl Program {
@@ -128,6 +156,7 @@ impl Program {
                 format!("`{}` is not on PATH", self.command),
                 self.remedy.clone(),
                 self.need,
+                self.grant,
             ),
         }
     }
@@ -144,7 +173,8 @@ fn nix_settings() -> Vec<HostPart> {
     }
     let parts = missing.into_iter().map(|setting| {
         let found = format!("`{}` is not in `{}`", setting.value, setting.name);
-        HostPart::missing(name, found, setting.remedy, Need::Some(setting.need))
+        let grant = Some(Grant::NixSettings(setting.lines));
+        HostPart::missing(name, found, setting.remedy, Need::Some(setting.need), grant)
     });
     parts.collect()
 }
@@ -157,6 +187,7 @@ fn kvm() -> HostPart {
             reason,
             "a host with virtualisation, or nested virtualisation; without both, containers (`--backend auto`)",
             Need::Some("virtual machines that are not emulated"),
+            (reason == CLOSED).then_some(Grant::Kvm),
         ),
     }
 }
@@ -176,7 +207,19 @@ fn containers() -> Vec<HostPart> {
 }
 
 fn lacking(lack: container::Requirement, need: &'static str) -> HostPart {
-    HostPart::missing(lack.name, lack.found, lack.remedy, Need::Some(need))
+    let grant = match lack.kind {
+        RequirementKind::UserNamespaces => Grant::UserNamespaces,
+        RequirementKind::UserIds => Grant::UserIds,
+        RequirementKind::ControlGroup => Grant::ControlGroup,
+        RequirementKind::Tun => Grant::Tun,
+    };
+    HostPart::missing(
+        lack.name,
+        lack.found,
+        lack.remedy,
+        Need::Some(need),
+        Some(grant),
+    )
 }
 
 #[cfg(test)]
@@ -191,6 +234,7 @@ mod tests {
                 found: String::new(),
                 remedy: String::new(),
                 need,
+                grant: None,
             },
         };
         assert!(is_unfit(&[part(Need::Every)]));
@@ -200,6 +244,7 @@ mod tests {
             command: "no-such-program".to_owned(),
             remedy: "none".to_owned(),
             need: Need::Every,
+            grant: None,
         };
         assert!(is_unfit(&[absent.examine()]));
     }

@@ -2,6 +2,7 @@
 //!
 //! Values in, events out: it knows no command line and prints nothing.
 
+mod administrator;
 mod apart;
 mod attempts;
 mod build;
@@ -31,6 +32,7 @@ mod test_run;
 mod type_check;
 mod watch;
 
+pub use administrator::administrator_request;
 pub use apart::{TEST_PROCESS, run_test_process};
 pub use attempts::{AttemptRule, RepeatAfterFailure, Repetition};
 pub use build::build;

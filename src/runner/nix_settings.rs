@@ -15,6 +15,8 @@ pub(super) struct MissingSetting {
     pub need: &'static str,
     /// The line for nix.conf.
     pub remedy: &'static str,
+    /// Lines of nix.conf.
+    pub lines: &'static [&'static str],
 }
 
 /// Settings that may be missing, in the order in which they are shown.
@@ -24,18 +26,26 @@ const WANTED: [MissingSetting; 3] = [
         value: "flakes",
         need: "`nix flake check`",
         remedy: "`extra-experimental-features = nix-command flakes` in nix.conf",
+        lines: &["extra-experimental-features = nix-command flakes"],
     },
     MissingSetting {
         name: "system-features",
         value: "nixos-test",
         need: "tests as derivations (`--as-derivation`, checks of flakes)",
         remedy: "`extra-system-features = nixos-test` in nix.conf",
+        lines: &["extra-system-features = nixos-test"],
     },
     MissingSetting {
         name: "auto-allocate-uids",
         value: "true",
         need: "containers in tests as derivations",
         remedy: "Nix 2.12 or newer, and in nix.conf: `extra-experimental-features = auto-allocate-uids cgroups`, `auto-allocate-uids = true`, `use-cgroups = true`, `extra-system-features = uid-range`",
+        lines: &[
+            "extra-experimental-features = auto-allocate-uids cgroups",
+            "auto-allocate-uids = true",
+            "use-cgroups = true",
+            "extra-system-features = uid-range",
+        ],
     },
 ];
 

@@ -89,6 +89,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
+    use crate::container::RequirementKind;
 
     fn node(obstacles: Option<&[&str]>) -> Node {
         Node {
@@ -125,6 +126,7 @@ mod tests {
             name: "/dev/net/tun",
             found: "permission denied".to_owned(),
             remedy: "",
+            kind: RequirementKind::Tun,
         };
         assert_eq!(
             objection_to(&free, "", &[lack]).unwrap(),

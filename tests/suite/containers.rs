@@ -1,6 +1,7 @@
 //! Machines as containers: the same tests, beside virtual machines, and what they cannot do.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -231,6 +232,39 @@ fn the_doctor_says_what_the_host_has() {
     assert_eq!(ended.code, Some(4), "{}", ended.seen());
     let lines = "missing  Nix: `nix-instantiate` is not on PATH\n         for all tests: https://nixos.org/download (on Debian: `apt install nix-bin`)\n";
     assert!(ended.stdout.starts_with(lines), "{}", ended.seen());
+}
+
+/// A user without root has a block for the administrator.
+#[test]
+fn the_doctor_says_what_an_administrator_gives() {
+    let place = Place::new();
+    let folder = std::env::temp_dir().join(format!("snowglobe-doctor-{}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    let program = folder.join("snowglobe");
+    fs::copy(env!("CARGO_BIN_EXE_snowglobe"), &program).unwrap();
+    for path in [&folder, &program] {
+        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(&program)
+        .arg("doctor")
+        .current_dir("/")
+        .env("HOME", "/nonexistent")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = place.finish(command.spawn().unwrap());
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let (_, block) = ended.stdout.split_once("\n\n").expect("a block at the end");
+    let title = "To ask an administrator for, as commands for root:\n\napt install ";
+    assert!(block.starts_with(title), "{}", ended.seen());
+    let ids = "uidmap\nusermod --add-subuids ";
+    assert!(block.contains(ids), "{}", ended.seen());
+    // For root there is nothing to ask for.
+    assert!(!place.run(&["doctor"]).stdout.contains("administrator"));
 }
 
 #[test]
