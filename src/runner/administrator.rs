@@ -1,4 +1,4 @@
-//! What a user without root asks an administrator for: commands to paste, or lines of a NixOS configuration.
+//! The requests of a user without root to an administrator: commands to paste, or lines of a NixOS configuration.
 
 use std::fs;
 use std::path::Path;

@@ -25,7 +25,7 @@ pub enum PartState {
         /// How to have it.
         remedy: String,
         need: Need,
-        /// What only an administrator gives.
+        /// The remedy that only an administrator has.
         grant: Option<Grant>,
     },
 }

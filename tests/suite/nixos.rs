@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use crate::harness::{Ended, Place, Pty, fixture_path, nixpkgs_tree, signal, use_shell};
 
 /// The options for a test on the machines of the tree.
@@ -267,6 +269,36 @@ fn cards_in_one_network() {
 fn containers() {
     let selection = ["-A", "nsd", "--backend", "container"];
     passes("nixpkgs/all-tests.nix", &selection);
+}
+
+/// What a user's modules say of kernel, devices, clocks and QEMU keeps `auto` from containers.
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn options_that_containers_cannot_do() {
+    let place = Place::new();
+    let more = ["--backend", "auto", "--format", "json"];
+    let ended = run(
+        &place,
+        on_nixos(&place, "eval", "nixos/obstacles.nix", &[], &more),
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let manifest: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let obstacles = |node: &str| manifest["nodes"][node]["container_obstacles"].clone();
+    assert_eq!(obstacles("plain"), json!([]));
+    assert_eq!(
+        obstacles("kernel"),
+        json!([
+            "boot.kernel.sysctl",
+            "boot.kernelModules",
+            "boot.kernelPackages"
+        ])
+    );
+    assert_eq!(obstacles("early"), json!(["boot.initrd.systemd.enable"]));
+    assert_eq!(
+        obstacles("devices"),
+        json!(["hardware.uinput.enable", "virtualisation.qemu.options"])
+    );
+    assert_eq!(obstacles("imported"), json!(["services.chrony.enable"]));
 }
 
 /// `containers.NAME` (nixpkgs 26.05 or newer).

@@ -29,8 +29,16 @@ const METHODS: [(&str, &str); 12] = [
 
 /// Commands that change the kernel of the machine, or its disks.
 static COMMANDS: LazyLock<Regex> = LazyLock::new(|| {
-    let pattern = r"\b(modprobe|insmod|mkfs(\.\w+)?|mkswap|swapon|losetup|cryptsetup|sysrq)\b|\bmount\s+(-\S+\s+\S*\s*)*/dev/|\bdate\s+(-s|--set)\b";
-    Regex::new(pattern).expect("it is constant")
+    let patterns = [
+        r"\b(modprobe|insmod|rmmod|kexec|sysrq)\b",
+        r"\b(mkfs(\.\w+)?|mkswap|swapon|losetup|cryptsetup|mdadm|parted|sfdisk|fdisk|wipefs|zpool|(pv|vg|lv)create)\b",
+        r"\bmount\s+(-\S+\s+\S*\s*)*/dev/",
+        r"\bmount\s+(-\S+\s+(\S+\s+)?)*-t\s*(nfs4?|cifs|ceph|9p|ext[234]|btrfs|xfs|vfat)\b",
+        r"\b(date\s+(-s|--set)|hwclock|timedatectl\s+set-\w+)\b",
+        // Those of networks belong to the container.
+        r"\bsysctl\s+(-w\s+|--write\s+)?(vm|kernel|fs|dev|debug|user)\.[\w.]+\s*=",
+    ];
+    Regex::new(&patterns.join("|")).expect("it is constant")
 });
 
 /// Methods that run commands.
@@ -209,6 +217,26 @@ mod tests {
             found("b.succeed('mount -o ro /dev/vdb /mnt')")[0].1,
             "mount -o ro /dev/"
         );
+        for (command, found_part) in [
+            (
+                "mount -o vers=4 -t nfs server:/ /mnt",
+                "mount -o vers=4 -t nfs",
+            ),
+            ("mount -t cifs //a/b /mnt", "mount -t cifs"),
+            ("sysctl -w vm.swappiness=1", "sysctl -w vm.swappiness="),
+            ("timedatectl set-time 12:00", "timedatectl set-time"),
+            ("hwclock --systohc", "hwclock"),
+        ] {
+            assert_eq!(found(&format!("b.succeed('{command}')"))[0].1, found_part);
+        }
+        for command in [
+            "sysctl net.ipv4.ip_forward=1",
+            "sysctl vm.swappiness",
+            "mount -t tmpfs none /mnt",
+            "timedatectl status",
+        ] {
+            assert_eq!(found(&format!("b.succeed('{command}')")), []);
+        }
     }
 
     #[test]
