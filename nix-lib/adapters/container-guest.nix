@@ -6,7 +6,10 @@ let
   override = lib.mkOverride 5;
 in
 {
-  imports = [ ./container-shell.nix ];
+  imports = [
+    ./container-nix.nix
+    ./container-shell.nix
+  ];
 
   boot.isContainer = override true;
   fileSystems = override { };

@@ -102,7 +102,6 @@ let
     "virtualisation.vmware.host.enable"
     "virtualisation.vswitch.enable"
     "virtualisation.waydroid.enable"
-    "virtualisation.writableStore"
     "virtualisation.xen.enable"
     "zramSwap.enable"
   ];

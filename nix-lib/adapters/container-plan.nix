@@ -3,6 +3,7 @@
 {
   lib,
   config,
+  pkgs,
   toplevel,
 }:
 let
@@ -36,6 +37,10 @@ let
       ];
 
   inherit (import ../hardware-addresses.nix { inherit lib; }) withAddresses;
+  # What the guest's Nix is to know of the store.
+  storePaths = pkgs.closureInfo {
+    rootPaths = [ toplevel ] ++ virtualisation.additionalPaths or [ ];
+  };
   size = virtualisation.diskSize or 1024;
 in
 {
@@ -53,5 +58,8 @@ in
     virtualisation.credentials or { }
   );
   binds = lib.concatMap bind virtualisation.systemd-nspawn.options or [ ];
-  run_files = { };
+  writable_store = config.nix.enable;
+  run_files = lib.optionalAttrs config.nix.enable {
+    snowglobe-nix-paths = "${storePaths}/registration";
+  };
 }

@@ -5,6 +5,7 @@
   lib,
   modulesPath,
   options,
+  pkgs,
   ...
 }:
 let
@@ -21,7 +22,7 @@ in
         ;
     };
     plan = import ./container-plan.nix {
-      inherit lib config;
+      inherit lib config pkgs;
       inherit (asContainer.system.build) toplevel;
     };
   };

@@ -2,6 +2,7 @@
 {
   config,
   lib,
+  pkgs,
   ...
 }:
 let
@@ -25,13 +26,16 @@ let
   };
 in
 {
-  imports = [ ./container-shell.nix ];
+  imports = [
+    ./container-nix.nix
+    ./container-shell.nix
+  ];
 
   boot.kernel.sysctl."net.ipv4.ping_group_range" = lib.mkOverride 5 "0 65535";
   system.build.snowglobeContainer = {
     obstacles = lib.filter (name: obstacles.${name}) (lib.attrNames obstacles);
     plan = import ./container-plan.nix {
-      inherit lib config;
+      inherit lib config pkgs;
       inherit (config.system.build) toplevel;
     };
   };

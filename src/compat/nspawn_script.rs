@@ -69,6 +69,7 @@ fn container_of(script: &str, number: u8) -> Result<Node, String> {
         credentials: BTreeMap::new(),
         binds: Vec::new(),
         run_files: run_files(),
+        writable_store: false,
     };
     let mut arguments = Vec::new();
     for option in &options {

@@ -24,12 +24,10 @@ use super::mounts::{
     become_root, detached, detached_for, die_with_parent, fresh, make_private, make_read_only,
 };
 use super::plan::Plan;
-use super::root::{HostParts, PTS, in_memory, lay_out_root};
+use super::root::{HostParts, PTS, STORE, in_memory, lay_out_root};
 use super::terminals::Terminals;
 use crate::model::manifest::RootLife;
 use crate::passed_files::send_files;
-
-const STORE: &str = "/nix/store";
 
 /// How the guest has ended a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +52,7 @@ struct Opened {
     /// The sockets of the networks of its cards.
     networks: Vec<Option<UnixStream>>,
     /// Parts of the host that the guest sees, and where.
+    store: OwnedFd,
     mounts: Vec<(OwnedFd, PathBuf)>,
     groups: Membership,
 }
@@ -90,7 +89,7 @@ pub fn boot_machine() -> Result<BootEnd, ContainerError> {
     setns(&network, CloneFlags::CLONE_NEWNET).at_step("entering the guest's network")?;
     let cards = create_cards(&plan.node.cards, &network)?;
     plug_in(&plan, &cards, &opened.networks)?;
-    let parts = HostParts::open(opened.mounts, &plan)?;
+    let parts = HostParts::open(opened.store, opened.mounts, &plan)?;
     lay_out_root(&plan, &terminals.devices, &parts, &guest)?;
 
     let console = terminals.serve(driver)?;
@@ -122,7 +121,6 @@ fn enter_namespace(plan: &Plan) -> Result<Opened, ContainerError> {
     let store = mapped_store.or_else(|_| detached(Path::new(STORE)))?;
     make_read_only(&store)?;
     let mut mounts = vec![
-        (store, PathBuf::from(STORE)),
         (detached(&plan.shared)?, PathBuf::from("/tmp/shared")),
         (detached(&plan.exchange)?, PathBuf::from("/tmp/xchg")),
     ];
@@ -137,6 +135,7 @@ fn enter_namespace(plan: &Plan) -> Result<Opened, ContainerError> {
     become_root()?;
     Ok(Opened {
         networks,
+        store,
         mounts,
         groups,
     })

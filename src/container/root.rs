@@ -23,6 +23,9 @@ use super::terminals::Device;
 const LAYERS: &str = "layers";
 pub(super) const PTS: &str = "pts";
 
+/// The Nix store, of the host and of the guest.
+pub(super) const STORE: &str = "/nix/store";
+
 /// Where systemd-nspawn has the credentials of containers.
 pub(super) const CREDENTIALS: &str = "/run/host/credentials";
 
@@ -44,22 +47,29 @@ const INODES_PER_MIB: u64 = 2 * 256;
 /// Parts of the host that the root shows, each opened, with its place in the guest.
 #[derive(Debug)]
 pub(super) struct HostParts {
+    /// The Nix store, read-only.
+    store: OwnedFd,
     mounts: Vec<(OwnedFd, PathBuf)>,
     credentials: BTreeMap<String, Vec<u8>>,
 }
 
 impl HostParts {
-    /// Opens the devices and credentials of a plan. `mounts` are the parts that are opened already.
+    /// Opens the devices and credentials of a plan. The Nix store and `mounts` are opened already.
     ///
     /// # Errors
     /// Returns the part that cannot be opened.
-    pub fn open(mounts: Vec<(OwnedFd, PathBuf)>, plan: &Plan) -> Result<Self, ContainerError> {
+    pub fn open(
+        store: OwnedFd,
+        mounts: Vec<(OwnedFd, PathBuf)>,
+        plan: &Plan,
+    ) -> Result<Self, ContainerError> {
         let read = |(name, source): (&String, &PathBuf)| {
             let what = format!("reading the credential {name}, {}", source.display());
             Ok((name.clone(), fs::read(source).at_step(what)?))
         };
         let credentials = plan.node.credentials.iter().map(read);
         Ok(Self {
+            store,
             mounts,
             credentials: credentials.collect::<Result<_, _>>()?,
         })
@@ -82,6 +92,11 @@ pub(super) fn lay_out_root(
     // A file system of control groups begins at the group of the namespace in which it is mounted.
     setns(groups, CloneFlags::CLONE_NEWCGROUP).at_step("entering the guest's control groups")?;
     mount_layers(plan)?;
+    let store = plan
+        .node
+        .writable_store
+        .then(|| store_to_write(&parts.store));
+    let store = store.transpose()?.flatten();
     change_root(&Path::new(LAYERS).join("root"))?;
     // The file systems of the host are still there: without them the kernel would refuse new ones of these kinds.
     let secure = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -95,6 +110,7 @@ pub(super) fn lay_out_root(
     let run = in_memory(plan.memory_mib / 4, "755");
     fresh("tmpfs", Path::new("/run"), no_programs_of_others, &run)?;
     devices.show(plan)?;
+    attach(store.as_ref().unwrap_or(&parts.store), Path::new(STORE))?;
     for (mount, place) in &parts.mounts {
         attach(mount, place)?;
     }
@@ -125,6 +141,27 @@ fn mount_layers(plan: &Plan) -> Result<(), ContainerError> {
         Path::new("../..").join(&plan.tree).display()
     );
     fresh("overlay", &layers.join("root"), MsFlags::empty(), &options)
+}
+
+/// Mounts the store, and above it a layer for what the guest writes there; returns nothing where the kernel has no layers
+/// above mounts whose IDs are mapped (before Linux 5.19).
+fn store_to_write(store: &OwnedFd) -> Result<Option<OwnedFd>, ContainerError> {
+    let layers = Path::new(LAYERS);
+    for name in ["store-upper", "store-work"] {
+        fs::create_dir_all(layers.join(name)).at_step("making layers of the store")?;
+    }
+    let lower = layers.join("store-lower");
+    attach(store, &lower)?;
+    let place = layers.join("store");
+    let options = format!(
+        "lowerdir={LAYERS}/store-lower,upperdir={LAYERS}/store-upper,workdir={LAYERS}/store-work"
+    );
+    // Without flags, as Nix mounts it anew: one that it leaves out would be refused to it. The layer is the guest's own,
+    // as that of its root is.
+    if fresh("overlay", &place, MsFlags::empty(), &options).is_err() {
+        return Ok(None);
+    }
+    detached(&place).map(Some)
 }
 
 /// The devices of the guest, opened before this process enters its root.

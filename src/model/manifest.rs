@@ -165,6 +165,8 @@ pub struct ContainerNode {
     pub binds: Vec<ContainerBind>,
     /// Files that are below /run when its init starts, by their paths there.
     pub run_files: BTreeMap<String, String>,
+    /// Whether the guest can write to its Nix store: to a layer of its own.
+    pub writable_store: bool,
 }
 
 impl ContainerNode {

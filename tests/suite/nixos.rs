@@ -271,6 +271,13 @@ fn containers() {
     passes("nixpkgs/all-tests.nix", &selection);
 }
 
+/// On a host whose kernel has layers above mounts with mapped IDs (Linux 5.19).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn nix_in_a_container() {
+    passes("nixos/nix.nix", &["--backend", "container"]);
+}
+
 /// What a user's modules say of kernel, devices, clocks and QEMU keeps `auto` from containers.
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]

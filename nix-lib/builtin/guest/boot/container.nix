@@ -47,4 +47,5 @@ in
   credentials = { };
   binds = [ ];
   run_files = { };
+  writable_store = false;
 }
