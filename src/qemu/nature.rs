@@ -98,3 +98,33 @@ impl BackendNature for QemuNature {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::manifest::Guest;
+
+    #[test]
+    fn programs_and_packages_have_names_of_their_own() {
+        assert_eq!(program_for("i686"), "qemu-system-x86_64");
+        assert_eq!(program_for("aarch64"), "qemu-system-aarch64");
+        assert_eq!(package_of("aarch64"), "qemu-system-arm");
+        assert_eq!(program_for("m68k"), "qemu-system-m68k");
+    }
+
+    #[test]
+    fn an_architecture_without_qemu_is_named() {
+        let node = |guest| Node {
+            system: "nonesuch-linux".to_owned(),
+            guest,
+            ..Node::of_script("/x".into())
+        };
+        let error = QemuNature.check_host(&[&node(Guest::Tiny)]).unwrap_err();
+        assert_eq!(
+            error.message,
+            "QEMU is not installed: `qemu-system-nonesuch` is not on PATH (Debian's package is qemu-system)"
+        );
+        // The run script of a NixOS names its own.
+        assert_eq!(QemuNature.check_host(&[&node(Guest::Nixos)]), Ok(()));
+    }
+}
