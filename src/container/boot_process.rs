@@ -21,10 +21,11 @@ use super::guest_process::{GuestProcess, describe};
 use super::inherited::leave_session;
 use super::keyrings::deny_keyrings;
 use super::mounts::{
-    become_root, detached, detached_for, die_with_parent, fresh, make_private, make_read_only,
+    become_root, detached, detached_for, die_with_parent, fresh, has_mounts_below, make_private,
+    make_read_only,
 };
 use super::plan::Plan;
-use super::root::{HostParts, PTS, STORE, in_memory, lay_out_root};
+use super::root::{HostParts, PTS, STORE, Store, in_memory, lay_out_root};
 use super::terminals::Terminals;
 use crate::model::manifest::RootLife;
 use crate::passed_files::send_files;
@@ -52,7 +53,7 @@ struct Opened {
     /// The sockets of the networks of its cards.
     networks: Vec<Option<UnixStream>>,
     /// Parts of the host that the guest sees, and where.
-    store: OwnedFd,
+    store: Store,
     mounts: Vec<(OwnedFd, PathBuf)>,
     groups: Membership,
 }
@@ -114,6 +115,7 @@ fn enter_namespace(plan: &Plan) -> Result<Opened, ContainerError> {
     let networks = networks.collect::<Result<_, _>>()?;
     let groups = Membership::enter(&plan.groups).at_step("entering the control groups")?;
     let mapped_store = detached_for(Path::new(STORE), &users);
+    let is_one = !has_mounts_below(Path::new(STORE)).at_step("reading the mounts")?;
     let what = "entering the run's namespace";
     setns(users, CloneFlags::CLONE_NEWUSER).at_step(what)?;
     setns(mounts, CloneFlags::CLONE_NEWNS).at_step(what)?;
@@ -135,7 +137,10 @@ fn enter_namespace(plan: &Plan) -> Result<Opened, ContainerError> {
     become_root()?;
     Ok(Opened {
         networks,
-        store,
+        store: Store {
+            mount: store,
+            is_one,
+        },
         mounts,
         groups,
     })

@@ -64,6 +64,21 @@ pub(super) fn detached_for(source: &Path, users: &File) -> Result<OwnedFd, Conta
     Ok(mount)
 }
 
+/// Whether something is mounted below a folder, as this process sees it.
+///
+/// # Errors
+/// Returns an error if the kernel does not tell.
+pub(super) fn has_mounts_below(folder: &Path) -> io::Result<bool> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(is_mounted_below(&mounts, folder))
+}
+
+/// As [`has_mounts_below`], of the lines of mountinfo (proc(5)): the fifth word is the place.
+fn is_mounted_below(mounts: &str, folder: &Path) -> bool {
+    let mut places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    places.any(|place| place != folder.as_os_str() && Path::new(place).starts_with(folder))
+}
+
 /// Lets no process write below a detached mount, or use devices and set-uid programs there.
 ///
 /// # Errors
@@ -149,4 +164,19 @@ pub(super) fn die_with_parent(parent: Pid) -> Result<(), ContainerError> {
         return Ok(());
     }
     Err(io::Error::other("it has ended")).at_step("waiting for the driver")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_below_a_folder_are_found() {
+        let store = Path::new("/nix/store");
+        let on_host = "22 1 254:0 / / rw - ext4 /dev/vda rw\n30 22 254:0 /nix/store /nix/store ro - ext4 /dev/vda rw\n\
+                       31 22 0:5 / /nix/store-images rw - tmpfs none rw\n";
+        assert!(!is_mounted_below(on_host, store));
+        let in_build = "40 22 254:0 /nix/store/a-x /nix/store/a-x ro - ext4 /dev/vda rw\n";
+        assert!(is_mounted_below(in_build, store));
+    }
 }

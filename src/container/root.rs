@@ -47,8 +47,7 @@ const INODES_PER_MIB: u64 = 2 * 256;
 /// Parts of the host that the root shows, each opened, with its place in the guest.
 #[derive(Debug)]
 pub(super) struct HostParts {
-    /// The Nix store, read-only.
-    store: OwnedFd,
+    store: Store,
     mounts: Vec<(OwnedFd, PathBuf)>,
     credentials: BTreeMap<String, Vec<u8>>,
 }
@@ -59,7 +58,7 @@ impl HostParts {
     /// # Errors
     /// Returns the part that cannot be opened.
     pub fn open(
-        store: OwnedFd,
+        store: Store,
         mounts: Vec<(OwnedFd, PathBuf)>,
         plan: &Plan,
     ) -> Result<Self, ContainerError> {
@@ -92,11 +91,7 @@ pub(super) fn lay_out_root(
     // A file system of control groups begins at the group of the namespace in which it is mounted.
     setns(groups, CloneFlags::CLONE_NEWCGROUP).at_step("entering the guest's control groups")?;
     mount_layers(plan)?;
-    let store = plan
-        .node
-        .writable_store
-        .then(|| store_to_write(&parts.store));
-    let store = store.transpose()?.flatten();
+    let store = parts.store.for_guest(plan)?;
     change_root(&Path::new(LAYERS).join("root"))?;
     // The file systems of the host are still there: without them the kernel would refuse new ones of these kinds.
     let secure = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -110,7 +105,7 @@ pub(super) fn lay_out_root(
     let run = in_memory(plan.memory_mib / 4, "755");
     fresh("tmpfs", Path::new("/run"), no_programs_of_others, &run)?;
     devices.show(plan)?;
-    attach(store.as_ref().unwrap_or(&parts.store), Path::new(STORE))?;
+    attach(&store, Path::new(STORE))?;
     for (mount, place) in &parts.mounts {
         attach(mount, place)?;
     }
@@ -143,9 +138,28 @@ fn mount_layers(plan: &Plan) -> Result<(), ContainerError> {
     fresh("overlay", &layers.join("root"), MsFlags::empty(), &options)
 }
 
-/// Mounts the store, and above it a layer for what the guest writes there; returns nothing where the kernel has no layers
-/// above mounts whose IDs are mapped (before Linux 5.19).
-fn store_to_write(store: &OwnedFd) -> Result<Option<OwnedFd>, ContainerError> {
+/// The Nix store of the host.
+#[derive(Debug)]
+pub(super) struct Store {
+    /// Read-only.
+    pub mount: OwnedFd,
+    /// Whether it is one mount: Nix mounts each path of a build below the store, and a layer shows none of them.
+    pub is_one: bool,
+}
+
+impl Store {
+    /// Opens the store as the guest sees it.
+    fn for_guest(&self, plan: &Plan) -> Result<OwnedFd, ContainerError> {
+        if plan.node.writable_store && self.is_one {
+            return store_to_write(&self.mount);
+        }
+        self.mount.try_clone().at_step("opening the store")
+    }
+}
+
+/// Mounts the store, and above it a layer for what the guest writes there; opens the store alone where the kernel has no
+/// layers above mounts whose IDs are mapped (before Linux 5.19).
+fn store_to_write(store: &OwnedFd) -> Result<OwnedFd, ContainerError> {
     let layers = Path::new(LAYERS);
     for name in ["store-upper", "store-work"] {
         fs::create_dir_all(layers.join(name)).at_step("making layers of the store")?;
@@ -158,10 +172,10 @@ fn store_to_write(store: &OwnedFd) -> Result<Option<OwnedFd>, ContainerError> {
     );
     // Without flags, as Nix mounts it anew: one that it leaves out would be refused to it. The layer is the guest's own,
     // as that of its root is.
-    if fresh("overlay", &place, MsFlags::empty(), &options).is_err() {
-        return Ok(None);
+    match fresh("overlay", &place, MsFlags::empty(), &options) {
+        Ok(()) => detached(&place),
+        Err(_) => detached(&lower),
     }
-    detached(&place).map(Some)
 }
 
 /// The devices of the guest, opened before this process enters its root.

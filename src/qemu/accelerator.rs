@@ -46,7 +46,7 @@ struct HostSupport<'a> {
     /// The text of /proc/cpuinfo.
     processor: &'a str,
     has_module: bool,
-    kvm: KvmAnswer,
+    ask_kvm: fn() -> KvmAnswer,
 }
 
 impl HostAccelerator {
@@ -61,15 +61,21 @@ impl HostAccelerator {
             architecture: std::env::consts::ARCH,
             processor: &processor,
             has_module,
-            kvm: kvm::ask(),
+            ask_kvm: kvm::ask,
         })
     }
 
     fn decide(host: &HostSupport<'_>) -> Self {
         let lacks_virtualisation =
             host.architecture == "x86_64" && !host.has_module && !has_flag(host.processor);
-        let obstacle = match host.kvm {
-            _ if lacks_virtualisation => Some("no KVM on this host"),
+        if lacks_virtualisation {
+            // What stops guests half-way may stop who asks, too.
+            return Self {
+                architecture: host.architecture,
+                obstacle: Some("no KVM on this host"),
+            };
+        }
+        let obstacle = match (host.ask_kvm)() {
             KvmAnswer::NoDevice => Some("no KVM on this host"),
             KvmAnswer::Closed => Some(CLOSED),
             KvmAnswer::MakesNoMachine => Some("/dev/kvm makes no virtual machine"),
@@ -126,7 +132,7 @@ mod tests {
         architecture: "x86_64",
         processor: "flags\t: fpu svm\n",
         has_module: false,
-        kvm: KvmAnswer::MakesMachines,
+        ask_kvm: || KvmAnswer::MakesMachines,
     };
 
     /// /proc/cpuinfo of a host with Neoverse N1 processors: virtualisation is not among the features.
@@ -154,11 +160,13 @@ mod tests {
     fn a_device_without_virtualisation_is_not_trusted() {
         let host = HostSupport {
             processor: "flags\t: fpu sse2\n",
+            ask_kvm: || panic!("it is not to be asked"),
             ..X86
         };
         assert_eq!(obstacle(&host), Some("no KVM on this host"));
         let with_module = HostSupport {
             has_module: true,
+            ask_kvm: X86.ask_kvm,
             ..host
         };
         assert_eq!(obstacle(&with_module), None);
@@ -167,16 +175,16 @@ mod tests {
     #[test]
     fn virtualisation_with_its_device_is_used() {
         assert_eq!(obstacle(&X86), None);
-        for (kvm, reason) in [
-            (KvmAnswer::NoDevice, "no KVM on this host"),
-            (KvmAnswer::Closed, "/dev/kvm cannot be opened"),
-            (
-                KvmAnswer::MakesNoMachine,
-                "/dev/kvm makes no virtual machine",
-            ),
-        ] {
-            assert_eq!(obstacle(&HostSupport { kvm, ..X86 }), Some(reason));
-        }
+        let without = |ask_kvm| obstacle(&HostSupport { ask_kvm, ..X86 });
+        assert_eq!(without(|| KvmAnswer::NoDevice), Some("no KVM on this host"));
+        assert_eq!(
+            without(|| KvmAnswer::Closed),
+            Some("/dev/kvm cannot be opened")
+        );
+        assert_eq!(
+            without(|| KvmAnswer::MakesNoMachine),
+            Some("/dev/kvm makes no virtual machine")
+        );
     }
 
     #[test]
@@ -189,7 +197,7 @@ mod tests {
             };
             assert_eq!(obstacle(&host), None);
             let closed = HostSupport {
-                kvm: KvmAnswer::NoDevice,
+                ask_kvm: || KvmAnswer::NoDevice,
                 ..host
             };
             assert_eq!(obstacle(&closed), Some("no KVM on this host"));

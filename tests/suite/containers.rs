@@ -259,9 +259,16 @@ fn the_doctor_says_what_an_administrator_gives() {
     fs::remove_dir_all(&folder).unwrap();
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     let (_, block) = ended.stdout.split_once("\n\n").expect("a block at the end");
-    let title = "To ask an administrator for, as commands for root:\n\napt install ";
-    assert!(block.starts_with(title), "{}", ended.seen());
-    let ids = "uidmap\nusermod --add-subuids ";
+    let (title, ids) = if Path::new("/etc/NIXOS").exists() {
+        (
+            "in the configuration of this NixOS",
+            ".autoSubUidGidRange = true;",
+        )
+    } else {
+        ("as commands for root", "uidmap\nusermod --add-subuids ")
+    };
+    let title = format!("To ask an administrator for, {title}:\n\n");
+    assert!(block.starts_with(&title), "{}", ended.seen());
     assert!(block.contains(ids), "{}", ended.seen());
     // For root there is nothing to ask for.
     assert!(!place.run(&["doctor"]).stdout.contains("administrator"));
