@@ -114,16 +114,7 @@ let
   ];
   isOwn = file: lib.any (folder: lib.hasPrefix folder (toString file)) own;
 
-  # Settings of the kernel that each container has for itself.
-  isOwnSetting =
-    name:
-    lib.any (prefix: lib.hasPrefix prefix name) [
-      "net."
-      "kernel.msg"
-      "kernel.sem"
-      "kernel.shm"
-      "fs.mqueue."
-    ];
+  isOwnSetting = import ../own-kernel-setting.nix { inherit lib; };
 
   wants =
     name: value:

@@ -114,7 +114,7 @@ fn add_backend(command: &mut Command, evaluation: &Evaluation) {
 fn add_place(command: &mut Command, place: &TestSource) -> Result<(), EvalError> {
     if let TestSource::Flake(flake) = place {
         command.args(["--extra-experimental-features", "flakes nix-command"]);
-        command.args(flake.arguments());
+        flake.add_to(command);
     }
     add_file(command, place)
 }

@@ -22,24 +22,16 @@ pub struct Flake {
     pub reference: String,
     /// Options of `nix flake metadata`, such as `--override-input`.
     wishes: Vec<String>,
-    locked: Arc<OnceCell<LockedFlake>>,
+    /// `None` if this Nix does not tell where the sources are: each evaluation asks for the flake then.
+    locked: Arc<OnceCell<Option<LockFile>>>,
 }
 
-/// What Nix has resolved of a flake.
-#[derive(Debug, Clone)]
-pub(super) enum LockedFlake {
-    /// The sources of a flake and the locks of its inputs, in a file.
-    Resolved(Arc<LockFile>),
-    /// This Nix does not tell where the sources are: each evaluation asks for the flake.
-    ByReference,
-}
-
-/// A file for nix-lib/locked-flake.nix.
+/// The sources of a flake and the locks of its inputs, in a file for nix-lib/locked-flake.nix.
 #[derive(Debug)]
-pub(super) struct LockFile {
+struct LockFile {
     path: PathBuf,
     /// The sources of the flake in the store.
-    pub source: PathBuf,
+    source: PathBuf,
     _temporary: Option<TempPath>,
 }
 
@@ -113,7 +105,7 @@ impl Flake {
         nix: &Nix,
         library: &Library,
         run: impl AsyncFnOnce(Command) -> Result<String, EvalError>,
-    ) -> Result<&LockedFlake, EvalError> {
+    ) -> Result<(), EvalError> {
         let resolve = || async {
             let answer = run(self.metadata_command(nix)).await;
             let text = answer.map_err(|error| self.name_in(error))?;
@@ -122,13 +114,13 @@ impl Flake {
                 Some(source) => {
                     let lock = Lock::of(metadata, source);
                     let file = LockFile::write(&lock, library).map_err(EvalError::Temporary)?;
-                    Ok(LockedFlake::Resolved(Arc::new(file)))
+                    Ok(Some(file))
                 }
-                None if self.wishes.is_empty() => Ok(LockedFlake::ByReference),
+                None if self.wishes.is_empty() => Ok(None),
                 None => Err(EvalError::NoFlakeSource(self.reference.clone())),
             }
         };
-        self.locked.get_or_try_init(resolve).await
+        self.locked.get_or_try_init(resolve).await.map(drop)
     }
 
     /// Returns an error of Nix with the flake that it comes from: not all of its messages name it.
@@ -142,24 +134,21 @@ impl Flake {
         }
     }
 
-    /// Returns the arguments of the library's entry for the flake, as it is resolved so far.
-    pub(super) fn arguments(&self) -> [&str; 3] {
-        match self.locked.get() {
-            Some(LockedFlake::Resolved(file)) => {
-                // A path of the cache or of a temporary folder, which the library has as text as well.
-                let path = file.path.to_str().unwrap_or_default();
-                ["--argstr", "flakeLock", path]
-            }
-            Some(LockedFlake::ByReference) | None => ["--argstr", "flake", &self.reference],
-        }
+    /// Adds the arguments of the library's entry for the flake, as it is resolved so far.
+    pub(super) fn add_to(&self, command: &mut Command) {
+        match self.lock_file() {
+            Some(file) => command.args(["--argstr", "flakeLock"]).arg(&file.path),
+            None => command.args(["--argstr", "flake", &self.reference]),
+        };
     }
 
     /// Returns the sources of the flake in the store, if they are resolved.
     pub(super) fn source(&self) -> Option<&Path> {
-        match self.locked.get()? {
-            LockedFlake::Resolved(file) => Some(&file.source),
-            LockedFlake::ByReference => None,
-        }
+        Some(&self.lock_file()?.source)
+    }
+
+    fn lock_file(&self) -> Option<&LockFile> {
+        self.locked.get()?.as_ref()
     }
 }
 

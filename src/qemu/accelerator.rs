@@ -31,7 +31,7 @@ impl fmt::Display for AcceleratorChoice {
     }
 }
 
-/// What accelerates the virtual machines of a host.
+/// The accelerator of a host's virtual machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostAccelerator {
     /// The architecture, as Nix and Linux name it.
@@ -140,7 +140,7 @@ mod tests {
         Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp ssbs\n\
         CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\nCPU revision\t: 1\n\n";
 
-    /// The same of a Raspberry Pi 4.
+    /// /proc/cpuinfo of a Raspberry Pi 4.
     const CORTEX: &str = "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 cpuid\n\
         CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 3\n\n\
         Revision\t: c03114\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n";

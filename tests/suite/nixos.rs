@@ -278,7 +278,7 @@ fn nix_in_a_container() {
     passes("nixos/nix.nix", &["--backend", "container"]);
 }
 
-/// What a user's modules say of kernel, devices, clocks and QEMU keeps `auto` from containers.
+/// Options of users' modules on kernel, devices, clocks and QEMU keep `auto` from containers.
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn options_that_containers_cannot_do() {

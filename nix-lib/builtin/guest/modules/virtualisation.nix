@@ -9,16 +9,7 @@ let
   inherit (lib) mkOption types;
   cfg = config.virtualisation;
   own = definition: lib.hasPrefix (toString ./.) definition.file;
-  # Settings of the kernel that each container has for itself.
-  isOwnSetting =
-    name:
-    lib.any (prefix: lib.hasPrefix prefix name) [
-      "net."
-      "kernel.msg"
-      "kernel.sem"
-      "kernel.shm"
-      "fs.mqueue."
-    ];
+  isOwnSetting = import ../../../own-kernel-setting.nix { inherit lib; };
   obstacles = {
     "boot.kernelModules" = lib.any (definition: !own definition) options.boot.kernelModules.definitions;
     "boot.kernelParams" = config.boot.kernelParams != [ ];

@@ -52,7 +52,6 @@ def script_names(package: Any) -> dict[str, Any]:
 
 def _provide_nixpkgs_modules() -> None:
     """Modules of nixpkgs' driver, for scripts that import from it."""
-    polling_error = {"PollingConditionError": RequestedAssertionFailed}
     modules: dict[str, dict[str, Any]] = {
         "test_driver": {},
         "test_driver.driver": {"Driver": Driver},
@@ -66,7 +65,10 @@ def _provide_nixpkgs_modules() -> None:
             "QemuMachine": Machine,
             "retry": retry,
         },
-        "test_driver.polling_condition": {"PollingCondition": PollingCondition, **polling_error},
+        "test_driver.polling_condition": {
+            "PollingCondition": PollingCondition,
+            "PollingConditionError": RequestedAssertionFailed,
+        },
         "test_driver.vlan": {"VLan": VLan},
     }
     for name, members in modules.items():
