@@ -20,6 +20,8 @@ pub enum ShellError {
         .0 >> 20
     )]
     TooLong(usize),
+    #[error("the command for a terminal is longer than {} KiB: have it in a file", .0 >> 10)]
+    LongCommand(usize),
     #[error("the guest has started anew in the middle of the command")]
     Rebooted,
     #[error("the command has killed the guest's shell, which was started anew")]

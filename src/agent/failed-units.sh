@@ -108,5 +108,7 @@ unit_properties() {
 }
 
 unit_journal() {
+  # The journal may lack the last lines of a unit when systemd reports its failure.
+  timeout 5 journalctl --sync 2> /dev/null
   journalctl --no-pager --quiet --lines=10 --output=cat --unit="$1" 2> /dev/null
 }

@@ -1,8 +1,7 @@
 # shellcheck shell=bash
-# find_ports REPLIES GUARD PROGRAM TERMINAL ERRORS PID_FILE: starts the guard's program if
-# the guest has a port of the name GUARD, and prints the device of the port
-# REPLIES, or an empty line. Runs in the guest's own shell, whose terminal is
-# TERMINAL and whose errors go to ERRORS.
+# find_ports REPLIES GUARD PROGRAM ARGUMENTS: starts the guard's program with the
+# arguments if the guest has a port of the name GUARD, and prints the device of
+# the port REPLIES, or an empty line. Runs in the guest's own shell.
 find_ports() {
   local port name guard=/dev/virtio-ports/$2 replies=/dev/virtio-ports/$1
   # Containers have them there, as udev has; no guest needs udev for them.
@@ -17,7 +16,7 @@ find_ports() {
   # With job control, or the guard and the shells that it starts would ignore
   # Ctrl-C.
   # shellcheck disable=SC2016
-  [ -c "$guard" ] && (set -m; setsid bash -c "$3" guard $$ "$guard" "$4" "$5" "$6" < /dev/null > /dev/null 2>&1 &)
+  [ -c "$guard" ] && (program=$3; shift 3; set -m; setsid bash -c "$program" guard $$ "$guard" "$@" < /dev/null > /dev/null 2>&1 &)
   [ -c "$replies" ] || replies=
   echo "$replies"
 }

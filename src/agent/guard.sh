@@ -3,9 +3,11 @@
 # /proc, whose names are numbers.
 # Runs beside the guest's shell, to end what the shell is busy with and to
 # start it anew if a command has killed it, unless the system is stopping. Speaks over a port of its own:
-#   guard.sh SHELL_PID PORT TERMINAL ERRORS PID_FILE
+#   guard.sh SHELL_PID PORT TERMINAL ERRORS PID_FILE PEOPLES_TERMINAL SESSION_FILE
 # `end` is answered by a line that names the processes which were ended. A new
 # shell reads TERMINAL and writes errors to ERRORS; PID_FILE is where its process ID passes through.
+# What people type runs beside the shell, which may be busy: `terminal ROWS COLUMNS
+# NUMBER [COMMAND]`, `resize ROWS COLUMNS` and `hang-up` are those of terminal.sh.
 shell=$1
 exec 9<> "$2" || exit
 # Out of the unit that the shell belongs to: it may end.
@@ -118,8 +120,14 @@ stopping() {
 partial=
 while :; do
   if read -r -t 1 request <&9; then
-    [ "$partial$request" != end ] || end
+    words=($partial$request)
     partial=
+    case ${words[0]} in
+      end) end ;;
+      terminal) start_terminal "$6" "$7" "${words[@]:1}" ;;
+      resize) resize_terminal "$6" "${words[@]:1}" ;;
+      hang-up) hang_up_terminal "$7" ;;
+    esac
   elif [ $? -le 128 ]; then
     # The host has closed the port.
     exit

@@ -10,12 +10,15 @@ mod shell;
 mod shell_tests;
 mod stream;
 mod talk;
+mod terminal_text;
 
 pub use error::ShellError;
+pub use guard::TerminalGuard;
 pub use line::{GUARD_PORT, REPLIES_PORT, ShellSockets, TERMINAL_DEVICE, TERMINAL_SOCKET};
 pub use program::{
     ATTEMPTS, BACKGROUND, CAPTURE, CLOCK, FAILED_UNITS, GuestProgram, LISTENERS, PAUSE, POLL,
-    SHARED_FOLDERS, SYSTEMD_BUS, ShellFile, TERMINAL, UNIT_SIGNALS, UNITS, quote,
+    SHARED_FOLDERS, SYSTEMD_BUS, ShellFile, UNIT_SIGNALS, UNITS, quote,
 };
 pub use request::{CommandOutcome, Expect, NOT_YET};
 pub use shell::{GuestSide, Shell};
+pub use terminal_text::{TerminalText, TextPart};

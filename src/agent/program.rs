@@ -16,10 +16,10 @@ pub const PAUSE: ShellFile = ShellFile(include_str!("pause.sh"));
 pub const POLL: ShellFile = ShellFile(include_str!("poll.sh"));
 pub const SHARED_FOLDERS: ShellFile = ShellFile(include_str!("shared-folders.sh"));
 pub const SYSTEMD_BUS: ShellFile = ShellFile(include_str!("systemd-bus.sh"));
-pub const TERMINAL: ShellFile = ShellFile(include_str!("terminal.sh"));
 pub const UNITS: ShellFile = ShellFile(include_str!("units.sh"));
 pub const UNIT_SIGNALS: ShellFile = ShellFile(include_str!("unit-signals.sh"));
 pub(super) const FIND_PORTS: ShellFile = ShellFile(include_str!("find-ports.sh"));
+pub(super) const TERMINAL: ShellFile = ShellFile(include_str!("terminal.sh"));
 pub(super) const GUARD: ShellFile = ShellFile(include_str!("guard.sh"));
 
 impl ShellFile {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::ShellError;
+use super::guard::TerminalGuard;
 use super::line::ShellSockets;
 use super::request::{CommandOutcome, Expect, ShellRequest};
 use super::talk::Talk;
@@ -21,6 +22,7 @@ use crate::model::event::{Event, Level};
 pub struct Shell {
     requests: mpsc::Sender<ShellRequest>,
     replies_port: watch::Receiver<Option<String>>,
+    guard: Option<TerminalGuard>,
 }
 
 /// How the guest's side of the shell is to be found.
@@ -61,6 +63,10 @@ impl Shell {
         if let GuestSide::Saved { replies_port } = guest {
             lines.replies_port = replies_port;
         }
+        let guard = lines
+            .guard
+            .as_ref()
+            .map(|line| TerminalGuard(line.writer()));
         let (known, replies_port) = watch::channel(lines.replies_port.clone());
         let talk = Talk {
             lines,
@@ -76,6 +82,7 @@ impl Shell {
         Ok(Self {
             requests,
             replies_port,
+            guard,
         })
     }
 
@@ -89,6 +96,12 @@ impl Shell {
     #[must_use]
     pub fn replies_port(&self) -> Option<String> {
         self.replies_port.borrow().clone()
+    }
+
+    /// The guard, which has the terminal of people, if the guest has a port for it.
+    #[must_use]
+    pub fn guard(&self) -> Option<&TerminalGuard> {
+        self.guard.as_ref()
     }
 
     /// Waits until the shell answers and writes nothing more.

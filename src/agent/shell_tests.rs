@@ -10,10 +10,15 @@ use std::process::{Child, Command, Output, Stdio};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::guard::guard_text;
 use super::program::{
-    ATTEMPTS, BACKGROUND, CLOCK, FIND_PORTS, GUARD, GuestProgram, SHARED_FOLDERS, SYSTEMD_BUS,
-    ShellFile, UNIT_SIGNALS, UNITS,
+    ATTEMPTS, BACKGROUND, CLOCK, FIND_PORTS, GuestProgram, SHARED_FOLDERS, SYSTEMD_BUS, ShellFile,
+    UNIT_SIGNALS, UNITS,
 };
+use super::terminal_text::TerminalText;
 
 /// Bash with a `PATH` of its own, and a folder for the test.
 struct TestShell {
@@ -286,8 +291,9 @@ fn a_clock_that_takes_no_parts_of_seconds_is_set_all_the_same() {
 /// A port or terminal of a guest, as the host has it: lines in both directions.
 struct Port {
     host: BufReader<File>,
-    /// The guest's device.
+    /// The guest's device; it stays open.
     device: String,
+    _open: File,
 }
 
 impl Port {
@@ -302,6 +308,7 @@ impl Port {
         tcsetattr(&host, OptionalActions::Now, &settings).unwrap();
         Self {
             host: BufReader::new(File::from(host)),
+            _open: File::options().write(true).open(&device).unwrap(),
             device,
         }
     }
@@ -323,11 +330,13 @@ struct Guarded {
     guard: Child,
     port: Port,
     terminal: Port,
+    /// The terminal of people.
+    people: Port,
 }
 
 impl Guarded {
     fn start(place: &TestShell) -> Self {
-        let (port, terminal) = (Port::open(), Port::open());
+        let (port, terminal, people) = (Port::open(), Port::open(), Port::open());
         let shell = Command::new("/bin/bash")
             .arg("--norc")
             .env("PATH", &place.path)
@@ -336,9 +345,11 @@ impl Guarded {
             .spawn()
             .unwrap();
         let guard = Command::new("/bin/bash")
-            .args(["-c", &GUARD.text(), "guard", &shell.id().to_string()])
+            .args(["-c", &guard_text(), "guard", &shell.id().to_string()])
             .args([&port.device, &terminal.device, "/dev/null"])
             .arg(place.path_of("shell-pid"))
+            .arg(&people.device)
+            .arg(place.path_of("session"))
             .env("PATH", &place.path)
             .spawn()
             .unwrap();
@@ -347,6 +358,7 @@ impl Guarded {
             guard,
             port,
             terminal,
+            people,
         }
     }
 }
@@ -378,6 +390,59 @@ fn the_guard_ends_what_the_shell_is_busy_with() {
         let mut said = BufReader::new(guarded.shell.stdout.take().unwrap()).lines();
         let next = said.find(|line| line.as_ref().is_ok_and(|line| line == "next"));
         assert!(next.is_some());
+    }
+}
+
+/// Types on the terminal of people; what it says from the beginning of a session to its end, and the exit code.
+fn session(people: &mut Port, number: u64, typed: &str) -> (String, u8) {
+    let mut text = TerminalText::of(number);
+    let mut whole = Vec::new();
+    let mut said = false;
+    loop {
+        let chunk = people.host.fill_buf().unwrap().to_vec();
+        people.host.consume(chunk.len());
+        let part = text.take(&chunk);
+        if part.waits && !std::mem::replace(&mut said, true) {
+            people.write(&format!("\n{number}\n{typed}"));
+        }
+        whole.extend(part.text);
+        if let Some(code) = part.ended {
+            return (String::from_utf8(whole).unwrap(), code);
+        }
+    }
+}
+
+#[test]
+fn the_guard_gives_people_a_terminal_while_the_shell_is_busy() {
+    for place in TestShell::both() {
+        let mut guarded = Guarded::start(&place);
+        let stdin = guarded.shell.stdin.as_mut().unwrap();
+        stdin.write_all(b"sleep 1000\n").unwrap();
+        guarded.port.write("terminal 40 132 1 \n");
+        // What an earlier user has typed is not for this session.
+        guarded.people.write("rm -rf");
+        let (text, code) = session(&mut guarded.people, 1, "stty size; exit 3\n");
+        assert!(
+            text.contains("40 132\r\n") && !text.contains("rm"),
+            "{text}"
+        );
+        assert_eq!(code, 3);
+        // A command prints what it prints, and no more.
+        let command = BASE64.encode("printf 'a\\n\\0b'; cat; false");
+        guarded
+            .port
+            .write(&format!("terminal 40 132 2 {command}\n"));
+        let (text, code) = session(&mut guarded.people, 2, "");
+        assert_eq!((text.as_str(), code), ("a\n\0b", 1));
+        // Who comes next takes the place of who was there.
+        guarded.port.write("terminal 40 132 3 \n");
+        guarded.people.write("\n3\ntrap '' HUP; sleep 1000\n");
+        guarded.port.write("terminal 40 132 4 \n");
+        guarded.port.write("resize 10 20\n");
+        let (text, _) = session(&mut guarded.people, 4, "stty size; exit\n");
+        assert!(text.contains("10 20"), "{text}");
+        guarded.port.write("end\n");
+        assert!(guarded.port.line().starts_with("sleep (pid "));
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use super::error::ShellError;
 
@@ -41,9 +41,23 @@ pub(super) struct Received {
 #[derive(Debug)]
 pub(super) struct Line {
     incoming: mpsc::Receiver<Received>,
-    outgoing: OwnedWriteHalf,
+    outgoing: LineWriter,
     /// The longest line, in bytes.
     limit: Arc<AtomicUsize>,
+}
+
+/// The way out of a stream, for one line after another.
+#[derive(Debug, Clone)]
+pub(super) struct LineWriter(Arc<Mutex<OwnedWriteHalf>>);
+
+impl LineWriter {
+    pub async fn write(&self, bytes: &[u8]) -> Result<(), ShellError> {
+        let mut outgoing = self.0.lock().await;
+        outgoing
+            .write_all(bytes)
+            .await
+            .map_err(|_| ShellError::Closed)
+    }
 }
 
 impl Line {
@@ -68,7 +82,7 @@ impl Line {
         tokio::spawn(read(reading, limit.clone(), sender, on_cut));
         Self {
             incoming,
-            outgoing,
+            outgoing: LineWriter(Arc::new(Mutex::new(outgoing))),
             limit,
         }
     }
@@ -107,10 +121,12 @@ impl Line {
     }
 
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ShellError> {
-        self.outgoing
-            .write_all(bytes)
-            .await
-            .map_err(|_| ShellError::Closed)
+        self.outgoing.write(bytes).await
+    }
+
+    /// Another way out, beside this one.
+    pub fn writer(&self) -> LineWriter {
+        self.outgoing.clone()
     }
 }
 

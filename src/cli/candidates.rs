@@ -14,12 +14,11 @@ use clap_complete::engine::{
 use super::Cli;
 use super::source::{SourceOptions, on_this_thread};
 use crate::config::Config;
-use crate::container::running_containers;
 use crate::history::History;
 use crate::language::check::subtest_names;
 use crate::nix_cli::{self, EvalError, Test, TestNames};
 use crate::runner::TestSelection;
-use crate::session::folders_of_runs;
+use crate::runner::running_machines;
 
 /// The number of the word to complete, in the words after `--`; without it, the last one.
 const INDEX_VARIABLE: &str = "_CLAP_COMPLETE_INDEX";
@@ -95,8 +94,8 @@ pub fn subtests() -> ArgValueCompleter {
 /// Containers that run now.
 pub fn running_nodes() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
-        let running = running_containers(&folders_of_runs());
-        fitting(running.into_iter().map(|container| container.name), current)
+        let running = running_machines().into_iter();
+        fitting(running.map(|machine| machine.name().to_owned()), current)
     })
 }
 

@@ -13,8 +13,7 @@ use crate::engine::RunMode;
 use crate::prompt_output::PromptOutput;
 use crate::repl::Prompt;
 use crate::runner::{
-    InteractiveSession, OtherMachines, OutputLocation, command_in, find_running, interrupts,
-    run_session, shell_in,
+    InteractiveSession, OtherMachines, OutputLocation, find_running, interrupts, run_session,
 };
 
 /// Options of both commands.
@@ -44,7 +43,7 @@ pub struct ShellCommand {
     file: Option<PathBuf>,
     /// The node to start [default: the only one].
     node: Option<String>,
-    /// Open the shell in a container of a test that runs already, in another process [default: the only one that runs]; or run a command there, which needs no terminal, and end with its exit code. A single word is a line for the guest's shell.
+    /// Open the shell in a machine of a test that runs already, in another process [default: the only one that runs]; or run a command there, which needs no terminal, and end with its exit code. A single word is a line for the guest's shell. In a virtual machine, a command has no input, and its errors are part of its output.
     #[arg(long, value_names = ["NODE", "COMMAND"], num_args = 0.., allow_hyphen_values = true, exclusive = true)]
     running: Option<Vec<String>>,
     #[command(flatten)]
@@ -67,8 +66,8 @@ impl ShellCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
         let (node, command) = on_running(self.running.as_deref().unwrap_or_default());
         if !command.is_empty() {
-            let container = find_running(node)?;
-            let code = block_on(async { Ok(command_in(&container, command).await?) })?;
+            let machine = find_running(node)?;
+            let code = block_on(async { Ok(machine.command(command).await?) })?;
             return Ok(ExitCode::from(code));
         }
         std::fs::File::open("/dev/tty").map_err(|error| {
@@ -102,14 +101,14 @@ fn on_running(words: &[String]) -> (Option<&str>, &[String]) {
     }
 }
 
-/// Opens a shell in a container of another process.
+/// Opens a shell in a machine of another process.
 fn shell_on_running(node: Option<&str>) -> Result<ExitCode, Failed> {
-    let container = find_running(node)?;
+    let machine = find_running(node)?;
     print_to_stderr(format_args!(
         "{}: terminal attached (Ctrl-] detaches)",
-        container.name
+        machine.name()
     ));
-    block_on(async { Ok(shell_in(&container).await?) })?;
+    block_on(async { Ok(machine.shell().await?) })?;
     Ok(ExitCode::SUCCESS)
 }
 

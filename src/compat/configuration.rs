@@ -31,8 +31,8 @@ struct Member {
     start_script: PathBuf,
 }
 
-const SSH_BACKDOOR: &str = "enable_ssh_backdoor has no effect on this driver: `shell_interact()` opens a shell, and in a \
-                            container that runs `snowglobe shell --running NODE`";
+const SSH_BACKDOOR: &str = "enable_ssh_backdoor has no effect on this driver: `snowglobe shell --running NODE` opens a shell \
+                            while a test runs";
 
 /// Reads the test of a configuration, with its own script unless another one is given.
 pub(super) fn read_configuration(

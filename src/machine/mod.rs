@@ -8,6 +8,7 @@ mod operation;
 mod seconds;
 mod shell;
 mod snapshot;
+mod user_terminal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,8 +26,9 @@ pub use life_cycle::{LifeCycle, Start};
 pub use monitor::MachineMonitor;
 pub use operation::{Operation, RecordPolicy};
 pub use seconds::Seconds;
-pub use shell::{GuestShell, Setting, port_hint};
+pub use shell::{GuestShell, Setting, TerminalSession, port_hint};
 pub use snapshot::{Clock, QuietMachine, Saved};
+pub use user_terminal::{TerminalUser, converse};
 
 /// How many of a console's last lines go into messages.
 pub const TAIL_LINES: usize = 20;

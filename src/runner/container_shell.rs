@@ -1,4 +1,4 @@
-//! A shell or a command on a machine of a test that runs already, in another process.
+//! A shell or a command in a container of a test that runs already, in another process.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,10 +17,9 @@ use tokio::sync::watch;
 use super::error::RunnerError;
 use crate::async_file::{read, register, write};
 use crate::child;
-use crate::container::{ENTER, RunningContainer, running_containers};
+use crate::container::{ENTER, RunningContainer};
 use crate::passed_files::receive_files;
 use crate::raw_terminal::{LEAVE, RawTerminal};
-use crate::session::folders_of_runs;
 
 /// How long the output of a command that has ended is still waited for: a process that it has left may hold it open.
 const QUIET: Duration = Duration::from_millis(100);
@@ -28,48 +27,11 @@ const QUIET: Duration = Duration::from_millis(100);
 /// The exit code if the container has ended before the command: that of `SIGKILL`, as in shells.
 const KILLED: u8 = 137;
 
-/// Finds the container that `wanted` names, as `NAME` or `DRIVER/NAME` with the process ID of its driver; None is the
-/// only one that runs.
-///
-/// # Errors
-/// Returns an error if there is not one.
-pub fn find_running(wanted: Option<&str>) -> Result<RunningContainer, RunnerError> {
-    choose(&running_containers(&folders_of_runs()), wanted)
-}
-
-fn choose(
-    running: &[RunningContainer],
-    wanted: Option<&str>,
-) -> Result<RunningContainer, RunnerError> {
-    let full_name =
-        |container: &RunningContainer| format!("{}/{}", container.driver, container.name);
-    let is_wanted = |container: &&RunningContainer| {
-        wanted.is_none_or(|wanted| container.name == wanted || full_name(container) == wanted)
-    };
-    let fitting: Vec<&RunningContainer> = running.iter().filter(is_wanted).collect();
-    if let [only] = fitting.as_slice() {
-        return Ok((*only).clone());
-    }
-    let names = |containers: &[&RunningContainer]| {
-        let names = containers.iter().map(|container| full_name(container));
-        names.collect::<Vec<_>>().join(", ")
-    };
-    let problem = match wanted {
-        _ if running.is_empty() => "no container of a test runs here".to_owned(),
-        Some(wanted) if fitting.is_empty() => {
-            let all: Vec<&RunningContainer> = running.iter().collect();
-            format!("no container `{wanted}` runs, but {}", names(&all))
-        }
-        _ => format!("say which of these containers: {}", names(&fitting)),
-    };
-    Err(RunnerError::Running(problem))
-}
-
 /// Makes the user's terminal that of a new shell in a container, until that ends or Ctrl-] is typed.
 ///
 /// # Errors
 /// Returns an error if the container has ended meanwhile, or there is no terminal.
-pub async fn shell_in(container: &RunningContainer) -> Result<(), RunnerError> {
+pub(super) async fn shell_in(container: &RunningContainer) -> Result<(), RunnerError> {
     let failed = |error| RunnerError::host("cannot open a shell")(error);
     let (mut helper, guest) = enter(container).map_err(failed)?;
     let talked = async {
@@ -89,7 +51,10 @@ pub async fn shell_in(container: &RunningContainer) -> Result<(), RunnerError> {
 ///
 /// # Errors
 /// Returns an error if the command cannot be started, or its output cannot be passed on.
-pub async fn command_in(container: &RunningContainer, words: &[String]) -> Result<u8, RunnerError> {
+pub(super) async fn command_in(
+    container: &RunningContainer,
+    words: &[String],
+) -> Result<u8, RunnerError> {
     let failed = |error| RunnerError::host("cannot run a command in a container")(error);
     run(container, words).await.map_err(failed)
 }
@@ -234,36 +199,4 @@ fn resize(user: &RawTerminal, guest: &AsyncFd<File>) -> io::Result<()> {
         ws_ypixel: 0,
     };
     Ok(tcsetwinsize(guest.get_ref(), size)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_container_is_named_so_that_there_is_one() {
-        let container = |driver, name: &str| RunningContainer {
-            name: name.to_owned(),
-            driver,
-            boot: 1,
-        };
-        let running = [
-            container(7, "client"),
-            container(7, "server"),
-            container(9, "server"),
-        ];
-        let chosen = |wanted| choose(&running, wanted);
-        let driver = |wanted| chosen(wanted).unwrap().driver;
-        assert_eq!((driver(Some("client")), driver(Some("9/server"))), (7, 9));
-        assert_eq!(choose(&running[..1], None).unwrap().name, "client");
-        let message = |wanted| chosen(wanted).unwrap_err().to_string();
-        assert_eq!(
-            message(Some("server")),
-            "say which of these containers: 7/server, 9/server"
-        );
-        assert_eq!(
-            message(Some("web")),
-            "no container `web` runs, but 7/client, 7/server, 9/server"
-        );
-    }
 }

@@ -24,6 +24,7 @@ mod project;
 mod reports;
 mod request;
 mod run;
+mod running_machine;
 mod schedule;
 mod script_check;
 mod script_process;
@@ -37,7 +38,6 @@ pub use apart::{TEST_PROCESS, run_test_process};
 pub use attempts::{AttemptRule, RepeatAfterFailure, Repetition};
 pub use build::build;
 pub use built::{BuiltTest, run_built};
-pub use container_shell::{command_in, find_running, shell_in};
 pub use doctor::{HostPart, Need, PartState, examine_host, is_unfit};
 pub use error::RunnerError;
 pub use find_tests::{ListedTests, list};
@@ -48,9 +48,10 @@ pub use interrupts::{Interrupts, interrupts};
 pub use project::{Candidate, Project};
 pub use reports::{show_results, wait_until_shown};
 pub use request::{
-    Builders, EvalLimits, JobCount, OutputLocation, Resources, RunPlace, RunRequest, ScriptCheck,
-    TestSelection, Verification, file_itself,
+    Builders, EvalLimits, JobCount, OutputLocation, Resources, RunPlace, RunRequest,
+    ScriptCheck, TestSelection, Verification, file_itself,
 };
 pub use run::run;
+pub use running_machine::{RunningMachine, find_running, running_machines};
 pub use type_check::{MISSING_TYPE_CHECK, TypeCheck, check_script};
 pub use watch::watch;

@@ -1,5 +1,6 @@
 //! One running test: its machines, networks, script, clock and output.
 
+mod attach;
 mod decide_backends;
 mod disk_watch;
 mod input;
@@ -31,6 +32,7 @@ use crate::output_folder::{SavedFile, console_log};
 use crate::qemu::AcceleratorChoice;
 use crate::replay::{Replay, Restart};
 
+pub use attach::{ATTACH_SOCKET, AttachReply, AttachRequest};
 pub use decide_backends::decide_backends;
 use decide_backends::{are_all_containers, could_be_containers};
 pub use input::{Film, ReplayMode, RunSettings, TestInput, TimeoutFactor};

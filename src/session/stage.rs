@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::SessionError;
+use super::attach::serve_attached;
 use super::disk_watch::{DiskWatch, RunningDiskWatch};
 use super::input::{Film, TestInput};
 use super::persistent_state::PersistentState;
@@ -40,6 +41,8 @@ pub(super) struct Stage {
     restart: mpsc::UnboundedSender<Restart>,
     disk_watch: DiskWatch,
     channels: FaultChannels,
+    /// Serves the clients of other processes.
+    _attached: JoinSet<()>,
     /// The networks, and the namespace of the run's containers.
     _backends: Backends,
     _scratch: Scratch,
@@ -118,8 +121,11 @@ impl Stage {
             factory(context, &scratch, backends.clone()),
             input.settings.subtests.clone(),
         );
+        let host = Arc::new(host);
+        let attached = serve_attached(scratch.path(), host.clone(), input.run)
+            .map_err(SessionError::Scratch)?;
         Ok(Self {
-            host: Arc::new(host),
+            host,
             events: events.clone(),
             restart,
             disk_watch,
@@ -128,6 +134,7 @@ impl Stage {
                 restarts,
                 networks: networks_faults,
             },
+            _attached: attached,
             _backends: backends,
             _scratch: scratch,
             _persistent: persistent,

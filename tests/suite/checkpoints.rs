@@ -371,8 +371,8 @@ fn units_that_fail_are_named_before_and_after_a_restore() {
         )
     };
     for (timeout, begin) in [
-        (14, "cold"),
-        (15, "from checkpoint \"up\" (recorded [AGE] ago)"),
+        (30, "cold"),
+        (31, "from checkpoint \"up\" (recorded [AGE] ago)"),
     ] {
         again.place.write("script.py", &script(timeout));
         let ended = again.run(&[]);

@@ -169,7 +169,7 @@ fn a_configuration_may_be_newer() {
     newer["enable_ssh_backdoor"] = true.into();
     place.write("newer.json", &newer.to_string());
     let ended = place.run(&arguments);
-    let warning = "warning: enable_ssh_backdoor has no effect on this driver: `shell_interact()` opens a shell";
+    let warning = "warning: enable_ssh_backdoor has no effect on this driver: `snowglobe shell --running NODE` opens a shell";
     assert!(ended.stdout.contains(warning), "{}", ended.seen());
     place.assert_tidy();
 }

@@ -1,6 +1,6 @@
 //! Interactive sessions: the prompt, and shells.
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use crate::harness::{Ended, Place, Pty, fixture_path, without_terminal};
 
@@ -275,4 +275,110 @@ fn breakpoints_without_a_terminal_are_passed() {
         "{}",
         ended.seen()
     );
+}
+
+/// Starts a test whose machine is busy until it has `/tmp/go`, and waits until it has booted.
+fn start_busy(place: &Place) -> Child {
+    let script = "machine.succeed('while ! [ -e /tmp/go ]; do sleep 0.1; done')\nmachine.crash()";
+    let test = format!(
+        "{{ name = \"busy\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = ''{script}''; }}"
+    );
+    let file = place.write("busy.nix", &test);
+    let shown = std::fs::File::create(place.path().join("shown")).unwrap();
+    let arguments = on_fixture("run", file.to_str().unwrap(), &[]);
+    let driver = place.command(&arguments).stdout(shown).spawn().unwrap();
+    place.wait_for_text("shown", "machine: ready after ");
+    driver
+}
+
+#[test]
+fn a_command_in_a_virtual_machine_of_another_run() {
+    let place = Place::new();
+    let driver = start_busy(&place);
+    let run = |words: &[&str]| {
+        let mut command = place.command(&["shell", "--running", "machine"]);
+        place.finish(command.args(words).spawn().unwrap())
+    };
+    let long = "x".repeat(65_000);
+    let too_long = "x".repeat(65 << 10);
+    for (words, expected) in [
+        (&["hostname"][..], ("machine\n", "", 0)),
+        // A single word is a line for the shell, others are as they are.
+        (
+            &["printf 'a\\0\\r\\n'; echo e >&2; cat; exit 7"],
+            ("a\0\r\ne\n", "", 7),
+        ),
+        (
+            &["echo", "$HOME", "a  b", "it's", "-n"],
+            ("$HOME a  b it's -n\n", "", 0),
+        ),
+        (&["--", "false"], ("", "", 1)),
+        (&["kill -9 $$"], ("", "", 137)),
+        // It says what it likes.
+        (
+            &["echo '[terminal 1 ends 0]'; tty; exit 3"],
+            ("[terminal 1 ends 0]\nnot a tty\n", "", 3),
+        ),
+        (&["echo", &*long], (&*format!("{long}\n"), "", 0)),
+        (
+            &[&*too_long],
+            (
+                "",
+                "error: cannot run a command in a virtual machine: the command for a terminal is longer than 64 KiB: have it in a file\n",
+                4,
+            ),
+        ),
+    ] {
+        let ended = run(words);
+        let found = (&*ended.stdout, &*ended.stderr, ended.code.unwrap());
+        assert_eq!(found, expected, "{words:?}");
+    }
+    // Everything arrives.
+    let ended = run(&["seq 100000"]);
+    assert_eq!(ended.stdout.lines().count(), 100_000);
+    assert!(ended.stdout.ends_with("\n100000\n"));
+    // One whose user was killed is ended in the guest.
+    let mut command = place.command(&["shell", "--running", "machine", "echo begun; sleep 4321"]);
+    let begun = std::fs::File::create(place.path().join("begun")).unwrap();
+    let mut killed = command.stdout(begun).spawn().unwrap();
+    place.wait_for_text("begun", "begun");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let ended = run(&[
+        "while cat /proc/[0-9]*/cmdline 2> /dev/null | tr '\\0' ' ' | grep -q 'sleep 432[1]'; do sleep 0.1; done; echo none",
+    ]);
+    assert_eq!(ended.stdout, "none\n", "{}", ended.seen());
+    // A machine that ends takes its terminal with it.
+    let ended = run(&["touch /tmp/go; sleep 1000"]);
+    assert_eq!(ended.code, Some(137), "{}", ended.seen());
+    assert_eq!(place.finish(driver).code, Some(0));
+    place.assert_tidy();
+}
+
+#[test]
+fn a_shell_in_a_virtual_machine_of_another_run() {
+    let place = Place::new();
+    let driver = start_busy(&place);
+    let mut user = Pty::spawn(&mut place.command(&["shell", "--running"]));
+    user.wait_for("machine: terminal attached (Ctrl-] detaches)");
+    user.type_in("hostname; echo $((40 + 2)); tty\n");
+    user.wait_for("machine\r\n42\r\n/dev/hvc1");
+    // There is one terminal.
+    let mut other = place.command(&["shell", "--running", "machine", "true"]);
+    let other = place.finish(other.spawn().unwrap());
+    assert_eq!(
+        (other.stderr.as_str(), other.code),
+        (
+            "error: cannot run a command in a virtual machine: machine machine has a terminal that is attached already\n",
+            Some(4)
+        )
+    );
+    user.type_in("\x1d");
+    assert_eq!(user.end(), Some(0));
+    let mut user = Pty::spawn(&mut place.command(&["shell", "--running", "machine"]));
+    user.wait_for("# ");
+    user.type_in("touch /tmp/go; exit 9\n");
+    assert_eq!(user.end(), Some(0));
+    assert_eq!(place.finish(driver).code, Some(0));
+    place.assert_tidy();
 }

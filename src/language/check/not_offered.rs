@@ -35,7 +35,7 @@ const REMEDIES: [(&str, &str); 20] = [
     ("tests", "use `test_script()`"),
 ];
 
-const SHELL: &str = "without SSH, `shell_interact()` opens a shell, and in a container `snowglobe shell --running NODE`";
+const SHELL: &str = "without SSH, `snowglobe shell --running NODE` opens a shell while a test runs";
 
 /// Returns what to use in the place of a member that only nixpkgs' driver has.
 pub(super) fn remedy(name: &str) -> Option<String> {

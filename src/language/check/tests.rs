@@ -405,9 +405,9 @@ fn what_only_nixpkgs_driver_has_is_named_with_what_to_use() {
             "error unknown-attribute [monitor] a machine has no `monitor`; nixpkgs' driver has it; use \
              `send_monitor_command()`, or `qmp_client`",
             "error unknown-attribute [ssh_backdoor_command] a machine has no `ssh_backdoor_command`; nixpkgs' driver has it; \
-             without SSH, `shell_interact()` opens a shell, and in a container `snowglobe shell --running NODE`",
+             without SSH, `snowglobe shell --running NODE` opens a shell while a test runs",
             "error unknown-attribute [dump_machine_ssh] the driver has no `dump_machine_ssh`; nixpkgs' driver has it; \
-             without SSH, `shell_interact()` opens a shell, and in a container `snowglobe shell --running NODE`",
+             without SSH, `snowglobe shell --running NODE` opens a shell while a test runs",
         ]
     );
 }

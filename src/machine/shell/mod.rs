@@ -26,6 +26,7 @@ pub(in crate::machine) use commands::Wanted;
 pub(in crate::machine) use conditions::{Condition, Quantity};
 pub(in crate::machine) use files::{EXCHANGE, SHARED, fingerprint};
 pub use listeners::{AwaitedPort, port_hint};
+pub use terminal::TerminalSession;
 pub(in crate::machine) use waits::SocketKind;
 
 /// The root shell of a machine's guest.
@@ -34,6 +35,8 @@ pub struct GuestShell {
     life: Arc<LifeCycle>,
     /// Held by a command whose error output is kept until it is known how it ended.
     demanding: tokio::sync::Mutex<()>,
+    /// Held by who has the terminal of people.
+    people: Arc<tokio::sync::Mutex<()>>,
     failed: FailedUnits,
 }
 
@@ -42,6 +45,7 @@ impl GuestShell {
         Self {
             life,
             demanding: tokio::sync::Mutex::default(),
+            people: Arc::default(),
             failed: FailedUnits::default(),
         }
     }
