@@ -17,7 +17,8 @@ use crate::engine::RunMode;
 use crate::prompt_output::PromptOutput;
 use crate::repl::Prompt;
 use crate::runner::{
-    Builders, OutputLocation, RunPlace, RunRequest, TestSelection, Verification, interrupts, run,
+    Builders, Confirmation, OutputLocation, RunPlace, RunRequest, TestSelection, Verification,
+    interrupts, run,
 };
 use crate::session::{Film, ReplayMode, RunSettings};
 
@@ -72,6 +73,9 @@ struct ReplayOptions {
     /// After a run that started from a checkpoint, run the test again cold, and use that verdict.
     #[arg(long, conflicts_with_all = ["cold", "as_derivation"])]
     verify: bool,
+    /// Take the word of containers that `auto` has chosen: do not run a test that has failed as such once more as virtual machines.
+    #[arg(long, conflicts_with = "as_derivation")]
+    no_confirm: bool,
 }
 
 impl ReplayOptions {
@@ -81,6 +85,14 @@ impl ReplayOptions {
             ReplayMode::Disabled
         } else {
             ReplayMode::Enabled
+        }
+    }
+
+    fn confirmation(&self) -> Confirmation {
+        if self.no_confirm {
+            Confirmation::Off
+        } else {
+            Confirmation::AsVirtualMachines
         }
     }
 
@@ -115,6 +127,7 @@ impl RunCommand {
             filter: self.filter.filter(),
             script_check: self.run_options.script_check(),
             verification: self.replay.verification(),
+            confirmation: self.replay.confirmation(),
             settings: RunSettings {
                 replay: self.replay.mode(),
                 film: Film::Taken,

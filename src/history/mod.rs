@@ -39,6 +39,9 @@ pub struct HistoryEntry {
     pub duration_s: f64,
     pub attempts: usize,
     pub backend: Option<String>,
+    /// See [`TestResult::not_as_containers`].
+    #[serde(default)]
+    pub not_as_containers: Option<String>,
 }
 
 impl HistoryEntry {
@@ -55,6 +58,7 @@ impl HistoryEntry {
             duration_s: per_attempt(test),
             attempts: test.attempts.len(),
             backend: test.backend.clone(),
+            not_as_containers: test.not_as_containers.clone(),
         }
     }
 
@@ -86,6 +90,13 @@ impl TestHistory {
     #[must_use]
     pub fn last(&self) -> Option<&HistoryEntry> {
         self.0.last()
+    }
+
+    /// Whether it has failed as containers with this identity, and passed as virtual machines.
+    #[must_use]
+    pub fn is_not_for_containers(&self, identity: &str) -> bool {
+        let mut entries = self.0.iter();
+        entries.any(|entry| entry.not_as_containers.as_deref() == Some(identity))
     }
 
     /// How long it takes if it passes, in seconds: the median of the last runs.
@@ -278,6 +289,7 @@ mod tests {
             duration_s,
             attempts: 1,
             backend: None,
+            not_as_containers: None,
         };
         serde_json::to_string(&entry).unwrap() + "\n"
     }

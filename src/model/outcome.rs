@@ -168,6 +168,10 @@ pub struct TestResult {
     pub slow: bool,
     /// Whether a process of the script was left that held its output open.
     pub leaky: bool,
+    /// The identity of its machines and script, if it has failed as containers that were chosen for it and passed as
+    /// virtual machines. As long as both stay as they are, it begins as virtual machines.
+    #[serde(default)]
+    pub not_as_containers: Option<String>,
     /// Why it was not run.
     pub message: Option<String>,
     /// The part that kept the test from running.

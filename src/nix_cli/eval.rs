@@ -28,6 +28,9 @@ pub struct Test {
     /// Notes for the user on how the test is run.
     #[serde(skip)]
     pub notes: Vec<String>,
+    /// The nodes for which Snowglobe has chosen a container.
+    #[serde(skip)]
+    pub chosen_containers: Vec<String>,
 }
 
 impl Test {

@@ -50,7 +50,7 @@ pub async fn run_built(
     let input = TestInput::new(manifest, Arc::new(script), settings, output_folder);
     let reports = start(frontend.display(), Some(output))?;
     for choice in choices {
-        reports.events.note(Level::Info, choice);
+        reports.events.note(Level::Info, choice.text);
     }
     for warning in warnings {
         reports.events.note(Level::Warning, warning);

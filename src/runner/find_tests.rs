@@ -11,6 +11,7 @@ use super::request::{EvalLimits, TestSelection};
 use super::survey::{NamedTest, survey};
 use crate::filter::TestFilter;
 use crate::guest;
+use crate::model::manifest::BackendKind;
 use crate::model::outcome::TestResult;
 use crate::nix_cli::{self, Evaluation, NamedDerivation, PackageSource, Test, TestNames};
 use crate::session::decide_backends;
@@ -277,7 +278,12 @@ pub async fn list<'a>(
 
 /// The test with what its machines are.
 fn decided(mut test: Test) -> Test {
-    test.notes = decide_backends(&mut test.manifest, &test.script);
+    for decision in decide_backends(&mut test.manifest, &test.script) {
+        if decision.kind == BackendKind::Container {
+            test.chosen_containers.push(decision.node);
+        }
+        test.notes.push(decision.text);
+    }
     test
 }
 

@@ -48,7 +48,7 @@ pub use interrupts::{Interrupts, interrupts};
 pub use project::{Candidate, Project};
 pub use reports::{show_results, wait_until_shown};
 pub use request::{
-    Builders, EvalLimits, JobCount, OutputLocation, Resources, RunPlace, RunRequest,
+    Builders, Confirmation, EvalLimits, JobCount, OutputLocation, Resources, RunPlace, RunRequest,
     ScriptCheck, TestSelection, Verification, file_itself,
 };
 pub use run::run;

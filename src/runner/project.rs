@@ -103,6 +103,13 @@ impl Project {
         self.history.of(source, attribute)?.duration_s()
     }
 
+    /// Whether a test has failed as containers with this identity, and passed as virtual machines.
+    #[must_use]
+    pub fn is_not_for_containers(&self, source: &str, attribute: &str, identity: &str) -> bool {
+        let history = self.history.of(source, attribute);
+        history.is_some_and(|history| history.is_not_for_containers(identity))
+    }
+
     /// Returns the tags of a test: its own, and those of the configuration.
     #[must_use]
     pub fn tags(&self, candidate: &Candidate<'_>) -> Vec<String> {

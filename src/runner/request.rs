@@ -22,6 +22,7 @@ pub struct RunRequest {
     pub script_check: ScriptCheck,
     pub settings: RunSettings,
     pub verification: Verification,
+    pub confirmation: Confirmation,
     pub output: OutputLocation,
     pub place: RunPlace,
     /// After how many tests that have not passed the others are left out; None for never.
@@ -126,6 +127,13 @@ pub enum ScriptCheck {
 pub enum Verification {
     Off,
     ColdRun,
+}
+
+/// Whether a test that has failed as containers, which were chosen for it, runs once more as virtual machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmation {
+    Off,
+    AsVirtualMachines,
 }
 
 /// Where the output of tests goes: a folder that the user has named, or one by

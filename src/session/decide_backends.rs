@@ -4,8 +4,18 @@ use crate::container::{self, Requirement};
 use crate::language::check::{ContainerObstacle, container_obstacles};
 use crate::model::manifest::{BackendChoice, BackendKind, Manifest, Node, python_name};
 
-/// Decides for each machine that may be either; returns a line for each of them, for people.
-pub fn decide_backends(manifest: &mut Manifest, script: &str) -> Vec<String> {
+/// The kind that was chosen for a machine, which may be either.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendDecision {
+    /// The name of the node.
+    pub node: String,
+    pub kind: BackendKind,
+    /// A line for people, with the reason.
+    pub text: String,
+}
+
+/// Decides for each machine that may be either.
+pub fn decide_backends(manifest: &mut Manifest, script: &str) -> Vec<BackendDecision> {
     let is_open = |node: &Node| node.backend == BackendChoice::Auto;
     if !manifest.nodes.values().any(is_open) {
         return Vec::new();
@@ -16,16 +26,26 @@ pub fn decide_backends(manifest: &mut Manifest, script: &str) -> Vec<String> {
     open.filter(|(_, node)| is_open(node))
         .map(
             |(name, node)| match objection(name, node, &obstacles, &missing) {
-                None => {
-                    node.backend = BackendKind::Container.into();
-                    format!("{name}: a container")
-                }
+                None => (
+                    name,
+                    node,
+                    BackendKind::Container,
+                    format!("{name}: a container"),
+                ),
                 Some(objection) => {
-                    node.backend = BackendKind::Vm.into();
-                    format!("{name}: a virtual machine, as {objection}")
+                    let text = format!("{name}: a virtual machine, as {objection}");
+                    (name, node, BackendKind::Vm, text)
                 }
             },
         )
+        .map(|(name, node, kind, text)| {
+            node.backend = kind.into();
+            BackendDecision {
+                node: name.clone(),
+                kind,
+                text,
+            }
+        })
         .collect()
 }
 

@@ -33,7 +33,7 @@ use crate::qemu::AcceleratorChoice;
 use crate::replay::{Replay, Restart};
 
 pub use attach::{ATTACH_SOCKET, AttachReply, AttachRequest};
-pub use decide_backends::decide_backends;
+pub use decide_backends::{BackendDecision, decide_backends};
 use decide_backends::{are_all_containers, could_be_containers};
 pub use input::{Film, ReplayMode, RunSettings, TestInput, TimeoutFactor};
 use replay_plan::{ReplayPlan, emit_unknown_start};

@@ -93,6 +93,75 @@ fn a_shell_takes_what_commands_do_to_it() {
     as_containers(&Place::new(), "shell.nix");
 }
 
+/// A failure of containers that Snowglobe has chosen is confirmed by virtual machines.
+#[test]
+fn a_failure_of_chosen_containers_is_confirmed() {
+    let place = Place::new();
+    let write = |script: &str| {
+        let test = |name: &str, node: &str| {
+            format!(
+                "{{ name = \"{name}\"; nodes.machine.virtualisation = {{ guest = \"tiny\"; {node} }}; testScript = \"{script}\"; }}"
+            )
+        };
+        let tests = format!(
+            "{{ free = {}; asked = {}; }}",
+            test("free", ""),
+            test("asked", "backend = ''container'';")
+        );
+        place.write("tests.nix", &tests)
+    };
+    let file = write("machine.succeed('ls -d /sys/class/virtio-ports/*')");
+    let run = |options: &[&str]| {
+        let path = file.to_str().unwrap();
+        let arguments = [&["run", "--nixpkgs", "builtin", path], options].concat();
+        let mut command = place.command(&arguments);
+        place.finish(command.env("SNOWGLOBE_BACKEND", "auto").spawn().unwrap())
+    };
+    let again = "warning: failed as containers: running it once more as virtual machines";
+    let known =
+        "virtual machines, as this test has failed as containers and passed as virtual machines";
+    let (free, asked) = (&["-A", "free"][..], &["-A", "asked"][..]);
+
+    let ended = run(&[free, &["--no-confirm"]].concat());
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    assert!(!ended.seen().contains(again), "{}", ended.seen());
+    // What a node asks for is what it gets.
+    let ended = run(asked);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    assert!(!ended.seen().contains(again), "{}", ended.seen());
+
+    let ended = run(free);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(ended.stdout.contains(again), "{}", ended.seen());
+    assert!(
+        ended
+            .stdout
+            .contains("passed: free, 2 attempts: 1 passed, 1 failed\n"),
+        "{}",
+        ended.seen()
+    );
+    // The next run knows, until the script is another one.
+    let ended = run(free);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(ended.stdout.contains(known), "{}", ended.seen());
+    assert!(!ended.stdout.contains("(containers)"), "{}", ended.seen());
+    assert!(run(free).stdout.contains(known));
+    write("machine.fail('true')");
+    let ended = run(free);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    assert!(ended.stdout.contains(again) && !ended.stdout.contains(known));
+    assert!(
+        ended
+            .stdout
+            .contains("failed: free, 2 attempts: 2 failed\n"),
+        "{}",
+        ended.seen()
+    );
+    let junit = fs::read_to_string(place.path().join("result-free/junit.xml")).unwrap();
+    assert_eq!(junit.matches("<failure").count(), 1, "{junit}");
+    place.assert_tidy();
+}
+
 /// By node, and as `auto` decides.
 #[test]
 fn beside_virtual_machines() {
@@ -299,7 +368,7 @@ fn a_shell_in_a_container_of_another_run() {
     assert_eq!(user.end(), Some(0));
     assert_eq!(place.finish(driver).code, Some(0));
     let mut user = Pty::spawn(&mut place.command(&["shell", "--running"]));
-    user.wait_for("error: no container of a test runs here");
+    user.wait_for("error: no machine of a test runs here");
     assert_eq!(user.end(), Some(2));
     place.assert_tidy();
 }
@@ -344,7 +413,7 @@ fn a_command_in_a_container_of_another_run() {
             "",
             (
                 "",
-                "error: no container `nosuch` runs, but [PID]/machine\n",
+                "error: no machine `nosuch` runs, but [PID]/machine\n",
                 2,
             ),
         ),

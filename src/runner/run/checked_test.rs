@@ -81,6 +81,20 @@ impl<'a, Work> CheckedTest<'a, Work> {
         }
     }
 
+    /// Returns the test with other work, which is done once.
+    pub fn with_work(&self, work: Work, backend: Option<&'static str>) -> Self {
+        Self {
+            selection: self.selection,
+            label: self.label.clone(),
+            names: self.names.clone(),
+            work,
+            policy: self.policy.clone(),
+            rule: AttemptRule::Retry(0),
+            expected_s: self.expected_s,
+            backend,
+        }
+    }
+
     /// Returns what the configuration warns of, as an event.
     pub fn warning(&self) -> Option<Event> {
         let warning = self.policy.warning()?;

@@ -8,21 +8,25 @@ use std::path::Path;
 use tokio::sync::{Semaphore, broadcast};
 
 use super::checked_test::CheckedTest;
+use super::confirm;
 use super::ends::TestEnd;
 use super::executor::Executor;
 use crate::engine::RunMode;
 use crate::model::event::{Event, Level, Verdict};
-use crate::model::outcome::Attempt;
+use crate::model::outcome::{Attempt, Outcome};
 use crate::nix_cli::{self, Test};
+use crate::output_folder::further_attempt;
 use crate::qemu::HostAccelerator;
 use crate::runner::apart::RunEnd;
-use crate::runner::attempts::{AttemptEnd, Attempts, Next, make_attempts, retry_event};
+use crate::runner::attempts::{
+    AttemptEnd, AttemptRule, Attempts, Next, make_attempts, retry_event,
+};
 use crate::runner::error::RunnerError;
 use crate::runner::found_test::{FoundTest, backend};
 use crate::runner::frontend::Frontend;
 use crate::runner::interrupts::unless_interrupted;
 use crate::runner::reports::of_run::{RunReports, TestReports};
-use crate::runner::request::{JobCount, Resources, RunRequest};
+use crate::runner::request::{Confirmation, JobCount, Resources, RunRequest};
 use crate::runner::schedule::{Budget, Demand, Schedule, Turn};
 use crate::runner::script_process::ScriptProcess;
 use crate::runner::test_run::{Job, check_test, verified};
@@ -93,6 +97,15 @@ impl<'a> Here<'a> {
         self.budget.most_jobs()
     }
 
+    /// Whether a failure of a test is confirmed by virtual machines: Snowglobe has chosen its containers.
+    fn confirms(&self, test: &CheckedTest<'_, Test>) -> bool {
+        let request = self.request;
+        request.confirmation == Confirmation::AsVirtualMachines
+            && matches!(request.settings.mode, RunMode::Script)
+            && matches!(test.rule, AttemptRule::Retry(_))
+            && confirm::is_of_chosen_containers(&test.work)
+    }
+
     fn demand(&self, test: &CheckedTest<'_, Test>) -> Demand {
         let groups = test.policy.groups.clone();
         Demand::of(&test.work.manifest, &self.accelerator, groups)
@@ -153,13 +166,19 @@ impl Executor for Here<'_> {
         reports: &RunReports<'_>,
         mut interrupts: broadcast::Receiver<Interrupt>,
     ) -> TestEnd {
+        let folder = reports.folder_of(&test.label);
         let running = RunningTest {
             host: self,
             test: &test,
             reports,
             interrupts: &mut interrupts,
         };
-        match running.run().await {
+        let ended = if self.confirms(&test) {
+            running.run_confirmed(&folder).await
+        } else {
+            running.run(&folder).await
+        };
+        match ended {
             Ok(end) => end,
             Err(error) => test.failed(error),
         }
@@ -196,11 +215,90 @@ struct RunningTest<'a> {
     interrupts: &'a mut broadcast::Receiver<Interrupt>,
 }
 
-impl RunningTest<'_> {
-    /// Builds the test, waits for its turn, and makes its attempts.
-    async fn run(mut self) -> Result<TestEnd, RunnerError> {
-        let folder = self.reports.folder_of(&self.test.label);
-        let (turn, reports) = match self.built(&folder).await? {
+impl<'a> RunningTest<'a> {
+    /// Runs a test whose containers were chosen for it. If they fail it, it runs as virtual machines, too; if they are
+    /// known to, it runs as such only.
+    async fn run_confirmed(mut self, folder: &Path) -> Result<TestEnd, RunnerError> {
+        let (host, test) = (self.host, self.test);
+        let note = |level, text: &str| self.reports.show(&test.label, Event::note(level, text));
+        let identity = confirm::identity(&test.work);
+        let (source, attribute) = (&test.selection.source, &test.names.attribute);
+        let project = &host.request.project;
+        if project.is_not_for_containers(source, attribute, &identity)
+            && let Some(vms) = self.as_vms().await?
+        {
+            note(
+                Level::Info,
+                "virtual machines, as this test has failed as containers and passed as virtual machines",
+            );
+            let mut end = self.with(&vms).run(folder).await?;
+            end.result.not_as_containers = Some(identity);
+            return Ok(end);
+        }
+        let first = self.with(test).run(folder).await?;
+        if first.result.outcome != Outcome::Failed || host.is_closed() {
+            return Ok(first);
+        }
+        note(
+            Level::Warning,
+            "failed as containers: running it once more as virtual machines (`--no-confirm` leaves that out)",
+        );
+        let folder = folder.join(further_attempt(first.result.attempts.len() + 1));
+        let second = async {
+            match self.as_vms().await? {
+                Some(vms) => self.with(&vms).run(&folder).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        match second.await {
+            Ok(Some(second)) => {
+                if second.result.outcome == Outcome::Passed {
+                    note(
+                        Level::Warning,
+                        "failed as containers and passed as virtual machines: it runs as virtual machines until its machines or its script change",
+                    );
+                }
+                Ok(confirm::both(first, second, &identity))
+            }
+            Ok(None) => Ok(first),
+            Err(error) => {
+                let warning = format!("the test cannot run as virtual machines: {error}");
+                note(Level::Warning, &warning);
+                Ok(first)
+            }
+        }
+    }
+
+    /// The test as virtual machines, which this host can run; `None` if it is not there any more.
+    async fn as_vms(&mut self) -> Result<Option<CheckedTest<'a, Test>>, RunnerError> {
+        let (host, test) = (self.host, self.test);
+        let found = confirm::as_virtual_machines(test);
+        let Some(found) = unless_interrupted(found, self.interrupts).await else {
+            return Ok(None);
+        };
+        let Some(work) = found? else {
+            return Ok(None);
+        };
+        check_test(host.request, &work, host.frontend)?;
+        let kind = backend(&work.manifest);
+        let vms = test.with_work(work, kind);
+        host.demand(&vms).check(&host.request.resources)?;
+        Ok(Some(vms))
+    }
+
+    /// Returns this place with another test.
+    fn with<'b>(&'b mut self, test: &'b CheckedTest<'b, Test>) -> RunningTest<'b> {
+        RunningTest {
+            host: self.host,
+            test,
+            reports: self.reports,
+            interrupts: self.interrupts,
+        }
+    }
+
+    /// Builds the test, waits for its turn, and makes its attempts, the first of which goes to `folder`.
+    async fn run(mut self, folder: &Path) -> Result<TestEnd, RunnerError> {
+        let (turn, reports) = match self.built(folder).await? {
             Start::Granted(turn, reports) => (turn, reports),
             Start::LeftOut => return Ok(self.test.left_out()),
             Start::Interrupted(reports) => return self.interrupted(reports),
@@ -225,7 +323,7 @@ impl RunningTest<'_> {
                 },
             })
         };
-        let attempts = make_attempts(test.rule, &folder, run.folder(), once).await?;
+        let attempts = make_attempts(test.rule, folder, run.folder(), once).await?;
         drop(turn);
         let mut end = test.end(attempts, Some(started_s));
         end.result.leaky = is_leaky;

@@ -2,6 +2,7 @@
 
 mod builds;
 mod checked_test;
+mod confirm;
 mod ends;
 mod executor;
 mod here;
