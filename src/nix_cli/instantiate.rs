@@ -15,7 +15,7 @@ use super::entry_command::{HEAP_VARIABLE, entry_command, test_file, whole_comman
 use super::eval_error::EvalError;
 use super::evaluation::{Evaluation, Nixpkgs, TestSource, Want};
 use super::flake::lock_hint;
-use super::git_hint::git_hint;
+use super::git_hint::{git_hint, outside_hint};
 use super::message::{describe_error, evaluated_file, split_warnings};
 use super::moment::Moment;
 use super::package_hint::package_hint;
@@ -171,6 +171,7 @@ impl Process<'_> {
         }
         if let TestSource::Flake(flake) = &self.evaluation.place {
             message.extend(git_hint(&message, &flake.reference));
+            message.extend(outside_hint(&message, &flake.reference));
             message.extend(lock_hint(&message));
         }
         if message.contains(NO_NIXPKGS) {

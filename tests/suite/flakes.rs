@@ -164,7 +164,7 @@ fn a_flake_is_a_source_of_tests() {
 }
 
 /// Runs git in the place.
-fn git(place: &Place, arguments: &[&str]) {
+pub fn git(place: &Place, arguments: &[&str]) {
     let mut command: Command = where_it_runs("git", &place.command(&[]));
     let identity = [
         "-c",

@@ -13,6 +13,7 @@ mod driver;
 mod evaluations;
 mod events;
 mod filters;
+mod flake_layouts;
 mod flakes;
 mod guests;
 mod harness;
