@@ -91,7 +91,7 @@ pub fn subtests() -> ArgValueCompleter {
     })
 }
 
-/// Containers that run now.
+/// Machines that run now.
 pub fn running_nodes() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let running = running_machines().into_iter();

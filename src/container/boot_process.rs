@@ -115,7 +115,9 @@ fn enter_namespace(plan: &Plan) -> Result<Opened, ContainerError> {
     let networks = networks.collect::<Result<_, _>>()?;
     let groups = Membership::enter(&plan.groups).at_step("entering the control groups")?;
     let mapped_store = detached_for(Path::new(STORE), &users);
-    let is_one = !has_mounts_below(Path::new(STORE)).at_step("reading the mounts")?;
+    // Nix mounts each path of a build below the store, and a layer shows none of them.
+    let has_layer = plan.node.writable_store
+        && !has_mounts_below(Path::new(STORE)).at_step("reading the mounts")?;
     let what = "entering the run's namespace";
     setns(users, CloneFlags::CLONE_NEWUSER).at_step(what)?;
     setns(mounts, CloneFlags::CLONE_NEWNS).at_step(what)?;
@@ -139,7 +141,7 @@ fn enter_namespace(plan: &Plan) -> Result<Opened, ContainerError> {
         networks,
         store: Store {
             mount: store,
-            is_one,
+            has_layer,
         },
         mounts,
         groups,

@@ -91,7 +91,7 @@ pub(super) fn lay_out_root(
     // A file system of control groups begins at the group of the namespace in which it is mounted.
     setns(groups, CloneFlags::CLONE_NEWCGROUP).at_step("entering the guest's control groups")?;
     mount_layers(plan)?;
-    let store = parts.store.for_guest(plan)?;
+    let store = parts.store.for_guest()?;
     change_root(&Path::new(LAYERS).join("root"))?;
     // The file systems of the host are still there: without them the kernel would refuse new ones of these kinds.
     let secure = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -143,14 +143,14 @@ fn mount_layers(plan: &Plan) -> Result<(), ContainerError> {
 pub(super) struct Store {
     /// Read-only.
     pub mount: OwnedFd,
-    /// Whether it is one mount: Nix mounts each path of a build below the store, and a layer shows none of them.
-    pub is_one: bool,
+    /// Whether the guest gets a layer above it, to write there.
+    pub has_layer: bool,
 }
 
 impl Store {
     /// Opens the store as the guest sees it.
-    fn for_guest(&self, plan: &Plan) -> Result<OwnedFd, ContainerError> {
-        if plan.node.writable_store && self.is_one {
+    fn for_guest(&self) -> Result<OwnedFd, ContainerError> {
+        if self.has_layer {
             return store_to_write(&self.mount);
         }
         self.mount.try_clone().at_step("opening the store")

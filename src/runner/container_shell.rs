@@ -24,9 +24,6 @@ use crate::raw_terminal::{LEAVE, RawTerminal};
 /// How long the output of a command that has ended is still waited for: a process that it has left may hold it open.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// The exit code if the container has ended before the command: that of `SIGKILL`, as in shells.
-const KILLED: u8 = 137;
-
 /// Makes the user's terminal that of a new shell in a container, until that ends or Ctrl-] is typed.
 ///
 /// # Errors
@@ -46,21 +43,21 @@ pub(super) async fn shell_in(container: &RunningContainer) -> Result<(), RunnerE
     talked.map_err(failed)
 }
 
-/// Runs a command in a container with the standard streams of this process, and returns its exit code. A single word is
-/// a line for the guest's shell.
+/// Runs a command in a container with the standard streams of this process, and returns its exit code; `None` if the
+/// container has ended before. A single word is a line for the guest's shell.
 ///
 /// # Errors
 /// Returns an error if the command cannot be started, or its output cannot be passed on.
 pub(super) async fn command_in(
     container: &RunningContainer,
     words: &[String],
-) -> Result<u8, RunnerError> {
+) -> Result<Option<u8>, RunnerError> {
     let failed = |error| RunnerError::host("cannot run a command in a container")(error);
     run(container, words).await.map_err(failed)
 }
 
 /// The guest gets pipes: with a file of the user, or a terminal, it could do more than read or write.
-async fn run(container: &RunningContainer, words: &[String]) -> io::Result<u8> {
+async fn run(container: &RunningContainer, words: &[String]) -> io::Result<Option<u8>> {
     let mut command = helper(container);
     command
         .arg("--")
@@ -92,8 +89,7 @@ async fn run(container: &RunningContainer, words: &[String]) -> io::Result<u8> {
     let (status, passed) = tokio::join!(wait, passed);
     input.abort();
     passed?;
-    let code = status?.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.unwrap_or(KILLED))
+    Ok(status?.code().and_then(|code| u8::try_from(code).ok()))
 }
 
 async fn of_some(work: Option<impl Future<Output = io::Result<()>>>) -> io::Result<()> {

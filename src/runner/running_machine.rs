@@ -12,7 +12,7 @@ use super::error::RunnerError;
 use crate::agent::quote;
 use crate::container::{RunningContainer, running_containers};
 use crate::machine::{TerminalUser, converse};
-use crate::session::{ATTACH_SOCKET, AttachReply, AttachRequest, folders_of_runs};
+use crate::session::{ATTACH_SOCKET, AttachReply, AttachRequest, attach_line, folders_of_runs};
 
 /// How long a run may take to say which machines it has.
 const LIST_LIMIT: Duration = Duration::from_secs(2);
@@ -81,8 +81,8 @@ impl RunningMachine {
     /// # Errors
     /// Returns an error if the command cannot be started, or its output cannot be passed on.
     pub async fn command(&self, words: &[String]) -> Result<u8, RunnerError> {
-        match self {
-            Self::Container(container) => container_shell::command_in(container, words).await,
+        let code = match self {
+            Self::Container(container) => container_shell::command_in(container, words).await?,
             Self::Vm(vm) => {
                 let failed = RunnerError::host("cannot run a command in a virtual machine");
                 let line = match words {
@@ -93,9 +93,10 @@ impl RunningMachine {
                     }
                 };
                 let code = vm.converse(TerminalUser::Output, Some(line)).await;
-                Ok(code.map_err(failed)?.unwrap_or(KILLED))
+                code.map_err(failed)?
             }
-        }
+        };
+        Ok(code.unwrap_or(KILLED))
     }
 }
 
@@ -122,14 +123,10 @@ impl RunningVm {
         run.set_nonblocking(true)?;
         let (ended, resizes) = tokio::net::UnixStream::from_std(run)?.into_split();
         let resizes = tokio::sync::Mutex::new(resizes);
-        let resize = |(rows, columns)| {
-            let request = AttachRequest::Resize { rows, columns };
-            let resizes = &resizes;
-            async move {
-                if let Ok(line) = line_of(&request) {
-                    // The run may end now.
-                    let _ = resizes.lock().await.write_all(&line).await;
-                }
+        let resize = async |(rows, columns)| {
+            if let Ok(line) = attach_line(&AttachRequest::Resize { rows, columns }) {
+                // The run may end now.
+                let _ = resizes.lock().await.write_all(&line).await;
             }
         };
         tokio::select! {
@@ -140,15 +137,9 @@ impl RunningVm {
     }
 }
 
-fn line_of(request: &AttachRequest) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
-    Ok(line)
-}
-
 fn ask(run: &mut UnixStream, request: &AttachRequest, limit: Duration) -> io::Result<AttachReply> {
     run.set_read_timeout(Some(limit))?;
-    run.write_all(&line_of(request)?)?;
+    run.write_all(&attach_line(request)?)?;
     let mut line = String::new();
     BufReader::new(run).read_line(&mut line)?;
     if line.is_empty() {

@@ -166,10 +166,18 @@ impl Client {
     }
 
     async fn reply(&mut self, reply: &AttachReply) -> io::Result<()> {
-        let mut line = serde_json::to_vec(reply)?;
-        line.push(b'\n');
-        self.replies.write_all(&line).await
+        self.replies.write_all(&attach_line(reply)?).await
     }
+}
+
+/// Returns a request or a reply as a line.
+///
+/// # Errors
+/// Returns an error if it has a path that is no text.
+pub fn attach_line(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 fn machines(host: &Host, driver: u32) -> AttachReply {

@@ -24,21 +24,14 @@ pub fn decide_backends(manifest: &mut Manifest, script: &str) -> Vec<BackendDeci
     let obstacles = obstacles_of(manifest, script);
     let open = manifest.nodes.iter_mut();
     open.filter(|(_, node)| is_open(node))
-        .map(
-            |(name, node)| match objection(name, node, &obstacles, &missing) {
-                None => (
-                    name,
-                    node,
-                    BackendKind::Container,
-                    format!("{name}: a container"),
+        .map(|(name, node)| {
+            let (kind, text) = match objection(name, node, &obstacles, &missing) {
+                None => (BackendKind::Container, format!("{name}: a container")),
+                Some(objection) => (
+                    BackendKind::Vm,
+                    format!("{name}: a virtual machine, as {objection}"),
                 ),
-                Some(objection) => {
-                    let text = format!("{name}: a virtual machine, as {objection}");
-                    (name, node, BackendKind::Vm, text)
-                }
-            },
-        )
-        .map(|(name, node, kind, text)| {
+            };
             node.backend = kind.into();
             BackendDecision {
                 node: name.clone(),

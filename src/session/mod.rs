@@ -32,7 +32,7 @@ use crate::output_folder::{SavedFile, console_log};
 use crate::qemu::AcceleratorChoice;
 use crate::replay::{Replay, Restart};
 
-pub use attach::{ATTACH_SOCKET, AttachReply, AttachRequest};
+pub use attach::{ATTACH_SOCKET, AttachReply, AttachRequest, attach_line};
 pub use decide_backends::{BackendDecision, decide_backends};
 use decide_backends::{are_all_containers, could_be_containers};
 pub use input::{Film, ReplayMode, RunSettings, TestInput, TimeoutFactor};

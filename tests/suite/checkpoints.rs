@@ -443,9 +443,8 @@ fn only_machines_that_have_changed_boot() {
 fn watching_begins_again_from_there() {
     let again = Again::new();
     again.write(SCRIPT);
-    let mut command = again.command(&["watch", "--nixpkgs", "builtin", "test.nix"]);
-    command.stdout(File::create(again.place.path().join("shown")).unwrap());
-    let child = command.spawn().unwrap();
+    let command = again.command(&["watch", "--nixpkgs", "builtin", "test.nix"]);
+    let child = again.place.start_shown(command);
     let pid = child.id();
     again.place.wait_for_text("shown", "watching 2 files: ");
     again.write(&SCRIPT.replace("the first end", "another end"));

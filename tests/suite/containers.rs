@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use insta::assert_snapshot;
@@ -38,12 +38,6 @@ fn on_containers(place: &Place, command: &str, file: &Path) -> Command {
     let mut command = place.command(&[command, "--nixpkgs", "builtin", "--backend", "container"]);
     command.arg(file);
     command
-}
-
-/// Starts a command whose output goes to the file `shown`.
-fn start_shown(place: &Place, mut command: Command) -> Child {
-    let shown = fs::File::create(place.path().join("shown")).unwrap();
-    command.stdout(shown).spawn().unwrap()
 }
 
 fn as_containers(place: &Place, fixture: &str) {
@@ -357,7 +351,7 @@ fn a_shell_in_a_container_of_another_run() {
     let place = Place::new();
     let test = "{ name = \"busy\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = \"machine.succeed('while ! [ -e /tmp/go ]; do sleep 0.1; done')\"; }";
     let file = place.write("busy.nix", test);
-    let driver = start_shown(&place, on_containers(&place, "run", &file));
+    let driver = place.start_shown(on_containers(&place, "run", &file));
     place.wait_for_text("shown", "machine: ready after ");
     let mut shell = place.command(&["shell", "--running", "machine"]);
     let mut user = Pty::spawn(&mut shell);
@@ -378,7 +372,7 @@ fn a_command_in_a_container_of_another_run() {
     let place = Place::new();
     let test = "{ name = \"busy\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = \"machine.succeed('while ! [ -e /tmp/go ]; do sleep 0.1; done')\"; }";
     let file = place.write("busy.nix", test);
-    let driver = start_shown(&place, on_containers(&place, "run", &file));
+    let driver = place.start_shown(on_containers(&place, "run", &file));
     place.wait_for_text("shown", "machine: ready after ");
     let run = |words: &[&str], input: &str| {
         let input = fs::File::open(place.write("input", input)).unwrap();
@@ -454,7 +448,7 @@ fn a_watch() {
         )
     };
     let file = place.write("watched.nix", &test("machine.succeed('false')"));
-    let child = start_shown(&place, on_containers(&place, "watch", &file));
+    let child = place.start_shown(on_containers(&place, "watch", &file));
     let driver = child.id();
     place.wait_for_text("shown", "failed: watched");
     place.write("watched.nix", &test("machine.succeed('true')"));
@@ -529,7 +523,7 @@ fn nothing_outlives_a_killed_driver() {
         "{{ name = \"killed\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = \"{script}\"; }}"
     );
     let file = place.write("killed.nix", &test);
-    let mut driver = start_shown(&place, on_containers(&place, "run", &file));
+    let mut driver = place.start_shown(on_containers(&place, "run", &file));
     place.wait_for_text("shown", "machine: ready after ");
     assert_eq!(control_groups(driver.id()).len(), 1);
     signal(driver.id(), "KILL");

@@ -82,6 +82,12 @@ impl Place {
         self.run(&[&["run", "--nixpkgs", "builtin", file], arguments].concat())
     }
 
+    /// Starts the tool with its standard output in the file `shown`, where [`Self::wait_for_text`] finds it.
+    pub fn start_shown(&self, mut command: Command) -> Child {
+        let shown = fs::File::create(self.path().join("shown")).unwrap();
+        command.stdout(shown).spawn().unwrap()
+    }
+
     pub fn finish(&self, child: Child) -> Ended {
         let output = within_patience(child, Child::wait_with_output);
         Ended {

@@ -284,9 +284,8 @@ fn start_busy(place: &Place) -> Child {
         "{{ name = \"busy\"; nodes.machine.virtualisation.guest = \"tiny\"; testScript = ''{script}''; }}"
     );
     let file = place.write("busy.nix", &test);
-    let shown = std::fs::File::create(place.path().join("shown")).unwrap();
     let arguments = on_fixture("run", file.to_str().unwrap(), &[]);
-    let driver = place.command(&arguments).stdout(shown).spawn().unwrap();
+    let driver = place.start_shown(place.command(&arguments));
     place.wait_for_text("shown", "machine: ready after ");
     driver
 }

@@ -1,7 +1,7 @@
 //! What Snowglobe does besides running tests, on real NixOS machines with Debian's packages:
 //! `make nixos-machines NIXPKGS=PATH SUITE=SUITE`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
@@ -192,9 +192,8 @@ fn a_watch() {
     let mut command = on_nixos(&place, "watch", file.to_str().unwrap(), &more, &[]);
     command
         .env_remove("CI")
-        .env("XDG_CACHE_HOME", place.path().join("cache"))
-        .stdout(File::create(place.path().join("shown")).unwrap());
-    let child = command.spawn().unwrap();
+        .env("XDG_CACHE_HOME", place.path().join("cache"));
+    let child = place.start_shown(command);
     let pid = child.id();
     place.wait_for_text("shown", "failed: plain");
     place.write("plain.nix", &text.replace("test -e /tmp/there", "true"));

@@ -1,6 +1,6 @@
 //! Modules of Python beside a test.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use insta::assert_snapshot;
@@ -92,9 +92,7 @@ fn a_module_that_changes_runs_the_test_again() {
         "#,
     );
     place.write("helpers.py", "print('said first')\n");
-    let mut command = place.command(&["watch", "--nixpkgs", "builtin", "test.nix"]);
-    command.stdout(File::create(place.path().join("shown")).unwrap());
-    let child = command.spawn().unwrap();
+    let child = place.start_shown(place.command(&["watch", "--nixpkgs", "builtin", "test.nix"]));
     place.wait_for_text("shown", "said first");
     place.wait_for_text("shown", "watching 2 files: ");
     place.write("helpers.py", "print('said second')\n");

@@ -427,9 +427,7 @@ fn the_event_stream_is_nothing_else() {
         "--format",
         "json",
     ];
-    let mut command = place.command(&words);
-    command.stdout(fs::File::create(place.path().join("shown")).unwrap());
-    let child = command.spawn().unwrap();
+    let child = place.start_shown(place.command(&words));
     let pid = child.id();
     place.wait_for_text("shown", "\"event\":\"watching\"");
     signal(pid, "INT");

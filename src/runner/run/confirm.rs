@@ -11,12 +11,10 @@ use crate::runner::find_tests::evaluate_these;
 
 /// Whether Snowglobe has chosen all containers of a test.
 pub(super) fn is_of_chosen_containers(test: &Test) -> bool {
-    let nodes = test.manifest.nodes.iter();
-    let mut containers = nodes
-        .filter(|(_, node)| node.kind() == Some(BackendKind::Container))
-        .peekable();
-    containers.peek().is_some()
-        && containers.all(|(name, _)| test.chosen_containers.contains(name))
+    let nodes = test.manifest.nodes.values();
+    let containers = nodes.filter(|node| node.kind() == Some(BackendKind::Container));
+    !test.chosen_containers.is_empty()
+        && containers.count() == test.chosen_containers.len()
         && test.manifest.containers.is_empty()
 }
 
@@ -37,10 +35,11 @@ pub(super) async fn as_virtual_machines(
 ) -> Result<Option<Test>, RunnerError> {
     let attribute = &test.names.attribute;
     let evaluation = Evaluation {
-        chosen: Some(attribute.clone())
-            .filter(|path| !path.is_empty())
-            .into_iter()
-            .collect(),
+        // A file that is the test itself has no path.
+        chosen: match attribute.as_str() {
+            "" => Vec::new(),
+            path => vec![path.to_owned()],
+        },
         backend: Some(BackendChoice::Vm),
         parts: Vec::new(),
         ..test.selection.evaluation.clone()
