@@ -1,30 +1,25 @@
-//! From Python's exceptions to what a report needs of them.
+//! From an interpreter's exceptions to what a report needs of them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use rustpython_vm::builtins::{PyBaseExceptionRef, PyTraceback};
-use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
-
-use super::assertion_report::{AssertedLine, explain_assertion};
-use super::exceptions::is_api_exception;
-use super::short_repr::{Extent, short_repr};
-
+use super::assertion_report::explain_assertion;
+use super::assertions::{NamesIn, names};
+use super::raised::{
+    AssertionPlace, ColumnUnit, Explanation, RaisedCall, RaisedException, SyntaxErrorPlace,
+};
 use super::sources::Sources;
 use super::state::EngineState;
-use super::values::to_json;
-use crate::event_bus::Events;
-use crate::model::event::{Cause, Details, Failure, Frame};
+use crate::model::event::{Cause, Excerpt, Failure, Frame};
 use crate::source_map::SourceMap;
 
-/// How many exceptions back the details of one are looked for.
-const DEEPEST: usize = 8;
-
-/// One call of the script or of what was typed, with the bytes of it that were at work.
+/// A call of the script or of what was typed, with the bytes of it that were at work.
 struct TracedCall {
+    /// Its number among all calls.
+    index: usize,
     source_map: Arc<SourceMap>,
     function: String,
-    frame: PyObjectRef,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
     line: usize,
 }
 
@@ -36,106 +31,112 @@ impl TracedCall {
     }
 }
 
-/// Describes what a script raised, with the calls that led there. Long texts are cut, and saved.
-pub fn describe(
-    vm: &VirtualMachine,
-    exception: &PyBaseExceptionRef,
+/// Makes the failure of an exception, with the calls that led there. `explain` asks the interpreter for the values of an
+/// assertion. Long texts are cut, and saved.
+pub(super) fn failure_of(
+    exception: &RaisedException,
+    unit: ColumnUnit,
     state: &EngineState,
+    explain: impl FnOnce(AssertionPlace) -> Option<Explanation>,
 ) -> Failure {
     let host = state.host();
     let events = host.as_ref().map(|host| &host.events);
-    let mut failure = describe_whole(vm, exception, &state.sources, events);
+    let calls = traced(&exception.calls, unit, &state.sources);
+    let statement = calls
+        .last()
+        .map(|call| call.source_map.excerpt(call.range.clone()))
+        .or_else(|| excerpt(exception.syntax_error.as_ref()?, &state.sources));
+    let cause = |cause: &RaisedException| {
+        let calls = traced(&cause.calls, unit, &state.sources);
+        Cause {
+            kind: kind(cause),
+            message: message(cause, &calls),
+            at: calls.last().map(frame),
+        }
+    };
+    let all = [exception].into_iter().chain(&exception.causes);
+    let mut details = all.filter_map(|one| serde_json::from_value(one.details.clone()).ok()?);
+    let mut failure = Failure {
+        kind: kind(exception),
+        message: message(exception, &calls),
+        statement,
+        causes: exception.causes.iter().map(cause).collect(),
+        details: details.next().unwrap_or_default(),
+        traceback: calls.iter().map(frame).collect(),
+        ..Failure::default()
+    };
+    if let Some(call) = calls.last()
+        && let Some(place) = assertion_place(exception, call)
+        && let Some(explanation) = explain(place)
+    {
+        explain_assertion(explanation, call.source_map.script(), events, &mut failure);
+    }
     if let Some(events) = events {
         events.bound_failure(&mut failure);
     }
     failure
 }
 
-fn describe_whole(
-    vm: &VirtualMachine,
-    exception: &PyBaseExceptionRef,
-    sources: &Sources,
-    events: Option<&Events>,
-) -> Failure {
-    let entries = exception
-        .__traceback__()
-        .map(|traceback| entries(&traceback, sources))
-        .unwrap_or_default();
-    let statement = entries
-        .last()
-        .map(|entry| entry.source_map.excerpt(entry.range.clone()))
-        .or_else(|| syntax_error(vm, exception, sources));
-    let mut failure = Failure {
-        kind: kind(vm, exception),
-        message: message(vm, exception, &entries),
-        statement,
-        causes: causes(vm, exception, sources),
-        details: details(vm, exception, DEEPEST).unwrap_or_default(),
-        traceback: entries.iter().map(frame).collect(),
-        ..Failure::default()
-    };
-    if let Some(entry) = entries.last() {
-        let line = AssertedLine {
-            frame: &entry.frame,
-            script: entry.source_map.script(),
-            text: entry.text(),
-            range: entry.range.clone(),
+fn traced(calls: &[RaisedCall], unit: ColumnUnit, sources: &Sources) -> Vec<TracedCall> {
+    let traced = calls.iter().enumerate().filter_map(|(index, call)| {
+        let source_map = sources.find(&call.file)?;
+        let offset = |line: usize, column: usize| match unit {
+            ColumnUnit::Character => source_map.offset(line, column + 1),
+            ColumnUnit::Byte => source_map.offset(line, 1) + column,
         };
-        explain_assertion(vm, exception, &line, events, &mut failure);
-    }
-    failure
+        let range = match call.span {
+            None => offset(call.line, 0)..offset(call.line + 1, 0),
+            Some([line, last_line, column, end]) => offset(line, column)..offset(last_line, end),
+        };
+        Some(TracedCall {
+            index,
+            function: call.function.clone(),
+            range,
+            line: call.line,
+            source_map,
+        })
+    });
+    traced.collect()
 }
 
-fn kind(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> String {
-    // A script may have classes of these names, too.
-    let is = |class| is_api_exception(vm, exception, class);
-    if is("RetryFailed") {
+/// The assertion that has failed in a call. Errors of the test API are assertions, too.
+fn assertion_place(exception: &RaisedException, call: &TracedCall) -> Option<AssertionPlace> {
+    let names_in = |parts| match exception.is_plain_assertion {
+        true => names(call.text(), parts),
+        false => Vec::new(),
+    };
+    let is_assertion =
+        exception.is_plain_assertion || is_api_class(exception, "RequestedAssertionFailed");
+    is_assertion.then(|| AssertionPlace {
+        call: call.index,
+        begin: call.range.start,
+        end: call.range.end,
+        names: names_in(NamesIn::Expression),
+        scoped_names: names_in(NamesIn::Scopes),
+    })
+}
+
+fn is_api_class(exception: &RaisedException, class: &str) -> bool {
+    exception.api_classes.iter().any(|name| name == class)
+}
+
+fn kind(exception: &RaisedException) -> String {
+    if is_api_class(exception, "RetryFailed") {
         return "RequestedAssertionFailed".to_owned();
     }
-    if is("Cancelled") {
+    if is_api_class(exception, "Cancelled") {
         return "Deadline".to_owned();
     }
-    exception.class().name().to_string()
+    exception.name.clone()
 }
 
-fn entries(traceback: &PyRef<PyTraceback>, sources: &Sources) -> Vec<TracedCall> {
-    traceback
-        .iter()
-        .filter_map(|entry| {
-            let code = entry.frame.iframe().code();
-            let source_map = sources.find(code.source_path().as_str())?;
-            // The instruction's number is in bytes, and each has two.
-            let instruction = usize::try_from(entry.lasti).unwrap_or_default() / 2;
-            let span = code.locations.get(instruction);
-            let line = entry.lineno.get();
-            let range = span.map_or_else(
-                || source_map.offset(line, 1)..source_map.offset(line + 1, 1),
-                |(from, to)| {
-                    source_map.offset(from.line.get(), from.character_offset.get())
-                        ..source_map.offset(to.line.get(), to.character_offset.get())
-                },
-            );
-            Some(TracedCall {
-                source_map,
-                function: code.qualname.as_str().to_owned(),
-                frame: entry.frame.clone().into(),
-                range,
-                line,
-            })
-        })
-        .collect()
-}
-
-fn frame(entry: &TracedCall) -> Frame {
-    let source_map = &entry.source_map;
-    let source = source_map
-        .script()
-        .lines()
-        .nth(entry.line.saturating_sub(1));
-    let excerpt = source_map.excerpt(entry.range.clone());
+fn frame(call: &TracedCall) -> Frame {
+    let source_map = &call.source_map;
+    let source = source_map.script().lines().nth(call.line.saturating_sub(1));
+    let excerpt = source_map.excerpt(call.range.clone());
     Frame {
-        function: entry.function.clone(),
-        line: u32::try_from(entry.line).unwrap_or(u32::MAX),
+        function: call.function.clone(),
+        line: u32::try_from(call.line).unwrap_or(u32::MAX),
         source: source.unwrap_or_default().trim().to_owned(),
         file_line: excerpt.file.is_some().then_some(excerpt.start.line),
         file: excerpt.file,
@@ -143,104 +144,28 @@ fn frame(entry: &TracedCall) -> Frame {
 }
 
 /// The exception's message, or one that explains an empty message.
-fn message(vm: &VirtualMachine, exception: &PyBaseExceptionRef, entries: &[TracedCall]) -> String {
-    if is_api_exception(vm, exception, "Cancelled") {
+fn message(exception: &RaisedException, calls: &[TracedCall]) -> String {
+    if is_api_class(exception, "Cancelled") {
         return "this was going on".to_owned();
     }
-    let text = text_of(vm, exception).unwrap_or_default();
-    if exception.fast_isinstance(vm.ctx.exceptions.system_exit) {
+    let text = exception.text.clone();
+    if exception.is_exit {
         return match text.parse::<i64>() {
             Ok(code) => format!("the script ended itself with the exit code {code}"),
             Err(_) => format!("the script ended itself: {text}"),
         };
     }
-    match entries.last() {
-        Some(entry) if text.is_empty() && kind(vm, exception) == "AssertionError" => {
-            format!("this is not true: {}", entry.text())
+    match calls.last() {
+        Some(call) if text.is_empty() && kind(exception) == "AssertionError" => {
+            format!("this is not true: {}", call.text())
         }
         _ => text,
     }
 }
 
-/// How much of the value that an exception has in the place of a text is shown.
-const LONGEST_ARGUMENT: usize = 4000;
-
-/// The exception as `str` gives it; a value in the place of its text is written shortly.
-fn text_of(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> PyResult<String> {
-    let arguments = exception.args();
-    if let [only] = arguments.as_slice()
-        && [
-            vm.ctx.types.list_type,
-            vm.ctx.types.dict_type,
-            vm.ctx.types.tuple_type,
-            vm.ctx.types.set_type,
-            vm.ctx.types.bytes_type,
-        ]
-        .iter()
-        .any(|kind| only.fast_isinstance(kind))
-    {
-        return short_repr(vm, only, Extent::short(LONGEST_ARGUMENT));
-    }
-    let text = exception.as_object().str(vm)?;
-    Ok(text.to_string_lossy().into_owned())
-}
-
-/// The exceptions that this one came from, as Python would print them.
-fn causes(vm: &VirtualMachine, exception: &PyBaseExceptionRef, sources: &Sources) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    let mut current = exception.clone();
-    while let Some(cause) = cause(vm, &current).filter(|_| causes.len() < DEEPEST) {
-        let entries = cause
-            .__traceback__()
-            .map(|traceback| entries(&traceback, sources));
-        let entries = entries.unwrap_or_default();
-        causes.push(Cause {
-            kind: kind(vm, &cause),
-            message: message(vm, &cause, &entries),
-            at: entries.last().map(frame),
-        });
-        current = cause;
-    }
-    causes
-}
-
-fn cause(vm: &VirtualMachine, exception: &PyBaseExceptionRef) -> Option<PyBaseExceptionRef> {
-    let suppressed = exception.as_object().get_attr("__suppress_context__", vm);
-    let suppressed = suppressed
-        .and_then(|flag| flag.is_true(vm))
-        .unwrap_or(false);
-    let context = || exception.__context__().filter(|_| !suppressed);
-    exception.__cause__().or_else(context)
-}
-
-/// Where a compiler's complaint is; the running script has no such place.
-fn syntax_error(
-    vm: &VirtualMachine,
-    exception: &PyBaseExceptionRef,
-    sources: &Sources,
-) -> Option<crate::model::event::Excerpt> {
-    if !exception.fast_isinstance(vm.ctx.exceptions.syntax_error) {
-        return None;
-    }
-    let number = |name: &'static str| {
-        let value = exception.as_object().get_attr(name, vm).ok()?;
-        usize::try_from(to_json(&value, vm).ok()?.as_u64()?).ok()
-    };
-    let file = exception.as_object().get_attr("filename", vm).ok()?;
-    let source_map = sources.find(&file.str(vm).ok()?.to_string_lossy())?;
-    let begin = source_map.offset(number("lineno")?, number("offset")?);
+/// The text where a compiler's complaint is; the running script has no such place.
+fn excerpt(place: &SyntaxErrorPlace, sources: &Sources) -> Option<Excerpt> {
+    let source_map = sources.find(&place.file)?;
+    let begin = source_map.offset(place.line, place.column);
     Some(source_map.excerpt(begin..begin + 1))
-}
-
-/// The details of a machine's error, of this exception or of one that it came from.
-fn details(vm: &VirtualMachine, exception: &PyBaseExceptionRef, depth: usize) -> Option<Details> {
-    let attribute = exception.as_object().get_attr("_details", vm);
-    let own = attribute.ok().and_then(|details| {
-        let details = to_json(&details, vm).ok()?;
-        serde_json::from_value(details).ok()
-    });
-    if own.is_some() || depth == 0 {
-        return own;
-    }
-    details(vm, &cause(vm, exception)?, depth - 1)
 }

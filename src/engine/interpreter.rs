@@ -19,8 +19,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::cancellation::Cancellations;
 use super::compile::compile_script;
+use super::describe::describe;
 use super::exceptions::is_api_exception;
-use super::failure::describe;
 use super::input::Script;
 use super::interaction::{by_hand, interact};
 use super::interrupt::Interrupter;

@@ -14,14 +14,14 @@ use tokio::task::JoinHandle;
 
 use super::call_report::{CallMade, reason_of, shown_arguments};
 use super::cancellation::{self, CancelCause, CancelScope};
+use super::describe::describe;
 use super::difference::text_difference;
 use super::exceptions::api_exception;
-use super::failure::describe;
+
 use super::imports::add_imports;
 use super::input::Script;
 use super::interaction::add_breakpoints;
 use super::mode::Interaction;
-use super::short_repr::{Extent, short_repr};
 use super::state::EngineState;
 use super::values::{from_json, to_json};
 use crate::host::{Call, CallError};
@@ -97,12 +97,6 @@ fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRe
                                               _vm: &VirtualMachine|
      -> String {
         text_difference(&left.to_string_lossy(), &right.to_string_lossy())
-    });
-    function!(native, vm, "short_repr", |value: PyObjectRef,
-                                         most: usize,
-                                         vm: &VirtualMachine|
-     -> PyResult<String> {
-        short_repr(vm, &value, Extent::short(most))
     });
     let shared = state.clone();
     function!(

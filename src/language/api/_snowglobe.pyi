@@ -22,9 +22,6 @@ def fail(exception: BaseException) -> None:
 def text_difference(left: str, right: str) -> str:
     """Describes how two texts differ, by lines. Returns an empty text where their reprs show it."""
 
-def short_repr(value: object, most: int) -> str:
-    """Returns the repr of a value, in about `most` characters."""
-
 def find_module(name: str, folders: list[str] | None) -> dict[str, Any] | None:
     """Finds a module by the last part of its name, in the folders of its package or of the script."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os as os
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Tuple
 
+from . import raised as _raised
 from . import recording, runtime, script
 from .errors import MachineError, MachineFailure, RequestedAssertionFailed, Interrupted, ProcessExit
 from .durations import Duration

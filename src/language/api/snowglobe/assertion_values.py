@@ -12,6 +12,8 @@ from typing import Any, Callable
 
 import _snowglobe
 
+from .short_repr import REST, WHOLE, Extent, short_repr
+
 # Assertions in each other, and those that have failed and not been reported.
 MOST_ASSERTIONS = 64
 
@@ -21,7 +23,14 @@ LONGEST_COPY = 10_000
 
 # How many elements of a difference are named.
 MOST_ELEMENTS = 8
-LONGEST_ELEMENT = 200
+
+# How much of a value or an element a report shows, in characters.
+LONGEST_VALUE = 200
+
+# The left and the right side of `==`, as rewritten assertions number them; and those that are written there.
+LEFT = (1, 3)
+RIGHT = (2, 4)
+CONSTANTS = (3, 4)
 
 
 class _Assertion:
@@ -105,13 +114,63 @@ def seen(begin: int, end: int, part: int, value: Any) -> Any:
     return value
 
 
-def values_of(frame: Any) -> list[tuple[int, int, int, Any]]:
+def explain(frame: Any, begin: int, end: int, names: list[str], scoped: list[str]) -> dict[str, Any]:
+    """Describes the assertion of a frame that has failed, at these bytes of the script: the values of its expressions,
+    how both sides of its `==` differ, and the values of names: `names`, or `scoped` where values were remembered.
+    """
+    # An earlier assertion of the frame may have failed, and the script gone on.
+    values = [it for it in _values_of(frame) if begin <= it[0] and it[1] <= end]
+    # What is typed at a prompt remembers no values.
+    variables = scoped if values else names
+    return {
+        "expressions": [
+            {"begin": begin, "end": end, "value": _written(value)}
+            for begin, end, part, value in values
+            if part not in CONSTANTS
+        ],
+        "variables": [
+            {"name": name, "value": _written(space[name])}
+            for name in variables
+            for space in (frame.f_locals, frame.f_globals)
+            if name in space
+        ],
+        "difference": _difference_of(values),
+    }
+
+
+def _values_of(frame: Any) -> list[tuple[int, int, int, Any]]:
     """Returns the values of the assertion of a frame that has failed last: where, the part in a comparison, the value."""
     # A failure is described more than once: for its subtest, and at the end.
     for assertion in reversed(_failed):
         if assertion.frame is frame:
             return assertion.seen
     return []
+
+
+def _written(value: Any) -> dict[str, Any] | None:
+    """The value in a line, and whole if that is more; None if it has none to show, as functions and machines."""
+    try:
+        short = short_repr(value, Extent(LONGEST_VALUE))
+        if short.startswith("<"):
+            return None
+        whole = short_repr(value, WHOLE) if REST in short else short
+    except Exception:
+        return None
+    return {"short": short, "whole": None if whole == short else whole}
+
+
+def _difference_of(values: list[tuple[int, int, int, Any]]) -> str:
+    """Describes the difference of both sides of the `==` that was compared last."""
+    right: list[Any] = []
+    for *_, part, value in reversed(values):
+        if part in RIGHT and not right:
+            right = [value]
+        elif part in LEFT and right:
+            try:
+                return difference(value, *right)
+            except Exception:
+                return ""
+    return ""
 
 
 def difference(left: Any, right: Any) -> str:
@@ -164,7 +223,7 @@ def _first(lines: list[str]) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    return _snowglobe.short_repr(value, LONGEST_ELEMENT)
+    return short_repr(value, Extent(LONGEST_VALUE))
 
 
 def prepare() -> None:
