@@ -1,6 +1,7 @@
 //! Options that `run`, `watch`, `repl`, `shell` and `driver` share.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use regex_lite::Regex;
 
 use super::error::Failed;
 use super::frontend::{CommandFrontend, DisplayFormat};
-use crate::engine::{Interaction, RunMode};
+use crate::engine::{CPython, Interaction, PythonError, RunMode};
 use crate::host::{AfterFailure, Subtests};
 use crate::machine::StateRetention;
 use crate::model::failed_units::FailedUnitPolicy;
@@ -39,6 +40,9 @@ pub struct RunOptions {
     /// Continue with the next subtest after a failed one.
     #[arg(long)]
     keep_going: bool,
+    /// Run the script in this CPython, 3.11 or newer [default: an embedded interpreter, or the CPython that packages of the test need].
+    #[arg(long, value_name = "PATH", value_parser = python)]
+    python: Option<CPython>,
     /// Check only the syntax of the script.
     #[arg(long)]
     no_check: bool,
@@ -52,6 +56,10 @@ fn timeout_factor(text: &str) -> Result<TimeoutFactor, String> {
         Ok(factor) if factor > 0.0 && factor.is_finite() => Ok(TimeoutFactor::By(factor)),
         _ => Err("it is `auto` or a number above 0".to_owned()),
     }
+}
+
+fn python(path: &str) -> Result<CPython, PythonError> {
+    CPython::find(Path::new(path))
 }
 
 impl RunOptions {
@@ -73,6 +81,7 @@ impl RunOptions {
             global_timeout: self.global_timeout.map(Duration::from_secs),
             timeout_factor: self.timeout_factor,
             failed_units: FailedUnitPolicy::default(),
+            python: self.python.clone(),
             replay: ReplayMode::NotApplicable,
             states: StateRetention::ThisRun,
             film: Film::Off,

@@ -3,11 +3,14 @@
 //!
 //! Nothing is evaluated twice or in another order. `pytest` does the same.
 
+use std::cell::RefCell;
+
 use ruff_text_size::{Ranged, TextRange};
 use rustpython_vm::compiler::ast::visitor::transformer::{self, Transformer};
 use rustpython_vm::compiler::ast::visitor::{self, Visitor};
 use rustpython_vm::compiler::ast::{self, CmpOp, Expr, Number, Stmt};
 use rustpython_vm::compiler::parser;
+use serde::Serialize;
 
 /// Rewritten statements call these functions of `assertion_values.py`, which are among Python's builtins.
 const TEMPLATES: [&str; 3] = [
@@ -29,18 +32,45 @@ enum Part {
     RightConstant = 4,
 }
 
+/// What an expression is passed through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum MarkKind {
+    Assertion,
+    Value,
+    /// A function of unittest.
+    Check,
+}
+
+/// An expression that is passed through a function, for an interpreter that has trees of its own.
+#[derive(Debug, Serialize)]
+pub(super) struct ExpressionMark {
+    kind: MarkKind,
+    /// In bytes of the text.
+    begin: u32,
+    end: u32,
+    part: u32,
+}
+
 /// Changes the assertions of a script's tree. Positions stay.
 pub(super) fn remember_values(suite: &mut [Stmt]) {
     let [whole, seen, checking] = TEMPLATES.map(call_template);
     let (Some(whole), Some(seen), Some(checking)) = (whole, seen, checking) else {
         return;
     };
-    Rewriter {
+    Rewriter::Change {
         whole,
         seen,
         checking,
     }
     .visit_body(suite);
+}
+
+/// Lists what [`remember_values`] changes.
+pub(super) fn expression_marks(suite: &mut [Stmt]) -> Vec<ExpressionMark> {
+    let marks = RefCell::default();
+    Rewriter::List(&marks).visit_body(suite);
+    marks.into_inner()
 }
 
 fn call_template(text: &str) -> Option<ast::ExprCall> {
@@ -73,26 +103,30 @@ pub(super) fn names(text: &str, parts: NamesIn) -> Vec<String> {
     names.found
 }
 
-struct Rewriter {
-    whole: ast::ExprCall,
-    seen: ast::ExprCall,
-    checking: ast::ExprCall,
+enum Rewriter<'a> {
+    /// By the templates.
+    Change {
+        whole: ast::ExprCall,
+        seen: ast::ExprCall,
+        checking: ast::ExprCall,
+    },
+    List(&'a RefCell<Vec<ExpressionMark>>),
 }
 
-impl Transformer for Rewriter {
+impl Transformer for Rewriter<'_> {
     fn visit_stmt(&self, statement: &mut Stmt) {
         transformer::walk_stmt(self, statement);
         match statement {
             Stmt::Assert(assertion) => {
                 self.operands(&mut assertion.test);
-                wrap(&mut assertion.test, &self.whole, Part::Any);
+                self.wrap(&mut assertion.test, MarkKind::Assertion, Part::Any);
             }
             Stmt::Expr(statement) => {
                 if let Expr::Call(call) = &mut *statement.value
                     && is_assertion(&call.func)
                 {
                     self.arguments(&mut call.arguments);
-                    wrap(&mut call.func, &self.checking, Part::Any);
+                    self.wrap(&mut call.func, MarkKind::Check, Part::Any);
                 }
             }
             _ => {}
@@ -103,14 +137,18 @@ impl Transformer for Rewriter {
     fn visit_expr(&self, _: &mut Expr) {}
 }
 
-impl Rewriter {
+impl Rewriter<'_> {
     /// Remembers an expression and those in it.
     fn expression(&self, expression: &mut Expr, part: Part) {
         if is_constant(expression) {
             // One side of a comparison is needed for its difference to the other.
             match part {
-                Part::LeftOfEquality => wrap(expression, &self.seen, Part::LeftConstant),
-                Part::RightOfEquality => wrap(expression, &self.seen, Part::RightConstant),
+                Part::LeftOfEquality => {
+                    self.wrap(expression, MarkKind::Value, Part::LeftConstant);
+                }
+                Part::RightOfEquality => {
+                    self.wrap(expression, MarkKind::Value, Part::RightConstant);
+                }
                 Part::Any | Part::LeftConstant | Part::RightConstant => {}
             }
             return;
@@ -127,7 +165,7 @@ impl Rewriter {
             _ => {}
         }
         self.operands(expression);
-        wrap(expression, &self.seen, part);
+        self.wrap(expression, MarkKind::Value, part);
     }
 
     /// Remembers the expressions in one, but not itself.
@@ -182,6 +220,33 @@ impl Rewriter {
             Expr::Named(named) => any(&mut named.value),
             // Other expressions have no operands, or others at each step.
             _ => {}
+        }
+    }
+
+    /// Passes an expression through a function.
+    fn wrap(&self, expression: &mut Expr, kind: MarkKind, part: Part) {
+        match self {
+            Self::Change {
+                whole,
+                seen,
+                checking,
+            } => {
+                let template = match kind {
+                    MarkKind::Assertion => whole,
+                    MarkKind::Value => seen,
+                    MarkKind::Check => checking,
+                };
+                wrap(expression, template, part);
+            }
+            Self::List(marks) => {
+                let range = expression.range();
+                marks.borrow_mut().push(ExpressionMark {
+                    kind,
+                    begin: range.start().to_u32(),
+                    end: range.end().to_u32(),
+                    part: part as u32,
+                });
+            }
         }
     }
 

@@ -2,19 +2,24 @@
 
 use std::time::Instant;
 
-use rustpython_vm::VirtualMachine;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::sources::SCRIPT_NAME;
 use super::state::EngineState;
 use crate::host::{Call, CallError};
 use crate::model::event::{Event, round};
 
-/// Start of the names that tracebacks give the modules of the test API.
-const API_PATH: &str = "snowglobe";
-
 /// Longer texts are cut: they are in the consoles, or in files.
 const LONGEST_SHOWN: usize = 4000;
+
+/// The place in the script that makes a call.
+#[derive(Debug, Deserialize)]
+pub(super) struct CallPlace {
+    /// Name of the function of the test API that the script called; `None` if the script did not call one.
+    pub function: Option<String>,
+    /// Line of the script, from 1; `None` if no line of the script makes the call.
+    pub line: Option<u32>,
+}
 
 /// A call to a machine that is being made.
 pub(super) struct CallMade(Option<Made>);
@@ -28,15 +33,15 @@ struct Made {
 }
 
 impl CallMade {
-    /// The call that the interpreter makes now.
-    pub fn new(call: &Call, arguments: Value, vm: &VirtualMachine) -> Self {
+    /// A call that is made now. `place` looks for where in the script.
+    pub fn new(call: &Call, arguments: Value, place: impl FnOnce() -> CallPlace) -> Self {
         Self(call.machine().map(|machine| {
-            let caller = Caller::find(vm);
+            let place = place();
             Made {
                 machine: machine.to_owned(),
-                method: caller.function.unwrap_or_else(|| call.name().to_owned()),
+                method: place.function.unwrap_or_else(|| call.name().to_owned()),
                 arguments,
-                line: caller.line,
+                line: place.line,
                 begin: Instant::now(),
             }
         }))
@@ -104,37 +109,4 @@ fn cut(text: &str) -> String {
         return shown.to_owned();
     }
     format!("{shown}… ({} more bytes)", rest.len())
-}
-
-/// The place in the script that makes a call.
-struct Caller {
-    /// Name of the function of the test API that the script called; `None` if the script did not call one.
-    function: Option<String>,
-    /// Line of the script, from 1; `None` if no line of the script makes the call.
-    line: Option<u32>,
-}
-
-impl Caller {
-    /// Finds the caller among the frames of this thread, from the innermost to the script.
-    fn find(vm: &VirtualMachine) -> Self {
-        let mut function = None;
-        let mut next = vm.current_frame();
-        while let Some(frame) = next {
-            let code = frame.iframe().code();
-            let path = code.source_path().as_str();
-            if path == SCRIPT_NAME {
-                // Also of a frame that has gone on since it was first looked at.
-                let line = u32::try_from(frame.lineno()).ok();
-                return Self { function, line };
-            }
-            if path.starts_with(API_PATH) {
-                function = Some(code.obj_name.to_string());
-            }
-            next = frame.f_back(vm);
-        }
-        Self {
-            function,
-            line: None,
-        }
-    }
 }

@@ -116,7 +116,7 @@ fn assertion_place(exception: &RaisedException, call: &TracedCall) -> Option<Ass
     })
 }
 
-fn is_api_class(exception: &RaisedException, class: &str) -> bool {
+pub(super) fn is_api_class(exception: &RaisedException, class: &str) -> bool {
     exception.api_classes.iter().any(|name| name == class)
 }
 

@@ -11,6 +11,7 @@ use super::compile::compile_source;
 use super::state::EngineState;
 use super::values::{from_json, to_json};
 use crate::script_modules::{ModulePlace, find_module, module_folders, read_module};
+use crate::source_map::SourceMap;
 
 /// Adds the functions that `script_modules.py` imports modules with.
 pub(super) fn add_imports(
@@ -20,7 +21,8 @@ pub(super) fn add_imports(
 ) -> PyResult<()> {
     let shared = state.clone();
     let find = move |name: PyStrRef, folders: PyObjectRef, vm: &VirtualMachine| -> PyResult {
-        find_script_module(&shared, &name.to_string_lossy(), &folders, vm)
+        let folders = serde_json::from_value(to_json(&folders, vm)?).unwrap_or_default();
+        from_json(found_module(&shared, &name.to_string_lossy(), folders), vm)
     };
     native.set_attr("find_module", vm.new_function("find_module", find), vm)?;
     let shared = state.clone();
@@ -35,16 +37,13 @@ pub(super) fn add_imports(
 }
 
 /// Finds a module by the last part of its name, in the folders of its package or of the script.
-fn find_script_module(
+pub(super) fn found_module(
     state: &EngineState,
     name: &str,
-    folders: &PyObjectRef,
-    vm: &VirtualMachine,
-) -> PyResult {
+    of_package: Option<Vec<PathBuf>>,
+) -> Value {
     let own = module_folders(&state.script.source_map);
-    let folders: Option<Vec<PathBuf>> =
-        serde_json::from_value(to_json(folders, vm)?).unwrap_or_default();
-    let folders = match folders {
+    let folders = match of_package {
         None => own,
         // Packages of elsewhere have their own finders.
         Some(of_package) => {
@@ -53,26 +52,36 @@ fn find_script_module(
         }
     };
     let text = |path: &Path| path.display().to_string();
-    let found = match find_module(name, &folders) {
+    match find_module(name, &folders) {
         None => Value::Null,
         Some(ModulePlace::Module(file)) => json!({ "file": text(&file), "folder": null }),
         Some(ModulePlace::Package(file)) => {
             json!({ "file": text(&file), "folder": file.parent().map(text) })
         }
         Some(ModulePlace::Folder(folder)) => json!({ "file": null, "folder": text(&folder) }),
-    };
-    from_json(found, vm)
+    }
 }
 
-/// Compiles a module beside the test.
+/// Reads a module beside the test.
+///
+/// # Errors
+/// Returns what is wrong with the file.
+pub(super) fn read_script_module(
+    state: &EngineState,
+    file: &str,
+) -> Result<Arc<SourceMap>, String> {
+    let source_map =
+        read_module(Path::new(file)).map_err(|error| format!("{file} cannot be read: {error}"))?;
+    let source_map = Arc::new(source_map);
+    state.sources.add_module(file, source_map.clone());
+    Ok(source_map)
+}
+
 fn compile_script_module(
     state: &EngineState,
     file: &str,
     vm: &VirtualMachine,
 ) -> PyResult<PyRef<PyCode>> {
-    let source_map = read_module(Path::new(file))
-        .map_err(|error| vm.new_os_error(format!("{file} cannot be read: {error}")))?;
-    let source_map = Arc::new(source_map);
-    state.sources.add_module(file, source_map.clone());
+    let source_map = read_script_module(state, file).map_err(|error| vm.new_os_error(error))?;
     compile_source(vm, source_map.script(), file, |_| ())
 }

@@ -7,22 +7,19 @@ use rustpython_vm::function::ArgMapping;
 use rustpython_vm::scope::Scope;
 use rustpython_vm::{PyRef, PyResult, VirtualMachine};
 
-use super::mode::Interaction;
+use super::embedded::Embedded;
+use super::mode::{Interaction, Namespace, RunMode};
+use super::namespace::EmbeddedNames;
 use super::state::EngineState;
 use super::terminal::remember_terminal;
-use crate::model::event::{Excerpt, Level};
+use crate::model::event::{Event, Excerpt, Failure, Level};
 
 /// How many lines before a breakpoint, and after it, are shown.
 const AROUND: usize = 4;
 
 /// Opens a prompt among the names of a scope.
-pub(super) fn interact(
-    vm: &VirtualMachine,
-    scope: &Scope,
-    state: &EngineState,
-    interaction: &dyn Interaction,
-) {
-    by_hand(state, || interaction.run(vm, scope, state));
+pub(super) fn interact(names: &dyn Namespace, state: &EngineState, interaction: &dyn Interaction) {
+    by_hand(state, || interaction.run(names, state));
 }
 
 /// Does `work`, which the user ends at the terminal.
@@ -33,48 +30,92 @@ pub(super) fn by_hand(state: &EngineState, work: impl FnOnce()) {
     state.prompting.send_replace(false);
 }
 
+/// Keeps the machines of a failed script for the user, if that is wanted. `wait` does work that other threads of the
+/// script go on during.
+pub(super) fn stay(
+    names: &dyn Namespace,
+    state: &EngineState,
+    mode: &RunMode,
+    failure: &Failure,
+    wait: impl Fn(&mut dyn FnMut()),
+) {
+    if matches!(mode, RunMode::Script | RunMode::OneShot) {
+        return;
+    }
+    state.emit(Event::CallFailed {
+        failure: Box::new(failure.clone()),
+    });
+    wait(&mut || end_recording(state));
+    match (mode, state.host()) {
+        (RunMode::PromptOnFailure(interaction), _) => interact(names, state, interaction.as_ref()),
+        (RunMode::ShellOnFailure, Some(host)) => by_hand(state, || {
+            wait(&mut || state.handle.block_on(host.attach_shell(failure)));
+        }),
+        _ => {}
+    }
+}
+
 /// Adds the function that opens a prompt among the names at a line of the script, if the user has a terminal. The script
 /// goes on when the prompt is left.
 pub(super) fn add_breakpoints(
     vm: &VirtualMachine,
     native: &PyRef<PyModule>,
-    state: &Arc<EngineState>,
+    embedded: &Arc<Embedded>,
     prompt: Option<Arc<dyn Interaction>>,
 ) -> PyResult<()> {
-    let state = state.clone();
+    let embedded = embedded.clone();
     let stop = move |locals: PyDictRef,
                      globals: PyDictRef,
                      file: PyStrRef,
                      line: usize,
                      vm: &VirtualMachine| {
-        let place = place(&state, &file.to_string_lossy(), line);
-        if let Some(prompt) = &prompt {
-            stop_at(vm, &state, [locals, globals], &place, prompt.as_ref());
-        } else {
-            let text = format!("breakpoint at {place}: there is no terminal, the test continues");
-            state.note(Level::Warning, &text);
-        }
+        stop_at(
+            &embedded.state,
+            &file.to_string_lossy(),
+            line,
+            prompt.as_ref(),
+            |prompt| {
+                vm.allow_threads(|| end_recording(&embedded.state));
+                let locals = Some(ArgMapping::from_dict_exact(locals));
+                let scope = &Scope::with_builtins(locals, globals, vm);
+                let names = EmbeddedNames {
+                    vm,
+                    scope,
+                    embedded: &embedded,
+                };
+                let interact = || interact(&names, &embedded.state, prompt);
+                embedded.interrupter.while_disarmed(interact);
+            },
+        );
     };
     native.set_attr("stop_at", vm.new_function("stop_at", stop), vm)
 }
 
-fn stop_at(
-    vm: &VirtualMachine,
+/// Has `open` open the prompt of a breakpoint, if there is one.
+pub(super) fn stop_at(
     state: &EngineState,
-    [locals, globals]: [PyDictRef; 2],
-    place: &str,
-    prompt: &dyn Interaction,
+    file: &str,
+    line: usize,
+    prompt: Option<&Arc<dyn Interaction>>,
+    open: impl FnOnce(&dyn Interaction),
 ) {
+    let place = place(state, file, line);
+    let Some(prompt) = prompt else {
+        let text = format!("breakpoint at {place}: there is no terminal, the test continues");
+        state.note(Level::Warning, &text);
+        return;
+    };
     state.print_rest();
     state.note(Level::Info, &format!("breakpoint at {place}"));
     state.note(Level::Info, "Ctrl-D continues the script");
-    // The calls that the user makes are in no recording.
+    open(prompt.as_ref());
+}
+
+/// The calls that the user makes are in no recording.
+pub(super) fn end_recording(state: &EngineState) {
     if let Some(replay) = state.replay() {
-        vm.allow_threads(|| state.handle.block_on(replay.end_recording()));
+        state.handle.block_on(replay.end_recording());
     }
-    let scope = Scope::with_builtins(Some(ArgMapping::from_dict_exact(locals)), globals, vm);
-    let interact = || interact(vm, &scope, state, prompt);
-    state.interrupter.while_disarmed(interact);
 }
 
 /// Returns the file and the line of a place in the script, with the lines around it.

@@ -1,12 +1,15 @@
-//! The test language: Python, run by RustPython, whose calls go to a replay or the host.
+//! The test language: Python, run by RustPython or a CPython, whose calls go to a replay or the host.
 
 mod assertion_report;
 mod assertions;
+mod call_place;
 mod call_report;
 mod cancellation;
 mod compile;
+mod cpython;
 mod describe;
 mod difference;
+mod embedded;
 mod exceptions;
 mod failure;
 mod imports;
@@ -14,23 +17,24 @@ mod input;
 mod interaction;
 mod interpreter;
 mod interrupt;
+mod marks;
 mod mode;
+mod namespace;
 mod native;
 mod packages;
 mod raised;
+mod script_run;
 mod selection;
+mod session_data;
 mod sources;
 mod state;
 mod terminal;
 mod values;
 
-pub use describe::describe;
-pub use exceptions::is_api_exception;
-pub use input::{PythonPackages, Script};
-pub use interpreter::{Ended, Engine};
-pub use interrupt::Interrupter;
-pub use mode::{Interaction, RunMode};
-pub use packages::python_packages;
+pub use cpython::{CPython, PythonError};
+pub use input::{PythonPackages, Script, ScriptInterpreter};
+pub use mode::{AfterTyped, Interaction, Namespace, RunMode};
+pub use packages::{ChosenInterpreter, interpreter_of, python_packages};
+pub use script_run::{Ended, Engine};
 pub use state::EngineState;
 pub use terminal::restore_terminal;
-pub use values::to_json;

@@ -3,15 +3,33 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use rustpython_vm::VirtualMachine;
-use rustpython_vm::scope::Scope;
-
 use super::state::EngineState;
 
-/// An interaction of the user with the script's names, on the engine's thread.
+/// The names of a script at one of its places, among which a user works.
+pub trait Namespace {
+    /// Whether a text is to be run as it is. A statement that goes over lines and may go on is ended by an empty one,
+    /// as at Python's own prompt.
+    fn is_whole(&self, text: &str) -> bool;
+
+    /// Returns the names that can follow on the dotted name `path`; all names if it is empty.
+    fn names_after(&self, path: &[&str]) -> Vec<String>;
+
+    /// Runs what was typed, and reports its failure.
+    fn run(&self, text: &str) -> AfterTyped;
+}
+
+/// What comes after something that was typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterTyped {
+    Read,
+    /// It was `exit()`.
+    Leave,
+}
+
+/// An interaction of the user with a script's names, on a thread of the engine.
 pub trait Interaction: Debug + Send + Sync {
     /// Returns when the user has ended it.
-    fn run(&self, vm: &VirtualMachine, scope: &Scope, state: &EngineState);
+    fn run(&self, names: &dyn Namespace, state: &EngineState);
 }
 
 /// Who says what is done.

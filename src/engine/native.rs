@@ -1,7 +1,5 @@
 //! The native module `_snowglobe`, which the test API is built on.
 
-use std::collections::HashSet;
-use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,23 +10,21 @@ use rustpython_vm::{AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use super::call_place::find_place;
 use super::call_report::{CallMade, reason_of, shown_arguments};
 use super::cancellation::{self, CancelCause, CancelScope};
 use super::describe::describe;
 use super::difference::text_difference;
 use super::exceptions::api_exception;
 
+use super::embedded::Embedded;
 use super::imports::add_imports;
-use super::input::Script;
 use super::interaction::add_breakpoints;
 use super::mode::Interaction;
-use super::state::EngineState;
+use super::session_data::describe_session;
 use super::values::{from_json, to_json};
 use crate::host::{Call, CallError};
-use crate::language::Vocabulary;
-use crate::language::check::implied_modules;
-use crate::model::manifest::{only_machine_name, python_name};
-use crate::replay::{Caller, Replay};
+use crate::replay::Caller;
 
 /// The Python package of the test API.
 const API_PACKAGE: &str = "snowglobe";
@@ -36,15 +32,15 @@ const API_PACKAGE: &str = "snowglobe";
 /// Creates `_snowglobe` and imports the test API; returns the names of scripts.
 pub(super) fn install(
     vm: &VirtualMachine,
-    state: &Arc<EngineState>,
+    embedded: &Arc<Embedded>,
     breakpoints: Option<Arc<dyn Interaction>>,
 ) -> PyResult {
     let modules = vm.sys_module.get_attr("modules", vm)?;
-    let native = native_module(vm, state)?;
-    add_breakpoints(vm, &native, state, breakpoints)?;
+    let native = native_module(vm, embedded)?;
+    add_breakpoints(vm, &native, embedded, breakpoints)?;
     modules.set_item("_snowglobe", native.into(), vm)?;
     let package = vm.import(API_PACKAGE, 0)?;
-    for module in state.script.further_modules {
+    for module in embedded.state.script.further_modules {
         vm.import(*module, 0)?;
     }
     let names = package.get_attr("script", vm)?;
@@ -58,9 +54,9 @@ macro_rules! function {
     };
 }
 
-fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRef<PyModule>> {
+fn native_module(vm: &VirtualMachine, embedded: &Arc<Embedded>) -> PyResult<PyRef<PyModule>> {
     let native = vm.new_module("_snowglobe", vm.ctx.new_dict(), None);
-    let shared = state.clone();
+    let shared = embedded.clone();
     function!(native, vm, "call", move |target: PyStrRef,
                                         operation: PyStrRef,
                                         arguments: PyDictRef,
@@ -73,21 +69,21 @@ fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRe
         let pause = pause.map(|seconds| (Duration::from_secs_f64(seconds), on_pause));
         call(&shared, &target, arguments, pause.as_ref(), vm)
     });
-    let shared = state.clone();
+    let shared = embedded.clone();
     function!(native, vm, "write", move |text: PyStrRef,
                                          vm: &VirtualMachine|
           -> usize {
         let lossy = text.to_string_lossy().into_owned();
-        vm.allow_threads(|| shared.print(&lossy));
+        vm.allow_threads(|| shared.state.print(&lossy));
         text.char_len()
     });
-    let shared = state.clone();
+    let shared = embedded.clone();
     function!(
         native,
         vm,
         "describe",
         move |exception: PyBaseExceptionRef, vm: &VirtualMachine| -> PyResult {
-            let failure = describe(vm, &exception, &shared);
+            let failure = describe(vm, &exception, &shared.state);
             let failure = serde_json::to_value(failure).unwrap_or_default();
             from_json(failure, vm)
         }
@@ -98,17 +94,17 @@ fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRe
      -> String {
         text_difference(&left.to_string_lossy(), &right.to_string_lossy())
     });
-    let shared = state.clone();
+    let shared = embedded.clone();
     function!(
         native,
         vm,
         "fail",
         move |exception: PyBaseExceptionRef, vm: &VirtualMachine| {
-            let failure = describe(vm, &exception, &shared);
-            shared.fail(failure);
+            let failure = describe(vm, &exception, &shared.state);
+            shared.state.fail(failure);
         }
     );
-    let shared = state.clone();
+    let shared = embedded.clone();
     function!(
         native,
         vm,
@@ -120,10 +116,10 @@ fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRe
             }
         }
     );
-    add_scopes(vm, &native, state)?;
-    add_imports(vm, &native, state)?;
-    if let Some(replay) = state.replay() {
-        let session = describe_session(&state.script, &replay);
+    add_scopes(vm, &native, embedded)?;
+    add_imports(vm, &native, &embedded.state)?;
+    if let Some(replay) = embedded.state.replay() {
+        let session = describe_session(&embedded.state.script, &replay);
         native.set_attr("session", from_json(session, vm)?, vm)?;
     }
     Ok(native)
@@ -133,22 +129,22 @@ fn native_module(vm: &VirtualMachine, state: &Arc<EngineState>) -> PyResult<PyRe
 fn add_scopes(
     vm: &VirtualMachine,
     native: &PyRef<PyModule>,
-    state: &Arc<EngineState>,
+    embedded: &Arc<Embedded>,
 ) -> PyResult<()> {
-    let shared = state.clone();
+    let shared = embedded.clone();
     function!(
         native,
         vm,
         "begin_scope",
         move |_vm: &VirtualMachine| -> u64 { shared.cancellations.new_scope() }
     );
-    let shared = state.clone();
+    let shared = embedded.clone();
     function!(native, vm, "begin_deadline", move |seconds: f64,
                                                   _vm: &VirtualMachine|
           -> u64 {
         begin_deadline(&shared, seconds)
     });
-    let shared = state.clone();
+    let shared = embedded.clone();
     function!(
         native,
         vm,
@@ -157,7 +153,7 @@ fn add_scopes(
             shared.cancellations.cancel(scope);
         }
     );
-    let shared = state.clone();
+    let shared = embedded.clone();
     function!(
         native,
         vm,
@@ -183,52 +179,14 @@ fn add_scopes(
     Ok(())
 }
 
-/// The data that the API creates its objects from.
-fn describe_session(script: &Script, replay: &Replay) -> Value {
-    let host = replay.host();
-    let machines = host.machines();
-    let only = only_machine_name(machines.len());
-    // A node's own name always means that node.
-    let of_nodes: HashSet<String> = machines.keys().map(|node| python_name(node)).collect();
-    let machines: Vec<Value> = machines
-        .iter()
-        .map(|(node, machine)| {
-            let host_name = Some(python_name(machine.name()));
-            let host_name = host_name.filter(|name| !of_nodes.contains(name));
-            let only = only.map(str::to_owned);
-            let names: Vec<String> = iter::once(python_name(node))
-                .chain(host_name)
-                .chain(only)
-                .collect();
-            json!({
-                "node": node,
-                "name": machine.name(),
-                "python_names": names,
-                "state_dir": machine.state_folder().display().to_string(),
-                "backend": machine.backend_kind().name(),
-            })
-        })
-        .collect();
-    json!({
-        "machines": machines,
-        "vlans": host.vlans,
-        "out_dir": host.output_folder.display().to_string(),
-        "shared_dir": host.shared_folder.display().to_string(),
-        "python_packages": script.python_packages,
-        "answers": script.answers,
-        "timeout_factor": script.timeout_factor,
-        "remembers": replay.remembers(),
-        "modules": implied_modules(script.source_map.script(), Vocabulary::standard()),
-    })
-}
-
 /// Ends what the calling thread does in the scope that it gives, after a time.
-fn begin_deadline(state: &Arc<EngineState>, seconds: f64) -> CancelScope {
-    let scope = state.cancellations.new_scope();
+fn begin_deadline(embedded: &Arc<Embedded>, seconds: f64) -> CancelScope {
+    let scope = embedded.cancellations.new_scope();
     let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
-    let main = state.interrupter.is_this_thread();
-    let (interrupter, cancellations) = (state.interrupter.clone(), state.cancellations.clone());
-    let timer = state.handle.spawn(async move {
+    let main = embedded.interrupter.is_this_thread();
+    let (interrupter, cancellations) =
+        (embedded.interrupter.clone(), embedded.cancellations.clone());
+    let timer = embedded.state.handle.spawn(async move {
         tokio::time::sleep(limit).await;
         if main {
             interrupter.cancel(scope).await;
@@ -236,7 +194,7 @@ fn begin_deadline(state: &Arc<EngineState>, seconds: f64) -> CancelScope {
             cancellations.cancel(scope);
         }
     });
-    state.cancellations.keep_timer(scope, timer);
+    embedded.cancellations.keep_timer(scope, timer);
     scope
 }
 
@@ -257,34 +215,35 @@ enum CallStep {
 }
 
 fn call(
-    state: &EngineState,
+    embedded: &Embedded,
     target: &PyStr,
     arguments: Value,
     pause: Option<&(Duration, PyObjectRef)>,
     vm: &VirtualMachine,
 ) -> PyResult {
-    let Some(replay) = state.replay() else {
+    let Some(replay) = embedded.state.replay() else {
         return Err(api_exception(vm, "Interrupted", "the script is over"));
     };
     // Before the check, so that no interrupt falls between the two.
-    let mut watch = state.cancellations.watch();
+    let mut watch = embedded.cancellations.watch();
     vm.check_signals()?;
     let arguments_shown = shown_arguments(&arguments);
     let call = Call::parse(&target.to_string_lossy(), arguments)
         .map_err(|error| exception_of(vm, &error))?;
-    let made = CallMade::new(&call, arguments_shown, vm);
+    let made = CallMade::new(&call, arguments_shown, || find_place(vm));
     let caller = match pause {
-        None if state.interrupter.is_this_thread() => Caller::Script,
+        None if embedded.interrupter.is_this_thread() => Caller::Script,
         _ => Caller::Beside,
     };
     let mut work = Work(
-        state
+        embedded
+            .state
             .handle
             .spawn(async move { replay.call(call, caller).await }),
     );
     loop {
         let step = vm.allow_threads(|| {
-            state.handle.block_on(async {
+            embedded.state.handle.block_on(async {
                 tokio::select! {
                     biased;
                     alarm = watch.cancelled() => CallStep::CancelCause(alarm),
@@ -295,20 +254,20 @@ fn call(
         });
         match (step, pause) {
             (CallStep::Done(Ok(value)), _) => {
-                made.report(state, Ok(&value));
+                made.report(&embedded.state, Ok(&value));
                 return from_json(value, vm);
             }
             (CallStep::Done(Err(error)), _) => {
-                made.report(state, Err(reason_of(&error)));
+                made.report(&embedded.state, Err(reason_of(&error)));
                 return Err(exception_of(vm, &error));
             }
             (CallStep::CancelCause(alarm), _) => {
-                made.report(state, Err("ended early".to_owned()));
+                made.report(&embedded.state, Err("ended early".to_owned()));
                 return Err(raise(alarm, vm)?);
             }
             (CallStep::Pause, Some((_, callback))) => {
                 if let Err(exception) = callback.call((), vm) {
-                    made.report(state, Err("ended early".to_owned()));
+                    made.report(&embedded.state, Err("ended early".to_owned()));
                     return Err(exception);
                 }
             }

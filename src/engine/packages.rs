@@ -1,10 +1,13 @@
-//! Python packages that a test brings: which folders of the store go on `sys.path`.
+//! Python packages that a test brings: which folders of the store go on `sys.path`, and which Python they need.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::input::PythonPackages;
+use walkdir::{DirEntry, WalkDir};
+
+use super::cpython::{CPython, PythonError};
+use super::input::{PythonPackages, ScriptInterpreter};
 
 /// Where nixpkgs names the packages that a package needs.
 const NEEDS: &str = "nix-support/propagated-build-inputs";
@@ -13,21 +16,104 @@ const NEEDS: &str = "nix-support/propagated-build-inputs";
 /// each with the name of its package.
 #[must_use]
 pub fn python_packages(store_paths: &[PathBuf]) -> PythonPackages {
-    let mut waiting: VecDeque<PathBuf> = store_paths.iter().cloned().collect();
     let mut found = BTreeMap::new();
+    for package in with_needs(store_paths) {
+        // It has modules of its own.
+        if program_in(&package).is_none() {
+            for folder in module_folders(&package) {
+                found.insert(folder.to_string_lossy().into_owned(), name(&package));
+            }
+        }
+    }
+    found
+}
+
+/// What runs a script.
+#[derive(Debug, Default)]
+pub struct ChosenInterpreter {
+    pub interpreter: ScriptInterpreter,
+    /// The package that needs it; `None` if the user has chosen, or any would do.
+    because_of: Option<String>,
+}
+
+impl ChosenInterpreter {
+    /// Says it for people; `None` for the usual one.
+    #[must_use]
+    pub fn describe(&self) -> Option<String> {
+        let ScriptInterpreter::CPython(python) = &self.interpreter else {
+            return None;
+        };
+        let reason = self.because_of.as_ref();
+        let reason = reason.map(|package| format!(", which {package} needs"));
+        Some(format!(
+            "the script runs in {python}{}",
+            reason.unwrap_or_default()
+        ))
+    }
+}
+
+/// Chooses what runs the script of a test with these packages: `wanted`, or the CPython that they bring if one of them
+/// is machine code.
+///
+/// # Errors
+/// Returns an error if they bring no CPython for their machine code, or one that is too old.
+pub fn interpreter_of(
+    wanted: Option<&CPython>,
+    store_paths: &[PathBuf],
+) -> Result<ChosenInterpreter, PythonError> {
+    if let Some(python) = wanted {
+        let interpreter = ScriptInterpreter::CPython(python.clone());
+        let because_of = None;
+        return Ok(ChosenInterpreter {
+            interpreter,
+            because_of,
+        });
+    }
+    let packages = python_packages(store_paths);
+    let Some((package, module)) = machine_code(&packages) else {
+        return Ok(ChosenInterpreter::default());
+    };
+    let brought = with_needs(store_paths).into_iter();
+    let Some(program) = brought.filter_map(|path| program_in(&path)).next() else {
+        return Err(PythonError::NotBrought { package, module });
+    };
+    let interpreter = ScriptInterpreter::CPython(CPython::find(&program)?);
+    let because_of = Some(package);
+    Ok(ChosenInterpreter {
+        interpreter,
+        because_of,
+    })
+}
+
+/// The store paths and all that they need, each once.
+fn with_needs(store_paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut waiting: VecDeque<PathBuf> = store_paths.iter().cloned().collect();
     let mut seen = Vec::new();
     while let Some(package) = waiting.pop_front() {
         if seen.contains(&package) {
             continue;
         }
-        for folder in module_folders(&package) {
-            found.insert(folder.to_string_lossy().into_owned(), name(&package));
-        }
         let needs = fs::read_to_string(package.join(NEEDS)).unwrap_or_default();
         waiting.extend(needs.split_whitespace().map(PathBuf::from));
         seen.push(package);
     }
-    found
+    seen
+}
+
+/// The Python that a store path is, if it is one.
+fn program_in(package: &Path) -> Option<PathBuf> {
+    let program = package.join("bin/python3");
+    program.is_file().then_some(program)
+}
+
+/// A module in machine code, with the name of its package.
+fn machine_code(packages: &PythonPackages) -> Option<(String, PathBuf)> {
+    packages.iter().find_map(|(folder, package)| {
+        let files = WalkDir::new(folder).follow_links(true).into_iter();
+        let mut modules = files.filter_map(Result::ok).map(DirEntry::into_path);
+        let is_module = |path: &PathBuf| path.extension().is_some_and(|end| end == "so");
+        Some((package.clone(), modules.find(is_module)?))
+    })
 }
 
 /// `lib/python3*/site-packages`, Debian's `dist-packages`, or the package itself.

@@ -1,6 +1,6 @@
 //! What an interpreter says of an exception: the data of `raised.py`, in the test API.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// An exception, with the calls that led there.
@@ -52,7 +52,7 @@ pub(super) enum ColumnUnit {
 }
 
 /// The assertion that has failed, to be explained.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(super) struct AssertionPlace {
     /// Which of the exception's calls it is in.
     pub call: usize,

@@ -24,6 +24,26 @@ pub(super) fn holders(suite: &[Stmt], only: &Regex) -> Vec<String> {
     reader.found
 }
 
+/// Returns where the `with` statements of subtests begin, which [`make_skippable`] changes, in bytes of the text.
+pub(super) fn subtest_begins(suite: &[Stmt]) -> Vec<u32> {
+    let mut reader = Begins(Vec::new());
+    reader.visit_body(suite);
+    reader.0
+}
+
+struct Begins(Vec<u32>);
+
+impl<'a> Visitor<'a> for Begins {
+    fn visit_stmt(&mut self, statement: &'a Stmt) {
+        if let Stmt::With(with) = statement
+            && with.items.iter().any(|item| is_subtest(&item.context_expr))
+        {
+            self.0.push(with.range.start().to_u32());
+        }
+        visitor::walk_stmt(self, statement);
+    }
+}
+
 struct Skippable;
 
 impl Transformer for Skippable {

@@ -1,23 +1,18 @@
-//! State that the interpreter, its native functions and a prompt share.
+//! The state of a running script that every interpreter has, and a prompt beside it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustpython_vm::PyRef;
-use rustpython_vm::builtins::PyCode;
-use rustpython_vm::scope::Scope as Globals;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::cancellation::Cancellations;
 use super::input::Script;
-use super::interrupt::Interrupter;
 use super::sources::Sources;
 use crate::host::Host;
 use crate::model::event::{Event, Failure, Level};
 use crate::replay::Replay;
 
-/// State that the native functions share.
+/// A running script: where its calls go, and what it has printed.
 pub struct EngineState {
     /// Gone when the script is over: the functions stay as long as the program.
     replay: Mutex<Option<Arc<Replay>>>,
@@ -26,35 +21,22 @@ pub struct EngineState {
     /// Whether the user is at a prompt.
     pub(super) prompting: watch::Sender<bool>,
     pub(super) handle: Handle,
-    pub(super) cancellations: Arc<Cancellations>,
-    pub interrupter: Interrupter,
     /// The printed part of a line that has not ended.
     partial: Mutex<String>,
     /// Why the script has failed although it came to its end.
     failed: Mutex<Option<Failure>>,
-    /// The script's code and names, once it is compiled.
-    compiled: Mutex<Option<(PyRef<PyCode>, Globals)>>,
 }
 
 impl EngineState {
-    pub(super) fn new(
-        script: Script,
-        replay: Arc<Replay>,
-        handle: Handle,
-        cancellations: Arc<Cancellations>,
-        interrupter: Interrupter,
-    ) -> Self {
+    pub(super) fn new(script: Script, replay: Arc<Replay>, handle: Handle) -> Self {
         Self {
             replay: Mutex::new(Some(replay)),
             sources: Sources::new(script.source_map.clone()),
             prompting: watch::Sender::default(),
             script,
             handle,
-            cancellations,
-            interrupter,
             partial: Mutex::default(),
             failed: Mutex::default(),
-            compiled: Mutex::default(),
         }
     }
 
@@ -69,19 +51,6 @@ impl EngineState {
     /// The script is over: nothing of the run is to be reached any more.
     pub(super) fn close(&self) {
         lock(&self.replay).take();
-    }
-
-    /// Lets go of the script's objects, while there still is an interpreter for what their ends do.
-    pub(super) fn forget_compiled(&self) {
-        lock(&self.compiled).take();
-    }
-
-    pub(super) fn keep_compiled(&self, code: PyRef<PyCode>, globals: Globals) {
-        *lock(&self.compiled) = Some((code, globals));
-    }
-
-    pub(super) fn compiled(&self) -> Option<(PyRef<PyCode>, Globals)> {
-        lock(&self.compiled).clone()
     }
 
     /// Fails the script, although it goes on; the first failure counts.
@@ -120,6 +89,13 @@ impl EngineState {
                 self.emit(Event::Output { text });
             }
         }
+    }
+
+    /// Prints a line that nothing belongs to which was printed in pieces.
+    pub(super) fn emit_line(&self, text: &str) {
+        self.emit(Event::Output {
+            text: text.to_owned(),
+        });
     }
 
     pub fn print_rest(&self) {

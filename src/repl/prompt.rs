@@ -1,4 +1,4 @@
-//! The prompt: reads a statement, runs it among the script's names, and reports the result.
+//! The prompt: reads a statement, and has it run among the script's names.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -7,10 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use console::measure_text_width;
-use rustpython_vm::builtins::{PyBaseExceptionRef, PyDictRef};
-use rustpython_vm::compiler::{Mode, parser};
-use rustpython_vm::scope::Scope;
-use rustpython_vm::{AsObject, PyObjectRef, PyResult, VirtualMachine};
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -19,7 +15,7 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Config, Context, Editor, Helper};
 
-use crate::engine::{EngineState, Interaction, describe, is_api_exception, to_json};
+use crate::engine::{AfterTyped, EngineState, Interaction, Namespace};
 use crate::folders;
 use crate::model::event::{Event, Level};
 use crate::prompt_output::PromptOutput;
@@ -38,13 +34,13 @@ pub struct Prompt(pub PromptOutput);
 
 impl Interaction for Prompt {
     /// Reads and runs statements until Ctrl-D or `exit()`.
-    fn run(&self, vm: &VirtualMachine, scope: &Scope, state: &EngineState) {
-        converse(vm, scope, state, &self.0);
+    fn run(&self, names: &dyn Namespace, state: &EngineState) {
+        converse(names, state, &self.0);
     }
 }
 
-fn converse(vm: &VirtualMachine, scope: &Scope, state: &EngineState, output: &PromptOutput) {
-    let mut editor = match open(vm, scope) {
+fn converse(names: &dyn Namespace, state: &EngineState, output: &PromptOutput) {
+    let mut editor = match open(names) {
         Ok(editor) => editor,
         Err(error) => {
             state.note(Level::Error, &format!("there is no prompt: {error}"));
@@ -60,8 +56,8 @@ fn converse(vm: &VirtualMachine, scope: &Scope, state: &EngineState, output: &Pr
         state.emit(Event::Prompting);
         output.wait_for_prompt(PATIENCE);
         let typed = Typed::default();
-        if let Some(names) = editor.helper_mut() {
-            names.typed = typed.clone();
+        if let Some(completion) = editor.helper_mut() {
+            completion.typed = typed.clone();
         }
         let read = || editor.readline(PROMPT);
         let text = match output.while_reading(move |line| typed.print_above(line), read) {
@@ -81,52 +77,13 @@ fn converse(vm: &VirtualMachine, scope: &Scope, state: &EngineState, output: &Pr
             // A session without a history is one all the same.
             let _ = editor.append_history(file);
         }
-        if run(vm, scope, state, &text) == Next::Leave {
+        if names.run(&text) == AfterTyped::Leave {
             break;
         }
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    Read,
-    Leave,
-}
-
-fn run(vm: &VirtualMachine, scope: &Scope, state: &EngineState, text: &str) -> Next {
-    let name = state.sources.add(text);
-    let code = vm
-        .compile(text, Mode::Single, &name)
-        .map_err(|error| error.into_pyexception(vm, Some(text)));
-    let result = code.and_then(|code| {
-        state
-            .interrupter
-            .while_armed(|| vm.run_code_obj(code, scope.clone()))
-    });
-    state.print_rest();
-    match result {
-        Ok(_) => Next::Read,
-        Err(exception) if exception.fast_isinstance(vm.ctx.exceptions.system_exit) => Next::Leave,
-        Err(exception) => {
-            report(vm, state, &exception);
-            Next::Read
-        }
-    }
-}
-
-fn report(vm: &VirtualMachine, state: &EngineState, exception: &PyBaseExceptionRef) {
-    if is_api_exception(vm, exception, "Interrupted") {
-        state.note(Level::Warning, "interrupted");
-        return;
-    }
-    let failure = Box::new(describe(vm, exception, state));
-    state.emit(Event::CallFailed { failure });
-}
-
-fn open<'vm>(
-    vm: &'vm VirtualMachine,
-    scope: &Scope,
-) -> rustyline::Result<Editor<CompletionNames<'vm>, FileHistory>> {
+fn open(names: &dyn Namespace) -> rustyline::Result<Editor<CompletionNames<'_>, FileHistory>> {
     let config = Config::builder()
         .max_history_size(HISTORY_LINES)?
         .history_ignore_dups(true)?
@@ -134,8 +91,7 @@ fn open<'vm>(
         .build();
     let mut editor = Editor::with_config(config)?;
     editor.set_helper(Some(CompletionNames {
-        vm,
-        globals: scope.globals.clone(),
+        names,
         typed: Typed::default(),
     }));
     Ok(editor)
@@ -149,33 +105,9 @@ fn history_file() -> Option<PathBuf> {
 }
 
 /// The names of the script that the prompt can complete.
-struct CompletionNames<'vm> {
-    vm: &'vm VirtualMachine,
-    globals: PyDictRef,
+struct CompletionNames<'a> {
+    names: &'a dyn Namespace,
     typed: Typed,
-}
-
-impl CompletionNames<'_> {
-    /// The names that can follow on `path`, which ends before its last dot.
-    fn after(&self, path: &[&str]) -> PyResult<Vec<String>> {
-        let vm = self.vm;
-        let Some((first, attributes)) = path.split_first() else {
-            let globals = names(vm, &vm.call_method(self.globals.as_object(), "keys", ())?)?;
-            let builtins = names(vm, &vm.call_method(vm.builtins.as_object(), "__dir__", ())?)?;
-            return Ok([globals, builtins].concat());
-        };
-        let mut object = self.globals.get_item(*first, vm)?;
-        for attribute in attributes {
-            object = object.get_attr(&vm.ctx.new_str(*attribute), vm)?;
-        }
-        names(vm, &vm.call_method(&object, "__dir__", ())?)
-    }
-}
-
-fn names(vm: &VirtualMachine, names: &PyObjectRef) -> PyResult<Vec<String>> {
-    let list = vm.call_method(vm.builtins.as_object(), "list", (names.clone(),))?;
-    let names = to_json(&list, vm)?;
-    Ok(serde_json::from_value(names).unwrap_or_default())
 }
 
 /// Where the last dotted name of a line begins.
@@ -200,7 +132,7 @@ impl Completer for CompletionNames<'_> {
         if whole.is_empty() {
             return Ok((position, Vec::new()));
         }
-        let mut found = self.after(&path).unwrap_or_default();
+        let mut found = self.names.names_after(&path);
         found.retain(|name| name.starts_with(begun));
         // What is private is for who asks for it.
         if !begun.starts_with('_') {
@@ -214,42 +146,12 @@ impl Completer for CompletionNames<'_> {
 
 impl Validator for CompletionNames<'_> {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        Ok(if is_whole(self.vm, context.input()) {
+        Ok(if self.names.is_whole(context.input()) {
             ValidationResult::Valid(None)
         } else {
             ValidationResult::Incomplete
         })
     }
-}
-
-/// Whether a text is to be run as it is. A statement that goes over lines and
-/// may go on is ended by an empty one, as at Python's own prompt.
-fn is_whole(vm: &VirtualMachine, text: &str) -> bool {
-    let ended = text.ends_with('\n') || text.trim().is_empty();
-    match vm.compile(text, Mode::Single, "<prompt>") {
-        Ok(_) => ended || !text.contains('\n') || !ends_in_block(text),
-        Err(error) => {
-            let exception = error.into_pyexception_maybe_incomplete(vm, Some(text), !ended);
-            !exception.fast_isinstance(vm.ctx.exceptions.incomplete_input_error)
-        }
-    }
-}
-
-fn ends_in_block(text: &str) -> bool {
-    parser::parse_module(text).is_ok_and(|parsed| {
-        let last = parsed.into_syntax().body.pop();
-        last.is_some_and(|statement| {
-            !(statement.is_expr_stmt()
-                || statement.is_assign_stmt()
-                || statement.is_ann_assign_stmt()
-                || statement.is_aug_assign_stmt()
-                || statement.is_import_stmt()
-                || statement.is_import_from_stmt()
-                || statement.is_assert_stmt()
-                || statement.is_raise_stmt()
-                || statement.is_delete_stmt())
-        })
-    })
 }
 
 impl Highlighter for CompletionNames<'_> {
@@ -313,8 +215,6 @@ impl Helper for CompletionNames<'_> {}
 
 #[cfg(test)]
 mod tests {
-    use rustpython::InterpreterBuilderExt as _;
-
     use super::*;
 
     #[test]
@@ -335,24 +235,5 @@ mod tests {
             redrawn("news", "if x:\n  y\nz", 8),
             "\x1b[1A\r\x1b[Jnews\n>>> if x:\n  y\nz\x1b[1A\r\x1b[2C"
         );
-    }
-
-    #[test]
-    fn blocks_wait_for_an_empty_line() {
-        let interpreter = rustpython::InterpreterBuilder::new()
-            .init_stdlib()
-            .interpreter();
-        interpreter.enter(|vm| {
-            let whole = |text| is_whole(vm, text);
-            assert!(whole("x = 1"));
-            assert!(whole("f(1,\n  2)"));
-            assert!(!whole("f(1,"));
-            assert!(!whole("if x:"));
-            assert!(!whole("if x:\n    y"));
-            assert!(whole("if x:\n    y\n"));
-            assert!(!whole("'''a\nb"));
-            assert!(whole("x ="));
-            assert!(whole("for x in y: z"));
-        });
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Interaction, RunMode};
+use crate::engine::{CPython, Interaction, RunMode};
 use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::model::failed_units::FailedUnitPolicy;
@@ -42,6 +42,8 @@ pub struct RunSettings {
     pub global_timeout: Option<Duration>,
     pub timeout_factor: TimeoutFactor,
     pub failed_units: FailedUnitPolicy,
+    /// What runs the script; `None` for the embedded interpreter, or the CPython that the test's packages need.
+    pub python: Option<CPython>,
     pub replay: ReplayMode,
     pub states: StateRetention,
     pub film: Film,

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::stage::{Stage, StageNetworks};
 use super::supervision::{Interrupt, judge};
 use super::{Film, ReplayMode, RunSettings, SessionError, TestInput, TimeoutFactor};
-use crate::engine::{RunMode, Script, python_packages};
+use crate::engine::{PythonPackages, RunMode, Script, ScriptInterpreter};
 use crate::event_bus::Events;
 use crate::folders::private_temporary_folder;
 use crate::host::Subtests;
@@ -49,6 +49,7 @@ pub async fn mock_run(
         global_timeout: Some(mock.limit),
         timeout_factor: TimeoutFactor::By(1.0),
         failed_units: FailedUnitPolicy::Ignore,
+        python: None,
         replay: ReplayMode::NotApplicable,
         states: StateRetention::ThisRun,
         film: Film::Off,
@@ -58,7 +59,8 @@ pub async fn mock_run(
     let input = TestInput::new(manifest(mock), source_map.clone(), settings, folder);
     let script = Script {
         source_map,
-        python_packages: python_packages(&[]),
+        python_packages: PythonPackages::new(),
+        interpreter: ScriptInterpreter::Embedded,
         further_modules: &[MOCK_MODULE],
         timeout_factor: input.timeout_factor(),
         answers,

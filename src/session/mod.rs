@@ -23,7 +23,9 @@ use tokio::sync::mpsc;
 
 use crate::backend::Unfit;
 use crate::backends;
-use crate::engine::{Script, python_packages, restore_terminal};
+use crate::engine::{
+    ChosenInterpreter, PythonError, Script, interpreter_of, python_packages, restore_terminal,
+};
 use crate::event_bus::Events;
 use crate::model::event::{Event, Failure, Level, Verdict, round};
 use crate::model::failed_units::about_failed;
@@ -57,6 +59,8 @@ pub enum SessionError {
     Network { number: u32, source: io::Error },
     #[error("the script engine cannot be started: {0}")]
     Engine(io::Error),
+    #[error(transparent)]
+    Python(#[from] PythonError),
     #[error(
         "the container `{0}` cannot be run: the built-in guests have none of `containers`; make it one of `nodes` with `virtualisation.backend = \"container\"`"
     )]
@@ -128,9 +132,10 @@ pub async fn run(
 ) -> Result<RunOutcome, SessionError> {
     let manifest = &input.manifest;
     preflight(manifest)?;
+    let interpreter = interpreter_of(input.settings.python.as_ref(), &manifest.python_packages)?;
     let mut replay = ReplayPlan::of(input.settings.replay, manifest, &input.host);
     loop {
-        match attempt(input, &replay, events, interrupts).await? {
+        match attempt(input, &interpreter, &replay, events, interrupts).await? {
             Attempt::Ended(verdict) => {
                 let begun = match replay {
                     ReplayPlan::Replaying(..) => StartPoint::FromCheckpoint,
@@ -167,6 +172,7 @@ fn forget_consoles(manifest: &Manifest, output_folder: &Path) {
 
 async fn attempt(
     input: &TestInput,
+    interpreter: &ChosenInterpreter,
     plan: &ReplayPlan,
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
@@ -183,12 +189,12 @@ async fn attempt(
     events.emit(Event::TestStarted {
         test: manifest.name.clone(),
         nodes: manifest.nodes.keys().cloned().collect(),
-        accelerator: describe(input),
+        accelerator: describe(input, interpreter),
         timeout_factor: input.timeout_factor(),
     });
     let replay = Arc::new(plan.replay(stage.host.clone(), stage.restarts()));
     let begin = Instant::now();
-    let script = script(input);
+    let script = script(input, interpreter);
     let cameras = stage.film(input.settings.film);
     let (ended, early_end) = stage.run(script, input, replay.clone(), interrupts).await?;
     drop(cameras);
@@ -255,10 +261,11 @@ async fn all_failures(
     (verdict, failures)
 }
 
-fn script(input: &TestInput) -> Script {
+fn script(input: &TestInput, interpreter: &ChosenInterpreter) -> Script {
     Script {
         source_map: input.script.clone(),
         python_packages: python_packages(&input.manifest.python_packages),
+        interpreter: interpreter.interpreter.clone(),
         further_modules: &[],
         timeout_factor: input.timeout_factor(),
         answers: serde_json::Value::Null,
@@ -266,12 +273,13 @@ fn script(input: &TestInput) -> Script {
 }
 
 /// How the machines run, for people.
-fn describe(input: &TestInput) -> String {
+fn describe(input: &TestInput, interpreter: &ChosenInterpreter) -> String {
     let kinds = describe_kinds(input);
     let limits = describe_missing_limits(&input.manifest);
     [kinds]
         .into_iter()
         .chain(limits)
+        .chain(interpreter.describe())
         .collect::<Vec<_>>()
         .join("; ")
 }

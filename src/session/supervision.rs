@@ -321,7 +321,7 @@ mod tests {
 
     use super::*;
     use crate::backend::Exit;
-    use crate::engine::{PythonPackages, RunMode, Script};
+    use crate::engine::{PythonPackages, RunMode, Script, ScriptInterpreter};
     use crate::host::{Folders, Host, MachineFactory, Subtests};
     use crate::machine::MachineError;
     use crate::network::Attachment;
@@ -367,6 +367,7 @@ mod tests {
             let script = Script {
                 source_map: Arc::new(SourceMap::of_text(text.to_owned())),
                 python_packages: PythonPackages::new(),
+                interpreter: ScriptInterpreter::Embedded,
                 further_modules: &[],
                 timeout_factor: 1.0,
                 answers: serde_json::Value::Null,

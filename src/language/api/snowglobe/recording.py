@@ -89,6 +89,31 @@ def _seed(random):
     random.seed(int.from_bytes(os.urandom(16), "big"))
 
 
+def _record_dates(datetime):
+    """Gives a module `datetime` in machine code classes whose clock is that of `time`."""
+
+    def with_clock(kind, members):
+        class OfKind(type):
+            def __instancecheck__(cls, instance):
+                return isinstance(instance, kind)
+
+            def __subclasscheck__(cls, subclass):
+                return issubclass(subclass, kind)
+
+        return OfKind(kind.__name__, (kind,), {"__module__": "datetime", "__slots__": (), **members})
+
+    date, moment = datetime.date, datetime.datetime
+    datetime.date = with_clock(date, {"today": classmethod(lambda cls: cls.fromtimestamp(time.time()))})
+    datetime.datetime = with_clock(
+        moment,
+        {
+            "now": classmethod(lambda cls, tz=None: cls.fromtimestamp(time.time(), tz)),
+            "today": classmethod(lambda cls: cls.fromtimestamp(time.time())),
+            "utcnow": classmethod(lambda cls: cls.fromtimestamp(time.time(), datetime.timezone.utc).replace(tzinfo=None)),
+        },
+    )
+
+
 def _tell_of_outside(module, name):
     """What leaves this process cannot be answered from a record."""
     raw = getattr(module, name, None)
@@ -122,6 +147,11 @@ def prepare() -> None:
     _record_clocks()
     _record_randomness()
     _watch_outside()
-    # The one in machine code reads the clock by itself; there is one in Python.
-    sys.modules["_datetime"] = None
-    sys.meta_path.insert(0, _AfterImport({"random": _seed, "socket": _watch_sockets}))
+    work = {"random": _seed, "socket": _watch_sockets}
+    if sys.implementation.name == "rustpython":
+        # The one in machine code reads the clock by itself; there is one in Python.
+        sys.modules["_datetime"] = None
+    else:
+        # Packages in machine code need the one in machine code.
+        work["datetime"] = _record_dates
+    sys.meta_path.insert(0, _AfterImport(work))

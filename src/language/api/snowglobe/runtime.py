@@ -123,7 +123,7 @@ class _CompiledModules:
                 )
                 raise ImportError(
                     f"the package {owner} brings {name} as machine code for CPython ({found[0]}); "
-                    "scripts can only import packages that are written in Python",
+                    "`--python PATH` runs the script with one",
                     name=name,
                 )
         return
@@ -177,7 +177,9 @@ def prepare() -> None:
     # The original streams come back when the interpreter ends, with what exit
     # handlers still print.
     sys.stdout = sys.__stdout__ = sys.stderr = sys.__stderr__ = _Stream()
-    _interruptible_waits()
-    if _snowglobe.session["python_packages"]:
-        sys.path.extend(_snowglobe.session["python_packages"])
-        sys.meta_path.append(_CompiledModules(_snowglobe.session["python_packages"]))
+    packages = _snowglobe.session["python_packages"]
+    sys.path.extend(packages)
+    if sys.implementation.name == "rustpython":
+        _interruptible_waits()
+        if packages:
+            sys.meta_path.append(_CompiledModules(packages))
