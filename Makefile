@@ -8,9 +8,9 @@ SNOWGLOBE := target/debug/snowglobe
 GUESTS := guest fetch --if-needed
 # What only tests use: EFI firmware, an X server with a font and a client, and
 # QEMU for checks in the sandbox.
-TEST_PACKAGES := ovmf tightvncserver xfonts-base x11-utils qemu-system-x86 qemu-utils seabios
+TEST_PACKAGES := ovmf python3-numpy tightvncserver xfonts-base x11-utils qemu-system-x86 qemu-utils seabios
 
-.PHONY: demo test lint docs picture bench stress nixos-tests nixos-machines build setup clean
+.PHONY: demo test lint docs picture bench stress nixos-tests nixos-machines container-obstacles build setup clean
 
 ## Set up, build, and run the tutorial's test on the built-in guests.
 demo: build
@@ -34,8 +34,8 @@ lint: setup
 	$(CARGO) clippy $(FLAGS) --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
 	shellcheck scripts/*.sh .ci/run src/agent/*.sh nix-lib/*.sh
-	target/tools/bin/ruff check --quiet src/language/api nix-lib scripts benches tests
-	target/tools/bin/ty check --quiet --project src/language/api src/language/api
+	target/tools/bin/ruff check --quiet src/language/api src/engine/cpython nix-lib scripts benches tests
+	target/tools/bin/ty check --quiet --project src/language/api src/language/api src/engine/cpython
 	scripts/terms.sh
 
 ## The manual, which needs mdBook.
@@ -76,6 +76,11 @@ nixos-tests: build
 ## What else Snowglobe does, on NixOS machines: NIXPKGS=PATH of 26.05 or newer, SUITE of Debian, and ONLY=NAME for one.
 nixos-machines: build
 	SNOWGLOBE_NIXPKGS=$(abspath $(NIXPKGS)) SNOWGLOBE_SUITE=$(SUITE) scripts/test-matching.sh nixos::$(ONLY) --ignored --test-threads 1
+
+## What keeps the tests of a nixpkgs from being containers, by count: NIXPKGS=PATH. It takes hours.
+container-obstacles: build
+	SNOWGLOBE_NIXPKGS=$(abspath $(NIXPKGS)) scripts/test-matching.sh obstacles:: --ignored
+	cat target/obstacles/table.md
 
 build: setup
 	$(CARGO) build $(FLAGS)

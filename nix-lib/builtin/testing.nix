@@ -148,7 +148,16 @@ let
         containers
         ;
       inherit pkgs;
-      pythonPackages = map (package: "${package}") (test.extraPythonPackages pkgs.python3Packages);
+      pythonPackages = map (package: "${package}") (
+        let
+          chosen = test.extraPythonPackages pkgs.python3Packages;
+          debian = lib.filter (package: lib.elem package.pname or null known) chosen;
+          known = map (package: package.pname) (lib.attrValues pkgs.python3Packages);
+          # For machine code. On a host without Debian's Python, packages in Python need none.
+          python = builtins.tryEval (pkgs.python3.withPackages (_: debian));
+        in
+        chosen ++ (if chosen != [ ] && python.success then [ python.value ] else [ ])
+      );
       config = test;
       inherit extend;
       inherit (test) derivationOverrides;

@@ -32,7 +32,7 @@ enum Part {
     RightConstant = 4,
 }
 
-/// What an expression is passed through.
+/// The kind of function that an expression is passed through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum MarkKind {
@@ -58,12 +58,12 @@ pub(super) fn remember_values(suite: &mut [Stmt]) {
     let (Some(whole), Some(seen), Some(checking)) = (whole, seen, checking) else {
         return;
     };
-    Rewriter::Change {
+    let templates = Templates {
         whole,
         seen,
         checking,
-    }
-    .visit_body(suite);
+    };
+    Rewriter::Change(&templates).visit_body(suite);
 }
 
 /// Lists what [`remember_values`] changes.
@@ -103,13 +103,16 @@ pub(super) fn names(text: &str, parts: NamesIn) -> Vec<String> {
     names.found
 }
 
+/// The calls that expressions are passed through.
+struct Templates {
+    whole: ast::ExprCall,
+    seen: ast::ExprCall,
+    checking: ast::ExprCall,
+}
+
 enum Rewriter<'a> {
     /// By the templates.
-    Change {
-        whole: ast::ExprCall,
-        seen: ast::ExprCall,
-        checking: ast::ExprCall,
-    },
+    Change(&'a Templates),
     List(&'a RefCell<Vec<ExpressionMark>>),
 }
 
@@ -226,15 +229,11 @@ impl Rewriter<'_> {
     /// Passes an expression through a function.
     fn wrap(&self, expression: &mut Expr, kind: MarkKind, part: Part) {
         match self {
-            Self::Change {
-                whole,
-                seen,
-                checking,
-            } => {
+            Self::Change(templates) => {
                 let template = match kind {
-                    MarkKind::Assertion => whole,
-                    MarkKind::Value => seen,
-                    MarkKind::Check => checking,
+                    MarkKind::Assertion => &templates.whole,
+                    MarkKind::Value => &templates.seen,
+                    MarkKind::Check => &templates.checking,
                 };
                 wrap(expression, template, part);
             }

@@ -101,9 +101,9 @@ fn traced(calls: &[RaisedCall], unit: ColumnUnit, sources: &Sources) -> Vec<Trac
 
 /// The assertion that has failed in a call. Errors of the test API are assertions, too.
 fn assertion_place(exception: &RaisedException, call: &TracedCall) -> Option<AssertionPlace> {
-    let names_in = |parts| match exception.is_plain_assertion {
-        true => names(call.text(), parts),
-        false => Vec::new(),
+    let names_in = |parts| {
+        let text = exception.is_plain_assertion.then(|| call.text());
+        text.map_or_else(Vec::new, |text| names(text, parts))
     };
     let is_assertion =
         exception.is_plain_assertion || is_api_class(exception, "RequestedAssertionFailed");

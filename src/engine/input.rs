@@ -9,7 +9,7 @@ use crate::source_map::SourceMap;
 /// Folders of packages for `sys.path`, each with the name of its package.
 pub type PythonPackages = BTreeMap<String, String>;
 
-/// What runs a script.
+/// The interpreter of a script.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ScriptInterpreter {
     /// RustPython, in this process.

@@ -18,18 +18,18 @@ use super::cancellation::Cancellations;
 use super::compile::compile_script;
 use super::describe::describe;
 use super::embedded::Embedded;
+use super::ended::Ended;
 use super::exceptions::is_api_exception;
 use super::interaction::{interact, stay};
 use super::interrupt::Interrupter;
 use super::mode::{Interaction, RunMode};
 use super::namespace::EmbeddedNames;
 use super::native::install;
-use super::script_run::Ended;
 use super::sources::SCRIPT_NAME;
 use super::state::EngineState;
 use super::values::to_json;
 
-/// Runs a script to its end. `tell_ready` is told how to interrupt it.
+/// Runs a script to its end. `tell_ready` gets what interrupts it.
 pub(super) fn run(
     state: Arc<EngineState>,
     mode: &RunMode,

@@ -1,4 +1,4 @@
-//! What an interpreter outside is to change in the texts of a script: the marks of `instrument.py`.
+//! The changes that an interpreter outside makes in the texts of a script: the marks of `instrument.py`.
 
 use rustpython_vm::compiler::parser;
 use serde::Serialize;

@@ -18,7 +18,7 @@ pub trait Namespace {
     fn run(&self, text: &str) -> AfterTyped;
 }
 
-/// What comes after something that was typed.
+/// The next step after something that was typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterTyped {
     Read,

@@ -28,7 +28,7 @@ pub fn python_packages(store_paths: &[PathBuf]) -> PythonPackages {
     found
 }
 
-/// What runs a script.
+/// The interpreter of a script, and why.
 #[derive(Debug, Default)]
 pub struct ChosenInterpreter {
     pub interpreter: ScriptInterpreter,
@@ -73,8 +73,8 @@ pub fn interpreter_of(
     let Some((package, module)) = machine_code(&packages) else {
         return Ok(ChosenInterpreter::default());
     };
-    let brought = with_needs(store_paths).into_iter();
-    let Some(program) = brought.filter_map(|path| program_in(&path)).next() else {
+    let mut brought = with_needs(store_paths).into_iter();
+    let Some(program) = brought.find_map(|path| program_in(&path)) else {
         return Err(PythonError::NotBrought { package, module });
     };
     let interpreter = ScriptInterpreter::CPython(CPython::find(&program)?);
@@ -156,6 +156,23 @@ fn name(package: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::cpython::PythonError;
+
+    #[test]
+    fn machine_code_needs_a_cpython_of_its_packages() {
+        let folder = tempfile::tempdir().unwrap();
+        let package = folder.path().join("quick");
+        let modules = package.join("lib/python3.13/site-packages");
+        fs::create_dir_all(&modules).unwrap();
+        let paths = std::slice::from_ref(&package);
+        let chosen = interpreter_of(None, paths).unwrap();
+        assert_eq!(chosen.interpreter, ScriptInterpreter::Embedded);
+        let module = modules.join("quick.cpython-313-x86_64-linux-gnu.so");
+        fs::write(&module, "").unwrap();
+        let refused = interpreter_of(None, paths).unwrap_err();
+        let package = "quick".to_owned();
+        assert_eq!(refused, PythonError::NotBrought { package, module });
+    }
 
     #[test]
     fn packages_bring_what_they_need() {

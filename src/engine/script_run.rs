@@ -7,27 +7,16 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::cpython::{self, CPythonInterrupter};
+use super::ended::Ended;
 use super::input::{Script, ScriptInterpreter};
 use super::interpreter;
 use super::interrupt::Interrupter;
 use super::mode::{Interaction, RunMode};
 use super::state::EngineState;
-use crate::model::event::Failure;
 use crate::replay::Replay;
 
 /// Python's recursion is the stack's here: room for deep ones.
 const STACK_BYTES: usize = 256 << 20;
-
-/// How a script ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Ended {
-    Passed,
-    /// A prompt ran instead, and was closed.
-    SessionClosed,
-    Failed(Box<Failure>),
-    /// By an interrupt from outside, at this place in the script.
-    Interrupted(Box<Failure>),
-}
 
 /// Ends a running script from outside.
 #[derive(Debug)]

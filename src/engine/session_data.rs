@@ -1,4 +1,4 @@
-//! What the test API is told of the run.
+//! The data of a run that the test API creates its objects from.
 
 use std::collections::HashSet;
 use std::iter;

@@ -114,11 +114,13 @@ impl RunnerError {
             Self::OfTest { source, .. } => source.obstacle(),
             Self::Eval(error) if error.is_of_the_host() => Obstacle::Host,
             Self::Output(error) if error.is_of_the_host() => Obstacle::Host,
-            Self::Session(SessionError::Python(_)) => Obstacle::Test,
-            Self::Session(SessionError::Unfit(Unfit {
-                cause: UnfitCause::Test,
-                ..
-            })) => Obstacle::Test,
+            Self::Session(
+                SessionError::Python(_)
+                | SessionError::Unfit(Unfit {
+                    cause: UnfitCause::Test,
+                    ..
+                }),
+            ) => Obstacle::Test,
             Self::Guest(_)
             | Self::Host { .. }
             | Self::OutputLost { .. }

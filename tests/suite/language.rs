@@ -84,16 +84,9 @@ fn machines_that_are_no_nodes() {
 fn packages_of_python() {
     let place = Place::new();
     let ended = place.run_fixture("language.nix", &["-A", "packages"]);
-    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
     assert!(
         ended.stdout.contains("\nhello, world\n"),
-        "{}",
-        ended.seen()
-    );
-    assert!(
-        ended.stdout.contains(
-            "ImportError: the package python3-fast brings fast._speed as machine code for CPython"
-        ),
         "{}",
         ended.seen()
     );

@@ -10,11 +10,11 @@ use crate::engine::raised::{AssertionPlace, Explanation, RaisedException};
 use crate::host::CallError;
 use crate::model::event::Failure;
 
-/// What the CPython asks for; each has a reply.
+/// A request of the CPython; each has a reply.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub(super) enum Request {
-    /// What the script is, and the modules that run it.
+    /// For the script, and the modules that run it.
     Begin,
     /// From now on this connection is for interrupts.
     Control,
@@ -59,7 +59,7 @@ pub(super) enum Request {
     },
 }
 
-/// What is asked of the names of a script.
+/// A question about the names of a script, or a text to run among them.
 #[derive(Debug, Serialize)]
 #[serde(tag = "prompt", rename_all = "snake_case")]
 pub(super) enum PromptRequest<'a> {
@@ -69,7 +69,7 @@ pub(super) enum PromptRequest<'a> {
     Leave,
 }
 
-/// What came of a text that was typed.
+/// The result of a text that was typed.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "typed", rename_all = "snake_case")]
 pub(super) enum Typed {

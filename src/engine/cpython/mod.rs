@@ -26,8 +26,8 @@ use tokio::sync::{mpsc as async_mpsc, oneshot, watch};
 
 pub use program::{CPython, PythonError};
 
+use super::ended::Ended;
 use super::mode::{Interaction, RunMode};
-use super::script_run::Ended;
 use super::state::EngineState;
 use crate::child::{describe_end, die_with_parent};
 use crate::folders::private_temporary_folder;
@@ -36,11 +36,11 @@ use crate::model::event::Failure;
 use conversation::Conversation;
 use server::{InterruptDemand, Server};
 
-/// What runs in the process.
-static CHILD: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/src/engine/cpython/child");
+/// The package that runs in the process.
+static CHILD: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/src/engine/cpython/snowglobe_child");
 
-/// The file that begins, which fetches the others.
-const BOOTSTRAP: &str = "bootstrap.py";
+/// The program that begins, which fetches the package.
+const BOOTSTRAP: &str = include_str!("bootstrap.py");
 
 /// How long the process may take for its exit handlers.
 const EXIT_GRACE: Duration = Duration::from_secs(10);
@@ -48,12 +48,12 @@ const EXIT_GRACE: Duration = Duration::from_secs(10);
 /// How long what the process has written may take to be read when it has ended.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
-/// What the thread of a script waits for.
+/// An event that the thread of a script waits for.
 enum Happening {
     Ended(Ended),
     /// The process has, and is still to be waited for.
     Exited,
-    /// Nobody waits for the script any more.
+    /// The script's caller does not wait for it any more.
     Abandoned,
 }
 
@@ -78,13 +78,13 @@ impl CPythonInterrupter {
     /// Raises `Interrupted(reason)` in the script, as soon as it has begun; returns whether it was taken.
     pub async fn interrupt(&self, reason: &str) -> bool {
         self.interrupted.send_modify(|count| *count += 1);
-        let (tell, told) = oneshot::channel();
-        let sent = self.demands.send((reason.to_owned(), tell));
-        sent.is_ok() && told.await.unwrap_or(false)
+        let (report, reported) = oneshot::channel();
+        let sent = self.demands.send((reason.to_owned(), report));
+        sent.is_ok() && reported.await.unwrap_or(false)
     }
 }
 
-/// Runs a script to its end. `tell_ready` is told how to interrupt it.
+/// Runs a script to its end. `tell_ready` gets what interrupts it.
 pub(super) fn run(
     state: &Arc<EngineState>,
     python: &CPython,
@@ -195,12 +195,10 @@ fn without_word(python: &CPython, status: ExitStatus) -> Ended {
 /// Starts the process; returns what it writes.
 fn start(python: &CPython, socket: &Path) -> io::Result<(Child, io::PipeReader)> {
     let (output, written) = io::pipe()?;
-    let bootstrap = CHILD.get_file(BOOTSTRAP);
-    let bootstrap = bootstrap.and_then(|file| file.contents_utf8());
     let mut command = Command::new(&python.program);
     command
         .args(["-I", "-B", "-X", "utf8", "-c"])
-        .arg(bootstrap.unwrap_or_default())
+        .arg(BOOTSTRAP)
         .arg(socket)
         .stdin(Stdio::from(File::open("/dev/null")?))
         .stdout(written.try_clone()?)
@@ -213,7 +211,7 @@ fn start(python: &CPython, socket: &Path) -> io::Result<(Child, io::PipeReader)>
 
 /// Prints what programs write that the script starts, and Python itself. The result says when all is read.
 fn read_output(output: io::PipeReader, state: Arc<EngineState>) -> mpsc::Receiver<()> {
-    let (tell, told) = mpsc::channel();
+    let (finish, finished) = mpsc::channel();
     thread::spawn(move || {
         let mut output = BufReader::new(output);
         let mut line = Vec::new();
@@ -225,9 +223,9 @@ fn read_output(output: io::PipeReader, state: Arc<EngineState>) -> mpsc::Receive
             state.emit_line(text.trim_end_matches('\n'));
             line.clear();
         }
-        let _ = tell.send(());
+        let _ = finish.send(());
     });
-    told
+    finished
 }
 
 /// Serves connections for as long as there is a process that makes them.
@@ -251,9 +249,10 @@ fn child_modules() -> Value {
     let modules = own.chain(api).filter_map(|(package, file)| {
         let stem = file.path().file_stem()?.to_str()?;
         let is_package = stem == "__init__";
-        let name = match is_package {
-            true => package.to_owned(),
-            false => format!("{package}.{stem}"),
+        let name = if is_package {
+            package.to_owned()
+        } else {
+            format!("{package}.{stem}")
         };
         let text = file.contents_utf8()?;
         let file = format!("{package}/{stem}.py");

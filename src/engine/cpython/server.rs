@@ -11,22 +11,22 @@ use super::names::RemoteNames;
 use super::{Happening, child_modules};
 use crate::engine::call_report::{CallMade, CallPlace, reason_of, shown_arguments};
 use crate::engine::difference::text_difference;
+use crate::engine::ended::Ended;
 use crate::engine::failure::is_api_class;
 use crate::engine::imports::{found_module, read_script_module};
 use crate::engine::interaction::{end_recording, interact, stay, stop_at};
 use crate::engine::marks::{marks_of, marks_of_script};
 use crate::engine::mode::{Interaction, RunMode};
 use crate::engine::raised::RaisedException;
-use crate::engine::script_run::Ended;
 use crate::engine::session_data::describe_session;
 use crate::engine::state::EngineState;
 use crate::host::{Call, CallError};
 use crate::replay::Caller;
 
-/// A demand that the script be interrupted, for a reason; and where it is said whether it was.
+/// A demand that the script be interrupted, for a reason; and the channel for whether it was.
 pub(super) type InterruptDemand = (String, oneshot::Sender<bool>);
 
-/// What all connections of a CPython share.
+/// State that all connections of a CPython share.
 pub(super) struct Server {
     pub state: Arc<EngineState>,
     pub mode: RunMode,
@@ -79,7 +79,7 @@ impl Server {
         }
     }
 
-    /// What is answered at once.
+    /// Returns the reply to a request that needs no machine.
     fn answer(&self, request: Request) -> Value {
         match request {
             Request::Write { text } => {
@@ -134,7 +134,7 @@ impl Server {
         let shown = shown_arguments(&arguments);
         let call = Call::parse(target, arguments)?;
         let made = CallMade::new(&call, shown, || place);
-        // What nobody waits for any more is ended.
+        // A call that no caller waits for any more is ended.
         let Some(result) = conversation.while_there(replay.call(call, caller)) else {
             made.report(&self.state, Err("ended early".to_owned()));
             return Err(over());
@@ -149,8 +149,8 @@ impl Server {
         let Some(mut demands) = { demands }.take() else {
             return;
         };
-        while let Some(Some((reason, tell))) = conversation.while_there(demands.recv()) {
-            let _ = tell.send(conversation.interrupt(&reason));
+        while let Some(Some((reason, report))) = conversation.while_there(demands.recv()) {
+            let _ = report.send(conversation.interrupt(&reason));
         }
     }
 

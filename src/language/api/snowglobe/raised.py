@@ -87,5 +87,7 @@ def _syntax_error(exception: BaseException) -> dict[str, Any] | None:
     """Where a compiler's complaint is."""
     if not isinstance(exception, SyntaxError):
         return None
-    file, line, column = exception.filename, exception.lineno, exception.offset
-    return {"file": file, "line": line, "column": column} if file and line and column else None
+    file, line, text = exception.filename, exception.lineno, exception.text
+    # At the end of a line, some versions know no column.
+    column = exception.offset or len((text or "").rstrip("\n")) + 1
+    return {"file": file, "line": line, "column": column} if file and line else None

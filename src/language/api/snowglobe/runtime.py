@@ -103,7 +103,7 @@ def _interruptible_waits():
 
 
 class _CompiledModules:
-    """Says of modules in C why they cannot be imported; asked after all other finders."""
+    """Says of modules in machine code why they cannot be imported; asked after all other finders."""
 
     def __init__(self, packages):
         # From a folder on sys.path to the name of the package that brought it.
@@ -122,8 +122,8 @@ class _CompiledModules:
                     folder,
                 )
                 raise ImportError(
-                    f"the package {owner} brings {name} as machine code for CPython ({found[0]}); "
-                    "`--python PATH` runs the script with one",
+                    f"the package {owner} brings {name} as machine code for another Python than this one "
+                    f"({found[0]}): `--python PATH` names the Python that runs the script",
                     name=name,
                 )
         return
@@ -178,8 +178,8 @@ def prepare() -> None:
     # handlers still print.
     sys.stdout = sys.__stdout__ = sys.stderr = sys.__stderr__ = _Stream()
     packages = _snowglobe.session["python_packages"]
-    sys.path.extend(packages)
     if sys.implementation.name == "rustpython":
         _interruptible_waits()
-        if packages:
-            sys.meta_path.append(_CompiledModules(packages))
+    if packages:
+        sys.path.extend(packages)
+        sys.meta_path.append(_CompiledModules(packages))

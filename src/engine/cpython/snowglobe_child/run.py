@@ -22,7 +22,8 @@ def run(path: str, beginning: dict[str, Any]) -> None:
     control.send({"request": "control"})
     threading.Thread(target=_obey, args=(control, interrupts), name="snowglobe", daemon=True).start()
     native = Native(link, interrupts, beginning["session"])
-    sys.modules["_snowglobe"] = native  # ty: ignore[invalid-assignment]
+    modules: dict[str, Any] = sys.modules
+    modules["_snowglobe"] = native
     # Threads that the script left are not waited for.
     vars(threading)["_shutdown"] = lambda: None
     try:

@@ -16,8 +16,9 @@ from typing import Any, Callable
 PIECE_BYTES = 1 << 16
 
 
-def _replace(error: UnicodeError) -> tuple[str, int]:
-    return ("\ufffd", getattr(error, "end"))
+def _replace(error: Any) -> tuple[bytes, int]:
+    # The text that it stands for may not be given: this is U+FFFD.
+    return (b"\xef\xbf\xbd", error.end)
 
 
 codecs.register_error("snowglobe", _replace)

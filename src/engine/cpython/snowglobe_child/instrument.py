@@ -15,8 +15,8 @@ FUNCTIONS = {"value": "_snowglobe_seen", "assertion": "_snowglobe_assert", "chec
 # The name in the script that says whether a subtest runs.
 RUNS = "_snowglobe_runs"
 
-# The places of assertions, and of what they assert: tracebacks of some versions name the former.
-_asserted: dict[tuple[str, Any], Any] = {}
+# The places of assertions and of `with`, each with that of its expression: tracebacks of some versions name the former.
+_narrower: dict[tuple[str, Any], Any] = {}
 
 
 def compile_text(text: str, file: str, marks: dict[str, Any]) -> CodeType:
@@ -29,8 +29,8 @@ def compile_text(text: str, file: str, marks: dict[str, Any]) -> CodeType:
 
 
 def span_of(file: str, span: Any) -> Any:
-    """Returns the place of what was asserted, for the place of an assertion; other places as they are."""
-    return span if span is None else _asserted.get((file, tuple(span)), span)
+    """Returns the place of its expression, for the place of a statement; other places as they are."""
+    return span if span is None else _narrower.get((file, tuple(span)), span)
 
 
 class _Marker(ast.NodeTransformer):
@@ -55,7 +55,9 @@ class _Marker(ast.NodeTransformer):
         if isinstance(node, ast.expr):
             return self._expression(node)
         if isinstance(node, ast.Assert):
-            _asserted[(self._file, _span(node))] = _span(node.test)
+            _narrower[(self._file, _span(node))] = _span(node.test)
+        if isinstance(node, ast.With):
+            _narrower[(self._file, _span(node))] = _span(node.items[0].context_expr)
         if isinstance(node, ast.With) and self._range(node)[0] in self._subtests:
             self._make_skippable(node)
         return node

@@ -10,7 +10,7 @@ from typing import Any
 from .connection import Connection
 from .interrupts import Interrupts
 
-# Statements that end where they are written.
+# Statements without a block.
 SIMPLE = (ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Import, ast.ImportFrom, ast.Assert, ast.Raise, ast.Delete)
 
 

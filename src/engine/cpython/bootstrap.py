@@ -7,6 +7,7 @@ import _socket
 import json
 import sys
 from importlib.machinery import ModuleSpec
+from typing import Any
 
 
 class _Loader:
@@ -19,7 +20,8 @@ class _Loader:
         module = self._modules.get(name)
         if module is None:
             return None
-        return ModuleSpec(name, self, origin=module["file"], is_package=module["is_package"])
+        loader: Any = self
+        return ModuleSpec(name, loader, origin=module["file"], is_package=module["is_package"])
 
     def create_module(self, spec):
         return None
