@@ -8,6 +8,8 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
+
 use crate::model::event::{Event, Failure, Level, Record, about, round};
 
 /// A message to the readers of events.
@@ -43,6 +45,8 @@ pub struct Events {
     steps: Arc<Mutex<BTreeMap<u64, OpenStep>>>,
     /// Saves the texts that are too long for events.
     keeper: Arc<OnceLock<TextKeeper>>,
+    /// Further readers, who may come and go.
+    watchers: Arc<Mutex<Vec<mpsc::Sender<Record>>>>,
     /// Events that are held back until the starting point is known.
     held: Arc<Mutex<Option<Vec<Record>>>>,
 }
@@ -62,6 +66,7 @@ impl Events {
             waiting: Arc::default(),
             steps: Arc::default(),
             keeper: Arc::default(),
+            watchers: Arc::default(),
             held: Arc::default(),
         }
     }
@@ -106,7 +111,16 @@ impl Events {
         }
     }
 
+    /// Returns all events from now on, for as long as they are read: one who is thousands of events behind gets no more.
+    #[must_use]
+    pub fn watch(&self) -> mpsc::Receiver<Record> {
+        let (watcher, records) = mpsc::channel(MOST_WAITING);
+        lock(&self.watchers).push(watcher);
+        records
+    }
+
     fn send(&self, record: Record) {
+        lock(&self.watchers).retain(|watcher| watcher.try_send(record.clone()).is_ok());
         self.waiting.fetch_add(1, Ordering::Relaxed);
         if self.sender.send(Message::Record(record)).is_err() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -14,6 +14,7 @@ use crate::machine::StateRetention;
 use crate::prompt_output::PromptOutput;
 use crate::repl::Prompt;
 use crate::runner::{interrupts, run_built};
+use crate::session::AttachPolicy;
 use crate::session::RunSettings;
 
 #[derive(Debug, Args)]
@@ -70,7 +71,7 @@ pub struct DriverCommand {
     /// Accepted for compatibility; has no effect.
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// Accepted for compatibility; has no effect.
+    /// Wait at breakpoints and after a failure until `snowglobe attach` opens the prompt; the value has no effect.
     #[arg(long, value_name = "FILE", alias = "debug-hook")]
     debug_hook_attach: Option<String>,
     /// Accepted for compatibility; has no effect.
@@ -99,6 +100,11 @@ impl DriverCommand {
             } else {
                 StateRetention::ThisRun
             },
+            // As with `enableDebugHook` of a test of nixpkgs, and without it.
+            attach: match self.debug_hook_attach {
+                Some(_) => AttachPolicy::AtFailures,
+                None => AttachPolicy::Nowhere,
+            },
             ..self.run_options.settings(mode, &prompt_output)
         };
         let frontend = self.run_options.frontend(prompt_output);
@@ -120,10 +126,7 @@ impl DriverCommand {
     }
 
     fn arguments(&self) -> DriverArguments {
-        let without_effect = [
-            (self.debug_hook_attach.is_some(), "--debug-hook-attach"),
-            (self.dump_vsocks.is_some(), "--dump-vsocks"),
-        ];
+        let without_effect = [(self.dump_vsocks.is_some(), "--dump-vsocks")];
         let without_effect = without_effect
             .into_iter()
             .filter_map(|(given, word)| given.then_some(word));

@@ -1,5 +1,6 @@
 //! The command line: which command, which display, which exit code. Each command makes a request of `runner`.
 
+mod attach;
 mod build;
 mod cache;
 mod candidates;
@@ -74,6 +75,8 @@ enum UserCommand {
     Repl(interactive::ReplCommand),
     /// Open a shell on a machine of a test, which is started for it or runs already.
     Shell(interactive::ShellCommand),
+    /// Open the prompt of a script that waits in another process, at a breakpoint or after a failure.
+    Attach(attach::AttachCommand),
     /// Run a built test, with the command line of nixpkgs' test driver.
     Driver(driver::DriverCommand),
     /// Build the machines of a file's tests, or any derivation, and run nothing.
@@ -187,6 +190,7 @@ impl UserCommand {
             Self::Watch(command) => command.run(),
             Self::Repl(command) => command.run(),
             Self::Shell(command) => command.run(),
+            Self::Attach(command) => command.run(),
             Self::Driver(command) => command.run(),
             Self::Build(command) => command.run(),
             Self::Check(command) => command.run(),

@@ -20,7 +20,7 @@ use crate::runner::{
     Builders, Confirmation, OutputLocation, RunPlace, RunRequest, TestSelection, Verification,
     interrupts, run,
 };
-use crate::session::{Film, ReplayMode, RunSettings};
+use crate::session::{AttachPolicy, Film, ReplayMode, RunSettings};
 
 /// The action when the script has failed and the machines still run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,6 +31,8 @@ enum OnFailure {
     Repl,
     /// Open a shell on the machine that failed.
     Shell,
+    /// Wait until `snowglobe attach` opens the prompt from another terminal.
+    Wait,
 }
 
 #[derive(Debug, Args)]
@@ -122,6 +124,7 @@ impl RunCommand {
 
     pub fn request(&self, output: &PromptOutput) -> Result<RunRequest, Failed> {
         let config = self.many.config()?;
+        let settings = self.run_options.settings(self.mode(output), output);
         Ok(RunRequest {
             selections: self.selections(&config)?,
             filter: self.filter.filter(),
@@ -131,7 +134,11 @@ impl RunCommand {
             settings: RunSettings {
                 replay: self.replay.mode(),
                 film: Film::Taken,
-                ..self.run_options.settings(self.mode(output), output)
+                attach: match self.on_failure {
+                    OnFailure::Wait => AttachPolicy::AtFailures,
+                    _ => settings.attach,
+                },
+                ..settings
             },
             output: OutputLocation(self.output.clone()),
             max_fail: self.many.max_fail(),
@@ -156,7 +163,7 @@ impl RunCommand {
 
     fn mode(&self, output: &PromptOutput) -> RunMode {
         match self.on_failure {
-            OnFailure::Stop => RunMode::Script,
+            OnFailure::Stop | OnFailure::Wait => RunMode::Script,
             OnFailure::Repl => RunMode::PromptOnFailure(Arc::new(Prompt(output.clone()))),
             OnFailure::Shell => RunMode::ShellOnFailure,
         }

@@ -18,7 +18,7 @@ use crate::prompt_output::PromptOutput;
 use crate::repl::Prompt;
 use crate::report::Detail;
 use crate::runner::ScriptCheck;
-use crate::session::{Film, ReplayMode, RunSettings, TimeoutFactor};
+use crate::session::{AttachPolicy, Film, ReplayMode, RunSettings, TimeoutFactor};
 
 #[derive(Debug, Args)]
 pub struct RunOptions {
@@ -70,6 +70,11 @@ impl RunOptions {
             mode,
             breakpoints: has_terminal
                 .then(|| -> Arc<dyn Interaction> { Arc::new(Prompt(output.clone())) }),
+            // A build has no user, unless it says so.
+            attach: match self.format {
+                DisplayFormat::BuildLog => AttachPolicy::Nowhere,
+                _ => AttachPolicy::AtBreakpoints,
+            },
             subtests: Subtests {
                 only: self.only.clone(),
                 after_failure: if self.keep_going {

@@ -10,6 +10,7 @@ use rustpython_vm::{PyRef, PyResult, VirtualMachine};
 use super::embedded::Embedded;
 use super::mode::{Interaction, Namespace, RunMode};
 use super::namespace::EmbeddedNames;
+use super::prompting::Prompting;
 use super::state::EngineState;
 use super::terminal::remember_terminal;
 use crate::model::event::{Event, Excerpt, Failure, Level};
@@ -19,15 +20,16 @@ const AROUND: usize = 4;
 
 /// Opens a prompt among the names of a scope.
 pub(super) fn interact(names: &dyn Namespace, state: &EngineState, interaction: &dyn Interaction) {
-    by_hand(state, || interaction.run(names, state));
+    interaction.run(names, state);
+    state.set_prompting(Prompting::No);
 }
 
 /// Does `work`, which the user ends at the terminal.
-pub(super) fn by_hand(state: &EngineState, work: impl FnOnce()) {
+pub fn by_hand(state: &EngineState, work: impl FnOnce()) {
     remember_terminal();
-    state.prompting.send_replace(true);
+    state.set_prompting(Prompting::AtTerminal);
     work();
-    state.prompting.send_replace(false);
+    state.set_prompting(Prompting::No);
 }
 
 /// Keeps the machines of a failed script for the user, if that is wanted. `wait` does work that other threads of the

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::state::EngineState;
+use crate::model::event::Event;
 
 /// The names of a script at one of its places, among which a user works.
 pub trait Namespace {
@@ -16,13 +17,16 @@ pub trait Namespace {
 
     /// Runs what was typed, and reports its failure.
     fn run(&self, text: &str) -> AfterTyped;
+
+    /// Emits an event of the prompt.
+    fn emit(&self, event: Event);
 }
 
 /// The next step after something that was typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterTyped {
     Read,
-    /// It was `exit()`.
+    /// The text was `exit()`.
     Leave,
 }
 

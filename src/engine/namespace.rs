@@ -21,13 +21,20 @@ pub(super) struct EmbeddedNames<'a> {
 impl EmbeddedNames<'_> {
     fn find_names(&self, path: &[&str]) -> PyResult<Vec<String>> {
         let vm = self.vm;
-        let globals = &self.scope.globals;
+        let globals = self.scope.globals.as_object();
+        // At a breakpoint in a function.
+        let locals = self.scope.locals.as_ref().map(AsObject::as_object);
         let Some((first, attributes)) = path.split_first() else {
-            let globals = names(vm, &vm.call_method(globals.as_object(), "keys", ())?)?;
-            let builtins = names(vm, &vm.call_method(vm.builtins.as_object(), "__dir__", ())?)?;
-            return Ok([globals, builtins].concat());
+            let mut found = names(vm, &vm.call_method(vm.builtins.as_object(), "__dir__", ())?)?;
+            for space in locals.into_iter().chain([globals]) {
+                found.extend(names(vm, &vm.call_method(space, "keys", ())?)?);
+            }
+            return Ok(found);
         };
-        let mut object = globals.get_item(*first, vm)?;
+        let mut spaces = locals.into_iter().chain([globals]);
+        let found = spaces.find_map(|space| space.get_item(*first, vm).ok());
+        let mut object =
+            found.ok_or_else(|| vm.new_name_error("it has no value", vm.ctx.new_str(*first)))?;
         for attribute in attributes {
             object = object.get_attr(&vm.ctx.new_str(*attribute), vm)?;
         }
@@ -46,6 +53,10 @@ impl EmbeddedNames<'_> {
 }
 
 impl Namespace for EmbeddedNames<'_> {
+    fn emit(&self, event: Event) {
+        self.embedded.state.emit(event);
+    }
+
     fn is_whole(&self, text: &str) -> bool {
         is_whole(self.vm, text)
     }

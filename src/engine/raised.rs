@@ -1,4 +1,4 @@
-//! What an interpreter says of an exception: the data of `raised.py`, in the test API.
+//! An exception as an interpreter describes it: the data of `raised.py`, in the test API.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -40,7 +40,7 @@ pub(super) struct RaisedCall {
     pub function: String,
     /// From 1.
     pub line: usize,
-    /// What was at work: the first line and the last, from 1, and their columns, from 0.
+    /// The expression at work: its first line and its last, from 1, and their columns, from 0.
     pub span: Option<[usize; 4]>,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct AssertionPlace {
     pub end: usize,
     /// The names of its variables; none if only its expressions are wanted.
     pub names: Vec<String>,
-    /// Those of its parts whose values are not remembered.
+    /// The names in its parts whose values are not remembered.
     pub scoped_names: Vec<String>,
 }
 

@@ -12,6 +12,7 @@ use super::input::{Script, ScriptInterpreter};
 use super::interpreter;
 use super::interrupt::Interrupter;
 use super::mode::{Interaction, RunMode};
+use super::prompting::Prompting;
 use super::state::EngineState;
 use crate::replay::Replay;
 
@@ -40,14 +41,13 @@ impl ScriptInterrupter {
 #[derive(Debug)]
 pub struct Engine {
     pub interrupter: ScriptInterrupter,
-    /// Whether the user is at a prompt.
-    pub prompting: watch::Receiver<bool>,
+    pub prompting: watch::Receiver<Prompting>,
     pub ended: oneshot::Receiver<Ended>,
 }
 
 impl Engine {
     /// Starts a script whose calls go to `replay`, which it lets go of at its end. `breakpoints` is the prompt at each of
-    /// them; `None` if the user has no terminal.
+    /// them; `None` if there is no user.
     /// The calls run on the runtime that this function is called from.
     ///
     /// # Errors

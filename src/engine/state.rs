@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::input::Script;
+use super::prompting::Prompting;
 use super::sources::Sources;
 use crate::host::Host;
 use crate::model::event::{Event, Failure, Level};
@@ -19,7 +20,7 @@ pub struct EngineState {
     pub(super) script: Script,
     pub sources: Sources,
     /// Whether the user is at a prompt.
-    pub(super) prompting: watch::Sender<bool>,
+    pub(super) prompting: watch::Sender<Prompting>,
     pub(super) handle: Handle,
     /// The printed part of a line that has not ended.
     partial: Mutex<String>,
@@ -89,6 +90,11 @@ impl EngineState {
                 self.emit(Event::Output { text });
             }
         }
+    }
+
+    /// Says whether the script waits for a user.
+    pub fn set_prompting(&self, prompting: Prompting) {
+        self.prompting.send_replace(prompting);
     }
 
     /// Prints a line that nothing belongs to which was printed in pieces.

@@ -8,7 +8,7 @@ use rustix::termios::{self, OptionalActions, Termios};
 static TERMINAL: OnceLock<Termios> = OnceLock::new();
 
 /// Saves the settings of the terminal before a session changes them.
-pub(super) fn remember_terminal() {
+pub fn remember_terminal() {
     if let Ok(before) = termios::tcgetattr(std::io::stdin()) {
         let _ = TERMINAL.set(before);
     }

@@ -15,7 +15,7 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Config, Context, Editor, Helper};
 
-use crate::engine::{AfterTyped, EngineState, Interaction, Namespace};
+use crate::engine::{AfterTyped, EngineState, Interaction, Namespace, by_hand};
 use crate::folders;
 use crate::model::event::{Event, Level};
 use crate::prompt_output::PromptOutput;
@@ -35,15 +35,19 @@ pub struct Prompt(pub PromptOutput);
 impl Interaction for Prompt {
     /// Reads and runs statements until Ctrl-D or `exit()`.
     fn run(&self, names: &dyn Namespace, state: &EngineState) {
-        converse(names, state, &self.0);
+        by_hand(state, || converse(names, &self.0));
     }
 }
 
-fn converse(names: &dyn Namespace, state: &EngineState, output: &PromptOutput) {
+/// Reads and runs statements until Ctrl-D or `exit()`, on the terminal of this process.
+pub fn converse(names: &dyn Namespace, output: &PromptOutput) {
     let mut editor = match open(names) {
         Ok(editor) => editor,
         Err(error) => {
-            state.note(Level::Error, &format!("there is no prompt: {error}"));
+            names.emit(Event::note(
+                Level::Error,
+                format!("there is no prompt: {error}"),
+            ));
             return;
         }
     };
@@ -53,7 +57,7 @@ fn converse(names: &dyn Namespace, state: &EngineState, output: &PromptOutput) {
         let _ = editor.load_history(file);
     }
     loop {
-        state.emit(Event::Prompting);
+        names.emit(Event::Prompting);
         output.wait_for_prompt(PATIENCE);
         let typed = Typed::default();
         if let Some(completion) = editor.helper_mut() {
@@ -65,7 +69,10 @@ fn converse(names: &dyn Namespace, state: &EngineState, output: &PromptOutput) {
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => break,
             Err(error) => {
-                state.note(Level::Error, &format!("nothing can be read: {error}"));
+                names.emit(Event::note(
+                    Level::Error,
+                    format!("nothing can be read: {error}"),
+                ));
                 break;
             }
         };

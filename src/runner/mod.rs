@@ -4,6 +4,7 @@
 
 mod administrator;
 mod apart;
+mod attached_prompt;
 mod attempts;
 mod build;
 mod built;
@@ -35,6 +36,7 @@ mod watch;
 
 pub use administrator::administrator_request;
 pub use apart::{TEST_PROCESS, run_test_process};
+pub use attached_prompt::{AttachEnd, attach_prompt};
 pub use attempts::{AttemptRule, RepeatAfterFailure, Repetition};
 pub use build::build;
 pub use built::{BuiltTest, run_built};

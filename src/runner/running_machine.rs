@@ -1,6 +1,6 @@
 //! The machines that run now, in any test of this user, and what another process does on one of them.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,10 +12,12 @@ use super::error::RunnerError;
 use crate::agent::quote;
 use crate::container::{RunningContainer, running_containers};
 use crate::machine::{TerminalUser, converse};
-use crate::session::{ATTACH_SOCKET, AttachReply, AttachRequest, attach_line, folders_of_runs};
+use crate::session::{
+    ATTACH_SOCKET, AttachReply, AttachRequest, MOST_LINE_BYTES, attach_line, folders_of_runs,
+};
 
 /// How long a run may take to say which machines it has.
-const LIST_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const LIST_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long a run may take to open a terminal: its guest may have to boot.
 const OPEN_LIMIT: Duration = Duration::from_mins(15);
@@ -117,7 +119,7 @@ impl RunningVm {
         let (number, socket) = match ask(&mut run, &request, OPEN_LIMIT)? {
             AttachReply::Terminal { number, socket } => (number, socket),
             AttachReply::Refused(message) => return Err(io::Error::other(message)),
-            AttachReply::Machines { .. } => return Err(io::ErrorKind::InvalidData.into()),
+            _ => return Err(io::ErrorKind::InvalidData.into()),
         };
         let guest = tokio::net::UnixStream::connect(socket).await?;
         run.set_nonblocking(true)?;
@@ -137,11 +139,21 @@ impl RunningVm {
     }
 }
 
-fn ask(run: &mut UnixStream, request: &AttachRequest, limit: Duration) -> io::Result<AttachReply> {
+/// Sends a request to a run, and waits for the reply.
+///
+/// # Errors
+/// Returns an error if the run ends, or takes longer than `limit`.
+pub(super) fn ask(
+    run: &mut UnixStream,
+    request: &AttachRequest,
+    limit: Duration,
+) -> io::Result<AttachReply> {
     run.set_read_timeout(Some(limit))?;
     run.write_all(&attach_line(request)?)?;
     let mut line = String::new();
-    BufReader::new(run).read_line(&mut line)?;
+    BufReader::new(run)
+        .take(MOST_LINE_BYTES)
+        .read_line(&mut line)?;
     if line.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

@@ -37,12 +37,13 @@ pub struct RunSettings {
     /// The prompt of breakpoints; `None` if the user has no terminal.
     #[serde(skip)]
     pub breakpoints: Option<Arc<dyn Interaction>>,
+    pub attach: AttachPolicy,
     pub subtests: Subtests,
     /// `None` for the test's own.
     pub global_timeout: Option<Duration>,
     pub timeout_factor: TimeoutFactor,
     pub failed_units: FailedUnitPolicy,
-    /// What runs the script; `None` for the embedded interpreter, or the CPython that the test's packages need.
+    /// The Python that runs the script; `None` for the embedded interpreter, or the CPython that the test's packages need.
     pub python: Option<CPython>,
     pub replay: ReplayMode,
     pub states: StateRetention,
@@ -55,6 +56,16 @@ pub enum TimeoutFactor {
     /// By how fast the machines are.
     Auto,
     By(f64),
+}
+
+/// Where a script without a prompt waits for a user from another process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AttachPolicy {
+    #[default]
+    Nowhere,
+    AtBreakpoints,
+    /// Where it fails, too.
+    AtFailures,
 }
 
 /// Whether a run may start from a checkpoint.

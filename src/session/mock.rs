@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::stage::{Stage, StageNetworks};
 use super::supervision::{Interrupt, judge};
-use super::{Film, ReplayMode, RunSettings, SessionError, TestInput, TimeoutFactor};
+use super::{AttachPolicy, Film, ReplayMode, RunSettings, SessionError, TestInput, TimeoutFactor};
 use crate::engine::{PythonPackages, RunMode, Script, ScriptInterpreter};
 use crate::event_bus::Events;
 use crate::folders::private_temporary_folder;
@@ -45,6 +45,7 @@ pub async fn mock_run(
     let settings = RunSettings {
         mode: RunMode::Script,
         breakpoints: None,
+        attach: AttachPolicy::Nowhere,
         subtests: Subtests::default(),
         global_timeout: Some(mock.limit),
         timeout_factor: TimeoutFactor::By(1.0),

@@ -34,16 +34,18 @@ use crate::output_folder::{SavedFile, console_log};
 use crate::qemu::AcceleratorChoice;
 use crate::replay::{Replay, Restart};
 
-pub use attach::{ATTACH_SOCKET, AttachReply, AttachRequest, attach_line};
+pub use attach::{ATTACH_SOCKET, AttachReply, AttachRequest, MOST_LINE_BYTES, attach_line};
 pub use decide_backends::{BackendDecision, decide_backends};
 use decide_backends::{are_all_containers, could_be_containers};
-pub use input::{Film, ReplayMode, RunSettings, TestInput, TimeoutFactor};
+pub use input::{AttachPolicy, Film, ReplayMode, RunSettings, TestInput, TimeoutFactor};
 use replay_plan::{ReplayPlan, emit_unknown_start};
 use stage::{Stage, StageNetworks};
 use supervision::{EarlyEnd, judge};
 
 pub use mock::{Mock, mock_run};
-pub use scratch::{CLEANER, Scratch, folders_of_runs, tidy_up_after_parent};
+pub use scratch::{
+    CLEANER, Scratch, folders_of_all_runs, folders_of_runs, name_of_run, tidy_up_after_parent,
+};
 pub use supervision::Interrupt;
 
 /// Why a test could not be run.

@@ -3,9 +3,11 @@
 //! A second process of this program waits for the first one's end and removes
 //! the folder where the first could not.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -105,13 +107,63 @@ pub(super) fn base() -> PathBuf {
 /// The folders of all runs that this user has here now.
 #[must_use]
 pub fn folders_of_runs() -> Vec<PathBuf> {
-    let entries = fs::read_dir(base()).into_iter().flatten().flatten();
+    folders_in(&base())
+}
+
+fn folders_in(place: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
     let ours = entries.filter(|entry| is_of_run(&entry.file_name()));
     ours.map(|entry| entry.path()).collect()
 }
 
+/// The folders of all runs that this user has here now; and those in sandboxes of Nix, if this is root.
+#[must_use]
+pub fn folders_of_all_runs() -> Vec<PathBuf> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let in_sandboxes = processes.flat_map(|entry| folders_seen_by(&entry.path()));
+    let mut folders = folders_of_runs();
+    let mut known: HashSet<(u64, u64)> = folders.iter().filter_map(|it| identity(it)).collect();
+    folders
+        .extend(in_sandboxes.filter(|folder| identity(folder).is_some_and(|it| known.insert(it))));
+    folders
+}
+
+/// The device and the number of a folder, whatever path leads there.
+fn identity(folder: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(folder).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// The folders of runs in the place for them of a process of Snowglobe, which may have a root of its own.
+fn folders_seen_by(process: &Path) -> Vec<PathBuf> {
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    let environment = fs::read(process.join("environ")).unwrap_or_default();
+    let variables = environment.split(|byte| *byte == 0);
+    let places = variables.filter_map(|variable| {
+        let text = std::str::from_utf8(variable).ok()?;
+        let (name, value) = text.split_once('=')?;
+        ["XDG_RUNTIME_DIR", "TMPDIR"]
+            .contains(&name)
+            .then_some(value)
+    });
+    let root = process.join("root");
+    let has_own_root = identity(&root).is_some_and(|it| Some(it) != identity(Path::new("/")));
+    if name.trim_end() != "snowglobe" || !has_own_root {
+        return Vec::new();
+    }
+    let places = places.map(|place| root.join(place.trim_start_matches('/')));
+    places.flat_map(|place| folders_in(&place)).collect()
+}
+
 fn is_of_run(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+}
+
+/// The name of a run: what makes the name of its folder another one than those of others.
+#[must_use]
+pub fn name_of_run(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    name.trim_start_matches(PREFIX).to_owned()
 }
 
 /// Waits until the program that started this one is gone, and removes its folder.

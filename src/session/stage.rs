@@ -9,16 +9,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::SessionError;
-use super::attach::serve_attached;
+use super::attach::{WayIn, attach_command, serve_attached};
 use super::disk_watch::{DiskWatch, RunningDiskWatch};
-use super::input::{Film, TestInput};
+use super::input::{AttachPolicy, Film, TestInput};
 use super::persistent_state::PersistentState;
 use super::scratch::{Scratch, base};
 use super::supervision::{EarlyEnd, FaultChannels, Interrupt, supervise};
 use crate::backend::{EnvironmentAtStart, FaultReporter};
 use crate::backends::Backends;
 use crate::container::ContainerSettings;
-use crate::engine::{Ended, Engine, Script};
+use crate::engine::{Ended, Engine, RunMode, Script};
 use crate::event_bus::Events;
 use crate::host::{Folders, Host, MachineFactory};
 use crate::machine::{Machine, MachineContext, StateRetention};
@@ -26,6 +26,7 @@ use crate::model::event::{Level, UnitState};
 use crate::model::manifest::{Manifest, Node};
 use crate::network::{Faults, Links, Network};
 use crate::qemu::QemuSettings;
+use crate::repl::RemotePrompt;
 use crate::replay::{Replay, Restart};
 
 /// How long a guest may take to say which of its units have failed.
@@ -41,6 +42,8 @@ pub(super) struct Stage {
     restart: mpsc::UnboundedSender<Restart>,
     disk_watch: DiskWatch,
     channels: FaultChannels,
+    /// For users in other processes.
+    prompt: RemotePrompt,
     /// Serves the clients of other processes.
     _attached: JoinSet<()>,
     /// The networks, and the namespace of the run's containers.
@@ -122,8 +125,17 @@ impl Stage {
             input.settings.subtests.clone(),
         );
         let host = Arc::new(host);
-        let attached = serve_attached(scratch.path(), host.clone(), input.run)
-            .map_err(SessionError::Scratch)?;
+        let prompt = RemotePrompt::for_users_of(attach_command(scratch.path()));
+        let (end_call, call_ends) = mpsc::unbounded_channel();
+        let way_in = WayIn {
+            host: host.clone(),
+            driver: input.run,
+            test: manifest.name.clone(),
+            events: events.clone(),
+            prompt: prompt.clone(),
+            end_call,
+        };
+        let attached = serve_attached(scratch.path(), way_in).map_err(SessionError::Scratch)?;
         Ok(Self {
             host,
             events: events.clone(),
@@ -133,7 +145,9 @@ impl Stage {
                 machine_faults,
                 restarts,
                 networks: networks_faults,
+                call_ends,
             },
+            prompt,
             _attached: attached,
             _backends: backends,
             _scratch: scratch,
@@ -157,14 +171,19 @@ impl Stage {
         replay: Arc<Replay>,
         interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
     ) -> Result<(Option<Ended>, Option<EarlyEnd>), SessionError> {
-        let engine = Engine::start(
-            script,
-            input.settings.mode.clone(),
-            input.settings.breakpoints.clone(),
-            replay,
-        )
-        .await
-        .map_err(SessionError::Engine)?;
+        let settings = &input.settings;
+        let remote = || Arc::new(self.prompt.clone());
+        let mode = match (&settings.mode, settings.attach) {
+            (RunMode::Script, AttachPolicy::AtFailures) => RunMode::PromptOnFailure(remote()),
+            (mode, _) => mode.clone(),
+        };
+        let mut breakpoints = settings.breakpoints.clone();
+        if breakpoints.is_none() && settings.attach != AttachPolicy::Nowhere {
+            breakpoints = Some(remote());
+        }
+        let engine = Engine::start(script, mode, breakpoints, replay)
+            .await
+            .map_err(SessionError::Engine)?;
         let limit = input.global_timeout();
         let watch = self.disk_watch.start(self.host.machines());
         let (ended, mut early_end) =

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use crate::event_bus::Events;
 
 use crate::backend::MachineFault;
-use crate::engine::{Ended, Engine};
+use crate::engine::{Ended, Engine, Prompting};
 use crate::model::event::{Details, Failure, Level, Verdict};
 use crate::network::NetworkFault;
 use crate::replay::Restart;
@@ -51,6 +51,8 @@ pub(super) struct FaultChannels {
     pub machine_faults: mpsc::UnboundedReceiver<(String, MachineFault)>,
     pub restarts: mpsc::UnboundedReceiver<Restart>,
     pub networks: mpsc::UnboundedReceiver<NetworkFault>,
+    /// Demands of an attached user that the call end.
+    pub call_ends: mpsc::UnboundedReceiver<()>,
 }
 
 impl EarlyEnd {
@@ -107,7 +109,7 @@ pub(super) async fn supervise(
     let ending = async {
         engine.interrupter.interrupt(reason).await;
         // It ends the call, and there would be the next prompt.
-        if *engine.prompting.borrow() {
+        if *engine.prompting.borrow() != Prompting::No {
             return None;
         }
         (&mut engine.ended).await.ok()
@@ -129,7 +131,8 @@ async fn wait_for_end(
     let timeout = tokio::time::sleep(limit);
     tokio::pin!(timeout);
     loop {
-        let by_hand = *engine.prompting.borrow_and_update();
+        let prompting = *engine.prompting.borrow_and_update();
+        let by_hand = matches!(prompting, Prompting::AtTerminal | Prompting::Attached);
         tokio::select! {
             biased;
             Some(restart) = channels.restarts.recv() => {
@@ -160,9 +163,12 @@ async fn wait_for_end(
                 return ScriptWait::Early(EarlyEnd::Timeout { limit, whereabouts: events.whereabouts() });
             }
             interrupt = interrupts.recv() => {
-                if !(by_hand && interrupt == Some(Interrupt::CtrlC)) {
+                if !(prompting == Prompting::AtTerminal && interrupt == Some(Interrupt::CtrlC)) {
                     return ScriptWait::Early(EarlyEnd::Interrupt { whereabouts: events.whereabouts() });
                 }
+                engine.interrupter.interrupt("interrupted").await;
+            }
+            Some(()) = channels.call_ends.recv() => {
                 engine.interrupter.interrupt("interrupted").await;
             }
         }
@@ -386,6 +392,7 @@ mod tests {
                     machine_faults: machine_faults_seen,
                     restarts: restarts_seen,
                     networks: networks_seen,
+                    call_ends: mpsc::unbounded_channel().1,
                 },
                 machine_faults,
                 networks,

@@ -263,20 +263,6 @@ fn breakpoints_open_a_prompt_at_their_line() {
     place.assert_tidy();
 }
 
-#[test]
-fn breakpoints_without_a_terminal_are_passed() {
-    let place = Place::new();
-    let ended = place.finish(without_terminal(&mut with_breakpoints(&place)));
-    assert_eq!(ended.code, Some(0), "{}", ended.seen());
-    let warning = "there is no terminal, the test continues\n";
-    assert_eq!(ended.stdout.matches(warning).count(), 3, "{}", ended.seen());
-    assert!(
-        ended.stdout.contains("went on with 42\n"),
-        "{}",
-        ended.seen()
-    );
-}
-
 /// Starts a test whose machine is busy until it has `/tmp/go`, and waits until it has booted.
 fn start_busy(place: &Place) -> Child {
     let script = "machine.succeed('while ! [ -e /tmp/go ]; do sleep 0.1; done')\nmachine.crash()";

@@ -34,6 +34,10 @@ impl<'a> RemoteNames<'a> {
 }
 
 impl Namespace for RemoteNames<'_> {
+    fn emit(&self, event: Event) {
+        self.state.emit(event);
+    }
+
     fn is_whole(&self, text: &str) -> bool {
         self.ask(&PromptRequest::IsWhole { text }).unwrap_or(true)
     }

@@ -117,7 +117,7 @@ impl LifeCycle {
         start: Start,
         initial: InitialState,
     ) -> Result<(), MachineError> {
-        let _starting = self.starting.lock().await;
+        let starting = self.starting.clone().lock_owned().await;
         if self.is_up() {
             return Ok(());
         }
@@ -127,7 +127,13 @@ impl LifeCycle {
         let machine = self.clone();
         // The machine dies with the thread that starts it: one of the runtime's own,
         // never a thread of the script.
-        let launched = tokio::spawn(async move { machine.launch(start, initial).await })
+        let launch = async move {
+            let launched = machine.launch(start, initial).await;
+            // Also if no caller waits any more: the next one is to see what this one has started.
+            drop(starting);
+            launched
+        };
+        let launched = tokio::spawn(launch)
             .await
             .map_err(|error| self.unable(format!("could not be started: {error}")))?;
         self.report_host_fault(launched.as_ref().err());

@@ -52,7 +52,7 @@ pub struct LifeCycle {
     failure_watch: FailureWatch,
     running: Mutex<Option<Arc<Running>>>,
     /// Held while the machine is started: several callers may want that at once.
-    starting: tokio::sync::Mutex<()>,
+    starting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl LifeCycle {
@@ -73,7 +73,7 @@ impl LifeCycle {
             failure_watch,
             context,
             running: Mutex::default(),
-            starting: tokio::sync::Mutex::default(),
+            starting: Arc::default(),
         }
     }
 

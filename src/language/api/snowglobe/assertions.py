@@ -119,8 +119,8 @@ class Debug:
     """The breakpoints of nixpkgs' driver."""
 
     def breakpoint(self, *args: object, **kwargs: object) -> None:
-        """Open a prompt with the names of this line, on a terminal; Ctrl-D continues the script. The same as
-        Python's breakpoint().
+        """Open a prompt with the names of this line; Ctrl-D continues the script. Without a terminal, the script
+        waits until `snowglobe attach` opens the prompt. The same as Python's breakpoint().
         """
         _stop_at(sys._getframe(1))
 
