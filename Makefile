@@ -10,7 +10,7 @@ GUESTS := guest fetch --if-needed
 # QEMU for checks in the sandbox.
 TEST_PACKAGES := ovmf python3-numpy tightvncserver xfonts-base x11-utils qemu-system-x86 qemu-utils seabios
 
-.PHONY: demo test lint docs picture bench stress nixos-tests nixos-machines container-obstacles build setup clean
+.PHONY: demo test lint docs picture bench stress nixos-tests nixos-machines container-obstacles as-user build setup clean
 
 ## Set up, build, and run the tutorial's test on the built-in guests.
 demo: build
@@ -25,6 +25,11 @@ test:
 	$(MAKE) lint
 	$(SNOWGLOBE) $(GUESTS) $(TEST_PACKAGES)
 	$(CARGO) test $(FLAGS)
+	scripts/as-user.sh $(SNOWGLOBE)
+
+## The main paths as a user without root, over a nix-daemon, with containers in control groups of the user's (as root).
+as-user: build
+	scripts/as-user.sh $(SNOWGLOBE)
 
 ## Formatting, clippy, the docs of the code, shell scripts, the Python of the
 ## test API, and the terms of the glossary. `make test` formats Nix files, too:

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use insta::assert_snapshot;
+use nix::unistd::getuid;
 
 use crate::harness::{Place, Pty, fixture_path, signal, use_shell, where_it_runs};
 
@@ -162,6 +163,10 @@ fn beside_virtual_machines() {
     let place = Place::new();
     let ended = place.run_fixture("containers.nix", &[]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    // Without root it is the host's, whom the guest does not know.
+    let owner = if getuid().is_root() { "0" } else { "65534" };
+    let store = format!("the store is that of user {owner}\n");
+    assert!(ended.stdout.contains(&store), "{}", ended.seen());
     for line in [
         "bob: a container\n",
         "disk: a virtual machine, as a container cannot do `virtualisation.emptyDiskImages`\n",

@@ -161,13 +161,13 @@ fn run_process(
 /// Returns how the script ended, when its process has, too; `None` if the process said nothing.
 fn wait_for_end(happened: &mpsc::Receiver<Happening>) -> Option<Ended> {
     let mut ended = None;
-    let mut limit = None;
+    let mut limit: Option<Instant> = None;
     loop {
         let next = match limit {
             None => happened.recv().ok()?,
             Some(limit) => {
-                let left = Instant::now();
-                match happened.recv_timeout(limit - left.min(limit)) {
+                let left = limit.saturating_duration_since(Instant::now());
+                match happened.recv_timeout(left) {
                     Ok(next) => next,
                     Err(_) => return ended,
                 }

@@ -145,8 +145,8 @@ impl Server {
 
     /// Sends interrupts, as they are demanded.
     fn interrupt(&self, conversation: &mut Conversation) {
-        let demands = self.demands.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut demands) = { demands }.take() else {
+        let demands = || self.demands.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut demands) = demands().take() else {
             return;
         };
         while let Some(Some((reason, report))) = conversation.while_there(demands.recv()) {
