@@ -8,6 +8,7 @@ use rustpython_vm::scope::Scope;
 use rustpython_vm::{PyRef, PyResult, VirtualMachine};
 
 use super::embedded::Embedded;
+use super::ended::Ended;
 use super::mode::{Interaction, Namespace, RunMode};
 use super::namespace::EmbeddedNames;
 use super::prompting::Prompting;
@@ -18,12 +19,6 @@ use crate::model::event::{Event, Excerpt, Failure, Level};
 /// How many lines before a breakpoint, and after it, are shown.
 const AROUND: usize = 4;
 
-/// Opens a prompt among the names of a scope.
-pub(super) fn interact(names: &dyn Namespace, state: &EngineState, interaction: &dyn Interaction) {
-    interaction.run(names, state);
-    state.set_prompting(Prompting::No);
-}
-
 /// Does `work`, which the user ends at the terminal.
 pub fn by_hand(state: &EngineState, work: impl FnOnce()) {
     remember_terminal();
@@ -32,9 +27,48 @@ pub fn by_hand(state: &EngineState, work: impl FnOnce()) {
     state.set_prompting(Prompting::No);
 }
 
-/// Keeps the machines of a failed script for the user, if that is wanted. `wait` does work that other threads of the
-/// script go on during.
-pub(super) fn stay(
+/// Asks the machines of a script that was not interrupted whether they still are, where its calls were answered from an
+/// earlier run; until `interrupted`.
+pub(super) fn settle<T>(state: &EngineState, ended: &Ended, interrupted: impl Future<Output = T>) {
+    let Some(replay) = state.replay() else {
+        return;
+    };
+    if matches!(ended, Ended::Interrupted(_)) {
+        return;
+    }
+    state.handle.block_on(async {
+        tokio::select! {
+            () = replay.settle() => {}
+            _ = interrupted => {}
+        }
+    });
+}
+
+/// Gives the user what the mode has at the end of a script, or in its place; returns the end of the run. `wait` does
+/// work that other threads of the script go on during.
+pub(super) fn conclude(
+    names: &dyn Namespace,
+    state: &EngineState,
+    mode: &RunMode,
+    ended: Ended,
+    wait: impl Fn(&mut dyn FnMut()),
+) -> Ended {
+    match (mode, ended) {
+        (RunMode::Prompt(interaction), Ended::Passed) => {
+            interaction.run(names, state);
+            Ended::SessionClosed
+        }
+        (RunMode::OneShot, Ended::Passed) => Ended::SessionClosed,
+        (mode, Ended::Failed(failure)) => {
+            stay(names, state, mode, &failure, wait);
+            Ended::Failed(failure)
+        }
+        (_, ended) => ended,
+    }
+}
+
+/// Keeps the machines of a failed script for the user, if that is wanted.
+fn stay(
     names: &dyn Namespace,
     state: &EngineState,
     mode: &RunMode,
@@ -49,7 +83,7 @@ pub(super) fn stay(
     });
     wait(&mut || end_recording(state));
     match (mode, state.host()) {
-        (RunMode::PromptOnFailure(interaction), _) => interact(names, state, interaction.as_ref()),
+        (RunMode::PromptOnFailure(interaction), _) => interaction.run(names, state),
         (RunMode::ShellOnFailure, Some(host)) => by_hand(state, || {
             wait(&mut || state.handle.block_on(host.attach_shell(failure)));
         }),
@@ -85,7 +119,7 @@ pub(super) fn add_breakpoints(
                     scope,
                     embedded: &embedded,
                 };
-                let interact = || interact(&names, &embedded.state, prompt);
+                let interact = || prompt.run(&names, &embedded.state);
                 embedded.interrupter.while_disarmed(interact);
             },
         );

@@ -20,7 +20,7 @@ use super::describe::describe;
 use super::embedded::Embedded;
 use super::ended::Ended;
 use super::exceptions::is_api_exception;
-use super::interaction::{interact, stay};
+use super::interaction::{conclude, settle};
 use super::interrupt::Interrupter;
 use super::mode::{Interaction, RunMode};
 use super::namespace::EmbeddedNames;
@@ -109,39 +109,13 @@ fn execute(vm: &VirtualMachine, scope: &Scope, embedded: &Embedded, mode: &RunMo
         scope,
         embedded,
     };
-    if let RunMode::Prompt(interaction) = mode {
-        interact(&names, state, interaction.as_ref());
-        return Ended::SessionClosed;
+    if let RunMode::Prompt(_) = mode {
+        return conclude(&names, state, mode, Ended::Passed, |work| work());
     }
     let ended = run_whole(vm, code, scope.clone(), embedded);
-    settle(vm, embedded, &ended);
-    if let (RunMode::OneShot, Ended::Passed) = (mode, &ended) {
-        return Ended::SessionClosed;
-    }
-    if let Ended::Failed(failure) = &ended {
-        stay(&names, state, mode, failure, |work| vm.allow_threads(work));
-    }
-    ended
-}
-
-/// Where the calls were answered from an earlier run, the machines have not
-/// been asked yet whether they still are.
-fn settle(vm: &VirtualMachine, embedded: &Embedded, ended: &Ended) {
-    if matches!(ended, Ended::Interrupted(_)) {
-        return;
-    }
-    let Some(replay) = embedded.state.replay() else {
-        return;
-    };
     let mut watch = embedded.cancellations.watch();
-    vm.allow_threads(|| {
-        embedded.state.handle.block_on(async {
-            tokio::select! {
-                () = replay.settle() => {}
-                _ = watch.cancelled() => {}
-            }
-        });
-    });
+    vm.allow_threads(|| settle(state, &ended, watch.cancelled()));
+    conclude(&names, state, mode, ended, |work| vm.allow_threads(work))
 }
 
 fn run_whole(vm: &VirtualMachine, code: PyRef<PyCode>, scope: Scope, embedded: &Embedded) -> Ended {
@@ -149,10 +123,7 @@ fn run_whole(vm: &VirtualMachine, code: PyRef<PyCode>, scope: Scope, embedded: &
         .interrupter
         .while_armed(|| vm.run_code_obj(code, scope))
     {
-        Ok(_) => match embedded.state.failed() {
-            Some(failure) => Ended::Failed(Box::new(failure)),
-            None => Ended::Passed,
-        },
+        Ok(_) => embedded.state.at_end(),
         Err(exception) => ended_by(vm, &exception, &embedded.state),
     }
 }

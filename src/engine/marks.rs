@@ -1,5 +1,6 @@
 //! The changes that an interpreter outside makes in the texts of a script: the marks of `instrument.py`.
 
+use rustpython_vm::compiler::ast::Stmt;
 use rustpython_vm::compiler::parser;
 use serde::Serialize;
 
@@ -17,25 +18,29 @@ pub(super) struct Marks {
 
 /// Returns the changes of a module beside the test; none of a text that is no Python.
 pub(super) fn marks_of(text: &str) -> Marks {
+    marks_with(text, |_| Vec::new())
+}
+
+fn marks_with(text: &str, subtests: impl FnOnce(&[Stmt]) -> Vec<u32>) -> Marks {
     let Ok(parsed) = parser::parse_module(text) else {
         return Marks::default();
     };
+    let mut suite = parsed.into_syntax().body;
     Marks {
-        expressions: expression_marks(&mut parsed.into_syntax().body),
-        subtests: Vec::new(),
+        subtests: subtests(&suite),
+        expressions: expression_marks(&mut suite),
     }
 }
 
 /// Returns the changes of the script. If only some subtests are wanted, the others can be skipped.
 pub(super) fn marks_of_script(state: &EngineState) -> Marks {
-    let text = state.script.source_map.script();
-    let mut marks = marks_of(text);
-    if let Some(host) = state.host()
-        && let Some(only) = host.subtests().only
-        && let Ok(parsed) = parser::parse_module(text)
-    {
-        host.enter_subtests(holders(parsed.suite(), &only));
-        marks.subtests = subtest_begins(parsed.suite());
-    }
-    marks
+    let host = state.host();
+    let selection = host.and_then(|host| Some((host.subtests().only?, host)));
+    marks_with(state.script.source_map.script(), |suite| {
+        let Some((only, host)) = selection else {
+            return Vec::new();
+        };
+        host.enter_subtests(holders(suite, &only));
+        subtest_begins(suite)
+    })
 }

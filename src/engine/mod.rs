@@ -38,7 +38,7 @@ pub use ended::Ended;
 pub use input::{PythonPackages, Script, ScriptInterpreter};
 pub use interaction::by_hand;
 pub use mode::{AfterTyped, Interaction, Namespace, RunMode};
-pub use packages::{ChosenInterpreter, interpreter_of, python_packages};
+pub use packages::{ChosenInterpreter, interpreter_of};
 pub use prompting::Prompting;
 pub use script_run::Engine;
 pub use state::EngineState;

@@ -10,7 +10,7 @@ use super::embedded::Embedded;
 use super::exceptions::is_api_exception;
 use super::mode::{AfterTyped, Namespace};
 use super::values::to_json;
-use crate::model::event::{Event, Level};
+use crate::model::event::Event;
 
 pub(super) struct EmbeddedNames<'a> {
     pub vm: &'a VirtualMachine,
@@ -43,12 +43,8 @@ impl EmbeddedNames<'_> {
 
     fn report(&self, exception: &PyBaseExceptionRef) {
         let state = &self.embedded.state;
-        if is_api_exception(self.vm, exception, "Interrupted") {
-            state.note(Level::Warning, "interrupted");
-            return;
-        }
-        let failure = Box::new(describe(self.vm, exception, state));
-        state.emit(Event::CallFailed { failure });
+        let is_interrupt = is_api_exception(self.vm, exception, "Interrupted");
+        state.report_typed((!is_interrupt).then(|| describe(self.vm, exception, state)));
     }
 }
 

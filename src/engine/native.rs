@@ -15,9 +15,8 @@ use super::call_report::{CallMade, reason_of, shown_arguments};
 use super::cancellation::{self, CancelCause, CancelScope};
 use super::describe::describe;
 use super::difference::text_difference;
-use super::exceptions::api_exception;
-
 use super::embedded::Embedded;
+use super::exceptions::api_exception;
 use super::imports::add_imports;
 use super::interaction::add_breakpoints;
 use super::mode::Interaction;

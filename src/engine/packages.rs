@@ -12,26 +12,23 @@ use super::input::{PythonPackages, ScriptInterpreter};
 /// Where nixpkgs names the packages that a package needs.
 const NEEDS: &str = "nix-support/propagated-build-inputs";
 
-/// The folders of modules in these store paths and in those that they need,
-/// each with the name of its package.
-#[must_use]
-pub fn python_packages(store_paths: &[PathBuf]) -> PythonPackages {
+/// The folders of modules in packages, each with the name of its package.
+fn python_packages(packages: &[PathBuf]) -> PythonPackages {
     let mut found = BTreeMap::new();
-    for package in with_needs(store_paths) {
-        // It has modules of its own.
-        if program_in(&package).is_none() {
-            for folder in module_folders(&package) {
-                found.insert(folder.to_string_lossy().into_owned(), name(&package));
-            }
+    // A Python has modules of its own.
+    for package in packages.iter().filter(|path| program_in(path).is_none()) {
+        for folder in module_folders(package) {
+            found.insert(folder.to_string_lossy().into_owned(), name(package));
         }
     }
     found
 }
 
-/// The interpreter of a script, and why.
+/// The interpreter of a script, and why; and the packages that the script can import.
 #[derive(Debug, Default)]
 pub struct ChosenInterpreter {
     pub interpreter: ScriptInterpreter,
+    pub packages: PythonPackages,
     /// The package that needs it; `None` if the user has chosen, or any would do.
     because_of: Option<String>,
 }
@@ -52,8 +49,8 @@ impl ChosenInterpreter {
     }
 }
 
-/// Chooses what runs the script of a test with these packages: `wanted`, or the CPython that they bring if one of them
-/// is machine code.
+/// Chooses what runs the script of a test with these packages and those that they need: `wanted`, or the CPython that
+/// they bring if one of them is machine code.
 ///
 /// # Errors
 /// Returns an error if they bring no CPython for their machine code, or one that is too old.
@@ -61,28 +58,21 @@ pub fn interpreter_of(
     wanted: Option<&CPython>,
     store_paths: &[PathBuf],
 ) -> Result<ChosenInterpreter, PythonError> {
+    let brought = with_needs(store_paths);
+    let mut chosen = ChosenInterpreter {
+        packages: python_packages(&brought),
+        ..ChosenInterpreter::default()
+    };
     if let Some(python) = wanted {
-        let interpreter = ScriptInterpreter::CPython(python.clone());
-        let because_of = None;
-        return Ok(ChosenInterpreter {
-            interpreter,
-            because_of,
-        });
+        chosen.interpreter = ScriptInterpreter::CPython(python.clone());
+    } else if let Some((package, module)) = machine_code(&chosen.packages) {
+        let Some(program) = brought.iter().find_map(|path| program_in(path)) else {
+            return Err(PythonError::NotBrought { package, module });
+        };
+        chosen.interpreter = ScriptInterpreter::CPython(CPython::find(&program)?);
+        chosen.because_of = Some(package);
     }
-    let packages = python_packages(store_paths);
-    let Some((package, module)) = machine_code(&packages) else {
-        return Ok(ChosenInterpreter::default());
-    };
-    let mut brought = with_needs(store_paths).into_iter();
-    let Some(program) = brought.find_map(|path| program_in(&path)) else {
-        return Err(PythonError::NotBrought { package, module });
-    };
-    let interpreter = ScriptInterpreter::CPython(CPython::find(&program)?);
-    let because_of = Some(package);
-    Ok(ChosenInterpreter {
-        interpreter,
-        because_of,
-    })
+    Ok(chosen)
 }
 
 /// The store paths and all that they need, each once.
@@ -184,7 +174,7 @@ mod tests {
         fs::create_dir_all(needed.join("lib/python3.13/site-packages")).unwrap();
         fs::create_dir_all(package.join("nix-support")).unwrap();
         fs::write(package.join(NEEDS), format!(" {} ", needed.display())).unwrap();
-        let found = python_packages(std::slice::from_ref(&package));
+        let found = python_packages(&with_needs(std::slice::from_ref(&package)));
         let names: Vec<&String> = found.values().collect();
         assert_eq!(names, ["needed-1.0", "plain"]);
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::ended::Ended;
 use super::input::Script;
 use super::prompting::Prompting;
 use super::sources::Sources;
@@ -59,9 +60,12 @@ impl EngineState {
         lock(&self.failed).get_or_insert(failure);
     }
 
-    /// The failure of a script that came to its end; None if it has none.
-    pub(super) fn failed(&self) -> Option<Failure> {
-        lock(&self.failed).take()
+    /// The end of a script whose last statement has been run: it may have failed before.
+    pub(super) fn at_end(&self) -> Ended {
+        match lock(&self.failed).take() {
+            Some(failure) => Ended::Failed(Box::new(failure)),
+            None => Ended::Passed,
+        }
     }
 
     pub fn emit(&self, event: Event) {
@@ -89,6 +93,16 @@ impl EngineState {
                 partial.clear();
                 self.emit(Event::Output { text });
             }
+        }
+    }
+
+    /// Reports the failure of something that was typed; `None` if the user has ended it.
+    pub(super) fn report_typed(&self, failure: Option<Failure>) {
+        match failure {
+            None => self.note(Level::Warning, "interrupted"),
+            Some(failure) => self.emit(Event::CallFailed {
+                failure: Box::new(failure),
+            }),
         }
     }
 

@@ -125,6 +125,7 @@ impl Interaction for RemotePrompt {
         state.set_prompting(Prompting::Awaited);
         state.note(Level::Warning, &text);
         serve(names, state, &next);
+        state.set_prompting(Prompting::No);
         self.lock().turns = None;
     }
 }

@@ -23,9 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::backend::Unfit;
 use crate::backends;
-use crate::engine::{
-    ChosenInterpreter, PythonError, Script, interpreter_of, python_packages, restore_terminal,
-};
+use crate::engine::{ChosenInterpreter, PythonError, Script, interpreter_of, restore_terminal};
 use crate::event_bus::Events;
 use crate::model::event::{Event, Failure, Level, Verdict, round};
 use crate::model::failed_units::about_failed;
@@ -266,7 +264,7 @@ async fn all_failures(
 fn script(input: &TestInput, interpreter: &ChosenInterpreter) -> Script {
     Script {
         source_map: input.script.clone(),
-        python_packages: python_packages(&input.manifest.python_packages),
+        python_packages: interpreter.packages.clone(),
         interpreter: interpreter.interpreter.clone(),
         further_modules: &[],
         timeout_factor: input.timeout_factor(),

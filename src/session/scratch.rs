@@ -137,6 +137,11 @@ fn identity(folder: &Path) -> Option<(u64, u64)> {
 /// The folders of runs in the place for them of a process of Snowglobe, which may have a root of its own.
 fn folders_seen_by(process: &Path) -> Vec<PathBuf> {
     let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    let root = process.join("root");
+    let has_own_root = || identity(&root).is_some_and(|it| Some(it) != identity(Path::new("/")));
+    if name.trim_end() != "snowglobe" || !has_own_root() {
+        return Vec::new();
+    }
     let environment = fs::read(process.join("environ")).unwrap_or_default();
     let variables = environment.split(|byte| *byte == 0);
     let places = variables.filter_map(|variable| {
@@ -146,11 +151,6 @@ fn folders_seen_by(process: &Path) -> Vec<PathBuf> {
             .contains(&name)
             .then_some(value)
     });
-    let root = process.join("root");
-    let has_own_root = identity(&root).is_some_and(|it| Some(it) != identity(Path::new("/")));
-    if name.trim_end() != "snowglobe" || !has_own_root {
-        return Vec::new();
-    }
     let places = places.map(|place| root.join(place.trim_start_matches('/')));
     places.flat_map(|place| folders_in(&place)).collect()
 }

@@ -57,12 +57,12 @@ enum Happening {
     Abandoned,
 }
 
-/// Interrupts a script in a CPython. The process ends when all clones are gone.
-#[derive(Debug, Clone)]
+/// Interrupts a script in a CPython. The process ends when it is dropped.
+#[derive(Debug)]
 pub struct CPythonInterrupter {
     demands: async_mpsc::UnboundedSender<InterruptDemand>,
     interrupted: watch::Sender<u64>,
-    _abandon: Arc<Abandon>,
+    _abandon: Abandon,
 }
 
 #[derive(Debug)]
@@ -98,7 +98,7 @@ pub(super) fn run(
     tell_ready(CPythonInterrupter {
         demands,
         interrupted,
-        _abandon: Arc::new(Abandon(happenings.clone())),
+        _abandon: Abandon(happenings.clone()),
     });
     let server = Server {
         state: state.clone(),
@@ -134,9 +134,8 @@ fn run_process(
     let socket = folder.path().join("python");
     let listener = UnixListener::bind(&socket)?;
     let happenings = server.happenings.clone();
-    let state = server.state.clone();
     let (mut child, output) = start(python, &socket)?;
-    let output = read_output(output, state.clone());
+    let output = read_output(output, server.state.clone());
     let is_over = Arc::new(AtomicBool::new(false));
     let stop = is_over.clone();
     thread::spawn(move || accept(&listener, &Arc::new(server), &stop));

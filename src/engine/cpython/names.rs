@@ -9,7 +9,7 @@ use super::messages::{Answer, PromptRequest, Typed};
 use crate::engine::failure::is_api_class;
 use crate::engine::mode::{AfterTyped, Namespace};
 use crate::engine::state::EngineState;
-use crate::model::event::{Event, Level};
+use crate::model::event::Event;
 
 /// Names in a conversation at a breakpoint, or at the end of the script.
 pub(super) struct RemoteNames<'a> {
@@ -59,12 +59,9 @@ impl Namespace for RemoteNames<'_> {
             // Nor can anything more be run in a process that is gone.
             Some(Typed::Leave) | None => return AfterTyped::Leave,
         };
-        let failure = Box::new(conversation.describe(&raised, self.state));
-        if is_api_class(&raised, "Interrupted") {
-            self.state.note(Level::Warning, "interrupted");
-        } else {
-            self.state.emit(Event::CallFailed { failure });
-        }
+        let failure = conversation.describe(&raised, self.state);
+        let is_interrupt = is_api_class(&raised, "Interrupted");
+        self.state.report_typed((!is_interrupt).then_some(failure));
         AfterTyped::Read
     }
 }

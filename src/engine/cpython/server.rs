@@ -14,7 +14,7 @@ use crate::engine::difference::text_difference;
 use crate::engine::ended::Ended;
 use crate::engine::failure::is_api_class;
 use crate::engine::imports::{found_module, read_script_module};
-use crate::engine::interaction::{end_recording, interact, stay, stop_at};
+use crate::engine::interaction::{conclude, end_recording, settle, stop_at};
 use crate::engine::marks::{marks_of, marks_of_script};
 use crate::engine::mode::{Interaction, RunMode};
 use crate::engine::raised::RaisedException;
@@ -74,32 +74,33 @@ impl Server {
                         Err(reason) => conversation.send(&error(&reason)),
                     }
                 }
-                other => conversation.send(&self.answer(other)),
+                Request::Write { text } => {
+                    self.state.print(&text);
+                    conversation.send(&value(Value::Null));
+                }
+                Request::TextDifference { left, right } => {
+                    conversation.send(&value(text_difference(&left, &right)));
+                }
+                Request::FindModule { name, folders } => {
+                    conversation.send(&value(found_module(&self.state, &name, folders)));
+                }
+                Request::ReadModule { file } => conversation.send(&self.module(&file)),
             }
         }
     }
 
-    /// Returns the reply to a request that needs no machine.
-    fn answer(&self, request: Request) -> Value {
-        match request {
-            Request::Write { text } => {
-                self.state.print(&text);
-                value(Value::Null)
+    /// A module beside the test, or why it cannot be read.
+    fn module(&self, file: &str) -> Value {
+        match read_script_module(&self.state, file) {
+            Ok(source_map) => {
+                let text = source_map.script();
+                value(json!({ "text": text, "marks": marks_of(text) }))
             }
-            Request::TextDifference { left, right } => value(text_difference(&left, &right)),
-            Request::FindModule { name, folders } => {
-                value(found_module(&self.state, &name, folders))
-            }
-            Request::ReadModule { file } => match read_script_module(&self.state, &file) {
-                Ok(source_map) => {
-                    let text = source_map.script();
-                    value(json!({ "text": text, "marks": marks_of(text) }))
-                }
-                Err(message) => {
-                    json!({ "error": { "class": "OSError", "message": message, "details": null } })
-                }
-            },
-            _ => Value::Null,
+            Err(message) => error(&CallError {
+                class: "OSError",
+                message,
+                details: None,
+            }),
         }
     }
 
@@ -158,7 +159,7 @@ impl Server {
         let state = &self.state;
         stop_at(state, file, line, self.breakpoints.as_ref(), |prompt| {
             end_recording(state);
-            interact(&RemoteNames::new(conversation, state), state, prompt);
+            prompt.run(&RemoteNames::new(conversation, state), state);
         });
         conversation.send(&PromptRequest::Leave);
     }
@@ -167,6 +168,7 @@ impl Server {
     fn end(&self, conversation: &mut Conversation, raised: Option<&RaisedException>) {
         let state = &self.state;
         let ended = match raised {
+            None => state.at_end(),
             Some(raised) => {
                 let failure = Box::new(conversation.describe(raised, state));
                 if is_api_class(raised, "Interrupted") {
@@ -175,44 +177,13 @@ impl Server {
                     Ended::Failed(failure)
                 }
             }
-            None => match state.failed() {
-                Some(failure) => Ended::Failed(Box::new(failure)),
-                None => Ended::Passed,
-            },
         };
-        self.settle(&ended);
-        let names = RemoteNames::new(conversation, state);
-        let ended = match (&self.mode, ended) {
-            (RunMode::Prompt(interaction), Ended::Passed) => {
-                interact(&names, state, interaction.as_ref());
-                Ended::SessionClosed
-            }
-            (RunMode::OneShot, Ended::Passed) => Ended::SessionClosed,
-            (mode, Ended::Failed(failure)) => {
-                stay(&names, state, mode, &failure, |work| work());
-                Ended::Failed(failure)
-            }
-            (_, ended) => ended,
-        };
-        let _ = self.happenings.send(Happening::Ended(ended));
-        conversation.send(&PromptRequest::Leave);
-    }
-
-    /// Where the calls were answered from an earlier run, the machines have not been asked yet whether they still are.
-    fn settle(&self, ended: &Ended) {
-        let Some(replay) = self.state.replay() else {
-            return;
-        };
-        if matches!(ended, Ended::Interrupted(_)) {
-            return;
-        }
         let mut interrupted = self.interrupted.clone();
         interrupted.mark_unchanged();
-        self.state.handle.block_on(async {
-            tokio::select! {
-                () = replay.settle() => {}
-                _ = interrupted.changed() => {}
-            }
-        });
+        settle(state, &ended, interrupted.changed());
+        let names = RemoteNames::new(conversation, state);
+        let ended = conclude(&names, state, &self.mode, ended, |work| work());
+        let _ = self.happenings.send(Happening::Ended(ended));
+        conversation.send(&PromptRequest::Leave);
     }
 }

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import _socket
 import codecs
+import contextlib
 import select
 import threading
 from json import JSONEncoder, loads
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 # Larger messages come in several pieces.
 PIECE_BYTES = 1 << 16
@@ -80,34 +81,31 @@ class Link:
         self._lock = threading.Lock()
         self._free: list[Connection] = []
 
-    def take(self) -> Connection:
-        """Returns a connection for one conversation, to be given back."""
+    @contextlib.contextmanager
+    def conversation(self) -> Iterator[Connection]:
+        """Returns a connection that has no other use inside. It is closed if the conversation does not come to its end."""
         with self._lock:
-            if self._free:
-                return self._free.pop()
-        return Connection(self._path)
-
-    def give(self, connection: Connection) -> None:
-        """Takes back a connection whose conversation has come to its end."""
-        with self._lock:
-            self._free.append(connection)
+            connection = self._free.pop() if self._free else None
+        if connection is None:
+            connection = Connection(self._path)
+        is_over = False
+        try:
+            yield connection
+            is_over = True
+        finally:
+            if is_over:
+                with self._lock:
+                    self._free.append(connection)
+            else:
+                connection.close()
 
     def ask(self, request: dict[str, Any], wait: Callable[[Connection], None] | None = None) -> dict[str, Any]:
         """Sends a request and returns the reply. `wait` returns when there is one, or raises what ends the request."""
-        connection = self.take()
-        is_over = False
-        try:
+        with self.conversation() as connection:
             connection.send(request)
             if wait is not None:
                 wait(connection)
-            reply = connection.receive()
-            is_over = True
-            return reply
-        finally:
-            if is_over:
-                self.give(connection)
-            else:
-                connection.close()
+            return connection.receive()
 
     def forget(self) -> None:
         """Lets a process that the script has forked make connections of its own."""

@@ -84,15 +84,9 @@ class Native:
         self._report(exception, "fail")
 
     def _report(self, exception: BaseException, purpose: str) -> dict[str, Any]:
-        connection = self._link.take()
-        try:
+        with self._link.conversation() as connection:
             connection.send({"request": purpose, "raised": describe_exception(exception)})
-            failure = explain(connection, exception)
-        except BaseException:
-            connection.close()
-            raise
-        self._link.give(connection)
-        return failure
+            return explain(connection, exception)
 
     def text_difference(self, left: str, right: str) -> str:
         """Describes how two texts differ, by lines."""
@@ -109,11 +103,9 @@ class Native:
 
     def stop_at(self, names: dict[str, Any], global_names: dict[str, Any], file: str, line: int) -> None:
         """Opens a prompt among these names, if the user has a terminal."""
-        connection = self._link.take()
-        with self._interrupts.disarmed():
+        with self._link.conversation() as connection, self._interrupts.disarmed():
             connection.send({"request": "stop_at", "file": file, "line": line})
             prompt.serve(connection, self._interrupts, names, global_names)
-        self._link.give(connection)
 
     def after_fork(self) -> None:
         """Makes connections of its own for a process that the script has forked, which ends with this one."""

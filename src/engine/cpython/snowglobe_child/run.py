@@ -12,7 +12,7 @@ from typing import Any
 from . import instrument, prompt
 from .connection import Connection, Link, SnowglobeEnded
 from .interrupts import Interrupts
-from .native import Native, describe_exception, explain
+from .native import SCRIPT_NAME, Native, describe_exception, explain
 
 
 def run(path: str, beginning: dict[str, Any]) -> None:
@@ -47,13 +47,12 @@ def _run_script(link: Link, interrupts: Interrupts, native: Native, beginning: d
     sys.modules["__main__"] = main
     names = vars(main)
     begun_as = os.getpid()
-    connection = link.take()
     exception: BaseException | None = None
     try:
         import snowglobe
 
         names.update(snowglobe.script.script_names(snowglobe))
-        code = instrument.compile_text(beginning["text"], "testScript", beginning["marks"])
+        code = instrument.compile_text(beginning["text"], SCRIPT_NAME, beginning["marks"])
         native.keep_script(code, names)
         if beginning["runs"]:
             with interrupts.armed():
@@ -66,13 +65,14 @@ def _run_script(link: Link, interrupts: Interrupts, native: Native, beginning: d
         # A process that the script forked: the end is not its to make.
         os.kill(os.getpid(), signal.SIGKILL)
     interrupts.set_begun()
-    if exception is None or _exits_well(exception):
-        connection.send({"request": "passed"})
-    else:
-        connection.send({"request": "raised", "raised": describe_exception(exception)})
-        explain(connection, exception)
-    # Until Snowglobe has no more use for the names.
-    prompt.serve(connection, interrupts, names, names)
+    with link.conversation() as connection:
+        if exception is None or _exits_well(exception):
+            connection.send({"request": "passed"})
+        else:
+            connection.send({"request": "raised", "raised": describe_exception(exception)})
+            explain(connection, exception)
+        # Until Snowglobe has no more use for the names.
+        prompt.serve(connection, interrupts, names, names)
 
 
 def _exits_well(exception: BaseException) -> bool:
