@@ -1,10 +1,9 @@
 //! Prompts of scripts that wait in another process: `snowglobe attach`.
 
 use std::fs;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Child;
 
-use crate::harness::{Ended, Place, Pty, fixture_path, signal};
+use crate::harness::{Ended, Place, Pty, fixture_path, signal, wait_until};
 
 /// A test that stops in a function, and fails at its end.
 const STOPS: &str = r#"
@@ -30,17 +29,6 @@ fn start(place: &Place, more: &[&str]) -> Child {
     place.start_shown(command)
 }
 
-fn wait_until(is_true: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !is_true() {
-        assert!(
-            begin.elapsed() < Duration::from_mins(2),
-            "it did not come true"
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 fn shown(place: &Place) -> String {
     fs::read_to_string(place.path().join("shown")).unwrap()
 }
@@ -48,7 +36,9 @@ fn shown(place: &Place) -> String {
 /// Returns the command that the run has printed, after so many others.
 fn invitation(place: &Place, before: usize) -> String {
     let begin = "the script waits: `snowglobe attach ";
-    wait_until(|| shown(place).matches(begin).count() > before);
+    wait_until("an invitation", || {
+        shown(place).matches(begin).count() > before
+    });
     let text = shown(place);
     let rest = text.rsplit(begin).next().unwrap();
     rest.split('`').next().unwrap().to_owned()
@@ -56,10 +46,7 @@ fn invitation(place: &Place, before: usize) -> String {
 
 /// Attaches a client that types lines.
 fn attach(place: &Place, run: &[&str], typed: &str) -> Ended {
-    let file = place.write("typed", typed);
-    let mut command = place.command(&[&["attach"], run].concat());
-    command.stdin(Stdio::from(fs::File::open(file).unwrap()));
-    place.finish(command.spawn().unwrap())
+    place.run_typed(&[&["attach"], run].concat(), typed)
 }
 
 #[test]
@@ -124,7 +111,7 @@ fn a_user_at_a_terminal_comes_and_goes() {
     user.wait_for("must succeed: sleep 2000");
     user.type_in("\x1c");
     user.end();
-    wait_until(|| {
+    wait_until("a free place", || {
         attach(&place, &[], "print('next', number)\n")
             .stdout
             .contains("next 4")

@@ -21,11 +21,7 @@ impl Again {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.place.command(arguments);
-        command
-            .env_remove("CI")
-            .env("XDG_CACHE_HOME", self.place.path().join("cache"));
-        command
+        self.place.command_again(arguments)
     }
 
     /// Runs the test with the options.

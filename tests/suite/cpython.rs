@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
 
 use crate::harness::{Place, Pty, fixture_path, signal};
+use crate::language::the_test_api_works;
 
-/// That of this machine.
+/// The option for this machine's Python.
 const PYTHON: [&str; 2] = ["--python", "/usr/bin/python3"];
 
-/// What a run shows, without the line that says what runs the script.
+/// The lines of a run, without the one that names the interpreter.
 fn shown(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.starts_with("running "));
     lines.collect::<Vec<_>>().join("\n")
@@ -45,18 +45,7 @@ fn failures_are_reported_as_by_the_embedded_interpreter() {
 
 #[test]
 fn the_whole_test_api() {
-    let place = Place::new();
-    let ended = place.run_fixture(
-        "language.nix",
-        &["-A", "words", "--python", "/usr/bin/python3"],
-    );
-    assert_eq!(ended.code, Some(0), "{}", ended.seen());
-    assert!(
-        ended.stdout.contains("\nwith a thread left running\n"),
-        "{}",
-        ended.seen()
-    );
-    place.assert_tidy();
+    the_test_api_works(&PYTHON);
 }
 
 #[test]
@@ -161,10 +150,7 @@ fn it_is_restored_and_recorded() {
     let run = |last: &str| {
         let file = place.write("test.nix", &script(last));
         let arguments = ["run", "--nixpkgs", "builtin", file.to_str().unwrap()];
-        let mut command = place.command(&[&arguments[..], &PYTHON].concat());
-        command
-            .env_remove("CI")
-            .env("XDG_CACHE_HOME", place.path().join("cache"));
+        let mut command = place.command_again(&[&arguments[..], &PYTHON].concat());
         let ended = place.finish(command.spawn().unwrap());
         assert_eq!(ended.code, Some(0), "{}", ended.seen());
         let text = fs::read_to_string(place.path().join("result-x/events.jsonl")).unwrap();
@@ -186,16 +172,11 @@ fn it_is_restored_and_recorded() {
 #[test]
 fn prompts_work_among_its_names() {
     let place = Place::new();
-    let typed = place.write(
-        "typed",
-        "x = 6 * 7\nx\nif x:\n    print('a block')\n\ndef f():\n    nothing()\n\nf()\n1 +\nmachine.succeed('exit 3')\ntest_script()\nexit()\n",
-    );
+    let typed = "x = 6 * 7\nx\nif x:\n    print('a block')\n\ndef f():\n    nothing()\n\nf()\n1 +\nmachine.succeed('exit 3')\ntest_script()\nexit()\n";
     let file = fixture_path("hello.nix");
     let session = |more: &[&str]| {
         let arguments = ["repl", "--nixpkgs", "builtin", file.to_str().unwrap()];
-        let mut command = place.command(&[&arguments[..], more].concat());
-        command.stdin(Stdio::from(fs::File::open(&typed).unwrap()));
-        let ended = place.finish(command.spawn().unwrap());
+        let ended = place.run_typed(&[&arguments[..], more].concat(), typed);
         assert_eq!(ended.code, Some(0), "{}", ended.seen());
         let syntax = ended
             .stdout

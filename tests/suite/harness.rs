@@ -76,6 +76,23 @@ impl Place {
     }
 
     /// Runs the tool on a fixture with the built-in guests.
+    /// Runs the tool to its end, with a text as all that is typed; there is no terminal.
+    pub fn run_typed(&self, arguments: &[&str], text: &str) -> Ended {
+        let typed = self.write("typed", text);
+        let mut command = self.command(arguments);
+        command.stdin(fs::File::open(typed).unwrap());
+        self.finish(command.spawn().unwrap())
+    }
+
+    /// The tool, whose runs begin where earlier ones of this place were.
+    pub fn command_again(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command
+            .env_remove("CI")
+            .env("XDG_CACHE_HOME", self.path().join("cache"));
+        command
+    }
+
     pub fn run_fixture(&self, fixture: &str, arguments: &[&str]) -> Ended {
         let file = fixture_path(fixture);
         let file = file.to_str().unwrap();
@@ -194,11 +211,18 @@ impl Place {
     /// Waits until a file below the folder holds `text`.
     pub fn wait_for_text(&self, file: &str, text: &str) {
         let path = self.path().join(file);
-        let begin = Instant::now();
-        while !fs::read_to_string(&path).is_ok_and(|content| content.contains(text)) {
-            assert!(begin.elapsed() < PATIENCE, "{file} never held {text:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait_until(&format!("{text:?} in {file}"), || {
+            fs::read_to_string(&path).is_ok_and(|content| content.contains(text))
+        });
+    }
+}
+
+/// Waits until something is true.
+pub fn wait_until(what: &str, is_true: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_true() {
+        assert!(begin.elapsed() < PATIENCE, "there was never {what}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Interactive sessions: the prompt, and shells.
 
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use crate::harness::{Ended, Place, Pty, fixture_path, without_terminal};
 
@@ -11,12 +11,9 @@ fn on_fixture<'a>(command: &'a str, file: &'a str, more: &[&'a str]) -> Vec<&'a 
 
 /// A session in which `text` is all that is typed; there is no terminal.
 fn typed(place: &Place, text: &str) -> Ended {
-    let file = place.write("typed", text);
     let fixture = fixture_path("hello.nix");
     let arguments = on_fixture("repl", fixture.to_str().unwrap(), &[]);
-    let mut command = place.command(&arguments);
-    command.stdin(Stdio::from(std::fs::File::open(file).unwrap()));
-    place.finish(command.spawn().unwrap())
+    place.run_typed(&arguments, text)
 }
 
 #[test]

@@ -8,8 +8,13 @@ use crate::harness::Place;
 
 #[test]
 fn snowglobe_extensions() {
+    the_test_api_works(&[]);
+}
+
+/// Runs the script that uses the whole test API.
+pub fn the_test_api_works(options: &[&str]) {
     let place = Place::new();
-    let ended = place.run_fixture("language.nix", &["-A", "words"]);
+    let ended = place.run_fixture("language.nix", &[&["-A", "words"], options].concat());
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     assert!(
         ended.stdout.contains("machine # shown from now on"),

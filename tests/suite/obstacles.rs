@@ -1,4 +1,4 @@
-//! What keeps the tests of a nixpkgs from being containers, by count: the table of docs/src/containers.md.
+//! Obstacles to running the tests of a nixpkgs as containers, by count: the table of docs/src/containers.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -18,7 +18,7 @@ const LIMIT: &str = "90";
 /// A test of nixpkgs, as `obstacles.nix` gives it.
 #[derive(Deserialize)]
 struct Surveyed {
-    /// Of a test whose nodes have no obstacles.
+    /// `None` if nodes of the test have obstacles.
     script: Option<String>,
     nodes: BTreeMap<String, Option<BTreeSet<String>>>,
 }
