@@ -11,7 +11,7 @@ use super::error::RunnerError;
 use super::frontend::Frontend;
 use super::interrupts::Interrupts;
 use super::reports::stdout_lost;
-use super::running_machine::{LIST_LIMIT, ask};
+use super::running_machine::{LIST_LIMIT, ask, connect};
 use crate::engine::{AfterTyped, Namespace, remember_terminal, restore_terminal};
 use crate::event_bus::Events;
 use crate::model::event::Event;
@@ -55,22 +55,23 @@ pub async fn attach_prompt(
 ) -> Result<AttachEnd, RunnerError> {
     let run = choose(&found_runs(), wanted)?;
     let failed = |error| RunnerError::host(format!("cannot attach to the run {}", run.name))(error);
-    let mut stream = UnixStream::connect(&run.socket).map_err(failed)?;
-    match ask(&mut stream, &AttachRequest::Prompt, LIST_LIMIT).map_err(failed)? {
+    let mut replies = connect(&run.socket).map_err(failed)?;
+    match ask(&mut replies, &AttachRequest::Prompt, LIST_LIMIT).map_err(failed)? {
         AttachReply::Prompt => {}
         AttachReply::Refused(message) => return Err(RunnerError::Running(message)),
         _ => return Err(failed(io::ErrorKind::InvalidData.into())),
     }
-    stream.set_read_timeout(None).map_err(failed)?;
+    replies.get_ref().set_read_timeout(None).map_err(failed)?;
+    let requests = replies.get_ref().try_clone().map_err(failed)?;
     let reports = Reports::start(frontend.display(), None).map_err(failed)?;
-    let (sender, replies) = channel();
-    let reader = stream.try_clone().map_err(failed)?;
+    let (sender, answers) = channel();
     let events = reports.events.clone();
-    thread::spawn(move || read_replies(reader, &events, &sender));
-    let writer = Arc::new(Mutex::new(stream));
+    // With the events that came right after the reply.
+    thread::spawn(move || read_replies(replies, &events, &sender));
+    let writer = Arc::new(Mutex::new(requests));
     let names = AttachedNames {
         requests: writer.clone(),
-        replies,
+        replies: answers,
         events: reports.events.clone(),
     };
     remember_terminal();
@@ -102,8 +103,7 @@ fn send(requests: &Mutex<UnixStream>, request: &AttachRequest) {
 }
 
 /// Passes events on, and replies to `sender`, until the run ends.
-fn read_replies(stream: UnixStream, events: &Events, sender: &Sender<NamesReply>) {
-    let mut lines = BufReader::new(stream);
+fn read_replies(mut lines: BufReader<UnixStream>, events: &Events, sender: &Sender<NamesReply>) {
     loop {
         let mut line = String::new();
         let read = (&mut lines).take(MOST_LINE_BYTES).read_line(&mut line);
@@ -170,8 +170,8 @@ fn found_runs() -> Vec<FoundRun> {
 /// The run with this folder; `None` if it has ended, or does not answer.
 fn found_run(folder: &Path) -> Option<FoundRun> {
     let socket = folder.join(ATTACH_SOCKET);
-    let mut stream = UnixStream::connect(&socket).ok()?;
-    let reply = ask(&mut stream, &AttachRequest::Test, LIST_LIMIT).ok()?;
+    let mut run = connect(&socket).ok()?;
+    let reply = ask(&mut run, &AttachRequest::Test, LIST_LIMIT).ok()?;
     let AttachReply::Test { name, waits, .. } = reply else {
         return None;
     };

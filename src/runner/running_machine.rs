@@ -115,13 +115,14 @@ impl RunningVm {
             columns,
             command,
         };
-        let mut run = UnixStream::connect(&self.socket)?;
+        let mut run = connect(&self.socket)?;
         let (number, socket) = match ask(&mut run, &request, OPEN_LIMIT)? {
             AttachReply::Terminal { number, socket } => (number, socket),
             AttachReply::Refused(message) => return Err(io::Error::other(message)),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
         let guest = tokio::net::UnixStream::connect(socket).await?;
+        let run = run.into_inner();
         run.set_nonblocking(true)?;
         let (ended, resizes) = tokio::net::UnixStream::from_std(run)?.into_split();
         let resizes = tokio::sync::Mutex::new(resizes);
@@ -139,21 +140,27 @@ impl RunningVm {
     }
 }
 
-/// Sends a request to a run, and waits for the reply.
+/// Connects to a run.
+///
+/// # Errors
+/// Returns an error if the run has ended.
+pub(super) fn connect(socket: &Path) -> io::Result<BufReader<UnixStream>> {
+    UnixStream::connect(socket).map(BufReader::new)
+}
+
+/// Sends a request to a run, and waits for the reply. What comes after it stays to be read.
 ///
 /// # Errors
 /// Returns an error if the run ends, or takes longer than `limit`.
 pub(super) fn ask(
-    run: &mut UnixStream,
+    run: &mut BufReader<UnixStream>,
     request: &AttachRequest,
     limit: Duration,
 ) -> io::Result<AttachReply> {
-    run.set_read_timeout(Some(limit))?;
-    run.write_all(&attach_line(request)?)?;
+    run.get_ref().set_read_timeout(Some(limit))?;
+    run.get_mut().write_all(&attach_line(request)?)?;
     let mut line = String::new();
-    BufReader::new(run)
-        .take(MOST_LINE_BYTES)
-        .read_line(&mut line)?;
+    run.take(MOST_LINE_BYTES).read_line(&mut line)?;
     if line.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -174,8 +181,8 @@ pub fn running_machines() -> Vec<RunningMachine> {
 /// The virtual machines of a run; none if it has ended, or does not answer.
 fn vms_of(run: &Path) -> Vec<RunningVm> {
     let socket = run.join(ATTACH_SOCKET);
-    let asked = UnixStream::connect(&socket)
-        .and_then(|mut run| ask(&mut run, &AttachRequest::Machines, LIST_LIMIT));
+    let asked =
+        connect(&socket).and_then(|mut run| ask(&mut run, &AttachRequest::Machines, LIST_LIMIT));
     let Ok(AttachReply::Machines { driver, names }) = asked else {
         return Vec::new();
     };
@@ -222,6 +229,20 @@ fn choose(running: &[RunningMachine], wanted: Option<&str>) -> Result<RunningMac
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_right_after_a_reply_is_not_lost() {
+        let (run, mut other) = UnixStream::pair().unwrap();
+        let both = [AttachReply::Prompt, AttachReply::Refused("next".to_owned())];
+        let lines = both.map(|reply| attach_line(&reply).unwrap()).concat();
+        other.write_all(&lines).unwrap();
+        let mut run = BufReader::new(run);
+        let reply = ask(&mut run, &AttachRequest::Prompt, LIST_LIMIT).unwrap();
+        assert!(matches!(reply, AttachReply::Prompt), "{reply:?}");
+        let mut rest = String::new();
+        run.read_line(&mut rest).unwrap();
+        assert!(rest.contains("next"), "{rest}");
+    }
 
     #[test]
     fn a_machine_is_named_so_that_there_is_one() {
