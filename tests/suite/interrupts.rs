@@ -112,10 +112,10 @@ fn nothing_is_left_after_sigkill() {
 #[test]
 fn the_global_timeout_tells_what_was_waited_for() {
     let place = Place::new();
-    let ended = place.run_fixture("failing.nix", &["-A", "slow", "--global-timeout", "5"]);
+    let ended = place.run_fixture("failing.nix", &["-A", "slow", "--global-timeout", "15"]);
     assert_eq!(ended.code, Some(1), "{}", ended.seen());
     assert!(
-        ended.stdout.contains("GlobalTimeout: the test took longer than 5 s; it was at: machine: waiting for file /tmp/never"),
+        ended.stdout.contains("GlobalTimeout: the test took longer than 15 s; it was at: machine: waiting for file /tmp/never"),
         "{}",
         ended.seen()
     );

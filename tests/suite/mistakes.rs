@@ -206,15 +206,15 @@ fn wrong_output_is_shown() {
 /// The reader should know which command was running, on which machine, and for how long.
 #[test]
 fn a_command_that_hangs_is_named_with_its_time() {
-    assert_snapshot!(error("hang", &["--global-timeout", "6"]));
+    assert_snapshot!(error("hang", &["--global-timeout", "15"]));
 }
 
 /// The reader should know that a service has failed, although the wait itself had time left.
 #[test]
 fn the_global_timeout_names_failed_units() {
-    let report = error("crash-and-wait", &["--global-timeout", "8"]);
+    let report = error("crash-and-wait", &["--global-timeout", "20"]);
     for part in [
-        "\nerror: GlobalTimeout: the test took longer than 8 s; it was at: server: waiting for TCP port 8080 of localhost to open",
+        "\nerror: GlobalTimeout: the test took longer than 20 s; it was at: server: waiting for TCP port 8080 of localhost to open",
         "; unit broken.service has failed\n",
         "\nthe unit broken.service has failed:\n",
         "cat: /etc/broken.conf: No such file or directory\n",
