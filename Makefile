@@ -24,6 +24,7 @@ test:
 	$(CARGO) test $(FLAGS) --no-run
 	$(MAKE) lint
 	$(SNOWGLOBE) $(GUESTS) $(TEST_PACKAGES)
+	$(SNOWGLOBE) $(GUESTS) --system aarch64-linux
 	$(CARGO) test $(FLAGS)
 	scripts/as-user.sh $(SNOWGLOBE)
 

@@ -15,6 +15,8 @@ let
       own = node.virtualisation.backend;
     in
     if forAll || own == null then backend else own;
+  systemOf =
+    node: if node.nixpkgs.hostPlatform == null then pkgs.system else node.nixpkgs.hostPlatform;
   isContainer =
     node:
     let
@@ -47,7 +49,7 @@ in
     backend = wanted node;
     container = if isContainer node then value.containerNodes.${name}.system.build.container else null;
     container_obstacles = node.virtualisation.containerObstacles;
-    inherit (pkgs) system;
+    system = systemOf node;
     vlans = map (card: card.vlan) node.networking.cards;
     interfaces = map (card: card.name) node.networking.cards;
     memory_mib = node.virtualisation.memorySize;

@@ -37,9 +37,42 @@ let
     index = actualIndex;
     inherit (units) packages closure;
   };
+  # What guests of each system are made of.
+  ofSystems = {
+    ${system} = {
+      inherit lib build pkgs;
+      index = actualIndex;
+    };
+  }
+  // builtins.mapAttrs foreign actualIndex.foreign or { };
+  foreign =
+    name: index:
+    let
+      foreignBuild = import ../debs/build.nix {
+        index = actualIndex;
+        target = name;
+        inherit (index) debs;
+      };
+      foreignUnits = import ../debs/units.nix {
+        inherit index;
+        build = foreignBuild;
+        inherit (units) python;
+      };
+    in
+    {
+      inherit lib index;
+      build = foreignBuild;
+      pkgs = import ./pkgs/foreign.nix {
+        inherit lib;
+        build = foreignBuild;
+        inherit (foreignUnits) packages;
+        own = base;
+      };
+    };
   guests = import ./guest {
-    inherit lib build pkgs;
-    index = actualIndex;
+    inherit lib system ofSystems;
+    inherit (units) python;
+    tools = pkgs;
   };
   testing = import ./testing.nix { inherit lib pkgs guests; };
 

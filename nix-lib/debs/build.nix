@@ -1,7 +1,12 @@
 # How the built-in packages are built: derivations whose only builder is the
 # busybox of the bootstrap, so that neither /bin/sh in the sandbox nor nixpkgs
 # is needed. `index` is what `snowglobe guest fetch` wrote (see docs).
-{ index }:
+{
+  index,
+  # The system that the packages are of, and the packages. What builds is always this machine's own.
+  target ? "x86_64-linux",
+  debs ? index.debs,
+}:
 let
   system = "x86_64-linux";
 
@@ -36,7 +41,7 @@ let
   deb =
     name:
     required {
-      inherit (index.debs.${name}) name sha256;
+      inherit (debs.${name}) name sha256;
     };
 
   # Nothing here is in any binary cache: do not ask one.
@@ -100,6 +105,9 @@ let
     );
 in
 {
+  platform = (import ./platforms.nix).${target} // {
+    system = target;
+  };
   inherit
     system
     required

@@ -1,7 +1,8 @@
 """Turns .debs into one store path: unpacks them without /usr, and points programs, scripts and links into the store.
 
 Environment: `out`; `debs`; `dependencies`, the units that these need, and `below`, all that those need;
-`patchelf`, a command; `busybox`, for programs that cannot be patched; `shell`, what /bin/sh becomes, or nothing.
+`patchelf`, a command; `busybox`, for programs that cannot be patched; `shell`, what /bin/sh becomes, or nothing;
+`triplet` and `loader`, Debian's folder of libraries and the loader in it.
 """
 
 import glob
@@ -21,7 +22,8 @@ UNITS = [OUT, *os.environ["dependencies"].split()]
 BELOW = os.environ["below"].split()
 PATCHELF = os.environ["patchelf"].split()
 SHELL = os.environ.get("shell", "")
-TRIPLET = "x86_64-linux-gnu"
+TRIPLET = os.environ["triplet"]
+LOADER = os.environ["loader"]
 
 # One tree without /usr, and one folder for programs, as in nixpkgs.
 PLACES = [
@@ -188,7 +190,7 @@ def own_folders(rpath):
 
 def loader():
     """The dynamic loader among the units; None for static programs."""
-    places = [f"{unit}/lib/{TRIPLET}/ld-linux-x86-64.so.2" for unit in UNITS]
+    places = [f"{unit}/lib/{TRIPLET}/{LOADER}" for unit in UNITS]
     return next((place for place in places if os.path.exists(place)), None)
 
 
@@ -202,7 +204,7 @@ def patch_program(path, interpreter, libraries):
         return
     # The C library and its circle find each other, and the loader must stay as it is. The library names a
     # loader, for the case that it is run, by a path that is in no store.
-    if os.path.exists(f"{os.path.dirname(path)}/ld-linux-x86-64.so.2"):
+    if os.path.exists(f"{os.path.dirname(path)}/{LOADER}"):
         if program.has_interpreter:
             with open(path, "r+b") as file:
                 file.write(program.without_interpreter())

@@ -5,6 +5,8 @@
 {
   index,
   build,
+  # Runs the scripts that unpack and patch.
+  python ? import ./python.nix { inherit index build; },
   # Units whose scripts get a shell of their own for /bin/sh, and the others
   # that a unit needs beyond what Debian says: libraries that it opens by name.
   shell ? null,
@@ -23,8 +25,6 @@ let
     match
     ;
   inherit (build) deb local;
-
-  python = import ./python.nix { inherit index build; };
 
   scripts = builtins.filterSource (path: _: match ".*\\.py" path != null) ./.;
 
@@ -55,6 +55,7 @@ let
         shell = if shell == null || elem name belowShell then "" else "${units.${shell}}/bin/${shell}";
         patchelf = toString python.patchelf;
         inherit (build) busybox;
+        inherit (build.platform) triplet loader;
       }
       // python.runs "${scripts}/unit.py"
     )

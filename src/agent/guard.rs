@@ -9,7 +9,7 @@ use super::stream::LineWriter;
 const SHELL_DEVICE: &str = "/dev/hvc0";
 
 /// Where the shell's errors go: the serial console.
-const ERRORS: &str = "/dev/ttyS0";
+const ERRORS: &str = "/dev/console";
 
 /// Where the process ID of a shell that the guard starts passes through.
 const PID_FILE: &str = "/run/snowglobe-shell";

@@ -73,7 +73,9 @@ impl Failed {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Guest(guest::Error::BadSuite(_)) => code::WRONG_USAGE,
+            Self::Guest(guest::Error::BadSuite(_) | guest::Error::UnknownSystem { .. }) => {
+                code::WRONG_USAGE
+            }
             Self::Compat(CompatError::NoFolder(_)) | Self::Guest(_) | Self::Library(_) => {
                 code::HOST_FAILED
             }

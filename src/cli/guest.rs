@@ -24,6 +24,9 @@ pub enum GuestCommand {
         /// Take packages from this suite of Debian, such as `trixie`; `own` is the machine's [default: as in the last fetch, or `own`].
         #[arg(long, value_name = "SUITE")]
         suite: Option<String>,
+        /// Fetch guest `tiny` of this system, such as `aarch64-linux`, and the packages for it.
+        #[arg(long, conflicts_with = "tests")]
+        system: Option<String>,
         /// Do nothing if all packages are already there.
         #[arg(long)]
         if_needed: bool,
@@ -56,12 +59,14 @@ impl GuestCommand {
             Self::Fetch {
                 packages,
                 suite,
+                system,
                 if_needed,
                 ..
             } => {
                 let request = FetchRequest {
                     packages: packages.clone(),
                     suite: suite.clone(),
+                    system: system.clone(),
                 };
                 if *if_needed && guest::is_complete(Library::packages(), &request)? {
                     return Ok(ExitCode::SUCCESS);
@@ -87,6 +92,12 @@ fn fetch_guests(nix: &Nix, request: &FetchRequest) -> Result<ExitCode, Failed> {
         index.debs.len(),
         index.npm.len()
     ));
+    for (system, foreign) in &index.foreign {
+        let packages = foreign.debs.len();
+        print_to_stderr(format_args!(
+            "guest: {packages} Debian packages of {system} are in the store"
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -99,6 +110,7 @@ fn fetch_for_tests(
     let request = FetchRequest {
         packages: packages.to_vec(),
         suite: suite.or(source.packages_suite()).map(str::to_owned),
+        system: None,
     };
     let TestSelection {
         nix,

@@ -20,10 +20,17 @@ pub fn resolve(
 ) -> Result<BTreeMap<String, Package>, Error> {
     let state = tempfile::tempdir().map_err(Error::temporary)?;
     let status = state.path().join("status");
-    let pretended: String = left_out
+    let absent: Vec<&String> = left_out
         .iter()
         .filter(|name| !wanted.contains(*name) && !is_part_of_wanted(wanted, name))
-        .map(|name| installed_stanza(name))
+        .collect();
+    let versions = versions_in_suite(apt, &absent)?;
+    let pretended: String = absent
+        .iter()
+        .map(|name| {
+            let version = versions.get(*name).map_or(OF_NO_SUITE, String::as_str);
+            installed_stanza(name, version, apt.architecture())
+        })
         .collect();
     fs::write(&status, pretended).map_err(|error| Error::file(&status, error))?;
 
@@ -49,6 +56,23 @@ pub fn resolve(
         ),
     )?;
     Ok(packages(&versions, &shown))
+}
+
+/// The package of the kernel that the package `meta` depends on.
+///
+/// # Errors
+/// Returns an error if `meta` is not among the packages or names none.
+pub fn kernel_of(packages: &BTreeMap<String, Package>, meta: &str) -> Result<String, Error> {
+    packages
+        .get(meta)
+        .and_then(|package| {
+            package
+                .depends
+                .iter()
+                .find(|name| name.starts_with("linux-image-"))
+        })
+        .cloned()
+        .ok_or_else(|| Error::NotFound(meta.to_owned()))
 }
 
 /// The names of all packages that apt knows, a line each.
@@ -108,9 +132,33 @@ fn is_part_of_wanted(wanted: &BTreeSet<String>, name: &str) -> bool {
     name == "perl-base" && wanted.contains("perl")
 }
 
-fn installed_stanza(name: &str) -> String {
+/// The version of a pretended package that the suite does not have.
+const OF_NO_SUITE: &str = "999:1";
+
+/// The versions that the suite has of these packages, whatever the machine has: others ask for no newer one.
+fn versions_in_suite(apt: &Apt, names: &[&String]) -> Result<BTreeMap<String, String>, Error> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let shown = output(
+        apt.command("apt-cache")
+            .args(["-o", "Dir::State::status=/dev/null"])
+            .args(["show", "--no-all-versions"])
+            .args(names),
+    )?;
+    let versions = shown.split("\n\n").filter_map(|stanza| {
+        let stanza: BTreeMap<&str, &str> = fields(stanza).collect();
+        Some((
+            stanza.get("Package")?.to_string(),
+            stanza.get("Version")?.to_string(),
+        ))
+    });
+    Ok(versions.collect())
+}
+
+fn installed_stanza(name: &str, version: &str, architecture: &str) -> String {
     format!(
-        "Package: {name}\nStatus: install ok installed\nVersion: 999:1\nArchitecture: amd64\n\
+        "Package: {name}\nStatus: install ok installed\nVersion: {version}\nArchitecture: {architecture}\n\
          Multi-Arch: allowed\nMaintainer: none\nDescription: left out\n\n"
     )
 }

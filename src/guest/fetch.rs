@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::apt;
 use super::data_files::{data_folder, lock, read_json, write_json};
+use super::foreign::{fetch_foreign, wanted_of};
 use super::index::{Index, Stored, WantedPackages, closure, units};
 use super::npm;
-use super::package::Package;
 use super::store::NixStore;
 use super::suite::{Apt, meant_suite};
 use super::tool::Error;
@@ -24,13 +24,15 @@ pub fn index_path() -> Result<PathBuf, Error> {
     Ok(data_folder()?.join("guest-index.json"))
 }
 
-/// Packages that the user asks for beyond those of the guests.
+/// A request of the user, beyond the guests of the machine's own system.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FetchRequest {
     /// Debian packages.
     pub packages: Vec<String>,
     /// A suite of Debian, or `own`; None for that of the last fetch.
     pub suite: Option<String>,
+    /// The system that the guests and packages are for, such as `aarch64-linux`; None for the machine's own.
+    pub system: Option<String>,
 }
 
 impl FetchRequest {
@@ -39,25 +41,51 @@ impl FetchRequest {
         let last = index.and_then(|index| index.suite.clone());
         meant_suite(self.suite.as_deref(), last)
     }
+
+    /// The packages for the machine's own guests.
+    fn own_packages(&self) -> &[String] {
+        match self.system {
+            None => &self.packages,
+            Some(_) => &[],
+        }
+    }
 }
 
 /// Whether everything that `wanted_json` and `request` name is in the store already.
 ///
 /// # Errors
-/// Returns an error if the environment names no home.
+/// Returns an error if the environment names no home, or there are no guests of the system.
 pub fn is_complete(wanted_json: &str, request: &FetchRequest) -> Result<bool, Error> {
     let wanted = parse(wanted_json);
-    let requested = &request.packages;
-    Ok(read_json::<Index>(&index_path()?).is_some_and(|index| {
-        let stored = index.debs.values().chain(index.npm.values());
-        index.version == INDEX_VERSION
-            && index.wanted == wanted
-            && request.suite_after(Some(&index)) == index.suite
-            && requested.iter().all(|name| index.requested.contains(name))
-            && stored
-                .map(|stored| &stored.file)
-                .chain([&index.busybox])
-                .all(|file| file.path.exists())
+    let Some(index) = read_json::<Index>(&index_path()?) else {
+        return Ok(false);
+    };
+    Ok(has_own(&index, &wanted, request) && has_foreign(&index, &wanted, request)?)
+}
+
+fn has_own(index: &Index, wanted: &WantedPackages, request: &FetchRequest) -> bool {
+    let mut requested = request.own_packages().iter();
+    index.version == INDEX_VERSION
+        && index.wanted == *wanted
+        && request.suite_after(Some(index)) == index.suite
+        && requested.all(|name| index.requested.contains(name))
+        && index.own_files().all(Path::exists)
+}
+
+fn has_foreign(
+    index: &Index,
+    wanted: &WantedPackages,
+    request: &FetchRequest,
+) -> Result<bool, Error> {
+    let Some(system) = &request.system else {
+        return Ok(true);
+    };
+    let wanted = wanted_of(wanted, system)?;
+    let mut requested = request.packages.iter();
+    Ok(index.foreign.get(system).is_some_and(|found| {
+        found.wanted == *wanted
+            && requested.all(|name| found.requested.contains(name))
+            && found.files().all(Path::exists)
     }))
 }
 
@@ -83,8 +111,59 @@ pub fn fetch(
     let _lock = lock(&folder.join("guest-index.lock"))?;
 
     let wanted = parse(wanted_json);
-    let mut requested: BTreeSet<String> = request.packages.iter().cloned().collect();
+    let store = NixStore { nix };
     let old: Option<Index> = read_json(&target);
+    let mut foreign = old
+        .as_ref()
+        .map(|old| old.foreign.clone())
+        .unwrap_or_default();
+    // A request for another system leaves the machine's own guests as they are, if these are set up.
+    let mut index = match old {
+        Some(old) if request.system.is_some() && has_own(&old, &wanted, request) => old,
+        old => {
+            let index = fetch_own(&store, wanted, request, old, progress)?;
+            let names = names_beside(&target);
+            let apt = Apt::of_suite(index.suite.as_deref(), progress)?;
+            fs::write(&names, apt::all_names(&apt)?).map_err(|error| Error::file(&names, error))?;
+            index
+        }
+    };
+    let systems: BTreeSet<String> = match &request.system {
+        Some(system) => BTreeSet::from([system.clone()]),
+        None => foreign.keys().cloned().collect(),
+    };
+    for system in systems {
+        let wanted = wanted_of(&index.wanted, &system)?;
+        let requested = match request.system {
+            Some(_) => request.packages.iter().cloned().collect(),
+            None => BTreeSet::new(),
+        };
+        let found = fetch_foreign(
+            &store,
+            wanted,
+            &index.wanted.left_out,
+            &requested,
+            index.suite.as_deref(),
+            foreign.remove(&system),
+            progress,
+        )?;
+        foreign.insert(system, found);
+    }
+    index.foreign = foreign;
+    store.protect(index.files(), &folder.join("guest-roots"))?;
+    write_json(&target, &index)?;
+    Ok(index)
+}
+
+/// The machine's own guests.
+fn fetch_own(
+    store: &NixStore,
+    wanted: WantedPackages,
+    request: &FetchRequest,
+    old: Option<Index>,
+    progress: &dyn Fn(&str),
+) -> Result<Index, Error> {
+    let mut requested: BTreeSet<String> = request.own_packages().iter().cloned().collect();
     let suite = request.suite_after(old.as_ref());
     let apt = Apt::of_suite(suite.as_deref(), progress)?;
     if let Some(old) = &old {
@@ -101,9 +180,8 @@ pub fn fetch(
 
     progress("asking apt which packages go together");
     let mut packages = apt::resolve(&apt, &names, &wanted.left_out)?;
-    let kernel = kernel_of(&packages, &wanted.kernel)?;
+    let kernel = apt::kernel_of(&packages, &wanted.kernel)?;
     let root = closure(&packages, &wanted.root);
-    let store = NixStore { nix };
     let work = tempfile::tempdir().map_err(Error::temporary)?;
     let known = old.map(|old| old.debs).unwrap_or_default();
     let debs = store.add_debs(&apt, &packages, known, work.path(), progress)?;
@@ -123,7 +201,7 @@ pub fn fetch(
 
     // The kernel's package is unpacked on its own, and its tools are left out.
     packages.retain(|name, _| name != &wanted.kernel && name != &kernel);
-    let index = Index {
+    Ok(Index {
         version: INDEX_VERSION,
         wanted,
         suite,
@@ -134,28 +212,6 @@ pub fn fetch(
         units: units(&packages),
         debs,
         npm,
-    };
-    let stored = index.debs.values().chain(index.npm.values());
-    let files = stored.map(|stored| stored.file.path.as_path());
-    store.protect(
-        files.chain([index.busybox.path.as_path()]),
-        &folder.join("guest-roots"),
-    )?;
-    let names = names_beside(&target);
-    fs::write(&names, apt::all_names(&apt)?).map_err(|error| Error::file(&names, error))?;
-    write_json(&target, &index)?;
-    Ok(index)
-}
-
-fn kernel_of(packages: &BTreeMap<String, Package>, meta: &str) -> Result<String, Error> {
-    packages
-        .get(meta)
-        .and_then(|package| {
-            package
-                .depends
-                .iter()
-                .find(|name| name.starts_with("linux-image-"))
-        })
-        .cloned()
-        .ok_or_else(|| Error::NotFound(meta.to_owned()))
+        foreign: BTreeMap::new(),
+    })
 }

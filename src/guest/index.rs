@@ -1,7 +1,7 @@
 //! The index that the Nix side reads: which packages are in the store, and what each needs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
@@ -22,11 +22,25 @@ pub struct WantedPackages {
     pub extra: Vec<String>,
     /// Packages that others depend on and that no guest needs.
     pub left_out: Vec<String>,
+    /// The packages of guests of other systems than the machine's, by system.
+    #[serde(default)]
+    pub foreign: BTreeMap<String, WantedForeign>,
     /// npm packages, by the name the Nix side knows them under.
     pub npm: BTreeMap<String, String>,
     /// npm packages that are fetched if the user asks for their name.
     #[serde(default)]
     pub npm_on_request: BTreeMap<String, String>,
+}
+
+/// Packages of another system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedForeign {
+    /// Debian's name of the system.
+    pub architecture: String,
+    /// The package whose dependency is the kernel.
+    pub kernel: String,
+    /// All others.
+    pub packages: Vec<String>,
 }
 
 /// A file or folder in the store, by the hash of its content: hexadecimal for
@@ -73,6 +87,43 @@ pub struct Index {
     pub debs: BTreeMap<String, Stored>,
     pub units: BTreeMap<String, Unit>,
     pub npm: BTreeMap<String, Stored>,
+    /// The packages of guests of other systems, by system.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub foreign: BTreeMap<String, ForeignIndex>,
+}
+
+/// The packages of guests of one system that is not the machine's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignIndex {
+    /// The request that the packages were fetched for.
+    pub wanted: WantedForeign,
+    /// Packages asked for on the command line, so that a later fetch keeps them.
+    pub requested: BTreeSet<String>,
+    pub kernel: String,
+    pub debs: BTreeMap<String, Stored>,
+    pub units: BTreeMap<String, Unit>,
+}
+
+impl Index {
+    /// The files in the store of the machine's own guests.
+    pub fn own_files(&self) -> impl Iterator<Item = &Path> {
+        let stored = self.debs.values().chain(self.npm.values());
+        let files = stored.map(|stored| stored.file.path.as_path());
+        files.chain([self.busybox.path.as_path()])
+    }
+
+    /// All files in the store.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let foreign = self.foreign.values().flat_map(ForeignIndex::files);
+        self.own_files().chain(foreign)
+    }
+}
+
+impl ForeignIndex {
+    /// The files in the store.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.debs.values().map(|stored| stored.file.path.as_path())
+    }
 }
 
 /// The names of `roots` and of everything they need among `packages`.

@@ -7,6 +7,7 @@ mod data_files;
 mod debian_index;
 mod fetch;
 mod fetch_for;
+mod foreign;
 mod index;
 mod npm;
 mod older;

@@ -15,25 +15,57 @@ pub(super) const OWN: &str = "own";
 /// Debian's keys on a Debian machine.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// Debian's name of the architecture that packages have if nothing else is asked for.
+const OWN_ARCHITECTURE: &str = "amd64";
+
 /// Asks apt.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Apt {
     /// None for the machine's own.
     configuration: Option<PathBuf>,
+    architecture: String,
 }
 
 impl Apt {
     /// The apt for a suite; None is the machine's own. Brings its lists up to date.
     pub fn of_suite(suite: Option<&str>, progress: &dyn Fn(&str)) -> Result<Self, Error> {
         let Some(suite) = suite else {
-            return Ok(Self::default());
+            return Ok(Self {
+                configuration: None,
+                architecture: OWN_ARCHITECTURE.to_owned(),
+            });
         };
+        Self::beside_own(OWN_ARCHITECTURE, &mirror()?.address, suite, progress)
+    }
+
+    /// The apt for packages of another architecture, as Debian names it. The machine's own apt has none of them, so
+    /// that its own suite comes from its mirror, too.
+    pub fn of_architecture(
+        architecture: &str,
+        suite: Option<&str>,
+        progress: &dyn Fn(&str),
+    ) -> Result<Self, Error> {
+        let Mirror {
+            address,
+            suite: own,
+        } = mirror()?;
+        Self::beside_own(architecture, &address, suite.unwrap_or(&own), progress)
+    }
+
+    fn beside_own(
+        architecture: &str,
+        mirror: &str,
+        suite: &str,
+        progress: &dyn Fn(&str),
+    ) -> Result<Self, Error> {
         if !is_suite(suite) {
             return Err(Error::BadSuite(suite.to_owned()));
         }
-        progress(&format!("reading the lists of Debian {suite}"));
+        progress(&format!(
+            "reading the lists of Debian {suite} for {architecture}"
+        ));
         let cache = folders::own(UserFolder::Cache).ok_or(Error::NoHome)?;
-        let folder = cache.join("apt").join(suite);
+        let folder = cache.join("apt").join(suite).join(architecture);
         let file_error = |source| Error::file(&folder, source);
         if folder.to_string_lossy().contains(['"', '\n']) {
             // apt's configuration has no way to write these.
@@ -46,13 +78,19 @@ impl Apt {
         let _lock = lock(&folder.join("lock"))?;
         let sources = folder.join("sources.list");
         let configuration = folder.join("apt.conf");
-        fs::write(&sources, source_line(&mirror()?, suite)).map_err(file_error)?;
-        fs::write(&configuration, configuration_text(&folder)).map_err(file_error)?;
+        fs::write(&sources, source_line(mirror, suite)).map_err(file_error)?;
+        fs::write(&configuration, configuration_text(&folder, architecture)).map_err(file_error)?;
         let apt = Self {
             configuration: Some(configuration),
+            architecture: architecture.to_owned(),
         };
         output(apt.command("apt-get").args(["-qq", "update"]))?;
         Ok(apt)
+    }
+
+    /// Debian's name of the architecture of the packages.
+    pub fn architecture(&self) -> &str {
+        &self.architecture
     }
 
     pub fn command(&self, program: &str) -> Command {
@@ -79,8 +117,14 @@ pub fn is_suite(text: &str) -> bool {
     !text.is_empty() && !text.starts_with(['-', '.']) && text.chars().all(is_part)
 }
 
-/// Where the machine itself gets Debian from.
-fn mirror() -> Result<String, Error> {
+/// Where the machine itself gets Debian from, and which suite.
+#[derive(Debug, PartialEq, Eq)]
+struct Mirror {
+    address: String,
+    suite: String,
+}
+
+fn mirror() -> Result<Mirror, Error> {
     let targets = output(Command::new("apt-get").env("LC_ALL", "C").args([
         "indextargets",
         "--format",
@@ -91,12 +135,15 @@ fn mirror() -> Result<String, Error> {
 }
 
 /// The place of a suite of Debian itself, and not of its updates.
-fn mirror_of(targets: &str) -> Option<String> {
+fn mirror_of(targets: &str) -> Option<Mirror> {
     let fields = targets
         .lines()
         .map(|line| line.split('|').collect::<Vec<_>>());
     let mut mirrors = fields.filter_map(|fields| match fields.as_slice() {
-        [address, suite, "Debian", "main"] if !suite.contains('-') => Some((*address).to_owned()),
+        [address, suite, "Debian", "main"] if !suite.contains('-') => Some(Mirror {
+            address: (*address).to_owned(),
+            suite: (*suite).to_owned(),
+        }),
         _ => None,
     });
     mirrors.next()
@@ -111,14 +158,15 @@ fn source_line(mirror: &str, suite: &str) -> String {
     format!("deb {signed_by}{mirror} {suite} main\n")
 }
 
-fn configuration_text(folder: &Path) -> String {
+fn configuration_text(folder: &Path, architecture: &str) -> String {
     let folder = folder.display();
     format!(
         "Dir::State \"{folder}/state\";\nDir::State::lists \"{folder}/state/lists\";\n\
          Dir::Cache \"{folder}/cache\";\nDir::Etc::SourceList \"{folder}/sources.list\";\n\
          Dir::Etc::SourceParts \"-\";\nDir::Etc::Preferences \"-\";\n\
          Dir::Etc::PreferencesParts \"-\";\nAcquire::Languages \"none\";\n\
-         APT::Sandbox::User \"root\";\n"
+         APT::Sandbox::User \"root\";\nAPT::Architecture \"{architecture}\";\n\
+         APT::Architectures {{ \"{architecture}\"; }};\n"
     )
 }
 
@@ -130,7 +178,11 @@ mod tests {
     fn the_mirror_is_that_of_debian_itself() {
         let targets = "http://x/security/|bookworm-security|Debian|main\n\
             http://x/other/|stable|Other|main\nhttp://x/debian/|bookworm|Debian|main\n";
-        assert_eq!(mirror_of(targets).as_deref(), Some("http://x/debian/"));
+        let expected = Mirror {
+            address: "http://x/debian/".to_owned(),
+            suite: "bookworm".to_owned(),
+        };
+        assert_eq!(mirror_of(targets), Some(expected));
         assert_eq!(mirror_of("http://x/other/|stable|Other|main\n"), None);
     }
 

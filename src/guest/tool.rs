@@ -25,6 +25,10 @@ pub enum Error {
         "apt on this machine has no source of Debian itself, from which another suite could come"
     )]
     NoMirror,
+    #[error(
+        "--system: there are no built-in guests of {system:?} beside the machine's own; there are those of {known}"
+    )]
+    UnknownSystem { system: String, known: String },
     #[error("apt did not download the package {0}")]
     NotDownloaded(String),
     #[error("the package {0} is not among those that apt found")]

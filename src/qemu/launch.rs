@@ -31,7 +31,8 @@ pub struct QemuSettings {
 pub struct QemuBackend {
     start_script: PathBuf,
     guest: Guest,
-    snapshot_safe: bool,
+    /// Whether the machine gets a device that tells its kernel of a restore.
+    learns_of_restores: bool,
     accelerator: Accelerator,
     folders: MachineFolders,
     settings: QemuSettings,
@@ -83,7 +84,7 @@ impl QemuBackend {
         Self {
             start_script,
             guest: node.guest,
-            snapshot_safe: node.snapshot_safe,
+            learns_of_restores: node.snapshot_safe && has_restore_device(node.architecture()),
             accelerator: settings.host.of(node).accelerator,
             folders,
             settings,
@@ -117,7 +118,7 @@ impl QemuBackend {
         if boot.on_reboot == OnReboot::End {
             options.push("-no-reboot");
         }
-        if self.snapshot_safe {
+        if self.learns_of_restores {
             // Notifies the kernel that it was restored: its random numbers are
             // to be others than those of the last time.
             options.push("-device vmgenid,guid=auto");
@@ -147,6 +148,11 @@ impl QemuBackend {
         environment.extend(self.network_environment.iter().cloned());
         environment
     }
+}
+
+/// Whether QEMU has, for an architecture, the device that tells a kernel of a restore: 7.2 has it for these alone.
+fn has_restore_device(architecture: &str) -> bool {
+    ["x86_64", "i686"].contains(&architecture)
 }
 
 /// Parameters of the kernel for systemd, which waits 90 s for a unit or a device that does not say how long. Older

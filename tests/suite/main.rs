@@ -1,6 +1,7 @@
 //! The tool as its users meet it: real evaluations, builds and machines, and
 //! exactly what is printed.
 
+mod architectures;
 mod attached;
 mod bad_input;
 mod checkpoints;

@@ -9,31 +9,10 @@
   closure,
 }:
 let
-  inherit (build) run write;
+  inherit (build) run;
 
-  bash = run "bash" { } ''
-    dpkg-deb -x ${build.deb "bash-static"} x
-    mkdir -p $out/bin
-    # Its path depends on whether Debian has merged /usr yet.
-    for program in x/bin/bash-static x/usr/bin/bash-static; do
-      [ ! -f $program ] || cp $program $out/bin/bash
-    done
-    ln -s bash $out/bin/sh
-  '';
-
-  busybox = run "busybox" { } ''
-    mkdir -p $out/bin
-    cp ${build.busybox} $out/bin/busybox
-    $out/bin/busybox --list | while read -r applet; do
-      [ $applet = busybox ] || ln -s busybox $out/bin/$applet
-    done
-  '';
-
-  # The cp of coreutils alone: that of busybox writes the holes of files out.
-  sparseCopy = run "sparse-copy" { } ''
-    mkdir -p $out/bin
-    ln -s ${packages.coreutils}/bin/cp $out/bin/cp
-  '';
+  ofSystem = import ./of-system.nix { inherit lib build packages; };
+  inherit (ofSystem) bash busybox writeScriptBin;
 
   npm =
     name:
@@ -173,25 +152,6 @@ let
     )
     // environment.passthru or { };
 
-  writeText = name: text: write name { inherit text; };
-  writeScript =
-    name: text:
-    write name {
-      inherit text;
-      executable = true;
-    };
-  writeScriptBin =
-    name: text:
-    write name {
-      inherit text;
-      executable = true;
-      destination = "/bin/${name}";
-    }
-    // {
-      meta.mainProgram = name;
-    };
-  shell = text: "#!${bash}/bin/bash\n${text}";
-
   # Server and clients come in two .debs. The set's `postgresql` is the meta
   # package, whose version gives the major one.
   postgresqlMajor = builtins.head (builtins.split "[+.]" index.debs.postgresql.version);
@@ -238,29 +198,13 @@ let
   };
 
   aliases = {
-    inherit
-      bash
-      busybox
-      postgrest
-      qemu
-      snowglobe
-      sparseCopy
-      ;
-    bashInteractive = bash;
+    inherit postgrest qemu snowglobe;
     haskellPackages = { inherit postgrest; };
-    netcat = packages.netcat-openbsd;
-    libressl.nc = packages.netcat-openbsd;
     inherit postgresql;
     "postgresql_${postgresqlMajor}" = postgresql;
-    gnugrep = packages.grep;
-    gnused = packages.sed;
-    gnutar = packages.tar;
-    gawk = packages.mawk;
-    iputils = packages.iputils-ping;
-    inetutils = packages.iputils-ping;
   };
 in
-packages
+ofSystem
 // languages
 // aliases
 // {
@@ -270,54 +214,8 @@ packages
     debianPackage
     runCommand
     symlinkJoin
-    writeText
-    writeScript
-    writeScriptBin
     ;
 
   runCommandLocal = runCommand;
   runCommandNoCC = runCommand;
-  writeShellScript = name: text: writeScript name (shell text);
-  writeShellScriptBin = name: text: writeScriptBin name (shell text);
-  writeShellApplication =
-    {
-      name,
-      text,
-      runtimeInputs ? [ ],
-      ...
-    }:
-    writeScriptBin name (shell ''
-      set -o errexit -o nounset -o pipefail
-      export PATH=${lib.makeBinPath runtimeInputs}:$PATH
-      ${text}
-    '');
-  writeTextFile =
-    {
-      name,
-      text,
-      executable ? false,
-      destination ? "",
-      ...
-    }:
-    write name { inherit text executable destination; };
-  writeTextDir =
-    path: text:
-    write (baseNameOf path) {
-      inherit text;
-      destination = "/${path}";
-    };
-  stdenv = {
-    isLinux = true;
-    isDarwin = false;
-    isx86_64 = true;
-    isAarch64 = false;
-    hostPlatform = {
-      inherit (build) system;
-      isLinux = true;
-      isDarwin = false;
-      isx86_64 = true;
-      isx86 = true;
-      isAarch64 = false;
-    };
-  };
 }

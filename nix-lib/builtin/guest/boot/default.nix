@@ -2,13 +2,25 @@
 # script that starts QEMU.
 {
   lib,
+  # For guests of one system, which `platform` describes.
+  platform,
   build,
   pkgs,
   index,
+  # The machine's own packages, and its Python.
+  tools,
+  python,
 }:
 let
-  kernel = import ./kernel.nix { inherit build pkgs index; };
-  image = import ./image.nix { inherit build pkgs; };
+  kernel = import ./kernel.nix {
+    inherit
+      build
+      tools
+      python
+      index
+      ;
+  };
+  image = import ./image.nix { inherit build tools; };
   firstModules = kernel.modules {
     name = "first-stage";
     names = [
@@ -25,10 +37,11 @@ let
       "erofs"
       "af_packet"
       "autofs4"
-    ];
+    ]
+    ++ platform.modules;
   };
   initrd = import ./initrd.nix {
-    inherit build;
+    inherit build pkgs;
     modules = firstModules;
   };
   arguments = {
@@ -41,7 +54,11 @@ let
       ;
   };
   guests = {
-    debian = import ./debian.nix arguments;
+    debian =
+      if index ? root then
+        import ./debian.nix arguments
+      else
+        throw "the guest `debian` is of the machine's own system alone, and a node is of ${pkgs.system}: use the guest `tiny`";
     tiny = import ./tiny.nix arguments;
   };
 in
@@ -65,8 +82,9 @@ in
   vm = import ./vm.nix {
     inherit
       lib
+      platform
       build
-      pkgs
+      tools
       kernel
       image
       initrd

@@ -1,13 +1,13 @@
 # Read-only erofs images, uncompressed: quicker to make and to read.
-{ build, pkgs }:
+{ build, tools }:
 let
   # The seed of what mkfs would take at random, so that equal content gives
   # equal images.
   identity = "-T0 -U 00000000-0000-0000-0000-000000000000 --all-root";
   # Since 1.8, mkfs.erofs has threads, whose end the C library leaves to libgcc.
   makeImage = tree: ''
-    LD_LIBRARY_PATH=${pkgs.libgcc-s1}/lib/x86_64-linux-gnu \
-      ${pkgs.erofs-utils}/bin/mkfs.erofs --quiet ${identity} $out ${tree} > log 2>&1 || { cat log >&2; exit 1; }
+    LD_LIBRARY_PATH=${tools.libgcc-s1}/lib/x86_64-linux-gnu \
+      ${tools.erofs-utils}/bin/mkfs.erofs --quiet ${identity} $out ${tree} > log 2>&1 || { cat log >&2; exit 1; }
   '';
 in
 {

@@ -1,7 +1,11 @@
 # The first stage of the boot, the same for all guests and nodes: finds the
 # images by their serial numbers, lays a tmpfs over the root, runs the node's
 # activation and hands over.
-{ build, modules }:
+{
+  build,
+  pkgs,
+  modules,
+}:
 let
   init = build.write "first-stage" {
     executable = true;
@@ -65,7 +69,7 @@ let
 in
 build.run "initrd" { } ''
   mkdir -p r/bin r/modules r/proc r/sys r/dev r/run
-  cp ${build.busybox} r/bin/busybox
+  cp ${pkgs.busybox}/bin/busybox r/bin/
   busybox --list | while read -r applet; do [ $applet = busybox ] || ln -s busybox r/bin/$applet; done
   cp ${modules}/*.ko ${modules}/order r/modules/
   cp ${init} r/init

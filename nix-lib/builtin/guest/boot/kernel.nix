@@ -1,14 +1,20 @@
-# Debian's kernel: as an ELF file with a PVH entry point, which QEMU starts
-# without the guest unpacking it first, and selections of its modules.
+# Debian's kernel, as QEMU starts it at once, and selections of its modules.
 {
   build,
-  pkgs,
+  tools,
+  python,
   index,
 }:
 let
   inherit (build) run deb;
-  python = import ../../../debs/python.nix { inherit index build; };
   vmlinux = ../../../debs/vmlinux.py;
+
+  # On x86 an ELF file with a PVH entry point, which the guest need not unpack first. Others are not packed.
+  ready =
+    if build.platform.system == "x86_64-linux" then
+      "${python.command} ${vmlinux} x/boot/vmlinuz-* $out/vmlinux ${tools.zstd}/bin/zstd"
+    else
+      "cp x/boot/vmlinuz-* $out/vmlinux";
 
   package = run "debian-kernel" { inherit (index) kernel; } ''
     dpkg-deb -x ${deb index.kernel} x
@@ -24,7 +30,7 @@ let
     depmod -b x ''${tree##*/}
     mv $tree $out/modules
 
-    ${python.command} ${vmlinux} x/boot/vmlinuz-* $out/vmlinux ${pkgs.zstd}/bin/zstd
+    ${ready}
   '';
 
   # As the firmware of EFI wants it.
@@ -70,7 +76,7 @@ in
         ! grep -qx $name $out/order || return 0
         file=$tree/''${line%%:*}
         case $file in
-          *.xz) ${pkgs.xz-utils}/bin/xz -dc < $file > $out/$name.ko ;;
+          *.xz) ${tools.xz-utils}/bin/xz -dc < $file > $out/$name.ko ;;
           *) cp $file $out/$name.ko ;;
         esac
         echo $name >> $out/order

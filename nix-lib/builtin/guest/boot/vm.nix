@@ -3,8 +3,9 @@
 # store paths that the machine uses.
 {
   lib,
+  platform,
   build,
-  pkgs,
+  tools,
   kernel,
   image,
   initrd,
@@ -26,19 +27,17 @@ let
 
   parameters = lib.concatStringsSep " " (
     [
-      "console=ttyS0"
+      "console=${platform.console}"
       "panic=-1"
       "net.ifnames=0"
       "quiet"
       "loglevel=4"
       "audit=0"
       "mitigations=off"
-      # The kernel's look at the timer at boot fails where the host is busy, and
-      # ends in a panic.
-      "no_timer_check"
       "snowglobe.system=${toplevel}"
       "snowglobe.size=${toString size}"
     ]
+    ++ platform.parameters
     ++ config.boot.kernelParams
   );
 
@@ -117,11 +116,14 @@ let
     (hostFolder "shared" "SHARED_DIR")
     (hostFolder "xchg" "EXCHANGE_DIR")
   ]
-  ++ lib.optional cfg.graphics (device "-vga std");
+  ++ lib.optional (platform.devices != "") (device platform.devices)
+  ++ lib.optional cfg.graphics (device platform.display);
   # The firmware writes its variables into a file of the machine's own.
   firmware = lib.optionalString cfg.useEFIBoot (
+    assert lib.assertMsg platform.hasFirmware
+      "node `${name}`: `virtualisation.useEFIBoot` is for machines of x86_64-linux alone";
     let
-      folder = "${pkgs.debianPackage "ovmf"}/share/OVMF";
+      folder = "${tools.debianPackage "ovmf"}/share/OVMF";
       variables = "${name}-efi-vars.fd";
     in
     ''
@@ -161,20 +163,18 @@ let
       EXCHANGE_DIR=$TMPDIR/xchg
       mkdir -p "$SHARED_DIR" "$EXCHANGE_DIR"
 
-      # A /dev/kvm that opens says little: without the processor's own
-      # virtualisation it stops guests half-way.
       accelerator=tcg
-      processor=qemu64
-      if grep -qwE 'vmx|svm' /proc/cpuinfo && [ -w /dev/kvm ]; then
+      processor=${platform.emulated}
+      if ${platform.isNative} && [ -w /dev/kvm ]; then
         accelerator=kvm
-        processor=max
+        processor=${platform.native}
       fi
 
       ${concatStrings (lib.reverseList devices)}${firmware}
       # shellcheck disable=SC2086
-      exec qemu-system-x86_64 \
+      exec ${platform.qemu} \
         -name ${escapeShellArg hostName} \
-        -machine "pc,accel=$accelerator" -cpu "$processor" \
+        -machine "${platform.machine},accel=$accelerator" -cpu "$processor" \
         -m ${toString cfg.memorySize} -smp ${toString cfg.cores} \
         -nodefaults -no-user-config \
         -display none \

@@ -4,6 +4,7 @@
   ./environment.nix
   ./firewall.nix
   ./network.nix
+  ./nixpkgs.nix
   ./postgresql.nix
   ./system.nix
   ./systemd.nix

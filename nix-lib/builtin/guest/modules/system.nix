@@ -184,11 +184,6 @@ in
       default = [ ];
       description = "Warnings shown at evaluation.";
     };
-    nixpkgs = mkOption {
-      type = types.raw;
-      default = { };
-      description = "Accepted for compatibility; has no effect.";
-    };
   };
 
   config.system.build =

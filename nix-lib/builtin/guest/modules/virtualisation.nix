@@ -3,17 +3,20 @@
   lib,
   config,
   options,
+  hostSystem,
   ...
 }:
 let
   inherit (lib) mkOption types;
   cfg = config.virtualisation;
+  system = config.nixpkgs.hostPlatform;
   own = definition: lib.hasPrefix (toString ./.) definition.file;
   isOwnSetting = import ../../../own-kernel-setting.nix { inherit lib; };
   obstacles = {
     "boot.kernelModules" = lib.any (definition: !own definition) options.boot.kernelModules.definitions;
     "boot.kernelParams" = config.boot.kernelParams != [ ];
     "boot.kernel.sysctl" = lib.any (name: !isOwnSetting name) (lib.attrNames config.boot.kernel.sysctl);
+    "nixpkgs.hostPlatform" = system != null && system != hostSystem;
     "virtualisation.emptyDiskImages" = cfg.emptyDiskImages != [ ];
     "virtualisation.forwardPorts" = cfg.forwardPorts != [ ];
     "virtualisation.qemu.options" = cfg.qemu.options != [ ];
