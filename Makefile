@@ -75,9 +75,10 @@ stress: build
 	SNOWGLOBE_KILLS=30 scripts/test-matching.sh random_kills --test-threads 1
 
 ## The tests of a nixpkgs with Debian's packages, on NixOS machines: NIXPKGS=PATH, and ONLY="NAME…" for some.
-## It takes hours, and a new nixpkgs needs a new Nix (26.11pre: 2.18).
+## With BACKEND=container, as containers. It takes hours, and a new nixpkgs needs a new Nix (26.11pre: 2.18).
+BACKEND := vm
 nixos-tests: build
-	scripts/nixos-tests.py $(SNOWGLOBE) $(NIXPKGS) $(ONLY)
+	scripts/nixos-tests.py --backend $(BACKEND) $(SNOWGLOBE) $(NIXPKGS) $(ONLY)
 
 ## What else Snowglobe does, on NixOS machines: NIXPKGS=PATH of 26.05 or newer, SUITE of Debian, and ONLY=NAME for one.
 nixos-machines: build

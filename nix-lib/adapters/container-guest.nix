@@ -1,9 +1,28 @@
 # What differs in a machine that is a container: it has no kernel, no disks and no
 # devices of its own.
-{ lib, options, ... }:
+{
+  config,
+  lib,
+  options,
+  ...
+}:
 let
   # Over those of the virtual machine (`mkVMOverride`).
   override = lib.mkOverride 5;
+
+  # What the container has when its init starts. Its root may not mount these anew, as NixOS would.
+  present = [
+    "/dev"
+    "/dev/pts"
+    "/dev/shm"
+    "/proc"
+    "/run"
+    "/sys"
+  ];
+  mount = system: ''
+    mkdir -p ${system.mountPoint}
+    mountpoint -q ${system.mountPoint} || mount -t ${system.fsType} -o ${lib.concatStringsSep "," system.options} ${system.device} ${system.mountPoint}
+  '';
 in
 {
   imports = [
@@ -15,6 +34,13 @@ in
   fileSystems = override { };
   swapDevices = override [ ];
   networking.useHostResolvConf = override false;
+  system.activationScripts.specialfs = override (
+    lib.concatMapStrings mount (
+      lib.filter (system: !lib.elem system.mountPoint present) (
+        lib.attrValues config.boot.specialFileSystems
+      )
+    )
+  );
   # The kernel's audit is the host's.
   security.audit.enable = override false;
   # There is no initrd.

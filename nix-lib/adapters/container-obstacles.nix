@@ -8,12 +8,16 @@
 }:
 let
   inherit (config) virtualisation;
+  # A specialisation that does not inherit has none of the modules here.
+  specialisations = lib.partition (special: special.inheritParentConfig or true) (
+    lib.attrValues config.specialisation
+  );
 
   # What these options of the machine, or its test, say.
   byValue = {
     "security.audit.enable" = config.security.audit.enable or false == true;
     "services.xserver.enable" = config.services.xserver.enable;
-    "specialisation" = config.specialisation != { };
+    "specialisation" = specialisations.wrong != [ ];
     "swapDevices" = config.swapDevices != [ ];
     "testing.initrdBackdoor" = config.testing.initrdBackdoor or false;
     "virtualisation.emptyDiskImages" = virtualisation.emptyDiskImages or [ ] != [ ];
@@ -135,5 +139,12 @@ let
       definitions = option.definitionsWithLocations or [ ];
     in
     lib.isOption option && lib.any ({ file, value }: !isOwn file && wants name value) definitions;
+  ofSpecialisations = lib.concatMap (
+    special: special.configuration.system.build.snowglobeContainer.obstacles or [ ]
+  ) specialisations.right;
 in
-lib.filter (name: byValue.${name}) (lib.attrNames byValue) ++ lib.filter isDefinedByUser byUser
+lib.unique (
+  lib.filter (name: byValue.${name}) (lib.attrNames byValue)
+  ++ lib.filter isDefinedByUser byUser
+  ++ ofSpecialisations
+)

@@ -25,5 +25,16 @@ in
       inherit lib config pkgs;
       inherit (asContainer.system.build) toplevel;
     };
+    # The systems of the virtual machine that a script may switch to, each with that of the container.
+    systems = [
+      {
+        inherit (config.system.build) toplevel;
+        container = asContainer.system.build.toplevel;
+      }
+    ]
+    ++ lib.mapAttrsToList (name: special: {
+      inherit (special.configuration.system.build) toplevel;
+      container = asContainer.specialisation.${name}.configuration.system.build.toplevel;
+    }) config.specialisation;
   };
 }

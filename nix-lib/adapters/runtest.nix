@@ -19,18 +19,22 @@ let
   withOwnAddresses = extend { modules = [ (forNodes ./own-addresses.nix) ]; };
   inherit (import ./extension.nix value) extend forNodes;
 
-  # What it is instead, or perhaps, with the module container.nix.
+  # What it is instead, or perhaps, with the module container.nix. A container shows its own system in the place of
+  # each one of a virtual machine that the script names, to switch to it.
   asContainer =
-    build:
+    systemsIn: build:
     if !(build ? snowglobeContainer) then
       { }
     else
       let
         inherit (build.snowglobeContainer) obstacles plan;
+        shown = plan // {
+          binds = plan.binds ++ systemsIn;
+        };
       in
       {
         inherit backend;
-        container = if backend == "container" || obstacles == [ ] then plan else null;
+        container = if backend == "container" || obstacles == [ ] then shown else null;
         container_obstacles = obstacles;
       }
       // (if backend == "container" then { start_script = null; } else { });
@@ -46,7 +50,7 @@ let
 
   # A node, and what it is as a container.
   virtualMachine =
-    node:
+    systemsIn: node:
     let
       inherit (node.system.build) vm;
       cards = cardsOf node;
@@ -62,7 +66,7 @@ let
       snapshot_safe = isSnapshotSafe node;
       requires_kvm = node.virtualisation.qemu.forceAccel or false;
     }
-    // asContainer node.system.build;
+    // asContainer systemsIn node.system.build;
 
   # A container of nixpkgs, with the module nspawn-guest.nix.
   nspawnContainer =
@@ -85,6 +89,34 @@ let
       snapshot_safe = false;
       requires_kvm = false;
     };
+
+  # The binds for the systems of nodes that a script names. Those that it does not name are not evaluated.
+  systemsNamed =
+    script: nodes:
+    let
+      text = builtins.unsafeDiscardStringContext script;
+      isNamed =
+        name:
+        builtins.length (builtins.split (builtins.replaceStrings [ "." "+" ] [ "[.]" "[+]" ] name) text)
+        > 1;
+      systemsOf =
+        node:
+        let
+          build = node.system.build.snowglobeContainer or { systems = [ ]; };
+        in
+        if isNamed "-nixos-system-${node.system.name}-" then build.systems else [ ];
+    in
+    map
+      (system: {
+        source = "${system.container}";
+        place = "${system.toplevel}";
+        read_only = true;
+      })
+      (
+        builtins.filter (system: isNamed (builtins.unsafeDiscardStringContext "${system.toplevel}")) (
+          builtins.concatMap systemsOf (builtins.attrValues nodes)
+        )
+      );
 
   configOf = value: if value ? testScriptString then value else value.config;
 
@@ -114,7 +146,9 @@ let
     nodes =
       builtins.mapAttrs (
         name: node:
-        virtualMachine (if extend != null && hasTwinCards node then extended.nodes.${name} else node)
+        virtualMachine (systemsNamed config.testScriptString config.nodes) (
+          if extend != null && hasTwinCards node then extended.nodes.${name} else node
+        )
       ) config.nodes
       // builtins.mapAttrs (_: nspawnContainer config.hostPkgs) (config.containers or { });
     # With what the test sets for runs by hand.

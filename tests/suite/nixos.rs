@@ -277,6 +277,13 @@ fn nix_in_a_container() {
     passes("nixos/nix.nix", &["--backend", "container"]);
 }
 
+/// In containers, whose systems differ from those of the virtual machines that the script names.
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn switching_to_another_system() {
+    passes("nixos/specialisation.nix", &["--backend", "container"]);
+}
+
 /// Options of users' modules on kernel, devices, clocks and QEMU keep `auto` from containers.
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
@@ -291,6 +298,7 @@ fn options_that_containers_cannot_do() {
     let manifest: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     let obstacles = |node: &str| manifest["nodes"][node]["container_obstacles"].clone();
     assert_eq!(obstacles("plain"), json!([]));
+    assert_eq!(obstacles("special"), json!(["boot.kernelModules"]));
     assert_eq!(
         obstacles("kernel"),
         json!([
