@@ -135,6 +135,11 @@ fn a_failure_of_chosen_containers_is_confirmed() {
         "{}",
         ended.seen()
     );
+    // It does not propose what has just failed.
+    let second = place.path().join("result-free/attempt-2/events.jsonl");
+    let second = fs::read_to_string(second).unwrap();
+    assert!(second.contains("\"accelerator\":\"TCG"), "{second}");
+    assert!(!second.contains("containers instead"), "{second}");
     // The next run knows, until the script is another one.
     let ended = run(free);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());

@@ -46,7 +46,15 @@ pub(super) async fn as_virtual_machines(
     };
     let found = evaluate_these(test.selection, &evaluation).await?;
     let mut found = found.into_iter();
-    Ok(found.find(|found| found.attribute == *attribute))
+    let mut found = found.find(|found| found.attribute == *attribute);
+    // No message is to propose containers for them.
+    for node in found
+        .iter_mut()
+        .flat_map(|test| test.manifest.nodes.values_mut())
+    {
+        node.container_obstacles = None;
+    }
+    Ok(found)
 }
 
 /// Returns the end of a test by its end as containers, and that as virtual machines.
