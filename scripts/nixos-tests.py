@@ -9,6 +9,7 @@ target/nixos-tests/RELEASE.
 
 import argparse
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # What the exit codes of `snowglobe run` mean here.
 VERDICTS = {0: "passed", 1: "failed", 2: "does not evaluate", 3: "not built"}
 # What messages say of a machine with an obstacle, and of a program that Debian has not.
-NO_CONTAINER = "cannot be a container: "
+NO_CONTAINER = re.compile("cannot be a container: |is a container, which has no")
 NOT_PACKAGED = "no entry in the table of Debian's packages"
 
 
@@ -41,7 +42,7 @@ def verdict_of(program, options, name, folder):
         text = log.read_text()
         if NOT_PACKAGED in text:
             return "not packaged"
-        if NO_CONTAINER in text:
+        if NO_CONTAINER.search(text):
             return "no container"
     return verdict
 

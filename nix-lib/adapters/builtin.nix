@@ -57,5 +57,6 @@ in
     inherit (node.virtualisation) guest;
     snapshot_safe = true;
     requires_kvm = node.virtualisation.qemu.forceAccel;
+    ssh_backdoor = null;
   }) value.nodes;
 }

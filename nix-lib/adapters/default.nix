@@ -30,7 +30,7 @@ let
     backend = if backend == null then "vm" else backend;
     forAll = backend == "vm" || backend == "container";
   };
-  runTest = import ./runtest.nix { inherit backend; };
+  runTest = import ./runtest.nix { inherit backend debianPackages; };
   nixos2020 = import ./nixos-2020.nix;
 
   # The package set for tests that do not bring one.

@@ -59,6 +59,7 @@ in
       # Their store comes over 9p, which cannot be saved while it is mounted.
       snapshot_safe = false;
       requires_kvm = false;
+      ssh_backdoor = null;
     }
   ) value.nodes;
 }

@@ -1,7 +1,7 @@
 # Tests of nixpkgs since 2022 (`runTest`, `testers.runNixOSTest`,
 # `testers.nixosTest`, `makeTest`): the configuration of the test's own module
 # system is at hand, beside the derivation or as the value itself.
-{ backend }:
+{ backend, debianPackages }:
 value:
 let
   cardsOf = import ./cards.nix;
@@ -39,6 +39,17 @@ let
       }
       // (if backend == "container" then { start_script = null; } else { });
 
+  # What connects SSH with the machines of a test that has nixpkgs' backdoor. Before 26.05, the host's kernel does that.
+  # Debian has none, so that it is looked for where Snowglobe runs.
+  sshBackdoorOf =
+    config:
+    if !(config.driverConfiguration.enable_ssh_backdoor or false) then
+      null
+    else if debianPackages || !(config.hostPkgs ? vhost-device-vsock) then
+      "vhost-device-vsock"
+    else
+      "${config.hostPkgs.vhost-device-vsock}/bin/vhost-device-vsock";
+
   # Its state can be saved where it mounts nothing of the host.
   isSnapshotSafe =
     { virtualisation, ... }:
@@ -50,7 +61,7 @@ let
 
   # A node, and what it is as a container.
   virtualMachine =
-    systemsIn: node:
+    systemsIn: sshBackdoor: node:
     let
       inherit (node.system.build) vm;
       cards = cardsOf node;
@@ -63,7 +74,9 @@ let
       memory_mib = node.virtualisation.memorySize;
       cores = node.virtualisation.cores or null;
       guest = "nixos";
-      snapshot_safe = isSnapshotSafe node;
+      # QEMU saves no vsock.
+      snapshot_safe = isSnapshotSafe node && sshBackdoor == null;
+      ssh_backdoor = sshBackdoor;
       requires_kvm = node.virtualisation.qemu.forceAccel or false;
     }
     // asContainer systemsIn node.system.build;
@@ -88,6 +101,7 @@ let
       guest = "nixos";
       snapshot_safe = false;
       requires_kvm = false;
+      ssh_backdoor = null;
     };
 
   # The binds for the systems of nodes that a script names. Those that it does not name are not evaluated.
@@ -146,7 +160,7 @@ let
     nodes =
       builtins.mapAttrs (
         name: node:
-        virtualMachine (systemsNamed config.testScriptString config.nodes) (
+        virtualMachine (systemsNamed config.testScriptString config.nodes) (sshBackdoorOf config) (
           if extend != null && hasTwinCards node then extended.nodes.${name} else node
         )
       ) config.nodes

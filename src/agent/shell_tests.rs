@@ -439,8 +439,10 @@ fn the_guard_gives_people_a_terminal_while_the_shell_is_busy() {
         guarded.people.write("\n3\ntrap '' HUP; sleep 1000\n");
         guarded.port.write("terminal 40 132 4 \n");
         guarded.port.write("resize 10 20\n");
-        let (text, _) = session(&mut guarded.people, 4, "stty size; exit\n");
-        assert!(text.contains("10 20"), "{text}");
+        // The size comes on another channel than what is typed.
+        let resized = "until stty size | grep '^10 20$'; do sleep 0.1; done; exit\n";
+        let (text, _) = session(&mut guarded.people, 4, resized);
+        assert!(text.contains("10 20\r\n"), "{text}");
         guarded.port.write("end\n");
         assert!(guarded.port.line().starts_with("sleep (pid "));
     }

@@ -109,6 +109,8 @@ pub enum Ability {
     Keyboard,
     /// A display to look at.
     Display,
+    /// A socket of its SSH.
+    SshBackdoor,
 }
 
 /// Why a machine cannot do something.
@@ -118,6 +120,10 @@ pub struct Inability {
     pub reason: &'static str,
     pub remedy: &'static str,
 }
+
+/// The remedy where SSH does not reach a machine.
+pub const SHELL_INSTEAD: &str =
+    "`snowglobe shell --running NODE` opens a shell while a test runs, without SSH";
 
 /// How networks are plugged in and out.
 #[derive(Debug)]

@@ -57,7 +57,7 @@ impl DriverArguments {
         let log_file = log_file.then_some("LOGFILE (see events.jsonl and junit.xml)");
         let ignored = self.without_effect.iter().copied().chain(log_file);
         let warnings = ignored.map(|word| format!("{word} has no effect on this driver"));
-        test.warnings = warnings.chain(test.warnings).collect();
+        test.warnings = warnings.collect();
         Ok(DriverRun {
             test,
             output: self.output()?,

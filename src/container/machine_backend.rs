@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::{Cgroup, ContainerError, MACHINE, RunNamespace};
 use crate::backend::{
     Ability, Backend, BackendError, Boot, Inability, Launch, MachineFolders, NetworkControl,
-    Prepared,
+    Prepared, SHELL_INSTEAD,
 };
 use crate::child::THIS_PROGRAM;
 use crate::confined::{OpenFolder, Owner};
@@ -60,15 +60,14 @@ impl Backend for ContainerBackend {
     }
 
     fn require(&self, ability: Ability) -> Result<(), Inability> {
-        let reason = match ability {
-            Ability::Monitor => "is a container, which has no QEMU monitor",
-            Ability::Keyboard => "is a container, which has no keyboard",
-            Ability::Display => "is a container, which has no display",
+        const AS_VM: &str = "run it as a virtual machine (`--backend vm`)";
+        let (reason, remedy) = match ability {
+            Ability::Monitor => ("is a container, which has no QEMU monitor", AS_VM),
+            Ability::Keyboard => ("is a container, which has no keyboard", AS_VM),
+            Ability::Display => ("is a container, which has no display", AS_VM),
+            Ability::SshBackdoor => ("is a container, which has no SSH backdoor", SHELL_INSTEAD),
         };
-        Err(Inability {
-            reason,
-            remedy: "run it as a virtual machine (`--backend vm`)",
-        })
+        Err(Inability { reason, remedy })
     }
 
     fn network_control(&self) -> NetworkControl {

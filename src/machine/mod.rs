@@ -20,6 +20,7 @@ use crate::backend::{Ability, Backend, FaultReporter, MachineFolders};
 use crate::event_bus::Events;
 use crate::model::failed_units::FailedUnitPolicy;
 use crate::model::manifest::{BackendKind, Node, ShellOptions};
+use crate::qemu::SSH_SOCKET;
 
 pub use error::{MachineError, Overdue};
 pub use life_cycle::{LifeCycle, Start};
@@ -130,6 +131,16 @@ impl Machine {
     #[must_use]
     pub fn state_folder(&self) -> &Path {
         self.life.state_folder()
+    }
+
+    /// Returns the command of SSH that reaches the guest by vsock, through systemd's proxy on the host.
+    ///
+    /// # Errors
+    /// Returns an error that says why if SSH does not reach the machine.
+    pub fn ssh_backdoor_command(&self) -> Result<String, MachineError> {
+        self.life.require(Ability::SshBackdoor)?;
+        let socket = self.state_folder().join(SSH_SOCKET);
+        Ok(format!("ssh -o User=root vsock-mux/{}", socket.display()))
     }
 
     /// Presses Ctrl-Alt-Delete; has the guest of a container, which has no keyboard, reboot. The machine must

@@ -94,6 +94,7 @@ operations! { machine:
     Ends WaitForConsole { position: usize, timeout: Option<Seconds> } => machine.life.wait_for_console(position, limit(timeout));
     Guest SendConsole { text: String } => machine.life.send_console(&text);
     Ends ConsoleInteract {} => machine.shell.console_interact();
+    Ends SshBackdoorCommand {} => future::ready(machine.ssh_backdoor_command());
 
     // The guest's shell.
     Guest Connect {} => machine.shell.connect();

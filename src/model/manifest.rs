@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The version of the manifest that this program reads.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// The default of `virtualisation.memorySize` in NixOS, in MiB.
 const DEFAULT_MEMORY_MIB: u64 = 1024;
@@ -85,6 +85,8 @@ pub struct Node {
     pub snapshot_safe: bool,
     /// Whether the machine may not be emulated.
     pub requires_kvm: bool,
+    /// `vhost-device-vsock`, by its path or its name on PATH, for a machine that SSH is to reach by vsock; None for others.
+    pub ssh_backdoor: Option<PathBuf>,
 }
 
 /// The kind of machine that a test asks for.
@@ -251,6 +253,7 @@ impl Node {
             guest: Guest::Nixos,
             snapshot_safe: false,
             requires_kvm: false,
+            ssh_backdoor: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::vsock::SshBackdoor;
 use super::{Accelerator, HostAccelerator};
 use crate::agent::ShellSockets;
 use crate::backend::{
@@ -34,6 +35,7 @@ pub struct QemuBackend {
     /// Whether the machine gets a device that tells its kernel of a restore.
     learns_of_restores: bool,
     accelerator: Accelerator,
+    ssh_backdoor: SshBackdoor,
     folders: MachineFolders,
     settings: QemuSettings,
     /// Variables by which the run script finds the networks.
@@ -52,11 +54,18 @@ impl Backend for QemuBackend {
             folder: self.folders.state.clone(),
             environment: self.environment(boot),
         };
-        Box::pin(std::future::ready(Ok::<_, BackendError>(launch)))
+        Box::pin(async move {
+            let started = self.ssh_backdoor.start(&self.folders.state).await;
+            started.map_err(BackendError::new)?;
+            Ok(launch)
+        })
     }
 
-    fn require(&self, _: Ability) -> Result<(), Inability> {
-        Ok(())
+    fn require(&self, ability: Ability) -> Result<(), Inability> {
+        match ability {
+            Ability::Monitor | Ability::Keyboard | Ability::Display => Ok(()),
+            Ability::SshBackdoor => self.ssh_backdoor.require(),
+        }
     }
 
     fn network_control(&self) -> NetworkControl {
@@ -68,7 +77,9 @@ impl Backend for QemuBackend {
         None
     }
 
-    fn clean_up(&self) {}
+    fn clean_up(&self) {
+        self.ssh_backdoor.stop();
+    }
 }
 
 impl QemuBackend {
@@ -86,6 +97,7 @@ impl QemuBackend {
             guest: node.guest,
             learns_of_restores: node.snapshot_safe && has_restore_device(node.architecture()),
             accelerator: settings.host.of(node).accelerator,
+            ssh_backdoor: SshBackdoor::of(node.ssh_backdoor.as_deref()),
             folders,
             settings,
             network_environment,
@@ -130,6 +142,7 @@ impl QemuBackend {
             // A run script of NixOS would take the first that opens.
             options.push("-machine accel=tcg");
         }
+        options.extend(self.ssh_backdoor.options());
         if self.guest == Guest::Nixos {
             options.push("-nographic");
         }

@@ -6,6 +6,7 @@ mod launch;
 mod nature;
 mod protocol;
 mod qmp;
+mod vsock;
 
 pub use crate::backend::Accelerator;
 pub use accelerator::{AcceleratorChoice, CLOSED, HostAccelerator};
@@ -13,3 +14,4 @@ pub use launch::{QemuBackend, QemuSettings, SCRIPTS_MONITOR};
 pub use nature::{QemuNature, package_of, program_for};
 pub use protocol::Protocol;
 pub use qmp::{Key, Qmp, QmpError};
+pub use vsock::SSH_SOCKET;

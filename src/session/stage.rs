@@ -60,6 +60,20 @@ pub(super) enum StageNetworks {
     InNameOnly,
 }
 
+/// Says why SSH does not reach machines, although their test asks for that.
+fn warn_of_missing_backdoor(
+    manifest: &Manifest,
+    machines: &BTreeMap<String, Arc<Machine>>,
+    events: &Events,
+) {
+    let nodes = manifest.nodes.iter();
+    let wanted = nodes.filter(|(_, node)| node.ssh_backdoor.is_some());
+    let mut wanted = wanted.filter_map(|(name, _)| machines.get(name));
+    if let Some(error) = wanted.find_map(|machine| machine.ssh_backdoor_command().err()) {
+        events.note(Level::Warning, error.to_string());
+    }
+}
+
 impl Stage {
     /// Opens the networks of a test and makes its machines, which are off.
     ///
@@ -113,6 +127,7 @@ impl Stage {
                 StateRetention::Persistent => persistent.machine(&base(), name),
             }
         })?;
+        warn_of_missing_backdoor(manifest, &machines, events);
         let host = Host::new(
             machines,
             manifest.vlans.clone(),

@@ -49,6 +49,7 @@ in
       guest = "nixos";
       snapshot_safe = false;
       requires_kvm = false;
+      ssh_backdoor = null;
     };
   };
   "names of nodes become names of Python" = {

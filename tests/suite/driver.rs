@@ -168,9 +168,20 @@ fn a_configuration_may_be_newer() {
     assert!(!ended.stdout.contains("warning"), "{}", ended.seen());
     newer["enable_ssh_backdoor"] = true.into();
     place.write("newer.json", &newer.to_string());
-    let ended = place.run(&arguments);
-    let warning = "warning: enable_ssh_backdoor has no effect on this driver: `snowglobe shell --running NODE` opens a shell";
-    assert!(ended.stdout.contains(warning), "{}", ended.seen());
+    place.write("other.py", "dump_machine_ssh()\n");
+    // As on a host without `vhost-device-vsock`.
+    let mut command = place.command(&arguments);
+    command.env("PATH", place.path_without("vhost-device-vsock"));
+    let ended = place.finish(command.spawn().unwrap());
+    let missing = "has no SSH backdoor, as `vhost-device-vsock` is not on PATH: `snowglobe shell --running NODE` opens a shell while a test runs, without SSH\n";
+    for subject in [
+        "warning: machine machine",
+        "\nmachine machine",
+        "\nmachine twin",
+    ] {
+        let line = format!("{subject} {missing}");
+        assert!(ended.stdout.contains(&line), "{line}{}", ended.seen());
+    }
     place.assert_tidy();
 }
 
@@ -224,7 +235,7 @@ fn what_a_driver_cannot_do() {
     assert_eq!(
         seen(&["--manifest", manifest.to_str().unwrap()]),
         message(
-            "the manifest [DIR]/old.json is of version 1, and this program reads version 7: evaluate the test anew"
+            "the manifest [DIR]/old.json is of version 1, and this program reads version 8: evaluate the test anew"
         )
     );
     let script = place.write("s.py", "");

@@ -70,6 +70,24 @@ impl Place {
         command
     }
 
+    /// A PATH with all programs but one.
+    pub fn path_without(&self, program: &str) -> PathBuf {
+        let folder = self.path().join(format!("without-{program}"));
+        fs::create_dir(&folder).unwrap();
+        let path = std::env::var_os("PATH").unwrap();
+        for entry in std::env::split_paths(&path)
+            .flat_map(fs::read_dir)
+            .flatten()
+        {
+            let entry = entry.unwrap();
+            if entry.file_name() != program {
+                // The first of a name is the one that counts.
+                let _ = std::os::unix::fs::symlink(entry.path(), folder.join(entry.file_name()));
+            }
+        }
+        folder
+    }
+
     /// Runs the tool to its end.
     pub fn run(&self, arguments: &[&str]) -> Ended {
         self.finish(self.command(arguments).spawn().unwrap())

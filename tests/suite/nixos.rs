@@ -277,6 +277,13 @@ fn nix_in_a_container() {
     passes("nixos/nix.nix", &["--backend", "container"]);
 }
 
+/// With `vhost-device-vsock` on PATH.
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn an_ssh_backdoor() {
+    passes("nixos/ssh.nix", &[]);
+}
+
 /// In containers, whose systems differ from those of the virtual machines that the script names.
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]

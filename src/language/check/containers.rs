@@ -30,7 +30,8 @@ const METHODS: [(&str, &str); 12] = [
 /// Commands that change the kernel of the machine, or its disks.
 static COMMANDS: LazyLock<Regex> = LazyLock::new(|| {
     let patterns = [
-        r"\b(modprobe|insmod|rmmod|kexec|sysrq)\b",
+        // Where cores go is a setting of the host's.
+        r"\b(modprobe|insmod|rmmod|kexec|sysrq|coredumpctl)\b",
         r"\b(mkfs(\.\w+)?|mkswap|swapon|losetup|cryptsetup|mdadm|parted|sfdisk|fdisk|wipefs|zpool|(pv|vg|lv)create)\b",
         r"\bmount\s+(-\S+\s+\S*\s*)*/dev/",
         r"\bmount\s+(-\S+\s+(\S+\s+)?)*-t\s*(nfs4?|cifs|ceph|9p|ext[234]|btrfs|xfs|vfat)\b",

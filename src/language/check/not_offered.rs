@@ -1,6 +1,6 @@
 //! Members of nixpkgs' driver that Snowglobe does not offer, and what to use in their place.
 
-const REMEDIES: [(&str, &str); 20] = [
+const REMEDIES: [(&str, &str); 18] = [
     ("monitor", "use `send_monitor_command()`, or `qmp_client`"),
     ("monitor_path", "use `send_monitor_command()`"),
     ("qmp_path", "use `qmp_client`"),
@@ -18,8 +18,6 @@ const REMEDIES: [(&str, &str); 20] = [
     ),
     ("vsock_guest", SHELL),
     ("vsock_host", SHELL),
-    ("ssh_backdoor_command", SHELL),
-    ("dump_machine_ssh", SHELL),
     ("get_systemd_process", "use `process.pid`"),
     ("polling_conditions", "use `polling_condition()`"),
     (

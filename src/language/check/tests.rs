@@ -397,16 +397,13 @@ fn modules_that_are_nowhere_are_found() {
 
 #[test]
 fn what_only_nixpkgs_driver_has_is_named_with_what_to_use() {
-    let source =
-        "server.monitor.send(b'x')\nclient.ssh_backdoor_command(1)\ndriver.dump_machine_ssh(0)\n";
+    let source = "server.monitor.send(b'x')\nclient.ssh_backdoor_command(1)\nclient.vsock_host\ndriver.dump_machine_ssh(0)\n";
     assert_eq!(
         found(source),
         [
             "error unknown-attribute [monitor] a machine has no `monitor`; nixpkgs' driver has it; use \
              `send_monitor_command()`, or `qmp_client`",
-            "error unknown-attribute [ssh_backdoor_command] a machine has no `ssh_backdoor_command`; nixpkgs' driver has it; \
-             without SSH, `snowglobe shell --running NODE` opens a shell while a test runs",
-            "error unknown-attribute [dump_machine_ssh] the driver has no `dump_machine_ssh`; nixpkgs' driver has it; \
+            "error unknown-attribute [vsock_host] a machine has no `vsock_host`; nixpkgs' driver has it; \
              without SSH, `snowglobe shell --running NODE` opens a shell while a test runs",
         ]
     );

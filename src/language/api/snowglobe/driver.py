@@ -10,6 +10,7 @@ from typing import Any, ContextManager, Self, SupportsIndex
 import _snowglobe
 
 from .calls import drive
+from .errors import MachineError
 from .extensions import extension
 from .log import Log, log
 from .machine import Machine
@@ -65,6 +66,10 @@ class Driver:
         """Wait until all machines are off."""
         join_all()
 
+    def dump_machine_ssh(self, offset: int | None = None) -> None:
+        """Print the command of SSH for each machine, as the function dump_machine_ssh."""
+        dump_machine_ssh(offset)
+
     def test_script(self) -> None:
         """Run the test's script."""
         test_script()
@@ -92,6 +97,18 @@ def start_all() -> None:
 def join_all() -> None:
     """Wait until all machines are off. Without a timeout: the global timeout of the test applies."""
     drive("join_all")
+
+
+def dump_machine_ssh(offset: int | None = None) -> None:
+    """Print the command of SSH for each machine, or why there is none. The offset is that of the first machine's number
+    in nixpkgs before 26.05.
+    """
+    for number, machine in enumerate(machines, start=1):
+        index = None if offset is None else offset + number
+        try:
+            print(f"{machine.name}: {machine.ssh_backdoor_command(index)}")
+        except MachineError as error:
+            print(error)
 
 
 def test_script() -> None:

@@ -303,6 +303,13 @@ class Machine:
         """
         self._call("shell_interact", address=address)
 
+    def ssh_backdoor_command(self, index: int | None = None) -> str:
+        """Return the command that opens SSH to the machine over vsock, for tests with sshBackdoor.enable. It needs
+        systemd-ssh-proxy on the host (systemd 256). The index is of nixpkgs before 26.05. Raises MachineError with what
+        is missing.
+        """
+        return f"ssh -o User=root vsock/{index}" if index is not None else self._call("ssh_backdoor_command")
+
     def console_interact(self) -> None:
         """Attach the terminal to the serial console until Ctrl-] is pressed."""
         self._call("console_interact")
