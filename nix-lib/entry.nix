@@ -69,7 +69,14 @@ let
       ];
       known = builtins.filter (path: load.has path outputs) (map (prefix: prefix ++ attribute) prefixes);
     in
-    if known == [ ] then attribute else builtins.head known;
+    if known != [ ] then
+      builtins.head known
+    else if builtins.length attribute == 1 && outputs ? checks.${system} then
+      throw "snowglobe: the flake has no check, package or output `${load.showPath attribute}`; of checks ${
+        load.others (builtins.head attribute) (builtins.attrNames outputs.checks.${system})
+      }"
+    else
+      attribute;
 
   isFlake = flake != null || flakeLock != null;
   source =

@@ -216,6 +216,7 @@ in
     follow
     has
     leadsTo
+    others
     showPath
     takesMore
     takesOne

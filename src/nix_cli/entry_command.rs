@@ -210,7 +210,11 @@ pub(super) fn test_file(path: &Path) -> Result<PathBuf, EvalError> {
         path.to_owned()
     };
     if !file.exists() {
-        return Err(EvalError::NoFile(file));
+        return Err(if path.join("flake.nix").is_file() {
+            EvalError::OnlyFlake(path.to_owned())
+        } else {
+            EvalError::NoFile(file)
+        });
     }
     // Nix would wait for the other end of a named pipe.
     if let Err(source) = open_regular(&file) {

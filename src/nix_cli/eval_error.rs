@@ -12,6 +12,8 @@ use crate::model::manifest;
 pub enum EvalError {
     #[error("there is no file {0}")]
     NoFile(PathBuf),
+    #[error("{0} has a flake.nix, and no default.nix: `{0}#` means the checks of the flake")]
+    OnlyFlake(PathBuf),
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
     #[error("`{program}` cannot be started: {source}; install Nix (Debian's package is nix-bin)")]

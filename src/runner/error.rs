@@ -24,8 +24,13 @@ pub enum RunnerError {
         /// Each with its lines.
         shown: String,
     },
-    #[error("the file has {count} tests, and one is needed: choose it with -A ({names})")]
-    SeveralTests { count: usize, names: String },
+    #[error("there are {count} tests, and one is needed: {choice} ({names})")]
+    SeveralTests {
+        count: usize,
+        names: String,
+        /// The way to choose one.
+        choice: &'static str,
+    },
     #[error("none of the {count} tests fits: `snowglobe list` shows them")]
     NoTestFits { count: usize },
     #[error(

@@ -14,7 +14,7 @@ use super::script_process::ScriptProcess;
 use super::test_run::Job;
 use crate::model::event::{Level, Verdict};
 use crate::model::manifest::{Manifest, python_name};
-use crate::nix_cli::{self, Form, Nix, Test};
+use crate::nix_cli::{self, Form, Nix, Test, TestSource};
 use crate::report::Output;
 use crate::session::{self, RunOutcome, RunSettings, StartPoint};
 use crate::source_map::SourceMap;
@@ -57,7 +57,7 @@ pub async fn run_session(
         return Ok(Verdict::Interrupted);
     };
     let [test] = tests.as_slice() else {
-        return Err(several(&tests));
+        return Err(several(&tests, &selection.evaluation.place));
     };
     let script = match session {
         InteractiveSession::Prompt => {
@@ -142,10 +142,14 @@ fn chosen_node<'a>(node: Option<&'a str>, manifest: &'a Manifest) -> Result<&'a 
     })
 }
 
-fn several(tests: &[Test]) -> RunnerError {
+fn several(tests: &[Test], source: &TestSource) -> RunnerError {
     let names: Vec<&str> = tests.iter().map(Test::label).collect();
     RunnerError::SeveralTests {
         count: tests.len(),
         names: names.join(", "),
+        choice: match source {
+            TestSource::File(_) => "choose it with -A",
+            TestSource::Flake(_) => "name it behind the `#`",
+        },
     }
 }

@@ -42,18 +42,29 @@ pub fn decide_backends(manifest: &mut Manifest, script: &str) -> Vec<BackendDeci
         .collect()
 }
 
-/// Whether all machines of a test could be containers, and none is one.
+/// Returns what to propose if all machines of a test could be containers, as far as that is known, and none is one.
 #[must_use]
-pub fn could_be_containers(manifest: &Manifest, script: &str) -> bool {
+pub fn proposal(manifest: &Manifest, script: &str) -> Option<&'static str> {
     let nodes = || manifest.nodes.iter();
-    if !nodes()
-        .all(|(_, node)| node.kind() == Some(BackendKind::Vm) && node.container_obstacles.is_some())
-    {
-        return false;
+    let are_vms = nodes().all(|(_, node)| node.kind() == Some(BackendKind::Vm));
+    if !are_vms || manifest.nodes.is_empty() {
+        return None;
     }
+    // Options of NixOS machines are looked at for containers alone: it takes time.
+    let is_known = nodes().all(|(_, node)| node.container_obstacles.is_some());
     let obstacles = obstacles_of(manifest, script);
-    nodes().all(|(name, node)| objection(name, node, &obstacles, &[]).is_none())
-        && container::missing().is_empty()
+    let could_be = nodes().all(|(name, node)| {
+        node.container_obstacles.is_none() && obstacles.is_empty()
+            || objection(name, node, &obstacles, &[]).is_none()
+    });
+    if !could_be || !container::missing().is_empty() {
+        return None;
+    }
+    Some(if is_known {
+        "`--backend auto` runs containers instead"
+    } else {
+        "`--backend auto` runs containers where nothing speaks against them"
+    })
 }
 
 /// Whether all machines are containers.

@@ -34,7 +34,7 @@ use crate::replay::{Replay, Restart};
 
 pub use attach::{ATTACH_SOCKET, AttachReply, AttachRequest, MOST_LINE_BYTES, attach_line};
 pub use decide_backends::{BackendDecision, decide_backends};
-use decide_backends::{are_all_containers, could_be_containers};
+use decide_backends::{are_all_containers, proposal};
 pub use input::{AttachPolicy, Film, ReplayMode, RunSettings, TestInput, TimeoutFactor};
 use replay_plan::{ReplayPlan, emit_unknown_start};
 use stage::{Stage, StageNetworks};
@@ -304,10 +304,13 @@ fn describe_kinds(input: &TestInput) -> String {
         }
     };
     let is_emulated = kinds.iter().any(|(choice, _)| choice.reason.is_some());
-    if is_emulated && could_be_containers(&input.manifest, input.script.script()) {
-        return format!("{kinds_text}; `--backend auto` runs containers instead");
+    let proposal = is_emulated
+        .then(|| proposal(&input.manifest, input.script.script()))
+        .flatten();
+    match proposal {
+        Some(proposal) => format!("{kinds_text}; {proposal}"),
+        None => kinds_text,
     }
-    kinds_text
 }
 
 /// Names the resources of machines that this host does not limit; `None` if it limits all.

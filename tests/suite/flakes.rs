@@ -149,11 +149,20 @@ fn a_flake_is_a_source_of_tests() {
     let ended = place.run(&["list", &format!("{reference}#nothing")]);
     assert_eq!(ended.code, Some(2), "{}", ended.seen());
     assert!(
-        ended
-            .stderr
-            .starts_with("error: there is no attribute `nothing`; there are: "),
+        ended.stderr.starts_with(
+            "error: the flake has no check, package or output `nothing`; of checks there are: "
+        ),
         "{}",
         ended.seen()
+    );
+    // The `#` is left out.
+    let ended = place.run(&["list", "flake"]);
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (
+            Some(2),
+            "error: flake has a flake.nix, and no default.nix: `flake#` means the checks of the flake\n"
+        )
     );
     let ended = place.run(&["list", "/no/such/folder#x"]);
     assert_eq!(

@@ -9,6 +9,9 @@ use crate::nix_cli::{Evaluation, Test};
 use crate::runner::error::RunnerError;
 use crate::runner::find_tests::evaluate_these;
 
+/// The obstacle of machines that have failed as containers.
+const FAILED: &str = "what has just failed";
+
 /// Whether Snowglobe has chosen all containers of a test.
 pub(super) fn is_of_chosen_containers(test: &Test) -> bool {
     let nodes = test.manifest.nodes.values();
@@ -47,12 +50,12 @@ pub(super) async fn as_virtual_machines(
     let found = evaluate_these(test.selection, &evaluation).await?;
     let mut found = found.into_iter();
     let mut found = found.find(|found| found.attribute == *attribute);
-    // No message is to propose containers for them.
+    // No message is to propose containers again.
     for node in found
         .iter_mut()
         .flat_map(|test| test.manifest.nodes.values_mut())
     {
-        node.container_obstacles = None;
+        node.container_obstacles = Some(vec![FAILED.to_owned()]);
     }
     Ok(found)
 }
