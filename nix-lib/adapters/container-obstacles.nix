@@ -138,7 +138,7 @@ let
       option = lib.attrByPath (lib.splitString "." name) null options;
       definitions = option.definitionsWithLocations or [ ];
     in
-    lib.isOption option && lib.any ({ file, value }: !isOwn file && wants name value) definitions;
+    lib.isOption option && lib.any ({ file, value, ... }: !isOwn file && wants name value) definitions;
   ofSpecialisations = lib.concatMap (
     special: special.configuration.system.build.snowglobeContainer.obstacles or [ ]
   ) specialisations.right;

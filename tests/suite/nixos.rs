@@ -305,6 +305,7 @@ fn options_that_containers_cannot_do() {
     let manifest: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     let obstacles = |node: &str| manifest["nodes"][node]["container_obstacles"].clone();
     assert_eq!(obstacles("plain"), json!([]));
+    assert_eq!(obstacles("disks"), json!(["virtualisation.fileSystems"]));
     assert_eq!(obstacles("special"), json!(["boot.kernelModules"]));
     assert_eq!(
         obstacles("kernel"),
