@@ -39,17 +39,26 @@ const READERS: [&str; 10] = [
 ];
 
 /// Names of functions whose results differ each time, or change unseen.
-const NEVER: [&str; 9] = [
+const NEVER: [&str; 12] = [
     "currentTime",
     "curPos",
     "dirOf",
     "exec",
+    "fetchClosure",
     "fetchMercurial",
     "fetchTree",
     "filterSource",
     "findFile",
     "getFlake",
+    "importNative",
+    "nixPath",
 ];
+
+/// Whether a function of this name may read what its text does not show, or what changes.
+fn is_function_of_doubt(name: &str) -> bool {
+    let name = name.trim_start_matches("__");
+    NEVER.contains(&name) || READERS.contains(&name) || FETCHERS.contains(&name) || name == "getEnv"
+}
 
 /// Functions whose result may change unseen, unless it is fixed.
 const FETCHERS: [&str; 3] = ["fetchTarball", "fetchGit", "fetchurl"];
@@ -157,11 +166,9 @@ impl<'a> SourceReader<'a> {
     }
 
     fn visit_string(&mut self, string: &ast::Str) -> Result<(), Doubt> {
-        if let Some(name) = selected(string)
-            && (NEVER.contains(&name.as_str())
-                || READERS.contains(&name.as_str())
-                || FETCHERS.contains(&name.as_str())
-                || name == "getEnv")
+        // As in `builtins."getEnv"`, or `getAttr "getEnv" lib`.
+        if let Some(name) =
+            literal(&Expr::Str(string.clone())).filter(|name| is_function_of_doubt(name))
         {
             return Err(self.doubt(&name));
         }
@@ -172,6 +179,9 @@ impl<'a> SourceReader<'a> {
     }
 
     fn visit_name(&mut self, name: &rnix::SyntaxToken) -> Result<(), Doubt> {
+        if name.text() == "builtins" && is_whole_set(name) {
+            return Err(self.doubt("builtins as a value"));
+        }
         let argument = argument_of(name);
         // Each of these has a second name, such as `__getEnv`.
         match name.text().trim_start_matches("__") {
@@ -286,14 +296,35 @@ fn path_of(text: &str, folder: &Path) -> Result<PathBuf, Doubt> {
     }
 }
 
-/// The name that a string is for in `set."name"`.
-fn selected(string: &ast::Str) -> Option<String> {
-    let path = string.syntax().parent()?;
-    let is_selected = ast::Attrpath::can_cast(path.kind())
-        && path
-            .parent()
-            .is_some_and(|parent| ast::Select::can_cast(parent.kind()));
-    is_selected.then(|| literal(&Expr::Str(string.clone())))?
+/// Whether a set is used otherwise than for a function that is named beside it: any of its functions may be meant.
+fn is_whole_set(name: &rnix::SyntaxToken) -> bool {
+    let Some(node) = name.parent() else {
+        return true;
+    };
+    let Some(parent) = node.parent() else {
+        return true;
+    };
+    if let Some(select) = ast::Select::cast(parent.clone()) {
+        let is_static = |attr: ast::Attr| match attr {
+            ast::Attr::Ident(_) => true,
+            ast::Attr::Str(string) => literal(&Expr::Str(string)).is_some(),
+            ast::Attr::Dynamic(_) => false,
+        };
+        let is_set = select.expr().is_some_and(|set| set.syntax() == &node);
+        let mut path = select.attrpath().into_iter().flat_map(|path| path.attrs());
+        return !(is_set && path.all(is_static));
+    }
+    if let Some(with) = ast::With::cast(parent.clone()) {
+        // The names in its body are looked at like all others.
+        return with.namespace().is_none_or(|set| set.syntax() != &node);
+    }
+    // `inherit (builtins) NAME`, `builtins ? NAME`, `x.builtins`, `{ builtins = …; }`.
+    ![
+        ast::InheritFrom::can_cast(parent.kind()),
+        ast::HasAttr::can_cast(parent.kind()),
+        ast::Attrpath::can_cast(parent.kind()),
+    ]
+    .contains(&true)
 }
 
 /// The value of a name in a set that is written down.
@@ -433,6 +464,19 @@ mod tests {
             "builtins.path { path = dir; }",
             "builtins.filterSource f ./x",
             "builtins.\"getEnv\" \"FOO\"",
+            "(builtins.getAttr \"getEnv\" builtins) \"FOO\"",
+            "(lib.getAttr \"pathExists\" lib) dir",
+            "builtins.${\"get\" + \"Env\"} \"FOO\"",
+            "let b = builtins; in b.${name} \"FOO\"",
+            "(builtins).${name}",
+            "let inherit (builtins) getEnv; in map getEnv names",
+            "with builtins; map getEnv names",
+            "{ inherit builtins; }",
+            "x: x.${name} or builtins",
+            "builtins.attrValues builtins",
+            "{ b = x.builtins.builtins; f = f builtins; }",
+            "builtins.fetchClosure { fromPath = x; }",
+            "builtins.nixPath",
             "__currentTime",
             "__readFile name",
             "map builtins.readFile files",
@@ -447,6 +491,9 @@ mod tests {
             "import (./lib + \"/${name}.nix\")",
             "builtins.path { path = ./x; name = \"x\"; }",
             "{ systemd.services.x.path = [ pkgs.jq ]; }",
+            "with builtins; length (attrNames nodes)",
+            "let inherit (builtins) map; in builtins.toString (map f [ ])",
+            "builtins ? toJSON && nodes.${name}.x or true",
             "{ fileSystems.\"/\" = { }; dataDir = \"/var/lib/x\"; }",
         ] {
             assert!(of(text).is_ok(), "{text}");
