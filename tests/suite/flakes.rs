@@ -464,6 +464,10 @@ fn many_tests_are_run_by_nix_at_once() {
         "{}",
         ended.seen()
     );
+    let ended = run_as_derivation(&place, "suite", &["-A", "boots", "--backend", "vm"]);
+    let note = "Nix has built this test before: the verdict is that of the earlier build\n";
+    assert!(ended.stdout.contains(note), "{}", ended.seen());
+    assert!(ended.stdout.contains("\npassed: boots ([T] s)\n"));
     place.assert_tidy();
 }
 

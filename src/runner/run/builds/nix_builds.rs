@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::check::{BuildState, CheckEnd, end_in_log, run_check};
-use crate::model::event::{Event, Verdict};
+use crate::model::event::{Event, Level, Verdict};
 use crate::model::outcome::Attempt;
 use crate::nix_cli::{self, BuildError, FailedBuilds, NamedDerivation, Nix};
 use crate::runner::attempts::Attempts;
@@ -71,6 +71,11 @@ impl<'a> NixBuilds<'a> {
         derivations: Vec<PathBuf>,
         reports: &RunReports<'_>,
     ) -> Result<(), RunnerError> {
+        for derivation in &derivations {
+            if nix_cli::is_built(nix, derivation)? {
+                self.note_earlier_build(derivation, reports);
+            }
+        }
         let (finished, mut ended) = mpsc::unbounded_channel();
         let emit = |event: Event| {
             let is_end = matches!(event, Event::BuildFinished { .. });
@@ -102,6 +107,20 @@ impl<'a> NixBuilds<'a> {
             self.end(derivation, state);
         }
         Ok(())
+    }
+
+    /// Says that Nix does not build a test again, whose verdict and times are not of today.
+    fn note_earlier_build(&self, derivation: &Path, reports: &RunReports<'_>) {
+        let waiting = self.waiting();
+        let of_derivation = waiting.iter().filter(|it| it.derivation == derivation);
+        for test in of_derivation {
+            let text = "Nix has built this test before: the verdict is that of the earlier build";
+            let note = Event::note(Level::Info, text);
+            match &test.reports {
+                Some(own) => own.reports.events.emit(note),
+                None => reports.show(&test.label, note),
+            }
+        }
     }
 
     /// Emits an event of the builds in the reports of the test that it is about, or of the only test; returns the
