@@ -234,10 +234,16 @@ impl Qmp {
         Ok(format!("exec:{by_shell} {quoted}"))
     }
 
-    async fn execute<C: qmp::QmpCommand>(&self, name: &str, command: C) -> Result<C::Ok, QmpError> {
-        self.service
-            .execute(command)
-            .await
+    /// Runs a command to its end, also if its caller is dropped: the next one waits for the answer, which qapi would
+    /// take for its own.
+    async fn execute<C>(&self, name: &str, command: C) -> Result<C::Ok, QmpError>
+    where
+        C: qmp::QmpCommand + Send + Sync + 'static,
+        C::Ok: Send + 'static,
+    {
+        let answer = tokio::spawn(self.service.execute(command)).await;
+        answer
+            .map_err(|_| QmpError::Gone)?
             .map_err(|source| QmpError::Refused {
                 command: name.to_owned(),
                 source,
@@ -267,5 +273,51 @@ pub(super) async fn reach(socket: &Path) -> Result<UnixStream, QmpError> {
             }
             other => return other.map_err(QmpError::Connect),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}"#;
+
+    /// Answers each command, the second one after a while: the first one is that of the handshake.
+    async fn serve(listener: UnixListener) {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (incoming, mut outgoing) = tokio::io::split(stream);
+        outgoing
+            .write_all(format!("{GREETING}\n").as_bytes())
+            .await
+            .unwrap();
+        let mut lines = BufReader::new(incoming).lines();
+        let mut count = 0;
+        while let Some(line) = lines.next_line().await.unwrap() {
+            count += 1;
+            if count == 2 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            let text = if line.contains("second") { "2" } else { "1" };
+            let answer = match count {
+                1 => "{\"return\": {}}\n".to_owned(),
+                _ => format!("{{\"return\": \"{text}\"}}\n"),
+            };
+            outgoing.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_that_nobody_waits_for_ends_before_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("qmp");
+        tokio::spawn(serve(UnixListener::bind(&socket).unwrap()));
+        let monitor = Qmp::connect(&socket).await.unwrap();
+        let limit = Duration::from_millis(20);
+        let cut = tokio::time::timeout(limit, monitor.human("first")).await;
+        assert!(cut.is_err());
+        assert_eq!(monitor.human("second").await.unwrap(), "2");
     }
 }
