@@ -135,38 +135,45 @@ let
   configOf = value: if value ? testScriptString then value else value.config;
 
   # `extended` is the configuration of `withOwnAddresses`.
-  adapt = config: extended: {
-    inherit (config)
-      name
-      globalTimeout
-      enableOCR
-      skipLint
-      ;
-    testScript = config.testScriptString;
-    tags = config.passthru.tags or [ ];
-    skipTypeCheck = config.skipTypeCheck or false;
-    pythonPackages = map toString (
-      (config.extraPythonPackages or (_: [ ])) config.hostPkgs.python3Packages
-    );
-    # As nixpkgs' driver has them on PATH.
-    programs = [
-      config.hostPkgs.coreutils
-    ]
-    ++ (if config.enableOCR then [ config.hostPkgs.tesseract4 ] else [ ]);
-    # They are nodes that are always containers.
-    containers = { };
-    system = config.hostPkgs.stdenv.hostPlatform.system;
-    shell = config.hostPkgs.stdenv.shell;
-    nodes =
-      builtins.mapAttrs (
-        name: node:
-        virtualMachine (systemsNamed config.testScriptString config.nodes) (sshBackdoorOf config) (
-          if extend != null && hasTwinCards node then extended.nodes.${name} else node
-        )
-      ) config.nodes
-      // builtins.mapAttrs (_: nspawnContainer config.hostPkgs) (config.containers or { });
-    # With what the test sets for runs by hand.
-    interactive = adapt config.interactive extended.interactive;
-  };
+  adapt =
+    config: extended:
+    let
+      # The same for all nodes.
+      systems = systemsNamed config.testScriptString config.nodes;
+      sshBackdoor = sshBackdoorOf config;
+    in
+    {
+      inherit (config)
+        name
+        globalTimeout
+        enableOCR
+        skipLint
+        ;
+      testScript = config.testScriptString;
+      tags = config.passthru.tags or [ ];
+      skipTypeCheck = config.skipTypeCheck or false;
+      pythonPackages = map toString (
+        (config.extraPythonPackages or (_: [ ])) config.hostPkgs.python3Packages
+      );
+      # As nixpkgs' driver has them on PATH.
+      programs = [
+        config.hostPkgs.coreutils
+      ]
+      ++ (if config.enableOCR then [ config.hostPkgs.tesseract4 ] else [ ]);
+      # They are nodes that are always containers.
+      containers = { };
+      system = config.hostPkgs.stdenv.hostPlatform.system;
+      shell = config.hostPkgs.stdenv.shell;
+      nodes =
+        builtins.mapAttrs (
+          name: node:
+          virtualMachine systems sshBackdoor (
+            if extend != null && hasTwinCards node then extended.nodes.${name} else node
+          )
+        ) config.nodes
+        // builtins.mapAttrs (_: nspawnContainer config.hostPkgs) (config.containers or { });
+      # With what the test sets for runs by hand.
+      interactive = adapt config.interactive extended.interactive;
+    };
 in
 adapt (configOf value) (configOf withOwnAddresses)

@@ -31,7 +31,7 @@ struct Member {
     start_script: PathBuf,
 }
 
-/// What connects SSH with virtual machines: nixpkgs' wrapper has it on PATH.
+/// The program that connects SSH with virtual machines: nixpkgs' wrapper has it on PATH.
 const VSOCK_SERVER: &str = "vhost-device-vsock";
 
 /// Reads the test of a configuration, with its own script unless another one is given.

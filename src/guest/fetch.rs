@@ -42,11 +42,12 @@ impl FetchRequest {
         meant_suite(self.suite.as_deref(), last)
     }
 
-    /// The packages for the machine's own guests.
-    fn own_packages(&self) -> &[String] {
-        match self.system {
-            None => &self.packages,
-            Some(_) => &[],
+    /// The packages for guests of a system; None is the machine's own.
+    fn packages_for(&self, system: Option<&str>) -> &[String] {
+        if self.system.as_deref() == system {
+            &self.packages
+        } else {
+            &[]
         }
     }
 }
@@ -64,7 +65,7 @@ pub fn is_complete(wanted_json: &str, request: &FetchRequest) -> Result<bool, Er
 }
 
 fn has_own(index: &Index, wanted: &WantedPackages, request: &FetchRequest) -> bool {
-    let mut requested = request.own_packages().iter();
+    let mut requested = request.packages_for(None).iter();
     index.version == INDEX_VERSION
         && index.wanted == *wanted
         && request.suite_after(Some(index)) == index.suite
@@ -121,9 +122,10 @@ pub fn fetch(
     let mut index = match old {
         Some(old) if request.system.is_some() && has_own(&old, &wanted, request) => old,
         old => {
-            let index = fetch_own(&store, wanted, request, old, progress)?;
+            let suite = request.suite_after(old.as_ref());
+            let apt = Apt::of_suite(suite.as_deref(), progress)?;
+            let index = fetch_own(&store, &apt, suite, wanted, request, old, progress)?;
             let names = names_beside(&target);
-            let apt = Apt::of_suite(index.suite.as_deref(), progress)?;
             fs::write(&names, apt::all_names(&apt)?).map_err(|error| Error::file(&names, error))?;
             index
         }
@@ -134,15 +136,11 @@ pub fn fetch(
     };
     for system in systems {
         let wanted = wanted_of(&index.wanted, &system)?;
-        let requested = match request.system {
-            Some(_) => request.packages.iter().cloned().collect(),
-            None => BTreeSet::new(),
-        };
         let found = fetch_foreign(
             &store,
             wanted,
             &index.wanted.left_out,
-            &requested,
+            request.packages_for(Some(&system)),
             index.suite.as_deref(),
             foreign.remove(&system),
             progress,
@@ -158,14 +156,14 @@ pub fn fetch(
 /// The machine's own guests.
 fn fetch_own(
     store: &NixStore,
+    apt: &Apt,
+    suite: Option<String>,
     wanted: WantedPackages,
     request: &FetchRequest,
     old: Option<Index>,
     progress: &dyn Fn(&str),
 ) -> Result<Index, Error> {
-    let mut requested: BTreeSet<String> = request.own_packages().iter().cloned().collect();
-    let suite = request.suite_after(old.as_ref());
-    let apt = Apt::of_suite(suite.as_deref(), progress)?;
+    let mut requested: BTreeSet<String> = request.packages_for(None).iter().cloned().collect();
     if let Some(old) = &old {
         requested.extend(old.requested.iter().cloned());
     }
@@ -179,12 +177,12 @@ fn fetch_own(
         .collect();
 
     progress("asking apt which packages go together");
-    let mut packages = apt::resolve(&apt, &names, &wanted.left_out)?;
+    let mut packages = apt::resolve(apt, &names, &wanted.left_out)?;
     let kernel = apt::kernel_of(&packages, &wanted.kernel)?;
     let root = closure(&packages, &wanted.root);
     let work = tempfile::tempdir().map_err(Error::temporary)?;
     let known = old.map(|old| old.debs).unwrap_or_default();
-    let debs = store.add_debs(&apt, &packages, known, work.path(), progress)?;
+    let debs = store.add_debs(apt, &packages, known, work.path(), progress)?;
     let busybox = store.add_busybox(&debs, work.path())?;
     let on_request = wanted.npm_on_request.iter();
     let npm = wanted

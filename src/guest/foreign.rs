@@ -32,15 +32,15 @@ pub(super) fn fetch_foreign(
     store: &NixStore,
     wanted: &WantedForeign,
     left_out: &[String],
-    requested: &BTreeSet<String>,
+    requested: &[String],
     suite: Option<&str>,
     old: Option<ForeignIndex>,
     progress: &dyn Fn(&str),
 ) -> Result<ForeignIndex, Error> {
     let apt = Apt::of_architecture(&wanted.architecture, suite, progress)?;
-    let mut requested = requested.clone();
-    let (known, kept) = old.map(|old| (old.debs, old.requested)).unwrap_or_default();
-    requested.extend(kept);
+    let (known, mut kept) = old.map(|old| (old.debs, old.requested)).unwrap_or_default();
+    kept.extend(requested.iter().cloned());
+    let requested = kept;
     let names: BTreeSet<String> = wanted
         .packages
         .iter()

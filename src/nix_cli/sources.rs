@@ -298,10 +298,8 @@ fn path_of(text: &str, folder: &Path) -> Result<PathBuf, Doubt> {
 
 /// Whether a set is used otherwise than for a function that is named beside it: any of its functions may be meant.
 fn is_whole_set(name: &rnix::SyntaxToken) -> bool {
-    let Some(node) = name.parent() else {
-        return true;
-    };
-    let Some(parent) = node.parent() else {
+    let node = name.parent();
+    let Some((node, parent)) = node.and_then(|node| Some((node.clone(), node.parent()?))) else {
         return true;
     };
     if let Some(select) = ast::Select::cast(parent.clone()) {
@@ -319,12 +317,10 @@ fn is_whole_set(name: &rnix::SyntaxToken) -> bool {
         return with.namespace().is_none_or(|set| set.syntax() != &node);
     }
     // `inherit (builtins) NAME`, `builtins ? NAME`, `x.builtins`, `{ builtins = …; }`.
-    ![
-        ast::InheritFrom::can_cast(parent.kind()),
-        ast::HasAttr::can_cast(parent.kind()),
-        ast::Attrpath::can_cast(parent.kind()),
-    ]
-    .contains(&true)
+    let kind = parent.kind();
+    !(ast::InheritFrom::can_cast(kind)
+        || ast::HasAttr::can_cast(kind)
+        || ast::Attrpath::can_cast(kind))
 }
 
 /// The value of a name in a set that is written down.

@@ -46,6 +46,16 @@ struct WaitingTest {
     done: oneshot::Sender<EndedBuild>,
 }
 
+impl WaitingTest {
+    /// Shows an event in the test's own reports, or as one of many.
+    fn show(&self, event: Event, reports: &RunReports<'_>) {
+        match &self.reports {
+            Some(own) => own.reports.events.emit(event),
+            None => reports.show(&self.label, event),
+        }
+    }
+}
+
 /// A build that is over, or that Nix has not come to.
 struct EndedBuild {
     state: BuildState,
@@ -116,10 +126,7 @@ impl<'a> NixBuilds<'a> {
         for test in of_derivation {
             let text = "Nix has built this test before: the verdict is that of the earlier build";
             let note = Event::note(Level::Info, text);
-            match &test.reports {
-                Some(own) => own.reports.events.emit(note),
-                None => reports.show(&test.label, note),
-            }
+            test.show(note, reports);
         }
     }
 
@@ -137,10 +144,7 @@ impl<'a> NixBuilds<'a> {
             return None;
         };
         test.has_begun |= matches!(event, Event::BuildStarted { .. });
-        match &test.reports {
-            Some(own) => own.reports.events.emit(event),
-            None => reports.show(&test.label, event),
-        }
+        test.show(event, reports);
         Some(test.derivation.clone())
     }
 
