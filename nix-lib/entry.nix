@@ -39,6 +39,12 @@
   allowEmulation ? false,
 }:
 let
+  # What is read from here on is reported.
+  import = builtins.import ./observe {
+    inherit nixpkgs;
+    changing =
+      if flakeLock == null then null else (builtins.fromJSON (builtins.readFile flakeLock)).source;
+  };
   load = import ./load.nix { inherit nixpkgs debianPackages; };
   adapters = import ./adapters {
     inherit
@@ -83,7 +89,7 @@ let
     if flakeLock != null then
       load.flake (import ./locked-flake.nix { file = flakeLock; })
     else if flake != null then
-      load.flake (builtins.getFlake flake)
+      load.flake { flake = builtins.getFlake flake; }
     else
       load.import file;
   locate =

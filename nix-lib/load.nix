@@ -80,8 +80,12 @@ let
   };
 
   # A flake whose inputs that are nixpkgs give Debian's packages, and those of its inputs.
+  # `path` is where its file is: what asks for `outPath` depends on all of the flake.
   flakeWithDebian =
-    flake:
+    {
+      flake,
+      path ? flake.outPath,
+    }:
     let
       withDebian =
         input:
@@ -93,11 +97,16 @@ let
             ) input.legacyPackages;
           }
         else if input._type or null == "flake" then
-          flakeWithDebian input
+          flakeWithDebian { flake = input; }
         else
           input;
-      file = importDebian (flake.outPath + "/flake.nix");
-      outputs = file.outputs (builtins.mapAttrs (_: withDebian) flake.inputs // { inherit self; });
+      file = importDebian (path + "/flake.nix");
+      outputs = file.outputs (
+        builtins.mapAttrs (_: withDebian) flake.inputs
+        // {
+          self = builtins.trace ''snowglobe-read: ["flake","self"]'' self;
+        }
+      );
       self = flake // outputs // { inherit outputs; };
     in
     self;
@@ -221,7 +230,7 @@ in
     takesMore
     takesOne
     ;
-  flake = flake: if debianPackages then flakeWithDebian flake else flake;
+  flake = found: if debianPackages then flakeWithDebian found else found.flake;
   import =
     file:
     if nixpkgs == "builtin" then

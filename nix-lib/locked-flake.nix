@@ -48,6 +48,11 @@ let
 
   inFolder = tree: folder: if folder == "" then tree else tree + "/" + folder;
 
+  # What a flake asks about itself is reported (src/nix_cli/reads.rs): its path in the
+  # store and its commit change with every edit of any of its files.
+  reportFlake = fact: builtins.trace ''snowglobe-read: ["flake","${fact}"]'';
+  reported = builtins.mapAttrs reportFlake;
+
   # Before Nix 2.14, the path of a flake was that of its whole sources.
   knowsFolders = builtins.compareVersions builtins.nixVersion "2.14" >= 0;
 
@@ -76,21 +81,29 @@ let
       path = inFolder tree.outPath inTree;
       flake = import (path + "/flake.nix");
       inputs = builtins.mapAttrs (_: input: nodes.${nodeOf input}.value) (node.inputs or { });
-      outputs = flake.outputs (inputs // { self = whole; });
+      outputs = flake.outputs (inputs // { self = if isRoot then reportFlake "self" whole else whole; });
+      facts = if isRoot then reported else facts: facts;
       whole =
         outputs
-        // tree
+        // facts (
+          tree
+          // {
+            outPath = if knowsFolders then path else tree.outPath;
+            sourceInfo = tree;
+          }
+        )
         // {
-          outPath = if knowsFolders then path else tree.outPath;
           inherit inputs outputs;
-          sourceInfo = tree;
           _type = "flake";
         };
     in
     {
-      inherit tree inTree;
+      inherit tree inTree path;
       value = if node.flake or true then whole else tree // { outPath = path; };
     }
   ) locks.nodes;
 in
-nodes.${locks.root}.value
+{
+  flake = nodes.${locks.root}.value;
+  inherit (nodes.${locks.root}) path;
+}

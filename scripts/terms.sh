@@ -23,7 +23,7 @@ found=$(git grep -InEi "$words" -- "${ours[@]}") || [ $? = 1 ]
 for path in "${ours[@]}"; do
   case $path in ':!'*) ;; *) git ls-files --error-unmatch -- "$path" > /dev/null ;; esac
 done
-if grep -vE 'nobody:x:65534|user nobody|proptest::prelude' <<< "$found" | grep .; then
+if grep -vE 'nobody:x:65534|user nobody|proptest::prelude|observe/builtins.nix:[0-9]+: *"floor"' <<< "$found" | grep .; then
   echo 'error: these lines use words that CONTRIBUTING.md replaces' >&2
   exit 1
 fi

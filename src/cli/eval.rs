@@ -12,7 +12,7 @@ use super::many_options::{ConfigOption, EvalOptions, project};
 use super::source::{Source, SourceOptions, on_this_thread};
 use super::write_stdout;
 use crate::model::manifest::Manifest;
-use crate::nix_cli::{self, TestNames};
+use crate::nix_cli::{self, ScriptEdits, TestNames};
 use crate::runner::{Candidate, ListedTests, TestSelection, list};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,9 +63,11 @@ impl EvalCommand {
         let TestSelection {
             nix,
             library,
-            evaluation,
+            mut evaluation,
             ..
         } = self.source.select()?;
+        // The manifest names the script's derivation.
+        evaluation.edits = ScriptEdits::Evaluated;
         let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
         let manifests: Vec<&Manifest> = tests.iter().map(|test| &test.manifest).collect();
         let text = match self.format {

@@ -11,7 +11,7 @@ use crate::guest;
 use crate::model::manifest::BackendChoice;
 use crate::nix_cli::{
     Arguments, Evaluation, Flake, Form, Library, MachineVariant, NO_UPDATE, Nix, Nixpkgs,
-    PackageSource, SnapshotStore, TestSource,
+    PackageSource, ScriptEdits, SnapshotStore, TestSource,
 };
 use crate::runner::TestSelection;
 
@@ -256,6 +256,7 @@ impl SourceOptions {
                 backend: self.backend(config)?,
                 nixpkgs,
                 packages: PackageSource::Nixpkgs,
+                edits: ScriptEdits::default(),
                 guest_index: index.filter(|index| index.exists()),
             },
         ))

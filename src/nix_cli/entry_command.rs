@@ -99,8 +99,8 @@ pub(super) fn whole_command(
 fn instantiate(nix: &Nix, entry: &Path) -> Command {
     let mut command = nix.command("nix-instantiate");
     command
-        // It tells which files it evaluates.
-        .args(["--eval", "--strict", "--json", "--read-write-mode", "-v"])
+        // It prints which files it evaluates, and which it copies.
+        .args(["--eval", "--strict", "--json", "--read-write-mode", "-vv"])
         .arg(entry);
     command
 }

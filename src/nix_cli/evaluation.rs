@@ -102,6 +102,16 @@ impl SnapshotStore {
     }
 }
 
+/// The way to a script whose text alone was edited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ScriptEdits {
+    /// The script is made from the text. Its derivation and the manifest's file stay those of the script before.
+    #[default]
+    FromText,
+    /// The script is evaluated, as all edits of other things are.
+    Evaluated,
+}
+
 /// One evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
@@ -124,6 +134,7 @@ pub struct Evaluation {
     /// The names of the nodes of the only test, for each of the processes that evaluate it; empty for one process that
     /// evaluates all. Only what is said of manifests is made of parts.
     pub parts: Vec<Vec<String>>,
+    pub edits: ScriptEdits,
     /// The index of the built-in guests, if they are set up.
     pub guest_index: Option<PathBuf>,
 }

@@ -11,7 +11,9 @@ use serde_json::{Map, Value};
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::OnceCell;
 
+use super::entry_command::flake_file;
 use super::eval_error::EvalError;
+use super::working_tree::WorkingTree;
 use super::{Library, Nix};
 use crate::digest::Digest;
 use crate::folders;
@@ -30,8 +32,8 @@ pub struct Flake {
 #[derive(Debug)]
 struct LockFile {
     path: PathBuf,
-    /// The sources of the flake in the store.
-    source: PathBuf,
+    /// The folder of the flake, if the lock file in it says all about its inputs.
+    tree: Option<WorkingTree>,
     _temporary: Option<TempPath>,
 }
 
@@ -112,9 +114,10 @@ impl Flake {
             let metadata: Metadata = serde_json::from_str(&text).map_err(EvalError::BadMetadata)?;
             match metadata.path.clone().filter(|path| path.exists()) {
                 Some(source) => {
+                    let tree = self.tree_of(&metadata, &source);
                     let lock = Lock::of(metadata, source);
-                    let file = LockFile::write(&lock, library).map_err(EvalError::Temporary)?;
-                    Ok(Some(file))
+                    let file = LockFile::write(&lock, tree, library);
+                    Ok(Some(file.map_err(EvalError::Temporary)?))
                 }
                 None if self.wishes.is_empty() => Ok(None),
                 None => Err(EvalError::NoFlakeSource(self.reference.clone())),
@@ -142,9 +145,44 @@ impl Flake {
         };
     }
 
-    /// Returns the sources of the flake in the store, if they are resolved.
-    pub(super) fn source(&self) -> Option<&Path> {
-        Some(&self.lock_file()?.source)
+    /// Whether the inputs are resolved, so that an answer can be remembered.
+    pub(super) fn is_resolved(&self) -> bool {
+        self.lock_file().is_some()
+    }
+
+    /// Whether it is a folder of this host as it is, and the user wishes nothing else of its inputs.
+    pub(super) fn is_plain_folder(&self) -> bool {
+        let parameters = self.reference.split_once('?').map(|(_, it)| it);
+        let is_plain = parameters.is_none_or(|it| it.starts_with("dir=") && !it.contains('&'));
+        let no_wishes = self.wishes.iter().all(|wish| wish == NO_UPDATE);
+        is_plain && no_wishes && flake_file(&self.reference).is_file()
+    }
+
+    /// Returns the folder of the flake, if an answer depends on files in it and not on their copy in the store.
+    ///
+    /// # Errors
+    /// Returns what else the answer depends on.
+    pub(super) fn working_tree_of(&self, answer: &str) -> Result<&WorkingTree, String> {
+        let tree = self.lock_file().and_then(|file| file.tree.as_ref());
+        let tree = tree.ok_or("its lock file does not say all about its inputs")?;
+        tree.check_answer(answer)?;
+        Ok(tree)
+    }
+
+    fn tree_of(&self, metadata: &Metadata, source: &Path) -> Option<WorkingTree> {
+        let flake = flake_file(&self.reference);
+        let folder = flake.parent().filter(|_| self.is_plain_folder())?;
+        let written = std::fs::read(folder.join("flake.lock")).ok();
+        let written: Option<Value> = written.and_then(|text| serde_json::from_slice(&text).ok());
+        let nodes = metadata.locks.get("nodes");
+        let is_whole = match written {
+            Some(written) => written.get("nodes") == nodes,
+            None => nodes
+                .and_then(Value::as_object)
+                .is_some_and(|nodes| nodes.len() == 1),
+        };
+        let is_path = self.reference.starts_with("path:");
+        WorkingTree::new(folder, is_path, source).filter(|_| is_whole)
     }
 
     fn lock_file(&self) -> Option<&LockFile> {
@@ -210,16 +248,15 @@ fn add_date(facts: &mut Map<String, Value>) {
 
 impl LockFile {
     /// Writes the file to the cache, by its content's name: a question to Nix is the same as long as the flake is.
-    fn write(lock: &Lock, library: &Library) -> std::io::Result<Self> {
+    fn write(lock: &Lock, tree: Option<WorkingTree>, library: &Library) -> std::io::Result<Self> {
         let text = serde_json::to_vec(lock)?;
-        let source = lock.source.clone();
         let Some(folder) = library.evaluations() else {
             let mut file = NamedTempFile::new_in(folders::temporary_base())?;
             file.write_all(&text)?;
             let temporary = file.into_temp_path();
             return Ok(Self {
                 path: temporary.to_path_buf(),
-                source,
+                tree,
                 _temporary: Some(temporary),
             });
         };
@@ -233,7 +270,7 @@ impl LockFile {
         file.persist(&path)?;
         Ok(Self {
             path,
-            source,
+            tree,
             _temporary: None,
         })
     }

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rnix::ast::{self, InterpolPart};
+use rowan::ast::AstNode;
+
 use super::entry_command::{flake_file, test_file};
 use super::eval_error::EvalError;
 use super::evaluation::{Evaluation, TestSource};
-use super::sources::paths;
 
 /// More is a tree like nixpkgs, not a test that is being written.
 const MOST_FILES: usize = 500;
@@ -50,6 +52,33 @@ fn nix_text(path: &Path) -> Option<String> {
     is_nix.then(|| fs::read_to_string(path).ok()).flatten()
 }
 
+/// The paths that the text of a Nix file names, and the folder of one that is computed.
+fn paths(file: &Path, text: &str) -> Vec<PathBuf> {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let nodes = rnix::Root::parse(text).tree().syntax().descendants();
+    let literals = nodes.filter_map(ast::Path::cast);
+    let named = literals.filter_map(|literal| {
+        let parts = literal.parts();
+        let InterpolPart::Literal(content) = parts.first()? else {
+            return None;
+        };
+        let text = content.text();
+        let known = if parts.len() == 1 {
+            text
+        } else {
+            &text[..=text.rfind('/')?]
+        };
+        if literal.is_search() {
+            return None;
+        }
+        Some(match known.strip_prefix("~/") {
+            Some(rest) => PathBuf::from(std::env::var_os("HOME")?).join(rest),
+            None => folder.join(known),
+        })
+    });
+    named.collect()
+}
+
 /// Without `.` and `..`, as changes are reported.
 fn plain(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
@@ -57,7 +86,7 @@ fn plain(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use crate::nix_cli::{Arguments, Form, MachineVariant, Nixpkgs, PackageSource};
+    use crate::nix_cli::{Arguments, Form, MachineVariant, Nixpkgs, PackageSource, ScriptEdits};
 
     use super::*;
 
@@ -86,6 +115,7 @@ mod tests {
             nixpkgs: Nixpkgs::Builtin,
             packages: PackageSource::Nixpkgs,
             backend: None,
+            edits: ScriptEdits::default(),
             guest_index: None,
         };
         let names = [

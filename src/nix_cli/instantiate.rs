@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use futures_util::future::try_join_all;
@@ -10,16 +10,17 @@ use nix::libc;
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
-use super::cache::{Cache, NixReply, Question};
+use super::cache::{Cache, Evaluated, NixReply};
 use super::entry_command::{HEAP_VARIABLE, entry_command, test_file, whole_command};
 use super::eval_error::EvalError;
-use super::evaluation::{Evaluation, Nixpkgs, TestSource, Want};
-use super::flake::lock_hint;
+use super::evaluation::{Evaluation, Nixpkgs, ScriptEdits, TestSource, Want};
+use super::flake::{Flake, lock_hint};
 use super::git_hint::{git_hint, outside_hint};
-use super::message::{describe_error, evaluated_file, split_warnings};
+use super::message::{describe_error, split_warnings};
 use super::moment::Moment;
 use super::package_hint::package_hint;
-use super::sources::FetchedNixpkgs;
+use super::question::Question;
+use super::reads::{Input, Reads};
 use super::{Library, Nix};
 use crate::child;
 
@@ -42,63 +43,138 @@ pub(super) async fn instantiate<T: Answer>(
         library,
         evaluation,
     };
-    process.lock_flake().await?;
-    let command = entry_command(nix, library, evaluation, want)?;
-    let memory = Memory::of(library, evaluation, &command);
-    if let Some((items, reply)) = memory.as_ref().and_then(Memory::recall) {
-        nix.warn(&reply.warnings);
-        return Ok(items);
-    }
-    let begin = Moment::now();
-    let whole = if matches!(want, Want::Manifest) && !evaluation.parts.is_empty() {
-        process.run_parts().await?
-    } else {
-        None
-    };
-    let given = match whole {
-        Some(given) => given,
-        None => process.run(command).await?,
-    };
-    nix.warn(&given.reply.warnings);
-    let items = serde_json::from_str(&given.reply.answer).map_err(EvalError::BadManifest)?;
-    if let Some(memory) = memory {
-        let mut read = given.read;
-        if let TestSource::File(file) = &evaluation.place {
-            // Nix tells where a link leads to, and not of the link.
-            read.push(test_file(file)?);
+    // A flake in a folder need not be resolved if what was read of it is the same.
+    let of_folder = Memory::of_folder(&process, want)?;
+    let mut found = of_folder.as_ref().and_then(Memory::recall);
+    if found.is_none() {
+        process.lock_flake().await?;
+        let command = entry_command(nix, library, evaluation, want)?;
+        let memory = Memory::of(&process, &command, want);
+        found = memory.as_ref().and_then(Memory::recall);
+        if found.is_none() {
+            let begin = Moment::now();
+            let given = process.answer(command, want).await?;
+            nix.warn(&given.reply.warnings);
+            let items: Vec<T> =
+                serde_json::from_str(&given.reply.answer).map_err(EvalError::BadManifest)?;
+            remember([of_folder, memory], evaluation, &given, begin)?;
+            return Ok(items);
         }
-        memory
-            .cache
-            .remember(&memory.question, &read, begin, given.reply);
     }
+    let (items, reply) = found.unwrap_or_default();
+    nix.warn(&reply.warnings);
     Ok(items)
+}
+
+/// Remembers an answer as one that depends on the files of a flake's folder, or else on the flake's copy.
+fn remember(
+    memories: [Option<Memory<'_>>; 2],
+    evaluation: &Evaluation,
+    given: &Given,
+    begin: Moment,
+) -> Result<(), EvalError> {
+    let mut reads = given.reads.clone();
+    if let TestSource::File(file) = &evaluation.place {
+        // Nix tells where a link leads to, and not of the link.
+        reads.add(Input::Import(test_file(file)?));
+    }
+    for memory in memories.into_iter().flatten() {
+        let tree = match memory.flake {
+            Some(flake) => match flake.working_tree_of(&given.reply.answer) {
+                Ok(tree) => Some(tree),
+                Err(reason) => {
+                    tracing::info!("the evaluation depends on the whole flake: {reason}");
+                    continue;
+                }
+            },
+            None => None,
+        };
+        let evaluated = Evaluated {
+            reads: &reads,
+            reply: given.reply.clone(),
+            begin,
+            tree,
+        };
+        if memory.cache.remember(&memory.question, evaluated) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Where the answer to a question is remembered.
 struct Memory<'a> {
     cache: Cache<'a>,
     question: Question,
+    /// The flake, if the files of its folder count, and not its copy in the store.
+    flake: Option<&'a Flake>,
 }
 
 impl<'a> Memory<'a> {
     /// None without a cache, or if the answer may be another each time.
-    fn of(library: &'a Library, evaluation: &'a Evaluation, command: &Command) -> Option<Self> {
-        let fetched = if evaluation.nixpkgs == Nixpkgs::Builtin {
-            FetchedNixpkgs::Replaced
-        } else {
-            FetchedNixpkgs::Used
+    fn of(process: &Process<'a>, command: &Command, want: Want<'_>) -> Option<Self> {
+        let is_fixed = match &process.evaluation.place {
+            TestSource::File(_) => true,
+            // Else Nix knows when it is old.
+            TestSource::Flake(flake) => flake.is_resolved(),
+        };
+        if !is_fixed {
+            return None;
+        }
+        let arguments = arguments(command);
+        Self::of_arguments(process, arguments, command, want)
+    }
+
+    /// The memory for a flake in a folder of this host, before the flake is resolved; `None` for any other.
+    fn of_folder(process: &Process<'a>, want: Want<'_>) -> Result<Option<Self>, EvalError> {
+        let TestSource::Flake(flake) = &process.evaluation.place else {
+            return Ok(None);
+        };
+        if !flake.is_plain_folder() {
+            return Ok(None);
+        }
+        let Process {
+            nix,
+            library,
+            evaluation,
+        } = process;
+        let command = entry_command(nix, library, evaluation, want)?;
+        let mut arguments = arguments(&command);
+        // The same before and after.
+        if let Some(place) = arguments.iter().position(|it| it == "flakeLock") {
+            "flake".clone_into(&mut arguments[place]);
+            arguments[place + 1].clone_from(&flake.reference);
+        }
+        let memory = Self::of_arguments(process, arguments, &command, want);
+        Ok(memory.map(|memory| Self {
+            flake: Some(flake),
+            ..memory
+        }))
+    }
+
+    fn of_arguments(
+        process: &Process<'a>,
+        arguments: Vec<String>,
+        command: &Command,
+        want: Want<'_>,
+    ) -> Option<Self> {
+        let Process {
+            library,
+            evaluation,
+            ..
+        } = *process;
+        let edits = match want {
+            Want::Names | Want::Manifest => evaluation.edits,
+            Want::Part(_) | Want::Check(_) | Want::Build => ScriptEdits::Evaluated,
         };
         Some(Self {
             cache: Cache {
                 folder: library.evaluations()?,
                 own: library.folder(),
-                flake: match &evaluation.place {
-                    TestSource::File(_) => None,
-                    TestSource::Flake(flake) => flake.source(),
-                },
-                fetched,
+                edits,
             },
-            question: question(command, evaluation)?,
+            question: question(arguments, command, evaluation)?,
+            flake: None,
         })
     }
 
@@ -114,11 +190,11 @@ impl<'a> Memory<'a> {
 /// The output of processes of Nix.
 struct Given {
     reply: NixReply,
-    /// The files that were evaluated.
-    read: Vec<PathBuf>,
+    reads: Reads,
 }
 
 /// A process of Nix to start.
+#[derive(Clone, Copy)]
 struct Process<'a> {
     nix: &'a Nix,
     library: &'a Library,
@@ -153,7 +229,7 @@ impl Process<'_> {
             let answer = String::from_utf8_lossy(&output.stdout).into_owned();
             return Ok(Given {
                 reply: NixReply { answer, warnings },
-                read: message.lines().filter_map(evaluated_file).collect(),
+                reads: Reads::parse(&message, &self.library.canary()),
             });
         }
         self.nix.warn(&warnings);
@@ -206,8 +282,20 @@ impl Process<'_> {
             return Ok(None);
         };
         given.reply.warnings = warnings_of(&parts);
-        given.read = parts.into_iter().flat_map(|part| part.read).collect();
+        given.reads = Reads::known();
+        for part in parts {
+            given.reads.merge(part.reads);
+        }
         Ok(Some(given))
+    }
+
+    /// Returns the answer of one process, or of one for each part.
+    async fn answer(&self, command: Command, want: Want<'_>) -> Result<Given, EvalError> {
+        let has_parts = matches!(want, Want::Manifest) && !self.evaluation.parts.is_empty();
+        if has_parts && let Some(given) = self.run_parts().await? {
+            return Ok(given);
+        }
+        self.run(command).await
     }
 }
 
@@ -222,14 +310,20 @@ fn warnings_of(parts: &[Given]) -> String {
     lines.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
+fn arguments(command: &Command) -> Vec<String> {
+    let arguments = command.get_args();
+    arguments
+        .map(|it| it.to_string_lossy().into_owned())
+        .collect()
+}
+
 /// Returns the question that can be remembered; `None` if the answer may differ each time.
-fn question(command: &Command, evaluation: &Evaluation) -> Option<Question> {
-    let is_fixed = match &evaluation.place {
-        TestSource::File(_) => true,
-        // Else Nix knows when it is old.
-        TestSource::Flake(flake) => flake.source().is_some(),
-    };
-    if !is_fixed || evaluation.arguments.show_trace {
+fn question(
+    mut arguments: Vec<String>,
+    command: &Command,
+    evaluation: &Evaluation,
+) -> Option<Question> {
+    if evaluation.arguments.show_trace {
         return None;
     }
     // Expressions may read anything.
@@ -240,10 +334,6 @@ fn question(command: &Command, evaluation: &Evaluation) -> Option<Question> {
     if !expressions.iter().all(|(_, text)| is_plain(text)) {
         return None;
     }
-    let mut arguments: Vec<String> = command
-        .get_args()
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
     let includes: Vec<String> = arguments
         .windows(2)
         .filter(|pair| pair[0] == "-I")

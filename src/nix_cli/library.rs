@@ -77,6 +77,12 @@ impl Library {
         self.folder.join("entry.nix")
     }
 
+    /// The file that each evaluation copies, which shows that Nix prints what it copies.
+    #[must_use]
+    pub(super) fn canary(&self) -> PathBuf {
+        self.folder.join("observe/often.nix")
+    }
+
     /// The expression that makes a test of its parts.
     #[must_use]
     pub(super) fn whole(&self) -> PathBuf {

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::reads::is_report;
+
 /// The file that a line names: with `-v`, Nix prints each file that it evaluates.
 pub(super) fn evaluated_file(line: &str) -> Option<PathBuf> {
     let file = line.strip_prefix("evaluating file '")?.strip_suffix('\'')?;
@@ -112,8 +114,22 @@ fn is_excerpt(line: &str) -> bool {
     rest.trim_start().starts_with('|') || rest.is_empty()
 }
 
+/// Beginnings of the lines that Nix prints for `-v` and `-vv`.
+const VERBOSE: [&str; 8] = [
+    "instantiated '",
+    "copied source '",
+    "hashing '",
+    "querying info about",
+    "acquiring ",
+    "lock acquired on",
+    "checking ",
+    "using cache entry",
+];
+
 fn is_noise(line: &str) -> bool {
     evaluated_file(line).is_some()
+        || is_report(line)
+        || VERBOSE.iter().any(|begin| line.starts_with(begin))
         || evaluated_test(line).is_some()
         || line.starts_with("(use '--show-trace'")
         || line.starts_with("warning: the group 'nixbld'")

@@ -11,14 +11,18 @@ mod evaluation;
 mod flake;
 mod git_hint;
 mod imports;
+mod input_state;
 mod instantiate;
 mod library;
 mod log;
 mod message;
 mod moment;
 mod package_hint;
-mod sources;
+mod question;
+mod reads;
+mod script_sources;
 mod stamp;
+mod working_tree;
 
 pub use build::{BuildError, FailedBuilds, realise, realise_all};
 pub use derivation_file::{Derivation, derivations_below, name_of};
@@ -29,7 +33,7 @@ pub use eval::{Test, TestNames, evaluate, list};
 pub use eval_error::EvalError;
 pub use evaluation::{
     Arguments, DebianPackages, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
-    SnapshotStore, TestSource,
+    ScriptEdits, SnapshotStore, TestSource,
 };
 pub use flake::{Flake, NO_UPDATE};
 pub use imports::imports;

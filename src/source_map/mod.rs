@@ -7,6 +7,8 @@
 
 mod candidates;
 mod expressions;
+mod script_edit;
+mod sole_script;
 mod strings;
 mod template;
 
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub use candidates::scripts;
+pub use script_edit::{ScriptEdit, may_be_script, only_defines_scripts};
 use template::Map;
 pub use template::{Segment, SourceFile};
 

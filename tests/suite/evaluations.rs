@@ -340,3 +340,151 @@ fn a_flake_is_resolved_once_and_remembered() {
     assert!(list_with("").stdout.contains("(three)"));
     assert!(list_with("true").stdout.contains("(threetrue)"));
 }
+
+/// A test of two nodes, each in a file of its own, whose script prints.
+fn scripted(script: &str) -> String {
+    format!(
+        r#"{{
+  name = "scripted";
+  nodes.first = ./first.nix;
+  nodes.second = ./second.nix;
+  testScript = {{ nodes, ... }}: ''
+    {script}
+    print("${{nodes.first.networking.primaryIPAddress}}")
+  '';
+}}
+"#
+    )
+}
+
+#[test]
+fn an_edit_of_a_script_is_not_evaluated() {
+    let noted = Noted::new();
+    let place = &noted.place;
+    place.write("first.nix", "{ virtualisation.guest = \"tiny\"; }");
+    place.write("second.nix", "{ virtualisation.guest = \"tiny\"; }");
+    let run = |expected: &[&str]| {
+        let ended = noted.run(&[
+            "run",
+            "--backend",
+            "container",
+            "--format",
+            "json",
+            "test.nix",
+        ]);
+        assert_eq!(ended.code, Some(0), "{}", ended.seen());
+        let events = ended
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let printed = events.filter(|event: &Value| event["event"] == "output");
+        let printed: Vec<String> = printed
+            .map(|it| it["text"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(printed, expected, "{}", ended.seen());
+        let calls = noted.calls();
+        calls
+            .iter()
+            .filter(|call| call.contains("--argstr want"))
+            .count()
+    };
+    place.write("test.nix", &scripted("print('one')"));
+    place.settle();
+    assert!(run(&["one", "192.168.1.1"]) > 0);
+    for word in ["two", "three"] {
+        place.write("test.nix", &scripted(&format!("print('{word}')")));
+        assert_eq!(run(&[word, "192.168.1.1"]), 0);
+    }
+    // Whatever else changes is evaluated.
+    place.write("test.nix", &scripted("print('${toString 4}')"));
+    assert!(run(&["4", "192.168.1.1"]) > 0);
+    place.settle();
+    place.write("test.nix", &scripted("print('five')"));
+    place.write(
+        "second.nix",
+        "{ virtualisation.guest = \"tiny\"; virtualisation.memorySize = 300; }",
+    );
+    assert!(run(&["five", "192.168.1.1"]) > 0);
+    // A script that is read from a file.
+    place.write(
+        "test.nix",
+        "{ name = \"read\"; nodes.machine = ./first.nix; testScript = builtins.readFile ./script.py; }",
+    );
+    place.write("script.py", "print('one')\n");
+    place.settle();
+    assert!(run(&["one"]) > 0);
+    place.write("script.py", "print('two')\nprint('three')\n");
+    assert_eq!(run(&["two", "three"]), 0);
+}
+
+#[test]
+fn a_flake_is_evaluated_when_something_that_it_reads_changes() {
+    let noted = Noted::new();
+    let place = &noted.place;
+    fs::create_dir(place.path().join("flake")).unwrap();
+    let flake = |machine: &str, script: &str| {
+        let text = format!(
+            r#"{{
+  outputs = {{ self }}: {{
+    checks.x86_64-linux.test = {{
+      name = "scripted";
+      nodes.machine = {{ {machine} }};
+      testScript = ''
+        {script}
+      '';
+    }};
+  }};
+}}
+"#
+        );
+        place.write("flake/flake.nix", &text);
+    };
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command
+            .arg("-C")
+            .arg(place.path().join("flake"))
+            .args(["-c", "user.name=x", "-c", "user.email=x@localhost"])
+            .args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let count = |script: &str| {
+        let ended = noted.run(&["check", "./flake#test"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.seen());
+        assert!(ended.seen().contains(script), "{}", ended.seen());
+        noted.calls().len()
+    };
+    flake("environment.etc.id.source = ./id.txt;", "one()");
+    place.write("flake/id.txt", "one");
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    place.settle();
+    assert!(count("one()") > 0);
+    assert_eq!(count("one()"), 0);
+    // A file that nothing reads, and the script's text.
+    place.write("flake/README.md", "");
+    flake("environment.etc.id.source = ./id.txt;", "two()");
+    assert_eq!(count("two()"), 0);
+    // A file that is read, another machine, and a commit that the flake asks for.
+    place.write("flake/id.txt", "two");
+    place.settle();
+    assert!(count("two()") > 0);
+    flake("environment.etc.id.text = self.rev or \"dirty\";", "two()");
+    place.settle();
+    assert!(count("two()") > 0);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "all"]);
+    assert!(count("two()") > 0);
+    // A flake that is a part of its machines.
+    flake("environment.etc.id.source = \"${self}/id.txt\";", "two()");
+    place.settle();
+    assert!(count("two()") > 0);
+    place.write("flake/README.md", "more");
+    assert!(count("two()") > 0);
+    flake("environment.etc.id.text = toString ./.;", "two()");
+    place.settle();
+    assert!(count("two()") > 0);
+    flake("environment.etc.id.text = toString ./.;", "three()");
+    assert!(count("three()") > 0);
+}

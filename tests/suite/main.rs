@@ -33,6 +33,7 @@ mod nixos;
 mod obstacles;
 mod operations;
 mod packages;
+mod remembered;
 mod report;
 mod results;
 mod runs;
