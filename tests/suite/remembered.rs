@@ -183,7 +183,7 @@ const CASES: &[Case] = &[
         text: "\"${./id.txt}\"",
         files: ID,
         change: |f| {
-            fs::set_permissions(f.join("id.txt"), PermissionsExt::from_mode(0o755)).unwrap()
+            fs::set_permissions(f.join("id.txt"), PermissionsExt::from_mode(0o755)).unwrap();
         },
         remembered: Yes,
     },
