@@ -128,6 +128,14 @@ pub async fn load(
     Ok(())
 }
 
+/// Ends the processes of all machines, which are about to be loaded.
+pub async fn halt(machines: &Machines) {
+    outcomes(machines.clone(), |_, machine| async move {
+        machine.life().halt().await;
+    })
+    .await;
+}
+
 /// Nodes' names may be any text.
 fn of_node(folder: &Path, node: &str) -> PathBuf {
     let name: String = node

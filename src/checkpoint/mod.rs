@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{Clock, Saved};
 
-pub use all::{load, save};
+pub use all::{halt, load, save};
 pub use no_recording::NoRecording;
 pub use slot::{RunScripts, Slot, SlotKey};
 pub use store::{CheckpointStore, CheckpointStoreError, Summary};

@@ -12,8 +12,9 @@ pub enum NoRecording {
     FirstRun,
     #[error("the recording of the last run cannot be read")]
     Unreadable,
+    /// All machines have changed, or one of them if the script rewinds its machines.
     #[error("{} changed since the last run", named(.0))]
-    AllChanged(BTreeSet<String>),
+    Changed(BTreeSet<String>),
     #[error("the checkpoints of the last run are damaged")]
     Damaged,
     #[error("the last run could take no checkpoint: {0}")]

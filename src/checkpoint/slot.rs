@@ -156,7 +156,7 @@ impl Slot {
             return Err(NoRecording::Damaged);
         }
         if changed.len() == self.machines.len() {
-            return Err(NoRecording::AllChanged(changed));
+            return Err(NoRecording::Changed(changed));
         }
         Ok(StoredRecording {
             entries: record.entries,

@@ -19,7 +19,9 @@ impl CallError {
         Self::machine(format!("this is a fault in snowglobe: {error}"))
     }
 
-    pub(super) fn machine(message: String) -> Self {
+    /// For something that a machine, or the machines of a test, cannot do.
+    #[must_use]
+    pub fn machine(message: String) -> Self {
         Self {
             class: "MachineError",
             message,

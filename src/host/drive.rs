@@ -63,7 +63,9 @@ impl Host {
                 tokio::time::sleep(seconds.duration()).await;
             }
             // The replay knows their results.
-            DriverOperation::Checkpoint { .. } | DriverOperation::GoOutside {} => {}
+            DriverOperation::Checkpoint { .. }
+            | DriverOperation::Rewind { .. }
+            | DriverOperation::GoOutside {} => {}
             DriverOperation::Called {
                 machine,
                 method,

@@ -51,6 +51,10 @@ pub enum DriverOperation {
         name: String,
         keep_time: bool,
     },
+    /// All machines become as they were at a checkpoint.
+    Rewind {
+        name: String,
+    },
     /// The script turns to something that is none of its machines.
     GoOutside {},
     /// A call that is only written down.
@@ -82,9 +86,11 @@ impl DriverOperation {
     pub fn record_policy(&self) -> RecordPolicy {
         use DriverOperation as Op;
         match self {
-            Op::StartAll {} | Op::JoinAll {} | Op::Sleep { .. } | Op::Checkpoint { .. } => {
-                RecordPolicy::Guest
-            }
+            Op::StartAll {}
+            | Op::JoinAll {}
+            | Op::Sleep { .. }
+            | Op::Checkpoint { .. }
+            | Op::Rewind { .. } => RecordPolicy::Guest,
             Op::Read { .. } => RecordPolicy::Reading,
             Op::CreateMachine { .. } | Op::GoOutside {} => RecordPolicy::Ends,
             Op::SubtestStarted { .. }

@@ -144,7 +144,7 @@ mod tests {
         assert!(text.contains("\nserver: Machine\nvlan1: VLan\n"));
         assert!(text.contains("\nclass MachineFailure(MachineError):\n"));
         assert!(text.contains("\nclass RequestedAssertionFailed(AssertionError):\n"));
-        assert!(text.contains("def subtest(name: str) -> ContextManager[None]:"));
+        assert!(text.contains("def subtest(name: str, *, checkpoint: Checkpoint | str | None = None) -> ContextManager[None]:"));
         assert!(text.contains(
             "    def succeed(self, *commands: str, timeout: Duration | None = None, user"
         ));

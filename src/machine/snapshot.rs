@@ -165,7 +165,9 @@ impl Machine {
             .await
             .map_err(|source| at(&self.life.console_log(), source))?;
         let disks = folder.join(DISKS);
-        copy_files(&disks, &self.life.context.state_folder).map_err(|source| at(&disks, source))?;
+        remove_files(&self.life.context.state_folder, &disks)
+            .and_then(|()| copy_files(&disks, &self.life.context.state_folder))
+            .map_err(|source| at(&disks, source))?;
         let Some(run) = &saved.running else {
             return Ok(());
         };
@@ -341,6 +343,20 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
             create_private(&to.join(relative))?;
         } else if entry.file_type().is_file() {
             fs::copy(entry.path(), to.join(relative))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files below a machine's folder that were not saved: a machine that is rewound has none of them.
+fn remove_files(folder: &Path, saved: &Path) -> io::Result<()> {
+    let exchange = folder.join(EXCHANGE_FOLDER);
+    let entries = WalkDir::new(folder).into_iter();
+    for entry in entries.filter_entry(|entry| entry.path() != exchange) {
+        let entry = entry.map_err(io::Error::from)?;
+        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+        if entry.file_type().is_file() && !saved.join(relative).exists() {
+            fs::remove_file(entry.path())?;
         }
     }
     Ok(())

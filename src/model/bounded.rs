@@ -110,6 +110,7 @@ impl Event {
             | Self::ScriptSource { .. }
             | Self::ScreenTaken { .. }
             | Self::CheckpointTaken { .. }
+            | Self::Rewound { .. }
             | Self::FileSaved { .. }
             | Self::OutputLost { .. }
             | Self::Verified { .. }

@@ -149,6 +149,11 @@ pub enum Event {
         name: String,
         duration_s: f64,
     },
+    /// All machines became as they were at a checkpoint.
+    Rewound {
+        name: String,
+        duration_s: f64,
+    },
     /// A file was put into the output folder.
     FileSaved {
         path: PathBuf,

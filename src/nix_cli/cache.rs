@@ -24,7 +24,7 @@ use super::evaluation::ScriptEdits;
 use super::input_state::{InputState, StateReader, changed_ns};
 use super::moment::Moment;
 use super::question::{Question, configuration};
-use super::reads::{Input, Reads};
+use super::reads::{Input, Reads, is_in_store};
 use super::script_sources::ScriptSources;
 use super::stamp::Stamp;
 use super::working_tree::{TreeState, WorkingTree, check_original};
@@ -247,20 +247,6 @@ fn states_of(mut inputs: Vec<Input>, begin: Moment) -> Result<Vec<(Input, InputS
         Ok((input, state))
     };
     inputs.into_iter().map(with_state).collect()
-}
-
-/// Whether a path is in the store, where nothing changes. What is not there may come.
-pub(super) fn is_in_store(path: &Path) -> bool {
-    let Ok(rest) = path.strip_prefix("/nix/store") else {
-        return false;
-    };
-    let object = rest.components().next();
-    object.is_some_and(|object| {
-        Path::new("/nix/store")
-            .join(object)
-            .symlink_metadata()
-            .is_ok()
-    })
 }
 
 /// The digest of a variable's value.

@@ -1,15 +1,9 @@
 //! Output of Nix beside an answer: the files that it reads, warnings of the Nix code, and errors without the parts that
 //! only concern this program.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::reads::is_report;
-
-/// The file that a line names: with `-v`, Nix prints each file that it evaluates.
-pub(super) fn evaluated_file(line: &str) -> Option<PathBuf> {
-    let file = line.strip_prefix("evaluating file '")?.strip_suffix('\'')?;
-    Some(PathBuf::from(file))
-}
+use super::reads::{evaluated_file, is_report};
 
 /// The test that is evaluated from this line on, where a file has several.
 fn evaluated_test(line: &str) -> Option<&str> {

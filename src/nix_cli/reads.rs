@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::message::evaluated_file;
-
 /// A thing outside the Nix store that an evaluation depends on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub(super) enum Input {
@@ -174,11 +172,31 @@ impl Input {
     }
 }
 
+/// The file that a line names: with `-v`, Nix prints each file that it evaluates.
+pub(super) fn evaluated_file(line: &str) -> Option<PathBuf> {
+    let file = line.strip_prefix("evaluating file '")?.strip_suffix('\'')?;
+    Some(PathBuf::from(file))
+}
+
 fn copied_source(line: &str) -> Option<PathBuf> {
     let (path, _) = line
         .strip_prefix("copied source '")?
         .rsplit_once("' -> '")?;
     Some(PathBuf::from(path))
+}
+
+/// Whether a path is in the store, where nothing changes. What is not there may come.
+pub(super) fn is_in_store(path: &Path) -> bool {
+    let Ok(rest) = path.strip_prefix("/nix/store") else {
+        return false;
+    };
+    let object = rest.components().next();
+    object.is_some_and(|object| {
+        Path::new("/nix/store")
+            .join(object)
+            .symlink_metadata()
+            .is_ok()
+    })
 }
 
 #[cfg(test)]

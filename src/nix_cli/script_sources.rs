@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::cache::is_in_store;
-use super::reads::{Input, Reads};
+use super::reads::{Input, Reads, is_in_store};
 use super::working_tree::WorkingTree;
 use crate::source_map::{ScriptEdit, may_be_script, only_defines_scripts};
 

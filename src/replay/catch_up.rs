@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::Restart;
 use super::player::Player;
 use super::recorder::Recorder;
 use super::recording::RecordedCall;
+use super::script_checkpoints::ScriptCheckpoints;
+use super::{Restart, perform};
 use crate::checkpoint::{self, Checkpoint};
 use crate::host::Host;
 use crate::machine::RecordPolicy;
@@ -19,7 +20,11 @@ const MOST_SHOWN: usize = 60;
 ///
 /// # Errors
 /// Returns an error if the machines cannot be restored, or a call gives another result now.
-pub(super) async fn catch_up(host: &Host, player: Player) -> Result<Recorder, Restart> {
+pub(super) async fn catch_up(
+    host: &Host,
+    checkpoints: &ScriptCheckpoints,
+    player: Player,
+) -> Result<Recorder, Restart> {
     let Some(checkpoint) = player.recording.before(player.position).cloned() else {
         return Err(Restart::NoCheckpoint(format!(
             "{}, and the first checkpoint comes later",
@@ -36,8 +41,9 @@ pub(super) async fn catch_up(host: &Host, player: Player) -> Result<Recorder, Re
             result.map_err(|error| differs(entry, &error.message))?;
         }
     }
+    checkpoints.add_recorded(&player.slot, &recording).await;
     for entry in since {
-        repeat(host, entry).await?;
+        repeat(host, checkpoints, entry).await?;
     }
     let mut readings = recording.entries.iter().rev();
     if let Some(reading) = readings.find_map(RecordedCall::monotonic_reading) {
@@ -79,11 +85,15 @@ fn restored(checkpoint: &Checkpoint, changed: &BTreeSet<String>) -> Restored {
     }
 }
 
-async fn repeat(host: &Host, entry: &RecordedCall) -> Result<(), Restart> {
+async fn repeat(
+    host: &Host,
+    checkpoints: &ScriptCheckpoints,
+    entry: &RecordedCall,
+) -> Result<(), Restart> {
     if entry.call.record_policy() == RecordPolicy::Reading {
         return Ok(());
     }
-    match host.make(entry.call.clone()).await {
+    match perform(host, checkpoints, entry.call.clone()).await {
         Ok(result) if result == entry.result => Ok(()),
         Ok(result) => Err(differs(entry, &result.to_string())),
         Err(error) => Err(differs(entry, &error.message)),

@@ -5,6 +5,7 @@ mod catch_up;
 mod player;
 mod recorder;
 mod recording;
+mod script_checkpoints;
 mod take;
 
 use std::sync::{Arc, PoisonError};
@@ -21,6 +22,7 @@ use crate::model::event::Level;
 use player::{Departure, Player};
 use recorder::Recorder;
 pub use recording::{RecordedCall, Recording};
+pub use script_checkpoints::{ScriptCheckpoints, may_rewind};
 
 /// Who calls: only what the script itself does comes in the same order each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,7 @@ pub enum Restart {
 pub struct Replay {
     host: Arc<Host>,
     mode: Arc<Mutex<Mode>>,
+    checkpoints: Arc<ScriptCheckpoints>,
     restarts: mpsc::UnboundedSender<Restart>,
     /// Restores the machines.
     task: std::sync::Mutex<Option<AbortHandle>>,
@@ -73,17 +76,21 @@ enum CallTurn {
 impl Replay {
     /// Makes all calls, and records none.
     #[must_use]
-    pub fn none(host: Arc<Host>) -> Self {
+    pub fn none(host: Arc<Host>, checkpoints: Arc<ScriptCheckpoints>) -> Self {
         let (restarts, _) = mpsc::unbounded_channel();
-        Self::new(host, Mode::Plain, restarts)
+        Self::new(host, Mode::Plain, checkpoints, restarts)
     }
 
     /// Records a run from its beginning.
     #[must_use]
-    pub fn recording(host: Arc<Host>, slot: Arc<Slot>) -> Self {
+    pub fn recording(
+        host: Arc<Host>,
+        slot: Arc<Slot>,
+        checkpoints: Arc<ScriptCheckpoints>,
+    ) -> Self {
         let (restarts, _) = mpsc::unbounded_channel();
         let recorder = Recorder::new(slot, Recording::default(), None);
-        Self::new(host, Mode::Recording(recorder), restarts)
+        Self::new(host, Mode::Recording(recorder), checkpoints, restarts)
     }
 
     /// Answers calls from `recording` as long as they are the same. If it
@@ -93,16 +100,23 @@ impl Replay {
         host: Arc<Host>,
         slot: Arc<Slot>,
         recording: Recording,
+        checkpoints: Arc<ScriptCheckpoints>,
         restarts: mpsc::UnboundedSender<Restart>,
     ) -> Self {
         let player = Player::new(slot, recording);
-        Self::new(host, Mode::Replaying(player), restarts)
+        Self::new(host, Mode::Replaying(player), checkpoints, restarts)
     }
 
-    fn new(host: Arc<Host>, mode: Mode, restarts: mpsc::UnboundedSender<Restart>) -> Self {
+    fn new(
+        host: Arc<Host>,
+        mode: Mode,
+        checkpoints: Arc<ScriptCheckpoints>,
+        restarts: mpsc::UnboundedSender<Restart>,
+    ) -> Self {
         Self {
             host,
             mode: Arc::new(Mutex::new(mode)),
+            checkpoints,
             restarts,
             task: std::sync::Mutex::default(),
         }
@@ -132,15 +146,20 @@ impl Replay {
         }
         match self.turn(&call, caller).await? {
             CallTurn::Answered(result) => Ok(result),
-            CallTurn::Made => self.host.make(call).await,
+            CallTurn::Made => self.perform(call).await,
             CallTurn::Recorded(files) => {
-                let result = self.host.make(call.clone()).await;
+                let result = self.perform(call.clone()).await;
                 if let Mode::Recording(recorder) = &mut *self.mode.lock().await {
                     recorder.took(call, files, result.as_ref().ok());
                 }
                 result
             }
         }
+    }
+
+    /// Makes a call, or does with checkpoints what it asks for.
+    async fn perform(&self, call: Call) -> Result<Value, CallError> {
+        perform(&self.host, &self.checkpoints, call).await
     }
 
     async fn make_unrecorded(&self, call: Call) -> Result<Value, CallError> {
@@ -191,12 +210,12 @@ impl Replay {
         }
         match call {
             Call::Driver(DriverOperation::Checkpoint { name, keep_time }) => {
-                let clock = if *keep_time {
-                    Clock::AsSaved
-                } else {
-                    Clock::FromHost
-                };
-                take::take(&self.host, recorder, name, CheckpointKind::Script, clock).await;
+                let clock = clock(*keep_time);
+                let taken = take::take(&self.host, recorder, name, CheckpointKind::Script, clock);
+                if let Some(checkpoint) = taken.await {
+                    let folder = recorder.slot().folder_of(&checkpoint);
+                    self.checkpoints.add(folder, checkpoint).await;
+                }
             }
             Call::Driver(_) => {}
             Call::Machine { .. } => take::take_if_due(&self.host, recorder, call).await,
@@ -208,9 +227,10 @@ impl Replay {
     /// done to its end, also if its caller has gone.
     async fn go_live(&self, mut mode: ModeGuard) -> Result<ModeGuard, CallError> {
         let (host, restarts) = (self.host.clone(), self.restarts.clone());
+        let checkpoints = self.checkpoints.clone();
         let task = tokio::spawn(async move {
             if let Mode::Replaying(player) = std::mem::replace(&mut *mode, Mode::Gone) {
-                match Box::pin(catch_up::catch_up(&host, player)).await {
+                match Box::pin(catch_up::catch_up(&host, &checkpoints, player)).await {
                     Ok(recorder) => *mode = Mode::Recording(recorder),
                     Err(restart) => drop(restarts.send(restart)),
                 }
@@ -236,6 +256,7 @@ impl Replay {
 
     /// Ends the recording: what comes now is not the script's.
     pub async fn end_recording(&self) {
+        self.checkpoints.want();
         if let Mode::Recording(recorder) = &mut *self.mode.lock().await {
             recorder.close();
         }
@@ -260,6 +281,34 @@ impl Replay {
 
     fn task(&self) -> std::sync::MutexGuard<'_, Option<AbortHandle>> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes a call, or does with checkpoints what it asks for.
+async fn perform(
+    host: &Host,
+    checkpoints: &ScriptCheckpoints,
+    call: Call,
+) -> Result<Value, CallError> {
+    match &call {
+        Call::Driver(DriverOperation::Checkpoint { name, keep_time }) => {
+            checkpoints.save(host, name, clock(*keep_time)).await;
+        }
+        Call::Driver(DriverOperation::Rewind { name }) => checkpoints.rewind(host, name).await?,
+        Call::Driver(_) => {}
+        Call::Machine { .. } => {
+            let _under_way = checkpoints.call();
+            return host.make(call).await;
+        }
+    }
+    host.make(call).await
+}
+
+fn clock(keep_time: bool) -> Clock {
+    if keep_time {
+        Clock::AsSaved
+    } else {
+        Clock::FromHost
     }
 }
 

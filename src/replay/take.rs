@@ -44,14 +44,14 @@ pub(super) async fn take_if_due(host: &Host, recorder: &mut Recorder, call: &Cal
     .await;
 }
 
-/// Takes a checkpoint. If that fails, the run goes on without.
+/// Takes a checkpoint and returns it; `None` if it cannot be taken.
 pub(super) async fn take(
     host: &Host,
     recorder: &mut Recorder,
     name: &str,
     kind: CheckpointKind,
     clock: Clock,
-) {
+) -> Option<Checkpoint> {
     let begin = Instant::now();
     tracing::debug!(name, "a checkpoint begins");
     let mut checkpoint = Checkpoint {
@@ -65,7 +65,8 @@ pub(super) async fn take(
                 name: name.to_owned(),
                 duration_s: round(duration_s),
             });
-            recorder.saved(checkpoint, duration_s);
+            recorder.saved(checkpoint.clone(), duration_s);
+            Some(checkpoint)
         }
         Err(error) => {
             let level = match kind {
@@ -76,6 +77,7 @@ pub(super) async fn take(
             host.events.note(level, text);
             recorder.spent(begin.elapsed().as_secs_f64());
             recorder.save_no_more(error);
+            None
         }
     }
 }

@@ -261,6 +261,7 @@ fn weight(event: &Event) -> usize {
         | Event::ScriptSource { .. }
         | Event::ScreenTaken { .. }
         | Event::CheckpointTaken { .. }
+        | Event::Rewound { .. }
         | Event::FileSaved { .. }
         | Event::OutputLost { .. }
         | Event::Verified { .. }

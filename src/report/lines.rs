@@ -14,9 +14,8 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             vec![format!("{}> {line}", short_name(derivation))]
         }
         Event::Begun { checkpoint, reason } => vec![begun(checkpoint.as_ref(), reason.as_deref())],
-        Event::CheckpointTaken { name, duration_s } if everything => {
-            vec![format!("checkpoint {name:?} ({duration_s:.2} s)")]
-        }
+        Event::CheckpointTaken { name, duration_s } => checkpoint_taken(name, *duration_s, view),
+        Event::Rewound { name, duration_s } => vec![rewound(name, *duration_s)],
         Event::TestStarted {
             test,
             nodes,
@@ -94,7 +93,6 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
         | Event::Console { .. }
         | Event::StepFinished { .. }
         | Event::SubtestSkipped { .. }
-        | Event::CheckpointTaken { .. }
         | Event::ConsolesShown { .. }
         | Event::Prompting
         | Event::TerminalAttached { .. }
@@ -107,6 +105,15 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
         | Event::TestEnded { .. }
         | Event::RunFinished { .. } => Vec::new(),
     }
+}
+
+fn checkpoint_taken(name: &str, duration_s: f64, view: &View) -> Vec<String> {
+    let line = || format!("checkpoint {name:?} ({duration_s:.2} s)");
+    view.shows_everything().then(line).into_iter().collect()
+}
+
+fn rewound(name: &str, duration_s: f64) -> String {
+    format!("rewound to the checkpoint {name:?} ({duration_s:.2} s)")
 }
 
 /// A text for a place that has one line, such as a step of several commands.

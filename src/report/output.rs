@@ -202,6 +202,7 @@ impl Output {
             | Event::CallEnded { .. }
             | Event::ScriptSource { .. }
             | Event::CheckpointTaken { .. }
+            | Event::Rewound { .. }
             | Event::Verified { .. }
             | Event::Watching { .. }
             | Event::Changed

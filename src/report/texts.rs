@@ -153,6 +153,7 @@ impl Texts {
             | Event::ScriptSource { .. }
             | Event::ScreenTaken { .. }
             | Event::CheckpointTaken { .. }
+            | Event::Rewound { .. }
             | Event::FileSaved { .. }
             | Event::OutputLost { .. }
             | Event::Watching { .. }

@@ -67,7 +67,8 @@ pub async fn mock_run(
         answers,
     };
     let mut stage = Stage::set_up(&input, StageNetworks::InNameOnly, events)?;
-    let replay = Arc::new(Replay::none(stage.host.clone()));
+    let checkpoints = stage.script_checkpoints(&input);
+    let replay = Arc::new(Replay::none(stage.host.clone(), checkpoints));
     let (ended, early_end) = stage.run(script, &input, replay, interrupts).await?;
     Ok(judge(ended, early_end))
 }

@@ -133,7 +133,7 @@ pub async fn run(
     let manifest = &input.manifest;
     preflight(manifest)?;
     let interpreter = interpreter_of(input.settings.python.as_ref(), &manifest.python_packages)?;
-    let mut replay = ReplayPlan::of(input.settings.replay, manifest, &input.host);
+    let mut replay = ReplayPlan::of(input);
     loop {
         match attempt(input, &interpreter, &replay, events, interrupts).await? {
             Attempt::Ended(verdict) => {
@@ -192,7 +192,9 @@ async fn attempt(
         accelerator: describe(input, interpreter),
         timeout_factor: input.timeout_factor(),
     });
-    let replay = Arc::new(plan.replay(stage.host.clone(), stage.restarts()));
+    let checkpoints = stage.script_checkpoints(input);
+    let replay = plan.replay(stage.host.clone(), checkpoints, stage.restarts());
+    let replay = Arc::new(replay);
     let begin = Instant::now();
     let script = script(input, interpreter);
     let cameras = stage.film(input.settings.film);

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::input::{ReplayMode, accelerators};
+use super::input::{ReplayMode, TestInput, accelerators};
 use crate::backends;
-use crate::checkpoint::{CheckpointStore, NoRecording, RunScripts, Slot, SlotKey};
+use crate::checkpoint::{CheckpointStore, NoRecording, RunScripts, Slot, SlotKey, StoredRecording};
 use crate::event_bus::Events;
 use crate::host::Host;
 use crate::model::event::Event;
 use crate::model::manifest::{BackendKind, Guest, Manifest};
 use crate::qemu::{HostAccelerator, program_for};
-use crate::replay::{Recording, Replay, Restart};
+use crate::replay::{Recording, Replay, Restart, ScriptCheckpoints, may_rewind};
 
 /// Variables that QEMU's arguments come from.
 const VARIABLES: [&str; 3] = ["QEMU_OPTS", "QEMU_NET_OPTS", "QEMU_KERNEL_PARAMS"];
@@ -33,8 +33,9 @@ pub(super) enum ReplayPlan {
 }
 
 impl ReplayPlan {
-    pub fn of(past: ReplayMode, manifest: &Manifest, host: &HostAccelerator) -> Self {
-        match past {
+    pub fn of(input: &TestInput) -> Self {
+        let (manifest, host) = (&input.manifest, &input.host);
+        match input.settings.replay {
             ReplayMode::NotApplicable => return Self::NotApplicable,
             ReplayMode::Disabled => return Self::Cold(None),
             ReplayMode::Enabled => {}
@@ -51,6 +52,12 @@ impl ReplayPlan {
             Ok(slot) => Arc::new(slot),
         };
         let reason = match slot.read() {
+            // A machine that has changed is at no checkpoint of the recording.
+            Ok(StoredRecording { changed, .. })
+                if !changed.is_empty() && may_rewind(input.script.script()) =>
+            {
+                Some(NoRecording::Changed(changed))
+            }
             Ok(recording) => return Self::Replaying(slot, recording),
             Err(NoRecording::FirstRun) => store.last_elsewhere(&key),
             Err(reason) => Some(reason),
@@ -79,12 +86,18 @@ impl ReplayPlan {
         });
     }
 
-    pub fn replay(&self, host: Arc<Host>, restarts: mpsc::UnboundedSender<Restart>) -> Replay {
+    pub fn replay(
+        &self,
+        host: Arc<Host>,
+        checkpoints: Arc<ScriptCheckpoints>,
+        restarts: mpsc::UnboundedSender<Restart>,
+    ) -> Replay {
         match self {
-            Self::NotApplicable | Self::Cold(_) => Replay::none(host),
-            Self::Recording(slot, _) => Replay::recording(host, slot.clone()),
+            Self::NotApplicable | Self::Cold(_) => Replay::none(host, checkpoints),
+            Self::Recording(slot, _) => Replay::recording(host, slot.clone(), checkpoints),
             Self::Replaying(slot, recording) => {
-                Replay::replaying(host, slot.clone(), recording.clone(), restarts)
+                let (slot, recording) = (slot.clone(), recording.clone());
+                Replay::replaying(host, slot, recording, checkpoints, restarts)
             }
         }
     }

@@ -27,7 +27,7 @@ use crate::model::manifest::{Manifest, Node};
 use crate::network::{Faults, Links, Network};
 use crate::qemu::QemuSettings;
 use crate::repl::RemotePrompt;
-use crate::replay::{Replay, Restart};
+use crate::replay::{Replay, Restart, ScriptCheckpoints};
 
 /// How long a guest may take to say which of its units have failed.
 const UNITS_LIMIT: Duration = Duration::from_secs(5);
@@ -48,7 +48,7 @@ pub(super) struct Stage {
     _attached: JoinSet<()>,
     /// The networks, and the namespace of the run's containers.
     _backends: Backends,
-    _scratch: Scratch,
+    scratch: Scratch,
     _persistent: PersistentState,
 }
 
@@ -165,9 +165,19 @@ impl Stage {
             prompt,
             _attached: attached,
             _backends: backends,
-            _scratch: scratch,
+            scratch,
             _persistent: persistent,
         })
+    }
+
+    /// Returns the checkpoints that the script of the run can rewind to; none are taken so far.
+    pub fn script_checkpoints(&self, input: &TestInput) -> Arc<ScriptCheckpoints> {
+        let folder = self.scratch.path().join("checkpoints");
+        let checkpoints = ScriptCheckpoints::new(folder, input.script.script());
+        if matches!(input.settings.mode, RunMode::Prompt(_)) {
+            checkpoints.want();
+        }
+        Arc::new(checkpoints)
     }
 
     /// Where a replay that cannot go on says so.

@@ -331,7 +331,7 @@ mod tests {
     use crate::host::{Folders, Host, MachineFactory, Subtests};
     use crate::machine::MachineError;
     use crate::network::Attachment;
-    use crate::replay::Replay;
+    use crate::replay::{Replay, ScriptCheckpoints};
     use crate::source_map::SourceMap;
 
     const FOREVER: Duration = Duration::from_hours(1);
@@ -378,7 +378,8 @@ mod tests {
                 timeout_factor: 1.0,
                 answers: serde_json::Value::Null,
             };
-            let replay = Arc::new(Replay::none(Arc::new(host)));
+            let checkpoints = Arc::new(ScriptCheckpoints::new("/none".into(), text));
+            let replay = Arc::new(Replay::none(Arc::new(host), checkpoints));
             let (machine_faults, machine_faults_seen) = mpsc::unbounded_channel();
             let (networks, networks_seen) = mpsc::unbounded_channel();
             let (restarts, restarts_seen) = mpsc::unbounded_channel();

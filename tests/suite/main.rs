@@ -36,6 +36,7 @@ mod packages;
 mod remembered;
 mod report;
 mod results;
+mod rewinding;
 mod runs;
 mod scripts;
 mod selection;

@@ -27,6 +27,9 @@ const METHODS: [(&str, &str); 12] = [
     ("qmp_client", "QEMU monitor"),
 ];
 
+/// Functions that rewind all machines.
+const REWINDING: [&str; 2] = ["rewind", "branch"];
+
 /// Commands that change the kernel of the machine, or its disks.
 static COMMANDS: LazyLock<Regex> = LazyLock::new(|| {
     let patterns = [
@@ -104,7 +107,7 @@ pub(super) fn check(source: &str, context: &TestContext, names: &ScriptNames<'_>
         .all(|machine| context.containers.contains(machine));
     let is_one = |obstacle: &ContainerObstacle| match &obstacle.machine {
         Some(machine) => context.containers.contains(machine),
-        None => are_all,
+        None => are_all || REWINDING.contains(&&*obstacle.call),
     };
     if context.containers.is_empty() {
         return Vec::new();
@@ -148,6 +151,17 @@ fn obstacles(names: &ScriptNames<'_>, source: &str, machines: &[String]) -> Vec<
 }
 
 fn obstacle(call: &ExprCall, source: &str, machines: &[String]) -> Option<ContainerObstacle> {
+    if let Some(name) = call.func.as_name_expr() {
+        let rewinds = REWINDING.contains(&name.id.as_str());
+        return rewinds.then(|| ContainerObstacle {
+            machine: None,
+            call: name.id.to_string(),
+            lacks: "state that can be saved",
+            // It may be a function of the script's own.
+            kind: ObstacleKind::Likely,
+            range: call.range().to_std_range(),
+        });
+    }
     let attribute = call.func.as_attribute_expr()?;
     let method = attribute.attr.as_str();
     let range = call.range().to_std_range();

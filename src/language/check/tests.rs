@@ -158,7 +158,7 @@ fn arguments_that_do_not_fit() {
             "error surplus-argument [port=81] the argument `port` is given twice",
             "error wrong-type ['1'] `duration` of `sleep` is number of seconds | None, and not str",
             "error wrong-type [1] `commands` of `succeed` is str, and not int",
-            "error missing-argument [subtest()] `subtest` needs `name`; it is subtest(name)",
+            "error missing-argument [subtest()] `subtest` needs `name`; it is subtest(name, *, checkpoint=None)",
             "error wrong-type [None] `timeout` of `wait_until_succeeds` is float | datetime.timedelta, and not None",
         ]
     );

@@ -33,6 +33,17 @@ impl LifeCycle {
         .await
     }
 
+    /// Ends the machine's process, which is about to be another one's; waits until its console is saved.
+    pub async fn halt(&self) {
+        let Some(running) = self.current() else {
+            return;
+        };
+        running.process.kill().await;
+        if let Some(epilogue) = running.epilogue.lock().await.take() {
+            let _ = epilogue.await;
+        }
+    }
+
     /// Waits until the machine's process has ended.
     ///
     /// # Errors

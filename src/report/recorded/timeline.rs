@@ -166,6 +166,7 @@ impl Timeline {
             | Event::TerminalAttached { .. }
             | Event::Called { .. }
             | Event::CheckpointTaken { .. }
+            | Event::Rewound { .. }
             | Event::OutputLost { .. }
             | Event::Verified { .. }
             | Event::Watching { .. }

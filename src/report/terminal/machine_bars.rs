@@ -155,6 +155,7 @@ impl MachineBars {
             | Event::ScriptSource { .. }
             | Event::ScreenTaken { .. }
             | Event::CheckpointTaken { .. }
+            | Event::Rewound { .. }
             | Event::FileSaved { .. }
             | Event::OutputLost { .. }
             | Event::Verified { .. }

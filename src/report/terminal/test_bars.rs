@@ -246,6 +246,7 @@ impl TestBars {
             | Event::ScriptSource { .. }
             | Event::ScreenTaken { .. }
             | Event::CheckpointTaken { .. }
+            | Event::Rewound { .. }
             | Event::FileSaved { .. }
             | Event::OutputLost { .. }
             | Event::Verified { .. }

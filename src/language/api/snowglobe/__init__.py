@@ -18,6 +18,7 @@ from .machine import Machine, BaseMachine, QemuMachine, NspawnMachine
 from .qemu import QmpClient, Process, Shell
 from .files import File
 from .background import Background
+from .checkpoints import Checkpoint
 from .driver import (
     VLan,
     Driver,
@@ -28,6 +29,8 @@ from .driver import (
     run_tests,
     create_machine,
     checkpoint,
+    rewind,
+    branch,
     serial_stdout_on,
     serial_stdout_off,
     exit,
@@ -79,7 +82,10 @@ __all__ = [
     "test_script",
     "run_tests",
     "create_machine",
+    "Checkpoint",
     "checkpoint",
+    "rewind",
+    "branch",
     "serial_stdout_on",
     "serial_stdout_off",
     "exit",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ContextManager, Self, SupportsIndex
 
 import _snowglobe
 
 from .calls import drive
+from .checkpoints import Checkpoint, rewind_to, take_checkpoint
 from .errors import MachineError
 from .extensions import extension
 from .log import Log, log
@@ -84,9 +86,9 @@ class Driver:
         """Create a machine from a run script or a QEMU command line, as the function create_machine."""
         return create_machine(start_command, name=name, keep_machine_state=keep_machine_state)
 
-    def subtest(self, name: str) -> ContextManager[None]:
+    def subtest(self, name: str, *, checkpoint: Checkpoint | str | None = None) -> ContextManager[None]:
         """Group the statements inside under a name, as the function subtest."""
-        return subtest(name)
+        return subtest(name, checkpoint=checkpoint)
 
 
 def start_all() -> None:
@@ -166,11 +168,30 @@ def _more(options, name):
 
 
 @extension
-def checkpoint(name: str = "checkpoint", *, keep_time: bool = False) -> None:
-    """Save all machines here. A later run starts from this checkpoint if the script is the same up to here. With
-    keep_time, the clocks of the guests stay as they were saved.
+def checkpoint(name: str = "checkpoint", *, keep_time: bool = False) -> Checkpoint:
+    """Save all machines here. A later run starts from this checkpoint if the script is the same up to here, and the
+    script can rewind() to it. With keep_time, the clocks of the guests stay as they were saved.
     """
-    drive("checkpoint", name=str(name), keep_time=bool(keep_time))
+    return take_checkpoint(str(name), bool(keep_time))
+
+
+@extension
+def rewind(to: Checkpoint | str) -> None:
+    """Make all machines what they were at a checkpoint: their memory, disks and running programs. The variables of the
+    script stay as they are. Fails while another thread calls a machine.
+    """
+    rewind_to(to)
+
+
+@extension
+@contextlib.contextmanager
+def branch(start: Checkpoint | str) -> Iterator[None]:
+    """Run the statements inside on the machines as they were at a checkpoint, and rewind to it at the end. If the
+    statements raise, the machines stay as they are, for the report.
+    """
+    rewind_to(start)
+    yield
+    rewind_to(start)
 
 
 def serial_stdout_on() -> None:
