@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use percent_encoding::percent_decode_str;
-
 use super::eval_error::EvalError;
 use super::evaluation::{
     Arguments, DebianPackages, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
     TestSource, Want,
 };
+use super::working_tree::flake_file;
 use super::{Library, Nix};
 use crate::bounded_file::open_regular;
 
@@ -183,23 +182,6 @@ pub(super) const HEAP_VARIABLE: &str = "GC_INITIAL_HEAP_SIZE";
 fn heap_of_one_test_mib() -> Option<u64> {
     let memory = nix::sys::sysinfo::sysinfo().ok()?.ram_total();
     Some((memory >> 22).min(2048))
-}
-
-/// The file of a flake, if it is on this machine: scripts are looked for
-/// in it and in what it imports.
-pub(super) fn flake_file(reference: &str) -> PathBuf {
-    let address = ["path:", "git+file://"]
-        .iter()
-        .find_map(|scheme| reference.strip_prefix(scheme))
-        .unwrap_or(reference);
-    let (folder, parameters) = address.split_once('?').unwrap_or((address, ""));
-    let inner = parameters
-        .split('&')
-        .find_map(|parameter| parameter.strip_prefix("dir="));
-    let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    Path::new(&decoded(folder))
-        .join(decoded(inner.unwrap_or_default()))
-        .join("flake.nix")
 }
 
 /// The file itself, or the `default.nix` of a folder; absolute.

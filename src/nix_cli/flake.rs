@@ -11,9 +11,8 @@ use serde_json::{Map, Value};
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::OnceCell;
 
-use super::entry_command::flake_file;
 use super::eval_error::EvalError;
-use super::working_tree::WorkingTree;
+use super::working_tree::{WorkingTree, flake_file};
 use super::{Library, Nix};
 use crate::digest::Digest;
 use crate::folders;

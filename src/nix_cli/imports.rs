@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use rnix::ast::{self, InterpolPart};
 use rowan::ast::AstNode;
 
-use super::entry_command::{flake_file, test_file};
+use super::entry_command::test_file;
 use super::eval_error::EvalError;
 use super::evaluation::{Evaluation, TestSource};
+use super::working_tree::flake_file;
 
 /// More is a tree like nixpkgs, not a test that is being written.
 const MOST_FILES: usize = 500;

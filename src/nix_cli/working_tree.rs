@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
@@ -172,6 +173,23 @@ impl TreeState {
         let names = self.tracked.is_none() || tracked(&self.root) == self.tracked;
         names && (self.is_dirty.is_none() || is_dirty(&self.root) == self.is_dirty)
     }
+}
+
+/// The file of a flake, if it is on this machine: scripts are looked for
+/// in it and in what it imports.
+pub(super) fn flake_file(reference: &str) -> PathBuf {
+    let address = ["path:", "git+file://"]
+        .iter()
+        .find_map(|scheme| reference.strip_prefix(scheme))
+        .unwrap_or(reference);
+    let (folder, parameters) = address.split_once('?').unwrap_or((address, ""));
+    let inner = parameters
+        .split('&')
+        .find_map(|parameter| parameter.strip_prefix("dir="));
+    let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    Path::new(&decoded(folder))
+        .join(decoded(inner.unwrap_or_default()))
+        .join("flake.nix")
 }
 
 fn git(root: &Path) -> Command {
