@@ -67,6 +67,17 @@ pub struct StoredRecording<C> {
     pub changed: BTreeSet<String>,
     /// Why the run saved no more checkpoints, if one could not be saved.
     pub obstacle: Option<String>,
+    /// The line of the script that has failed; `None` if none has.
+    pub failed: Option<FailedLine>,
+}
+
+/// A line of a script that has failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedLine {
+    /// From 1.
+    pub number: u32,
+    pub text: String,
 }
 
 impl<C> Default for StoredRecording<C> {
@@ -76,6 +87,7 @@ impl<C> Default for StoredRecording<C> {
             checkpoints: Vec::new(),
             changed: BTreeSet::new(),
             obstacle: None,
+            failed: None,
         }
     }
 }
@@ -85,6 +97,7 @@ impl<C> StoredRecording<C> {
     #[must_use]
     pub fn until(mut self, position: usize) -> Self {
         self.entries.truncate(position);
+        self.failed = None;
         let is_whole = std::mem::take(&mut self.changed).is_empty();
         self.checkpoints
             .retain(|checkpoint| is_whole && checkpoint.position <= position);

@@ -13,12 +13,12 @@ use tempfile::TempDir;
 use super::slot_folder::{
     ABOUT, BOUND_VARIABLE, RECORD, UNFINISHED, is_checkpoint, records, shrink, size, write_json,
 };
-use super::{Checkpoint, NoRecording, StoredRecording};
+use super::{Checkpoint, FailedLine, NoRecording, StoredRecording};
 use crate::digest::{self, Digest};
 use crate::folders;
 
 /// The form of what is written; others are not read.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Properties that must be equal for a checkpoint to be usable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +103,7 @@ pub(super) struct SlotRecord<C> {
     pub checkpoints: Vec<String>,
     /// Why the run saved no more of them.
     obstacle: Option<String>,
+    failed: Option<FailedLine>,
 }
 
 /// The checkpoints of one test, for one run at a time.
@@ -163,6 +164,7 @@ impl Slot {
             checkpoints,
             changed,
             obstacle: None,
+            failed: record.failed,
         })
     }
 
@@ -255,6 +257,7 @@ impl Slot {
                 .map(|checkpoint| checkpoint.folder)
                 .collect(),
             obstacle: recording.obstacle,
+            failed: recording.failed,
         };
         write_json(&self.folder.join(RECORD), &record)?;
         let known: Vec<&str> = record.checkpoints.iter().map(String::as_str).collect();

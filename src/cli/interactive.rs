@@ -15,10 +15,11 @@ use crate::repl::Prompt;
 use crate::runner::{
     InteractiveSession, OtherMachines, OutputLocation, find_running, interrupts, run_session,
 };
+use crate::session::ReplayMode;
 
-/// Options of both commands.
+/// Options of `repl`, `shell` and `debug`.
 #[derive(Debug, Args)]
-struct SessionOptions {
+pub struct SessionOptions {
     #[command(flatten)]
     source: SourceOptions,
     /// Write consoles, events and saved files to this folder [default: ./result-NAME].
@@ -113,7 +114,11 @@ fn shell_on_running(node: Option<&str>) -> Result<ExitCode, Failed> {
 }
 
 impl SessionOptions {
-    fn run(
+    /// Opens a session with the machines of the only test of a file.
+    ///
+    /// # Errors
+    /// Returns an error if there is not one test, or it does not build or begin.
+    pub fn run(
         &self,
         file: &Path,
         mode: RunMode,
@@ -121,7 +126,11 @@ impl SessionOptions {
         session: &InteractiveSession,
     ) -> Result<ExitCode, Failed> {
         let selection = self.source.select(file)?;
-        let settings = self.run_options.settings(mode, &prompt_output);
+        let mut settings = self.run_options.settings(mode, &prompt_output);
+        if matches!(session, InteractiveSession::Debug(_)) {
+            settings.replay = ReplayMode::Enabled;
+            settings.breakpoints = Some(Arc::new(Prompt(prompt_output.clone())));
+        }
         let output = OutputLocation(self.output.clone());
         let frontend = self.run_options.frontend(prompt_output);
         block_on(async {

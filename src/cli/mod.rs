@@ -6,6 +6,7 @@ mod cache;
 mod candidates;
 mod check;
 mod completion;
+mod debug;
 mod doctor;
 mod driver;
 mod error;
@@ -71,6 +72,8 @@ enum UserCommand {
     Run(run::RunCommand),
     /// Run the tests of a file again whenever it, its imports or its script change.
     Watch(watch::WatchCommand),
+    /// Open a Python prompt at a place of a test's script: before its failure, a line or a subtest.
+    Debug(debug::DebugCommand),
     /// Open a Python prompt with the machines of a test.
     Repl(interactive::ReplCommand),
     /// Open a shell on a machine of a test, which is started for it or runs already.
@@ -188,6 +191,7 @@ impl UserCommand {
         match self {
             Self::Run(command) => command.run(),
             Self::Watch(command) => command.run(),
+            Self::Debug(command) => command.run(),
             Self::Repl(command) => command.run(),
             Self::Shell(command) => command.run(),
             Self::Attach(command) => command.run(),

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 
+use super::UserCli;
 use super::error::{Failed, exit_code_of_run};
 use super::filter::FilterOptions;
 use super::frontend::CommandFrontend;
@@ -107,6 +108,22 @@ impl ReplayOptions {
     }
 }
 
+/// Options of `run` alone, without a value.
+const OF_RUN_ALONE: [&str; 3] = ["--verify", "--no-confirm", "--allow-emulation"];
+
+/// Returns the command line of `debug` for the file and options of this process; `None` if it takes no such options.
+fn debug_command() -> Option<String> {
+    let words = std::env::args().skip(2);
+    let words = words.filter(|word| !OF_RUN_ALONE.contains(&&**word));
+    let words: Vec<String> = ["snowglobe", "debug"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(words)
+        .collect();
+    UserCli::try_parse_from(&words).ok()?;
+    shlex::try_join(words.iter().map(String::as_str)).ok()
+}
+
 impl RunCommand {
     pub fn run(&self) -> Result<ExitCode, Failed> {
         let output = PromptOutput::default();
@@ -133,6 +150,7 @@ impl RunCommand {
             confirmation: self.replay.confirmation(),
             settings: RunSettings {
                 replay: self.replay.mode(),
+                debug_command: debug_command(),
                 film: Film::Taken,
                 attach: match self.on_failure {
                     OnFailure::Wait => AttachPolicy::AtFailures,

@@ -75,6 +75,7 @@ impl RunOptions {
                 DisplayFormat::BuildLog => AttachPolicy::Nowhere,
                 _ => AttachPolicy::AtBreakpoints,
             },
+            stop: None,
             subtests: Subtests {
                 only: self.only.clone(),
                 after_failure: if self.keep_going {
@@ -88,6 +89,7 @@ impl RunOptions {
             failed_units: FailedUnitPolicy::default(),
             python: self.python.clone(),
             replay: ReplayMode::NotApplicable,
+            debug_command: None,
             states: StateRetention::ThisRun,
             film: Film::Off,
         }

@@ -281,7 +281,8 @@ fn wrap(expression: &mut Expr, template: &ast::ExprCall, part: Part) {
 }
 
 /// Gives the function of a template, which may itself be called, the place of an expression.
-fn set_range(function: &mut Expr, range: TextRange) {
+/// Sets the place of a function in a template.
+pub(super) fn set_range(function: &mut Expr, range: TextRange) {
     match function {
         Expr::Name(name) => name.range = range,
         Expr::Call(call) => {

@@ -11,6 +11,7 @@ use super::assertions::remember_values;
 use super::selection::{holders, make_skippable};
 use super::sources::SCRIPT_NAME;
 use super::state::EngineState;
+use super::stepping::make_steppable;
 
 /// Compiles the script of a test.
 ///
@@ -22,6 +23,9 @@ pub(super) fn compile_script(vm: &VirtualMachine, state: &EngineState) -> PyResu
         if let Some((only, host)) = host.and_then(|host| Some((host.subtests().only?, host))) {
             host.enter_subtests(holders(suite, &only));
             make_skippable(suite);
+        }
+        if state.script.stop.is_some() {
+            make_steppable(suite, state.script.source_map.script());
         }
     })
 }

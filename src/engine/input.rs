@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::cpython::CPython;
+use super::stepping::ScriptStop;
 use crate::source_map::SourceMap;
 
 /// Folders of packages for `sys.path`, each with the name of its package.
@@ -27,6 +28,8 @@ pub struct Script {
     pub interpreter: ScriptInterpreter,
     /// Modules of the test API that are imported after the package.
     pub further_modules: &'static [&'static str],
+    /// Where the script stops for its user; `None` if it runs to its end.
+    pub stop: Option<ScriptStop>,
     /// The factor for default timeouts.
     pub timeout_factor: f64,
     /// Replies of mock machines, for those modules.

@@ -16,6 +16,9 @@ use super::state::EngineState;
 use super::terminal::remember_terminal;
 use crate::model::event::{Event, Excerpt, Failure, Level};
 
+/// The name of the checkpoint at a place where the script stops for its user.
+const HERE: &str = "here";
+
 /// How many lines before a breakpoint, and after it, are shown.
 const AROUND: usize = 4;
 
@@ -111,7 +114,7 @@ pub(super) fn add_breakpoints(
             line,
             prompt.as_ref(),
             |prompt| {
-                vm.allow_threads(|| end_recording(&embedded.state));
+                vm.allow_threads(|| hand_over(&embedded.state));
                 let locals = Some(ArgMapping::from_dict_exact(locals));
                 let scope = &Scope::with_builtins(locals, globals, vm);
                 let names = EmbeddedNames {
@@ -152,6 +155,23 @@ pub(super) fn end_recording(state: &EngineState) {
     if let Some(replay) = state.replay() {
         state.handle.block_on(replay.end_recording());
     }
+}
+
+/// Gives the machines to the user of a breakpoint. Where the script stops for its user, they run by then, and a
+/// checkpoint of them is taken.
+pub(super) fn hand_over(state: &EngineState) {
+    let Some(replay) = state.replay() else {
+        return;
+    };
+    state.handle.block_on(async {
+        if state.script.stop.is_some() {
+            replay.settle().await;
+        }
+        replay.end_recording().await;
+        if state.script.stop.is_some() {
+            replay.take_checkpoint(HERE).await;
+        }
+    });
 }
 
 /// Returns the file and the line of a place in the script, with the lines around it.

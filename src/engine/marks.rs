@@ -14,6 +14,8 @@ pub(super) struct Marks {
     expressions: Vec<ExpressionMark>,
     /// Where statements of subtests that can be skipped begin, in bytes.
     subtests: Vec<u32>,
+    /// Whether each statement can be stopped at.
+    steps: bool,
 }
 
 /// Returns the changes of a module beside the test; none of a text that is no Python.
@@ -28,6 +30,7 @@ fn marks_with(text: &str, subtests: impl FnOnce(&[Stmt]) -> Vec<u32>) -> Marks {
     let mut suite = parsed.into_syntax().body;
     Marks {
         subtests: subtests(&suite),
+        steps: false,
         expressions: expression_marks(&mut suite),
     }
 }
@@ -36,11 +39,15 @@ fn marks_with(text: &str, subtests: impl FnOnce(&[Stmt]) -> Vec<u32>) -> Marks {
 pub(super) fn marks_of_script(state: &EngineState) -> Marks {
     let host = state.host();
     let selection = host.and_then(|host| Some((host.subtests().only?, host)));
-    marks_with(state.script.source_map.script(), |suite| {
+    let marks = marks_with(state.script.source_map.script(), |suite| {
         let Some((only, host)) = selection else {
             return Vec::new();
         };
         host.enter_subtests(holders(suite, &only));
         subtest_begins(suite)
-    })
+    });
+    Marks {
+        steps: state.script.stop.is_some(),
+        ..marks
+    }
 }

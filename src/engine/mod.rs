@@ -30,6 +30,7 @@ mod selection;
 mod session_data;
 mod sources;
 mod state;
+mod stepping;
 mod terminal;
 mod values;
 
@@ -42,4 +43,5 @@ pub use packages::{ChosenInterpreter, interpreter_of};
 pub use prompting::Prompting;
 pub use script_run::Engine;
 pub use state::EngineState;
+pub use stepping::{ScriptStop, statement_at, subtests_of};
 pub use terminal::{remember_terminal, restore_terminal};

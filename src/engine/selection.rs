@@ -1,6 +1,7 @@
 //! Makes subtests skippable: `with subtest(…):` gets an `if` around its statements.
 
 use regex_lite::Regex;
+use ruff_text_size::Ranged;
 use rustpython_vm::compiler::ast::visitor::transformer::{self, Transformer};
 use rustpython_vm::compiler::ast::visitor::{self, Visitor};
 use rustpython_vm::compiler::ast::{self, Expr, ExprContext, Stmt};
@@ -77,6 +78,17 @@ impl Transformer for Skippable {
     }
 }
 
+/// Makes a statement run only if `test` is true. Positions stay.
+pub(super) fn wrap_in_if(statement: &mut Stmt, test: Expr) {
+    let mut choice = if_template();
+    choice.range = statement.range();
+    choice.test = Box::new(test);
+    let inner = std::mem::replace(statement, Stmt::If(choice));
+    if let Stmt::If(choice) = statement {
+        choice.body = [inner].into_iter().collect();
+    }
+}
+
 /// An `if` without anything, for the fields that only the parser knows.
 fn if_template() -> ast::StmtIf {
     let parsed = rustpython_vm::compiler::parser::parse_module("if x:\n    pass\n");
@@ -98,7 +110,7 @@ impl<'a> Visitor<'a> for Holders<'a> {
             Stmt::With(with) => with
                 .items
                 .iter()
-                .filter_map(|item| name(&item.context_expr))
+                .filter_map(|item| subtest_name(&item.context_expr))
                 .collect(),
             _ => Vec::new(),
         };
@@ -120,7 +132,8 @@ fn is_subtest(expression: &Expr) -> bool {
     function.is_some_and(|name| name.id.as_str() == "subtest")
 }
 
-fn name(expression: &Expr) -> Option<&str> {
+/// Returns the name of the subtest that an expression begins, if it is written out.
+pub(super) fn subtest_name(expression: &Expr) -> Option<&str> {
     let call = expression
         .as_call_expr()
         .filter(|_| is_subtest(expression))?;

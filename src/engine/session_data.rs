@@ -6,6 +6,7 @@ use std::iter;
 use serde_json::{Value, json};
 
 use super::input::Script;
+use super::stepping::subtests_of;
 use crate::language::Vocabulary;
 use crate::language::check::implied_modules;
 use crate::model::manifest::{only_machine_name, python_name};
@@ -44,6 +45,9 @@ pub(super) fn describe_session(script: &Script, replay: &Replay) -> Value {
         "shared_dir": host.shared_folder.display().to_string(),
         "python_packages": script.python_packages,
         "answers": script.answers,
+        "stop": script.stop,
+        "subtests": script.stop.map(|_| subtests_of(script.source_map.script())),
+        "source_lines": script.stop.map(|_| script.source_map.lines()),
         "timeout_factor": script.timeout_factor,
         "remembers": replay.remembers(),
         "modules": implied_modules(script.source_map.script(), Vocabulary::standard()),

@@ -66,6 +66,9 @@ impl Host {
             DriverOperation::Checkpoint { .. }
             | DriverOperation::Rewind { .. }
             | DriverOperation::GoOutside {} => {}
+            DriverOperation::Reached {} => {
+                self.reached.fetch_add(1, Ordering::Relaxed);
+            }
             DriverOperation::Called {
                 machine,
                 method,

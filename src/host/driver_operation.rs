@@ -57,6 +57,8 @@ pub enum DriverOperation {
     },
     /// The script turns to something that is none of its machines.
     GoOutside {},
+    /// The script has come to the statement that is counted.
+    Reached {},
     /// A call that is only written down.
     Called {
         machine: String,
@@ -97,6 +99,7 @@ impl DriverOperation {
             | Op::SubtestFinished { .. }
             | Op::ShowConsoles { .. }
             | Op::Note { .. }
+            | Op::Reached {}
             | Op::Called { .. } => RecordPolicy::Never,
         }
     }

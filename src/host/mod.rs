@@ -9,7 +9,7 @@ mod subtests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -38,6 +38,8 @@ pub struct Host {
     clock_shift_ns: AtomicI64,
     /// How many failures were completed.
     completed: AtomicUsize,
+    /// How often the script has come to the statement that is counted.
+    reached: AtomicU32,
     /// The name of the machine that was called last.
     last_called: Mutex<Option<String>>,
 }
@@ -80,6 +82,7 @@ impl Host {
             subtests: Mutex::new(SubtestStack::new(subtests)),
             clock_shift_ns: AtomicI64::default(),
             completed: AtomicUsize::default(),
+            reached: AtomicU32::default(),
             last_called: Mutex::default(),
         }
     }
@@ -88,6 +91,12 @@ impl Host {
     pub fn continue_clock(&self, reading: i64) {
         let shift = reading.saturating_sub(monotonic_ns());
         self.clock_shift_ns.store(shift, Ordering::Relaxed);
+    }
+
+    /// Returns how often the script has come to the statement that is counted.
+    #[must_use]
+    pub fn reached(&self) -> u32 {
+        self.reached.load(Ordering::Relaxed)
     }
 
     /// The machines by the names of their nodes.

@@ -220,6 +220,9 @@ pub enum Event {
         /// The subtests that ran, in order of their ends.
         subtests: Vec<Subtest>,
         output: PathBuf,
+        /// The command that opens the prompt before the failure, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        debug: Option<String>,
     },
 }
 

@@ -63,7 +63,9 @@ impl BackendNature for QemuNature {
     }
 
     fn obstacle_to_saving(&self, node: &Node) -> Option<&'static str> {
-        (!node.snapshot_safe).then_some("folders of the host are mounted over 9p")
+        (!node.snapshot_safe).then_some(
+            "folders of the host are mounted over 9p; `--snapshot-safe` builds machines without (nixpkgs 23.05 or newer)",
+        )
     }
 
     fn check_node(&self, name: &str, node: &Node) -> Result<(), Unfit> {

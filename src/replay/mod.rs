@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::task::AbortHandle;
 
-use crate::checkpoint::{CheckpointKind, Slot};
+use crate::checkpoint::{CheckpointKind, FailedLine, Slot};
 use crate::host::{Call, CallError, DriverOperation, Host};
 use crate::machine::{Clock, RecordPolicy};
 use crate::model::event::Level;
@@ -30,6 +30,14 @@ pub enum Caller {
     Script,
     /// A thread of the script's, or a condition that is watched.
     Beside,
+}
+
+/// The fate of a recording at the end of its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    Kept,
+    /// The one of the last run stays.
+    Discarded,
 }
 
 /// Why the run is to begin again, cold.
@@ -59,6 +67,8 @@ enum Mode {
     Recording(Recorder),
     /// Calls are answered; there is no machine.
     Replaying(Player),
+    /// Calls are answered to the end of the recording, and then the run is over.
+    Scouting(Player),
     /// The run begins again; this one is over.
     Gone,
 }
@@ -105,6 +115,19 @@ impl Replay {
     ) -> Self {
         let player = Player::new(slot, recording);
         Self::new(host, Mode::Replaying(player), checkpoints, restarts)
+    }
+
+    /// Answers calls from `recording` as long as they are the same, and makes none.
+    #[must_use]
+    pub fn scouting(
+        host: Arc<Host>,
+        slot: Arc<Slot>,
+        recording: Recording,
+        checkpoints: Arc<ScriptCheckpoints>,
+    ) -> Self {
+        let (restarts, _) = mpsc::unbounded_channel();
+        let player = Player::new(slot, recording);
+        Self::new(host, Mode::Scouting(player), checkpoints, restarts)
     }
 
     fn new(
@@ -194,7 +217,14 @@ impl Replay {
             }
             mode = self.go_live(mode).await?;
         }
+        if let Mode::Scouting(player) = &mut *mode
+            && certain
+            && let Ok(result) = player.answer(call, files.as_deref())
+        {
+            return Ok(CallTurn::Answered(result));
+        }
         let Mode::Recording(recorder) = &mut *mode else {
+            *mode = Mode::Gone;
             return Err(begins_again());
         };
         if !certain {
@@ -262,9 +292,17 @@ impl Replay {
         }
     }
 
+    /// Saves the machines for the user of a prompt, under a name that may be that of an earlier checkpoint.
+    pub async fn take_checkpoint(&self, name: &str) {
+        self.checkpoints.forget(name).await;
+        self.checkpoints
+            .save(&self.host, name, Clock::FromHost)
+            .await;
+    }
+
     /// Ends what a script that is over has left, and keeps the recording for the
-    /// next run.
-    pub async fn keep_recording(&self) {
+    /// next run, with the line that has failed. The recording of a script that a user has stopped is not kept.
+    pub async fn keep_recording(&self, failed: Option<FailedLine>, keeping: Keeping) {
         if let Some(task) = self.task().take() {
             task.abort();
         }
@@ -272,7 +310,11 @@ impl Replay {
         let Mode::Recording(recorder) = mode else {
             return;
         };
-        let (slot, recording) = recorder.into_recording();
+        if keeping == Keeping::Discarded {
+            return;
+        }
+        let (slot, mut recording) = recorder.into_recording();
+        recording.failed = failed;
         if let Err(error) = slot.write(recording) {
             let text = format!("the next run will be cold: its record cannot be kept: {error}");
             self.host.events.note(Level::Warning, text);

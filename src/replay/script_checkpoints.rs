@@ -20,6 +20,8 @@ pub struct ScriptCheckpoints {
     scratch: PathBuf,
     /// Whether the script may rewind: what nothing asks for is not saved.
     wanted: AtomicBool,
+    /// How many checkpoints have folders.
+    saved: AtomicU64,
     /// How many calls were made.
     calls: AtomicU64,
     /// How many calls of machines are being made.
@@ -66,6 +68,7 @@ impl ScriptCheckpoints {
         Self {
             scratch,
             wanted: AtomicBool::new(may_rewind(script)),
+            saved: AtomicU64::default(),
             calls: AtomicU64::default(),
             under_way: AtomicU64::default(),
             taken: Mutex::default(),
@@ -107,7 +110,8 @@ impl ScriptCheckpoints {
         if !self.wanted.load(Ordering::Relaxed) || taken.by_name.contains_key(name) {
             return;
         }
-        let folder = self.scratch.join(taken.by_name.len().to_string());
+        let number = self.saved.fetch_add(1, Ordering::Relaxed);
+        let folder = self.scratch.join(number.to_string());
         let begin = Instant::now();
         match checkpoint::save(&host.machines(), &folder).await {
             Ok(machines) => {
@@ -132,6 +136,11 @@ impl ScriptCheckpoints {
             }
             Err(error) => drop(taken.errors.insert(name.to_owned(), error.to_string())),
         }
+    }
+
+    /// Forgets a checkpoint.
+    pub(super) async fn forget(&self, name: &str) {
+        self.taken.lock().await.by_name.remove(name);
     }
 
     /// Rewinds all machines to a checkpoint.

@@ -152,12 +152,14 @@ fn finished(event: &Event) -> Vec<String> {
         failures,
         subtests,
         output,
+        debug,
     } = event
     else {
         return Vec::new();
     };
     let mut lines: Vec<String> = failures.iter().flat_map(explain).collect();
     lines.extend(durations(subtests));
+    lines.extend(debug.iter().map(|command| format!("debug it: {command}")));
     lines.push(format!("output in {}", output.display()));
     let headline = format!("{}:", word(*verdict));
     lines.push(format!(

@@ -24,6 +24,17 @@ pub enum RunnerError {
         /// Each with its lines.
         shown: String,
     },
+    #[error("there is no subtest {name:?}; there are: {known}")]
+    NoSubtest { name: String, known: String },
+    #[error(
+        "no statement of the script is at {place}{}",
+        nearest.map_or_else(String::new, |nearest| format!("; the nearest one is on line {nearest}"))
+    )]
+    NoStatement {
+        place: String,
+        /// `None` if nothing of the script comes from there.
+        nearest: Option<usize>,
+    },
     #[error("there are {count} tests, and one is needed: {choice} ({names})")]
     SeveralTests {
         count: usize,

@@ -45,7 +45,7 @@ pub use error::RunnerError;
 pub use find_tests::{ListedTests, list};
 pub use findings::show_finding;
 pub use frontend::Frontend;
-pub use interactive::{InteractiveSession, OtherMachines, run_session};
+pub use interactive::{DebugPlace, InteractiveSession, OtherMachines, run_session};
 pub use interrupts::{Interrupts, interrupts};
 pub use project::{Candidate, Project};
 pub use reports::{show_results, wait_until_shown};

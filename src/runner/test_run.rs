@@ -84,7 +84,11 @@ impl Job<'_> {
             events.note(Level::Info, note.clone());
         }
         let manifest = self.test.manifest.clone();
-        let input = TestInput::new(manifest, self.script, self.settings.clone(), folder);
+        let mut settings = self.settings.clone();
+        settings.debug_command = settings
+            .debug_command
+            .and_then(|command| debug_command(&command, &self.test.attribute));
+        let input = TestInput::new(manifest, self.script, settings, folder);
         let run = self.process.run(&input, events, interrupts);
         let end = marking_slow(self.slow_after, events, run).await?;
         if let Some(from_checkpoint) = self.verifies {
@@ -96,6 +100,17 @@ impl Job<'_> {
         }
         Ok(end)
     }
+}
+
+/// Returns the command that debugs a test among all that a command is about.
+fn debug_command(command: &str, attribute: &str) -> Option<String> {
+    let words = shlex::split(command)?;
+    let is_chosen = words.iter().any(|word| word == "-A" || word.contains('#'));
+    if attribute.is_empty() || is_chosen {
+        return Some(command.to_owned());
+    }
+    let attribute = shlex::try_quote(attribute).ok()?;
+    Some(format!("{command} -A {attribute}"))
 }
 
 /// Runs a test, and says so when it takes longer than its limit.

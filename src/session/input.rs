@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{CPython, Interaction, RunMode};
+use crate::engine::{CPython, Interaction, RunMode, ScriptStop};
 use crate::host::Subtests;
 use crate::machine::StateRetention;
 use crate::model::failed_units::FailedUnitPolicy;
@@ -38,6 +38,8 @@ pub struct RunSettings {
     #[serde(skip)]
     pub breakpoints: Option<Arc<dyn Interaction>>,
     pub attach: AttachPolicy,
+    /// Where the script stops for its user; `None` if it runs to its end.
+    pub stop: Option<StopPlace>,
     pub subtests: Subtests,
     /// `None` for the test's own.
     pub global_timeout: Option<Duration>,
@@ -46,8 +48,18 @@ pub struct RunSettings {
     /// The Python that runs the script; `None` for the embedded interpreter, or the CPython that the test's packages need.
     pub python: Option<CPython>,
     pub replay: ReplayMode,
+    /// The command that opens the prompt before the failure of a test; `None` if there is none.
+    pub debug_command: Option<String>,
     pub states: StateRetention,
     pub film: Film,
+}
+
+/// Where a script stops for its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopPlace {
+    At(ScriptStop),
+    /// Before the statement that has failed in the last run; after one that fails, if none has.
+    Failure,
 }
 
 /// The factor for default timeouts.

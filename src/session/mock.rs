@@ -46,12 +46,14 @@ pub async fn mock_run(
         mode: RunMode::Script,
         breakpoints: None,
         attach: AttachPolicy::Nowhere,
+        stop: None,
         subtests: Subtests::default(),
         global_timeout: Some(mock.limit),
         timeout_factor: TimeoutFactor::By(1.0),
         failed_units: FailedUnitPolicy::Ignore,
         python: None,
         replay: ReplayMode::NotApplicable,
+        debug_command: None,
         states: StateRetention::ThisRun,
         film: Film::Off,
     };
@@ -63,6 +65,7 @@ pub async fn mock_run(
         python_packages: PythonPackages::new(),
         interpreter: ScriptInterpreter::Embedded,
         further_modules: &[MOCK_MODULE],
+        stop: None,
         timeout_factor: input.timeout_factor(),
         answers,
     };

@@ -9,6 +9,7 @@ mod persistent_state;
 mod replay_plan;
 mod scratch;
 mod stage;
+mod stop_place;
 mod supervision;
 
 use std::collections::BTreeSet;
@@ -23,21 +24,24 @@ use tokio::sync::mpsc;
 
 use crate::backend::Unfit;
 use crate::backends;
-use crate::engine::{ChosenInterpreter, PythonError, Script, interpreter_of, restore_terminal};
+use crate::engine::{
+    ChosenInterpreter, PythonError, Script, ScriptStop, interpreter_of, restore_terminal,
+};
 use crate::event_bus::Events;
 use crate::model::event::{Event, Failure, Level, Verdict, round};
 use crate::model::failed_units::about_failed;
 use crate::model::manifest::{BackendKind, Manifest, Node};
 use crate::output_folder::{SavedFile, console_log};
 use crate::qemu::AcceleratorChoice;
-use crate::replay::{Replay, Restart};
+use crate::replay::{Keeping, Replay, Restart};
 
 pub use attach::{ATTACH_SOCKET, AttachReply, AttachRequest, MOST_LINE_BYTES, attach_line};
 pub use decide_backends::{BackendDecision, decide_backends};
 use decide_backends::{are_all_containers, proposal};
-pub use input::{AttachPolicy, Film, ReplayMode, RunSettings, TestInput, TimeoutFactor};
+pub use input::{AttachPolicy, Film, ReplayMode, RunSettings, StopPlace, TestInput, TimeoutFactor};
 use replay_plan::{ReplayPlan, emit_unknown_start};
 use stage::{Stage, StageNetworks};
+use stop_place::{failed_line, find_stop};
 use supervision::{EarlyEnd, judge};
 
 pub use mock::{Mock, mock_run};
@@ -134,8 +138,14 @@ pub async fn run(
     preflight(manifest)?;
     let interpreter = interpreter_of(input.settings.python.as_ref(), &manifest.python_packages)?;
     let mut replay = ReplayPlan::of(input);
+    let stop = find_stop(input, &interpreter, &replay, events, interrupts).await?;
+    let setting = AttemptSetting {
+        input,
+        interpreter: &interpreter,
+        stop,
+    };
     loop {
-        match attempt(input, &interpreter, &replay, events, interrupts).await? {
+        match attempt(&setting, &replay, events, interrupts).await? {
             Attempt::Ended(verdict) => {
                 let begun = match replay {
                     ReplayPlan::Replaying(..) => StartPoint::FromCheckpoint,
@@ -170,13 +180,24 @@ fn forget_consoles(manifest: &Manifest, output_folder: &Path) {
     }
 }
 
+/// The parts that all attempts at a run have in common.
+struct AttemptSetting<'a> {
+    input: &'a TestInput,
+    interpreter: &'a ChosenInterpreter,
+    stop: Option<ScriptStop>,
+}
+
 async fn attempt(
-    input: &TestInput,
-    interpreter: &ChosenInterpreter,
+    setting: &AttemptSetting<'_>,
     plan: &ReplayPlan,
     events: &Events,
     interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
 ) -> Result<Attempt, SessionError> {
+    let AttemptSetting {
+        input,
+        interpreter,
+        stop,
+    } = *setting;
     let manifest = &input.manifest;
     let folder = input.output_folder.clone();
     events.keep_long_texts(move |name, text| {
@@ -196,7 +217,7 @@ async fn attempt(
     let replay = plan.replay(stage.host.clone(), checkpoints, stage.restarts());
     let replay = Arc::new(replay);
     let begin = Instant::now();
-    let script = script(input, interpreter);
+    let script = script(input, interpreter, stop);
     let cameras = stage.film(input.settings.film);
     let (ended, early_end) = stage.run(script, input, replay.clone(), interrupts).await?;
     drop(cameras);
@@ -219,7 +240,18 @@ async fn attempt(
     }
     let (verdict, failures) = all_failures(&replay, verdict, failure).await;
     let (subtests, _) = stage.host.finished();
-    replay.keep_recording().await;
+    let is_stopped = input.settings.stop.is_some() && plan.recording().is_some();
+    let keeping = if is_stopped {
+        Keeping::Discarded
+    } else {
+        Keeping::Kept
+    };
+    let debug = input.settings.debug_command.clone();
+    let debug = debug.filter(|_| verdict == Verdict::Failed && plan.is_recorded());
+    let failed = failures
+        .first()
+        .and_then(|failure| failed_line(failure, input));
+    replay.keep_recording(failed, keeping).await;
     stage.stop_machines().await;
     restore_terminal();
     events.emit(Event::ScriptSource {
@@ -234,6 +266,7 @@ async fn attempt(
         failures,
         subtests,
         output: input.output_folder.clone(),
+        debug,
     });
     Ok(Attempt::Ended(verdict))
 }
@@ -263,8 +296,9 @@ async fn all_failures(
     (verdict, failures)
 }
 
-fn script(input: &TestInput, interpreter: &ChosenInterpreter) -> Script {
+fn script(input: &TestInput, interpreter: &ChosenInterpreter, stop: Option<ScriptStop>) -> Script {
     Script {
+        stop,
         source_map: input.script.clone(),
         python_packages: interpreter.packages.clone(),
         interpreter: interpreter.interpreter.clone(),

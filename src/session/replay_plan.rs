@@ -73,6 +73,19 @@ impl ReplayPlan {
         }
     }
 
+    /// Whether a later run can begin with what this one does.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self, Self::Recording(..) | Self::Replaying(..))
+    }
+
+    /// Returns the recording of the last run, if the run begins with it.
+    pub fn recording(&self) -> Option<(Arc<Slot>, &Recording)> {
+        match self {
+            Self::Replaying(slot, recording) => Some((slot.clone(), recording)),
+            Self::NotApplicable | Self::Cold(_) | Self::Recording(..) => None,
+        }
+    }
+
     /// Emits the starting point, now or when it is known.
     pub fn emit(&self, events: &Events) {
         let reason = match self {

@@ -206,9 +206,32 @@ impl Stage {
         if breakpoints.is_none() && settings.attach != AttachPolicy::Nowhere {
             breakpoints = Some(remote());
         }
-        let engine = Engine::start(script, mode, breakpoints, replay)
-            .await
-            .map_err(SessionError::Engine)?;
+        let started = Engine::start(script, mode, breakpoints, replay).await;
+        self.supervise(started, input, interrupts).await
+    }
+
+    /// Runs a script that waits for no user.
+    ///
+    /// # Errors
+    /// As for [`Stage::run`].
+    pub async fn run_unattended(
+        &mut self,
+        script: Script,
+        input: &TestInput,
+        replay: Arc<Replay>,
+        interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
+    ) -> Result<(), SessionError> {
+        let started = Engine::start(script, RunMode::Script, None, replay).await;
+        self.supervise(started, input, interrupts).await.map(drop)
+    }
+
+    async fn supervise(
+        &mut self,
+        started: std::io::Result<Engine>,
+        input: &TestInput,
+        interrupts: &mut mpsc::UnboundedReceiver<Interrupt>,
+    ) -> Result<(Option<Ended>, Option<EarlyEnd>), SessionError> {
+        let engine = started.map_err(SessionError::Engine)?;
         let limit = input.global_timeout();
         let watch = self.disk_watch.start(self.host.machines());
         let (ended, mut early_end) =

@@ -375,6 +375,7 @@ mod tests {
                 python_packages: PythonPackages::new(),
                 interpreter: ScriptInterpreter::Embedded,
                 further_modules: &[],
+                stop: None,
                 timeout_factor: 1.0,
                 answers: serde_json::Value::Null,
             };

@@ -142,6 +142,7 @@ fn it_is_restored_and_recorded() {
             r#"(import <nixpkgs> {{ }}).nixosTest {{ name = "x"; nodes.machine.virtualisation.guest = "tiny"; testScript = ''
                 import datetime, random, time
                 machine.succeed("echo begin")
+                checkpoint("begun")
                 print("at", datetime.datetime.now(), time.time(), random.random())
                 machine.succeed("echo {last}")
             ''; }}"#

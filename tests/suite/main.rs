@@ -10,6 +10,7 @@ mod completion;
 mod confinement;
 mod containers;
 mod cpython;
+mod debugging;
 mod displays;
 mod docs;
 mod driver;

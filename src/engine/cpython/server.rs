@@ -14,7 +14,7 @@ use crate::engine::difference::text_difference;
 use crate::engine::ended::Ended;
 use crate::engine::failure::is_api_class;
 use crate::engine::imports::{found_module, read_script_module};
-use crate::engine::interaction::{conclude, end_recording, settle, stop_at};
+use crate::engine::interaction::{conclude, hand_over, settle, stop_at};
 use crate::engine::marks::{marks_of, marks_of_script};
 use crate::engine::mode::{Interaction, RunMode};
 use crate::engine::raised::RaisedException;
@@ -158,7 +158,7 @@ impl Server {
     fn stop_at(&self, conversation: &mut Conversation, file: &str, line: usize) {
         let state = &self.state;
         stop_at(state, file, line, self.breakpoints.as_ref(), |prompt| {
-            end_recording(state);
+            hand_over(state);
             prompt.run(&RemoteNames::new(conversation, state), state);
         });
         conversation.send(&PromptRequest::Leave);

@@ -363,5 +363,6 @@ fn emit_end(
         failures: vec![failure],
         subtests: Vec::new(),
         output: input.output_folder.clone(),
+        debug: None,
     });
 }

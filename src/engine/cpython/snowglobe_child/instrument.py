@@ -12,6 +12,9 @@ from typing import Any
 # The functions that rewritten assertions call, by the kind of their mark.
 FUNCTIONS = {"value": "_snowglobe_seen", "assertion": "_snowglobe_assert", "check": "_snowglobe_checking"}
 
+# The function that each statement calls first, if the script stops for its user.
+STEP = "_snowglobe_step"
+
 # The name in the script that says whether a subtest runs.
 RUNS = "_snowglobe_runs"
 
@@ -38,6 +41,7 @@ class _Marker(ast.NodeTransformer):
         self._file = file
         self._expressions = {(mark["begin"], mark["end"]): mark for mark in marks["expressions"]}
         self._subtests = set(marks["subtests"])
+        self._steps = marks["steps"]
         self._line_begins = [0]
         for line in text.encode().splitlines(keepends=True):
             self._line_begins.append(self._line_begins[-1] + len(line))
@@ -60,7 +64,17 @@ class _Marker(ast.NodeTransformer):
             _narrower[(self._file, _span(node))] = _span(node.items[0].context_expr)
         if isinstance(node, ast.With) and self._range(node)[0] in self._subtests:
             self._make_skippable(node)
+        if isinstance(node, ast.stmt) and self._steps:
+            return self._make_steppable(node)
         return node
+
+    def _make_steppable(self, node: ast.stmt) -> ast.stmt:
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            return node
+        call = ast.Call(ast.Name(STEP, ast.Load()), [ast.Constant(node.lineno)], [])
+        for part in (call, call.func, *call.args):
+            ast.copy_location(part, node)
+        return ast.copy_location(ast.If(call, [node], []), node)
 
     def _expression(self, node: Any) -> Any:
         begin, end = self._range(node)

@@ -122,18 +122,21 @@ class Debug:
         """Open a prompt with the names of this line; Ctrl-D continues the script. Without a terminal, the script
         waits until `snowglobe attach` opens the prompt. The same as Python's breakpoint().
         """
-        _stop_at(sys._getframe(1))
+        frame = sys._getframe(1)
+        stop_at(frame, frame.f_lineno)
 
 
-def _stop_at(frame: Any) -> None:
+def stop_at(frame: Any, line: int) -> None:
+    """Opens a prompt among the names of a frame."""
     code = frame.f_code
     is_module = code.co_name == "<module>"
     names = frame.f_globals if is_module else dict(frame.f_locals)
-    _snowglobe.stop_at(names, frame.f_globals, code.co_filename, frame.f_lineno)
+    _snowglobe.stop_at(names, frame.f_globals, code.co_filename, line)
 
 
 def _breakpoint(*args: object, **kwargs: object) -> None:
-    _stop_at(sys._getframe(1))
+    frame = sys._getframe(1)
+    stop_at(frame, frame.f_lineno)
 
 
 def prepare() -> None:

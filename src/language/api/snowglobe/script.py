@@ -9,7 +9,7 @@ from typing import Any
 
 import _snowglobe
 
-from . import assertion_values, assertions, help, script_modules
+from . import assertion_values, assertions, help, script_modules, stepping
 from .background import Background
 from .driver import Driver, VLan, machines_by_name, vlans
 from .durations import Duration, as_timedelta, in_seconds, mark_defaults
@@ -46,6 +46,7 @@ def script_names(package: Any) -> dict[str, Any]:
     names = {name: getattr(package, name) for name in package.__all__}
     names.update({name: importlib.import_module(name) for name in _snowglobe.session["modules"]})
     names.update({f"vlan{vlan.nr}": vlan for vlan in vlans})
+    names.update(stepping.prompt_functions())
     names.update(machines_by_name)
     return names
 
@@ -89,5 +90,6 @@ def prepare() -> None:
     script_modules.prepare()
     assertion_values.prepare()
     assertions.prepare()
+    stepping.prepare()
     help.prepare()
     _provide_nixpkgs_modules()
