@@ -124,6 +124,9 @@ let
     fetchMercurial = fetching revisions "fetchMercurial";
     fetchTree = fetching revisions "fetchTree";
 
+    # The XML of a value has the places of functions and attributes, in any file.
+    toXML = value: report "position" "" (native.toXML value);
+
     # An edit of a file moves what is below it.
     unsafeGetAttrPos =
       name: set:
@@ -237,7 +240,6 @@ let
         "toJSON"
         "toPath"
         "toString"
-        "toXML"
         "trace"
         "traceVerbose"
         "true"
@@ -253,3 +255,7 @@ in
 native.mapAttrs (
   name: value: if pure ? ${name} then value else observed.${name} or (unknown name value)
 ) native
+// {
+  # For our own library.
+  snowglobeToXML = native.toXML;
+}

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use futures_util::future::try_join_all;
 use nix::libc;
@@ -216,14 +216,28 @@ impl Process<'_> {
         Ok(())
     }
 
-    async fn run(&self, mut command: Command) -> Result<Given, EvalError> {
+    async fn run(&self, command: Command) -> Result<Given, EvalError> {
+        let unobserved = unobserved(&command);
+        let output = self.output(command).await?;
+        let is_in_builtin = String::from_utf8_lossy(&output.stderr).contains(OBSERVED_BUILTINS);
+        if !output.status.success() && is_in_builtin {
+            return self.given(&self.output(unobserved).await?);
+        }
+        self.given(&output)
+    }
+
+    async fn output(&self, mut command: Command) -> Result<Output, EvalError> {
         child::die_with_parent(&mut command, Signal::SIGKILL);
         let mut command = tokio::process::Command::from(command);
         command.kill_on_drop(true);
-        let output = command.output().await.map_err(|source| EvalError::NoNix {
+        command.output().await.map_err(|source| EvalError::NoNix {
             program: command.as_std().get_program().display().to_string(),
             source,
-        })?;
+        })
+    }
+
+    /// Returns what a process has given, or its error.
+    fn given(&self, output: &Output) -> Result<Given, EvalError> {
         let (warnings, message) = split_warnings(&String::from_utf8_lossy(&output.stderr));
         if output.status.success() {
             let answer = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -297,6 +311,23 @@ impl Process<'_> {
         }
         self.run(command).await
     }
+}
+
+/// The file of the library in whose builtins an error may be.
+const OBSERVED_BUILTINS: &str = "/observe/builtins.nix";
+
+/// Returns the same command, without reports of what is read.
+fn unobserved(command: &Command) -> Command {
+    let mut other = Command::new(command.get_program());
+    other.args(command.get_args());
+    other.args(["--arg", "isObserved", "false"]);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    other
 }
 
 /// Returns the warnings of all parts, each once.

@@ -197,6 +197,8 @@ fn git(root: &Path) -> Command {
     command
         .arg("-C")
         .arg(root)
+        // A program that the repository names is not run.
+        .args(["-c", "core.fsmonitor=false"])
         // No other repository is meant, and nothing is written.
         .env_remove("GIT_DIR")
         .env("GIT_OPTIONAL_LOCKS", "0")

@@ -405,6 +405,23 @@ fn an_edit_of_a_script_is_not_evaluated() {
         "{ virtualisation.guest = \"tiny\"; virtualisation.memorySize = 300; }",
     );
     assert!(run(&["five", "192.168.1.1"]) > 0);
+    // The lines of the file are a part of the machine.
+    for place_of in [
+        "builtins.toXML (x: x)",
+        "toString (builtins.unsafeGetAttrPos \"b\" { b = 1; }).line",
+        "toString __curPos.line",
+    ] {
+        let positioned = |script: &str| {
+            format!(
+                "{{\n name = \"placed\";\n testScript = ''\n  {script}\n '';\n nodes.machine = {{ virtualisation.guest = \"tiny\"; environment.etc.p.text = {place_of}; }};\n}}"
+            )
+        };
+        place.write("test.nix", &positioned("print('one')"));
+        place.settle();
+        assert!(run(&["one"]) > 0);
+        place.write("test.nix", &positioned("print('two')\n  print('three')"));
+        assert!(run(&["two", "three"]) > 0, "{place_of}");
+    }
     // A script that is read from a file.
     place.write(
         "test.nix",
