@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::error::{Failed, code};
 use super::findings::locate;
+use super::sarif::sarif;
 use super::source::{SourceOptions, on_this_thread};
 use super::write_stdout;
 use crate::input_file::read_script;
@@ -22,6 +23,8 @@ use crate::source_map::SourceMap;
 enum FindingFormat {
     Human,
     Json,
+    /// SARIF 2.1.0, for editors and code hosts.
+    Sarif,
 }
 
 #[derive(Debug, Args)]
@@ -87,18 +90,24 @@ impl CheckCommand {
             stopped |= checked.iter().any(|(_, findings)| stops(findings));
             match self.format {
                 FindingFormat::Human => text.push_str(&subject.emit(&checked)),
-                FindingFormat::Json => {
+                FindingFormat::Json | FindingFormat::Sarif => {
                     for (source_map, findings) in checked {
-                        located.extend(findings.iter().map(|finding| {
-                            let located = locate(&subject.name, finding, source_map);
-                            serde_json::to_value(located).unwrap_or_default()
-                        }));
+                        let findings = findings.iter();
+                        located.extend(findings.map(|it| locate(&subject.name, it, source_map)));
                     }
                 }
             }
         }
-        if self.format == FindingFormat::Json {
-            text = serde_json::to_string_pretty(&located).unwrap_or_default() + "\n";
+        let found = match self.format {
+            FindingFormat::Human => None,
+            FindingFormat::Json => serde_json::to_value(&located).ok(),
+            FindingFormat::Sarif => {
+                let folder = std::env::current_dir().unwrap_or_default();
+                Some(sarif(&located, &folder))
+            }
+        };
+        if let Some(found) = found {
+            text = serde_json::to_string_pretty(&found).unwrap_or_default() + "\n";
         }
         write_stdout(&text)?;
         Ok(ExitCode::from(if stopped {

@@ -24,6 +24,7 @@ mod play;
 mod report;
 mod run;
 mod run_options;
+mod sarif;
 mod source;
 mod stubs;
 mod watch;

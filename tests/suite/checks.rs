@@ -201,6 +201,48 @@ fn where_ty_comes_from() {
 }
 
 #[test]
+fn findings_as_sarif() {
+    let place = Place::new();
+    place.write("script.py", "server.start()\nsevrer.stop()\n");
+    let arguments = [
+        "check",
+        "--script",
+        "script.py",
+        "--nodes",
+        "server",
+        "--format",
+        "sarif",
+    ];
+    let ended = place.run(&arguments);
+    assert_eq!(ended.code, Some(2), "{}", ended.seen());
+    let log: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(log["version"], "2.1.0");
+    let result = &log["runs"][0]["results"][0];
+    assert_eq!(result["level"], "error");
+    assert_eq!(result["ruleId"], "unknown-name");
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "script.py");
+    let region =
+        serde_json::json!({ "startLine": 2, "startColumn": 1, "endLine": 2, "endColumn": 7 });
+    assert_eq!(place["region"], region);
+}
+
+#[test]
+fn stubs_name_the_machines_of_a_test() {
+    let place = Place::new();
+    let file = fixture_path("postgrest.nix");
+    let ended = place.run(&["stubs", "--nixpkgs", "builtin", file.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    assert!(
+        ended
+            .stdout
+            .contains("\nclient: Machine\nserver: Machine\nvlan1: VLan\n"),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
 fn stubs_name_the_machines() {
     let place = Place::new();
     let ended = place.run(&["stubs", "--nodes", "web-server,db"]);
