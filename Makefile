@@ -64,6 +64,7 @@ bench: setup
 	benches/again.py target/release/snowglobe
 	benches/check.py target/release/snowglobe
 	benches/eval.py target/release/snowglobe
+	benches/edits.py target/release/snowglobe $(NIXPKGS)
 	benches/ready.py target/release/snowglobe
 	target/release/snowglobe guest fetch iperf3
 	benches/containers.py target/release/snowglobe

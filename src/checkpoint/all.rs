@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::Checkpoint;
-use crate::machine::{Machine, MachineError, QuietMachine, Saved};
+use crate::machine::{ConsoleHistory, Machine, MachineError, QuietMachine, Saved};
 
 type Machines = BTreeMap<String, Arc<Machine>>;
 
@@ -93,6 +93,7 @@ pub async fn load(
     checkpoint: &Checkpoint,
     changed: &BTreeSet<String>,
     folder: &Path,
+    console: ConsoleHistory,
 ) -> Result<(), MachineError> {
     let mut saved = BTreeMap::new();
     for (node, machine) in machines {
@@ -111,7 +112,7 @@ pub async fn load(
     let folder = folder.to_owned();
     all(saved.clone(), |node, (machine, state)| {
         let folder = of_node(&folder, &node);
-        async move { machine.load(&state, &folder).await }
+        async move { machine.load(&state, &folder, console).await }
     })
     .await?;
     tracing::debug!("the machines are loaded");

@@ -69,6 +69,10 @@ pub struct StoredRecording<C> {
     pub obstacle: Option<String>,
     /// The line of the script that has failed; `None` if none has.
     pub failed: Option<FailedLine>,
+    /// Digests of calls that gave other results when they were repeated: no run is replayed past them.
+    pub unrepeatable: BTreeSet<String>,
+    /// The subtest whose start is saved whatever it costs.
+    pub wanted: Option<String>,
 }
 
 /// A line of a script that has failed.
@@ -88,6 +92,8 @@ impl<C> Default for StoredRecording<C> {
             changed: BTreeSet::new(),
             obstacle: None,
             failed: None,
+            unrepeatable: BTreeSet::new(),
+            wanted: None,
         }
     }
 }
@@ -102,6 +108,25 @@ impl<C> StoredRecording<C> {
         self.checkpoints
             .retain(|checkpoint| is_whole && checkpoint.position <= position);
         self
+    }
+
+    /// Returns the recording up to the last checkpoint of a name, from which a run then starts.
+    ///
+    /// # Errors
+    /// Returns an error if there is none.
+    pub fn up_to(mut self, name: &str) -> Result<Self, NoRecording> {
+        let found = self.checkpoints.iter().rposition(|it| it.name == name);
+        let Some(last) = found else {
+            let known = self.checkpoints.iter().map(|it| it.name.as_str());
+            let known: Vec<&str> = known.collect();
+            return Err(NoRecording::NoSuchCheckpoint {
+                name: name.to_owned(),
+                known: known.join(", "),
+            });
+        };
+        self.checkpoints.truncate(last + 1);
+        self.entries.truncate(self.checkpoints[last].position);
+        Ok(self)
     }
 
     /// The automatic checkpoint that is needed least: the one that the next
@@ -135,6 +160,22 @@ pub(crate) mod tests {
             machines: BTreeMap::new(),
             files: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn a_recording_ends_at_a_checkpoint() {
+        let recording = StoredRecording {
+            entries: vec![1, 2, 3, 4],
+            checkpoints: vec![checkpoint(1, 1.0), checkpoint(3, 2.0)],
+            ..StoredRecording::default()
+        };
+        let short = recording.clone().up_to("at 1").unwrap();
+        assert_eq!((short.entries, short.checkpoints.len()), (vec![1], 1));
+        let error = recording.up_to("none").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the last run took no checkpoint `none`; it took: at 1, at 3"
+        );
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum NoRecording {
     /// The run was too short, for example: see `replay::recorder`.
     #[error("the last run took no checkpoint (`checkpoint(NAME)` in the script takes one)")]
     NoneTaken,
+    #[error("the last run took no checkpoint `{name}`; it took: {known}")]
+    NoSuchCheckpoint { name: String, known: String },
     #[error("the last run had {0}")]
     Elsewhere(String),
 }

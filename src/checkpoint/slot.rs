@@ -104,6 +104,7 @@ pub(super) struct SlotRecord<C> {
     /// Why the run saved no more of them.
     obstacle: Option<String>,
     failed: Option<FailedLine>,
+    unrepeatable: BTreeSet<String>,
 }
 
 /// The checkpoints of one test, for one run at a time.
@@ -165,6 +166,8 @@ impl Slot {
             changed,
             obstacle: None,
             failed: record.failed,
+            unrepeatable: record.unrepeatable,
+            wanted: None,
         })
     }
 
@@ -258,6 +261,7 @@ impl Slot {
                 .collect(),
             obstacle: recording.obstacle,
             failed: recording.failed,
+            unrepeatable: recording.unrepeatable,
         };
         write_json(&self.folder.join(RECORD), &record)?;
         let known: Vec<&str> = record.checkpoints.iter().map(String::as_str).collect();

@@ -51,6 +51,9 @@ pub struct RunCommand {
     /// Run each test as a Nix build, on this machine or a remote builder.
     #[arg(long)]
     as_derivation: bool,
+    /// Start the machines with the disks that an earlier run has saved with `save_disks()`: its output folder.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["as_derivation", "from"])]
+    disks_from: Option<PathBuf>,
     /// With --as-derivation, also use builders without KVM.
     #[arg(long, requires = "as_derivation")]
     allow_emulation: bool,
@@ -73,6 +76,9 @@ struct ReplayOptions {
     /// Boot all machines, and save no checkpoints. Also when the variable CI is set.
     #[arg(long)]
     cold: bool,
+    /// Start from this checkpoint, or from the start of this subtest, whatever comes later in the recording. The first run boots, and saves it. With --repeat, each further run starts there.
+    #[arg(long, value_name = "CHECKPOINT|SUBTEST", conflicts_with_all = ["cold", "as_derivation"])]
+    from: Option<String>,
     /// After a run that started from a checkpoint, run the test again cold, and use that verdict.
     #[arg(long, conflicts_with_all = ["cold", "as_derivation"])]
     verify: bool,
@@ -84,7 +90,7 @@ struct ReplayOptions {
 impl ReplayOptions {
     fn mode(&self) -> ReplayMode {
         let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
-        if self.cold || in_ci {
+        if self.cold || in_ci && self.from.is_none() {
             ReplayMode::Disabled
         } else {
             ReplayMode::Enabled
@@ -150,6 +156,8 @@ impl RunCommand {
             confirmation: self.replay.confirmation(),
             settings: RunSettings {
                 replay: self.replay.mode(),
+                disks_from: self.disks_from.clone(),
+                from: self.replay.from.clone(),
                 debug_command: debug_command(),
                 film: Film::Taken,
                 attach: match self.on_failure {

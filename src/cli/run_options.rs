@@ -89,6 +89,8 @@ impl RunOptions {
             failed_units: FailedUnitPolicy::default(),
             python: self.python.clone(),
             replay: ReplayMode::NotApplicable,
+            disks_from: None,
+            from: None,
             debug_command: None,
             states: StateRetention::ThisRun,
             film: Film::Off,

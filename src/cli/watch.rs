@@ -22,7 +22,7 @@ impl WatchCommand {
         let frontend = self.run.frontend(output.clone());
         block_on(async {
             let request = || self.run.request(&output);
-            watch(request, &frontend, &mut interrupts()?).await?;
+            Box::pin(watch(request, &frontend, &mut interrupts()?)).await?;
             Ok(ExitCode::from(code::INTERRUPTED))
         })
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::call_error::CallError;
 use super::driver_operation::DriverOperation;
 use super::subtests::SubtestEnd;
-use super::{Host, lock};
+use super::{DISKS, Host, lock};
 use crate::backend::OnReboot;
 use crate::model::event::{Event, Failure};
 
@@ -61,6 +61,14 @@ impl Host {
             }
             DriverOperation::Sleep { seconds } => {
                 tokio::time::sleep(seconds.duration()).await;
+            }
+            DriverOperation::SaveDisks {} => {
+                for machine in self.machines().values() {
+                    let folder = self.output_folder.join(DISKS).join(machine.name());
+                    for path in machine.save_disks(&folder).await? {
+                        self.events.emit(Event::FileSaved { path });
+                    }
+                }
             }
             // The replay knows their results.
             DriverOperation::Checkpoint { .. }

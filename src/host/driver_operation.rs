@@ -51,6 +51,8 @@ pub enum DriverOperation {
         name: String,
         keep_time: bool,
     },
+    /// The disks of all virtual machines are copied into the output folder.
+    SaveDisks {},
     /// All machines become as they were at a checkpoint.
     Rewind {
         name: String,
@@ -94,7 +96,7 @@ impl DriverOperation {
             | Op::Checkpoint { .. }
             | Op::Rewind { .. } => RecordPolicy::Guest,
             Op::Read { .. } => RecordPolicy::Reading,
-            Op::CreateMachine { .. } | Op::GoOutside {} => RecordPolicy::Ends,
+            Op::CreateMachine { .. } | Op::GoOutside {} | Op::SaveDisks {} => RecordPolicy::Ends,
             Op::SubtestStarted { .. }
             | Op::SubtestFinished { .. }
             | Op::ShowConsoles { .. }

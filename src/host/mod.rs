@@ -24,6 +24,9 @@ pub use driver_operation::{DriverOperation, Reading};
 use subtests::SubtestStack;
 pub use subtests::{AfterFailure, Subtests};
 
+/// The folder of saved disks in the output folder.
+pub const DISKS: &str = "disks";
+
 /// Everything a script can reach.
 #[derive(Debug)]
 pub struct Host {

@@ -1,6 +1,7 @@
 //! A machine of a test: starts, answers, waits, stops.
 
 mod created;
+mod disks;
 mod error;
 mod life_cycle;
 mod monitor;
@@ -22,13 +23,14 @@ use crate::model::failed_units::FailedUnitPolicy;
 use crate::model::manifest::{BackendKind, Node, ShellOptions};
 use crate::qemu::SSH_SOCKET;
 
+pub use disks::check_disks_in;
 pub use error::{MachineError, Overdue};
 pub use life_cycle::{LifeCycle, Start};
 pub use monitor::MachineMonitor;
 pub use operation::{Operation, RecordPolicy};
 pub use seconds::Seconds;
 pub use shell::{GuestShell, Setting, TerminalSession, port_hint};
-pub use snapshot::{Clock, QuietMachine, Saved};
+pub use snapshot::{Clock, ConsoleHistory, QuietMachine, Saved};
 pub use user_terminal::{TerminalUser, converse};
 
 /// How many of a console's last lines go into messages.

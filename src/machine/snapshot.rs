@@ -59,6 +59,15 @@ impl Saved {
     }
 }
 
+/// The console that a loaded machine continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsoleHistory {
+    /// The one that was saved with the machine, by an earlier run.
+    Saved,
+    /// The one of this run, which has seen more than was saved.
+    OfThisRun,
+}
+
 /// Whether a restored guest's clock is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -158,12 +167,19 @@ impl Machine {
     ///
     /// # Errors
     /// Returns an error if a file is missing, or QEMU does not take what is saved.
-    pub async fn load(self: &Arc<Self>, saved: &Saved, folder: &Path) -> Result<(), MachineError> {
-        self.life
-            .console()
-            .recall(&folder.join(CONSOLE), &self.life.console_log())
-            .await
-            .map_err(|source| at(&self.life.console_log(), source))?;
+    pub async fn load(
+        self: &Arc<Self>,
+        saved: &Saved,
+        folder: &Path,
+        console: ConsoleHistory,
+    ) -> Result<(), MachineError> {
+        if console == ConsoleHistory::Saved {
+            self.life
+                .console()
+                .recall(&folder.join(CONSOLE), &self.life.console_log())
+                .await
+                .map_err(|source| at(&self.life.console_log(), source))?;
+        }
         let disks = folder.join(DISKS);
         remove_files(&self.life.context.state_folder, &disks)
             .and_then(|()| copy_files(&disks, &self.life.context.state_folder))

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use super::player::Player;
 use super::recorder::Recorder;
-use super::recording::RecordedCall;
+use super::recording::{RecordedCall, digest_of};
 use super::script_checkpoints::ScriptCheckpoints;
 use super::{Restart, perform};
 use crate::checkpoint::{self, Checkpoint};
 use crate::host::Host;
-use crate::machine::RecordPolicy;
+use crate::machine::{ConsoleHistory, RecordPolicy};
 use crate::model::event::{Event, Restored};
 
 /// The longest result that a message shows, in characters.
@@ -38,7 +38,7 @@ pub(super) async fn catch_up(
     for entry in before {
         if entry.call.record_policy() == RecordPolicy::Process {
             let result = host.make(entry.call.clone()).await;
-            result.map_err(|error| differs(entry, &error.message))?;
+            result.map_err(|error| Restart::Unusable(difference(entry, &error.message)))?;
         }
     }
     checkpoints.add_recorded(&player.slot, &recording).await;
@@ -72,7 +72,8 @@ async fn restore(host: &Host, player: &Player, checkpoint: &Checkpoint) -> Resul
         .map_err(|error| lost(&error))?
         .map_err(|error| lost(&error))?;
     let folder = player.slot.folder_of(checkpoint);
-    checkpoint::load(&host.machines(), checkpoint, changed, &folder)
+    let console = ConsoleHistory::Saved;
+    checkpoint::load(&host.machines(), checkpoint, changed, &folder, console)
         .await
         .map_err(|error| lost(&error))
 }
@@ -100,13 +101,21 @@ async fn repeat(
     }
 }
 
+/// Returns why a run cannot continue after a call, of which later runs know that it cannot be repeated.
 fn differs(entry: &RecordedCall, now: &str) -> Restart {
-    Restart::Unusable(format!(
+    Restart::Unrepeatable {
+        reason: format!("{}, later runs do not repeat it", difference(entry, now)),
+        call: digest_of(&entry.call),
+    }
+}
+
+fn difference(entry: &RecordedCall, now: &str) -> String {
+    format!(
         "{} gives another result than in the run before ({} then, {} now)",
         entry.call,
         shortened(&entry.result.to_string()),
         shortened(now)
-    ))
+    )
 }
 
 fn shortened(text: &str) -> String {
@@ -129,13 +138,13 @@ mod tests {
     #[test]
     fn another_result_names_the_call() {
         let recording = recording(&[("server", "/long/".repeat(20).leak())]);
-        let restart = differs(&recording.entries[0], &json!("short").to_string());
+        let text = difference(&recording.entries[0], &json!("short").to_string());
         let shown = &"/long/".repeat(20)[..59];
         assert_eq!(
-            restart,
-            Restart::Unusable(format!(
+            text,
+            format!(
                 "server.wait_for_file gives another result than in the run before (\"{shown}… then, \"short\" now)"
-            ))
+            )
         );
     }
 }

@@ -47,6 +47,8 @@ pub enum Restart {
     NoCheckpoint(String),
     /// A checkpoint was restored, and the run cannot continue from there.
     Unusable(String),
+    /// A call gives another result when it is repeated: why, and the digest of the call.
+    Unrepeatable { reason: String, call: String },
 }
 
 /// Passes calls to the host, unless a recording answers them.
@@ -91,15 +93,16 @@ impl Replay {
         Self::new(host, Mode::Plain, checkpoints, restarts)
     }
 
-    /// Records a run from its beginning.
+    /// Records a run from its beginning, into a recording without calls.
     #[must_use]
     pub fn recording(
         host: Arc<Host>,
         slot: Arc<Slot>,
+        recording: Recording,
         checkpoints: Arc<ScriptCheckpoints>,
     ) -> Self {
         let (restarts, _) = mpsc::unbounded_channel();
-        let recorder = Recorder::new(slot, Recording::default(), None);
+        let recorder = Recorder::new(slot, recording, None);
         Self::new(host, Mode::Recording(recorder), checkpoints, restarts)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::recording::Recording;
+use super::recording::{Recording, digest_of};
 use crate::checkpoint::Slot;
 use crate::host::{Call, DriverOperation};
 
@@ -31,6 +31,8 @@ pub(super) enum Departure {
     ChangedMachine(String),
     #[error("{0} comes after the end of the last run")]
     Unknown(String),
+    #[error("{0} gave another result when it was repeated")]
+    Unrepeatable(String),
     #[error("{0} is called in each run")]
     NotRecorded(String),
     #[error("the script has ended")]
@@ -60,6 +62,9 @@ impl Player {
         }
         if entry.files.as_deref() != files {
             return Err(Departure::Files(call.to_string()));
+        }
+        if self.recording.unrepeatable.contains(&digest_of(call)) {
+            return Err(Departure::Unrepeatable(call.to_string()));
         }
         self.position += 1;
         Ok(entry.result.clone())
@@ -99,6 +104,20 @@ mod tests {
         player.recording.changed.insert("b".to_owned());
         assert!(player.answer(&call("b", "three"), None).is_err());
         assert_eq!(player.position, 2);
+    }
+
+    #[test]
+    fn a_call_that_cannot_be_repeated_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut player = Player::new(slot(&folder), recording(&[("a", "one"), ("a", "two")]));
+        let known = digest_of(&call("a", "two"));
+        player.recording.unrepeatable.insert(known);
+        assert!(player.answer(&call("a", "one"), None).is_ok());
+        let departure = player.answer(&call("a", "two"), None).unwrap_err();
+        assert_eq!(
+            departure,
+            Departure::Unrepeatable("a.wait_for_file".to_owned())
+        );
     }
 
     #[test]

@@ -14,6 +14,11 @@ use crate::machine::Clock;
 /// How much of a cold run may go into checkpoints.
 const SHARE: f64 = 0.05;
 
+/// How much of it may go into checkpoints that save much: those after calls whose repetition takes so many times as long
+/// as a checkpoint.
+const SHARE_OF_DEAR: f64 = 0.1;
+const DEAR: f64 = 4.0;
+
 /// How long a first checkpoint is taken to last, in seconds for each machine.
 const GUESSED_COST_S: f64 = 0.15;
 
@@ -134,10 +139,21 @@ impl Recorder {
             .cost_s
             .unwrap_or(GUESSED_COST_S * f64::from(machines));
         let since = now - self.clock.last_checkpoint_s;
-        let affordable = self.clock.spent_s + cost <= SHARE * now;
+        let share = if since > DEAR * cost {
+            SHARE_OF_DEAR
+        } else {
+            SHARE
+        };
+        let affordable = self.clock.spent_s + cost <= share * now;
         let last = self.recording.checkpoints.last();
         let needless = last.is_some_and(|last| last.position == self.recording.entries.len());
-        if machines == 0 || self.recording.obstacle.is_some() || !affordable || needless {
+        if machines == 0 || self.recording.obstacle.is_some() || needless {
+            return None;
+        }
+        if let Some(name) = self.subtest.as_ref().filter(|name| self.wants(name)) {
+            return Some(Due::Subtest(name.clone()));
+        }
+        if !affordable {
             return None;
         }
         match &self.subtest {
@@ -146,6 +162,13 @@ impl Recorder {
             _ if since > 2.0 * cost => Some(Due::Call),
             _ => None,
         }
+    }
+
+    /// Whether the user wants runs to start from a subtest, and no checkpoint of it was taken.
+    fn wants(&self, subtest: &str) -> bool {
+        let recording = &self.recording;
+        recording.wanted.as_deref() == Some(subtest)
+            && recording.checkpoints.iter().all(|it| it.name != subtest)
     }
 
     /// A checkpoint that is to be filled in.
@@ -244,8 +267,14 @@ pub(super) mod tests {
         assert_eq!(recorder.due(1), Some(Due::Call));
         recorder.subtest = Some("login".to_owned());
         assert_eq!(recorder.due(1), Some(Due::Subtest("login".to_owned())));
+        // More than the share, for calls that would take long to repeat; and too much.
         recorder.spent(1.0);
+        assert_eq!(recorder.due(1), Some(Due::Subtest("login".to_owned())));
+        recorder.spent(2.0);
         assert_eq!(recorder.due(1), None);
+        // Unless runs are to start from there.
+        recorder.recording.wanted = Some("login".to_owned());
+        assert_eq!(recorder.due(1), Some(Due::Subtest("login".to_owned())));
     }
 
     #[test]

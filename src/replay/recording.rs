@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::checkpoint::{self, Checkpoint};
+use crate::digest::Digest;
 use crate::host::{Call, DriverOperation, Reading};
 
 /// A call of a script, and what it gave.
@@ -30,6 +31,13 @@ impl RecordedCall {
             _ => None,
         }
     }
+}
+
+/// Returns the digest of a call, by which a recording knows those that cannot be repeated.
+pub(super) fn digest_of(call: &Call) -> String {
+    let mut digest = Digest::default();
+    digest.field(serde_json::to_vec(call).unwrap_or_default());
+    digest.name()
 }
 
 impl Recording {

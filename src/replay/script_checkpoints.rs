@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use super::recording::Recording;
 use crate::checkpoint::{self, Checkpoint, CheckpointKind, Slot};
 use crate::host::{CallError, Host};
-use crate::machine::Clock;
+use crate::machine::{Clock, ConsoleHistory};
 use crate::model::event::{Event, round};
 
 /// Checkpoints of one run, by their names. Those that the recording of the run has are used from there.
@@ -166,13 +166,9 @@ impl ScriptCheckpoints {
         let begin = Instant::now();
         let machines = host.machines();
         checkpoint::halt(&machines).await;
-        checkpoint::load(
-            &machines,
-            &state.checkpoint,
-            &BTreeSet::new(),
-            &state.folder,
-        )
-        .await?;
+        let (saved, folder) = (&state.checkpoint, &state.folder);
+        let console = ConsoleHistory::OfThisRun;
+        checkpoint::load(&machines, saved, &BTreeSet::new(), folder, console).await?;
         host.events.emit(Event::Rewound {
             name: name.to_owned(),
             duration_s: round(begin.elapsed().as_secs_f64()),

@@ -132,6 +132,7 @@ impl RunnerError {
             Self::Output(error) if error.is_of_the_host() => Obstacle::Host,
             Self::Session(
                 SessionError::Python(_)
+                | SessionError::Disks { .. }
                 | SessionError::Unfit(Unfit {
                     cause: UnfitCause::Test,
                     ..

@@ -29,6 +29,9 @@ pub(super) fn check_test(
     let (label, source_map) = (test.label(), test.source_map());
     let script_check = request.script_check;
     check_script_of(label, &source_map, &test.manifest, script_check, frontend)?;
+    if let Some(folder) = &request.settings.disks_from {
+        session::check_disks(folder, &test.manifest)?;
+    }
     Ok(session::preflight(&test.manifest)?)
 }
 

@@ -41,7 +41,7 @@ pub async fn watch<E: From<RunnerError>>(
         files.extend(request.project.config.file.clone());
         let count = files.len();
         let mut changes = Changes::of(files)?;
-        let mut end = run_once(&request, &mut changes, frontend, interrupts).await;
+        let mut end = Box::pin(run_once(&request, &mut changes, frontend, interrupts)).await;
         if end == RunEnd::Own {
             announce(frontend, Event::Watching { files: count })?;
             end = tokio::select! {

@@ -48,6 +48,10 @@ pub struct RunSettings {
     /// The Python that runs the script; `None` for the embedded interpreter, or the CPython that the test's packages need.
     pub python: Option<CPython>,
     pub replay: ReplayMode,
+    /// The output folder of a run whose saved disks the machines get.
+    pub disks_from: Option<PathBuf>,
+    /// The checkpoint or subtest that the run starts from; `None` for the last one that the script leads to.
+    pub from: Option<String>,
     /// The command that opens the prompt before the failure of a test; `None` if there is none.
     pub debug_command: Option<String>,
     pub states: StateRetention,

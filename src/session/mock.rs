@@ -53,6 +53,8 @@ pub async fn mock_run(
         failed_units: FailedUnitPolicy::Ignore,
         python: None,
         replay: ReplayMode::NotApplicable,
+        disks_from: None,
+        from: None,
         debug_command: None,
         states: StateRetention::ThisRun,
         film: Film::Off,

@@ -7,6 +7,7 @@ mod input;
 mod mock;
 mod persistent_state;
 mod replay_plan;
+mod saved_disks;
 mod scratch;
 mod stage;
 mod stop_place;
@@ -40,6 +41,7 @@ pub use decide_backends::{BackendDecision, decide_backends};
 use decide_backends::{are_all_containers, proposal};
 pub use input::{AttachPolicy, Film, ReplayMode, RunSettings, StopPlace, TestInput, TimeoutFactor};
 use replay_plan::{ReplayPlan, emit_unknown_start};
+pub use saved_disks::check_disks;
 use stage::{Stage, StageNetworks};
 use stop_place::{failed_line, find_stop};
 use supervision::{EarlyEnd, judge};
@@ -69,6 +71,8 @@ pub enum SessionError {
         "the container `{0}` cannot be run: the built-in guests have none of `containers`; make it one of `nodes` with `virtualisation.backend = \"container\"`"
     )]
     Container(String),
+    #[error("the disks in {folder} cannot be used: {reason}")]
+    Disks { folder: PathBuf, reason: String },
     #[error("the persistent state of a machine, {folder}, cannot be used: {source}")]
     PersistentState { folder: PathBuf, source: io::Error },
     #[error("the run script of the machine `{0}` is not named run-NAME-vm")]
@@ -156,19 +160,25 @@ pub async fn run(
             Attempt::Again(restart) => {
                 // The next attempt emits what was held back.
                 events.forget();
-                let why_cold = match restart {
-                    Restart::NoCheckpoint(reason) => reason,
-                    Restart::Unusable(reason) => {
-                        let text = format!("{reason}: restarting without the checkpoint");
-                        events.note(Level::Warning, text);
-                        "the checkpoint cannot be used".to_owned()
+                let (why_cold, unrepeatable) = match restart {
+                    Restart::NoCheckpoint(reason) => (reason, None),
+                    Restart::Unusable(reason) => (warn_of_restart(events, &reason), None),
+                    Restart::Unrepeatable { reason, call } => {
+                        (warn_of_restart(events, &reason), Some(call))
                     }
                 };
                 forget_consoles(manifest, &input.output_folder);
-                replay = replay.cold(why_cold);
+                replay = replay.cold(why_cold, unrepeatable);
             }
         }
     }
+}
+
+/// Warns of a checkpoint that cannot be used; returns why the run is cold.
+fn warn_of_restart(events: &Events, reason: &str) -> String {
+    let text = format!("{reason}: restarting without the checkpoint");
+    events.note(Level::Warning, text);
+    "the checkpoint cannot be used".to_owned()
 }
 
 /// Removes the consoles of machines that the test does not have any more.
@@ -214,7 +224,7 @@ async fn attempt(
         timeout_factor: input.timeout_factor(),
     });
     let checkpoints = stage.script_checkpoints(input);
-    let replay = plan.replay(stage.host.clone(), checkpoints, stage.restarts());
+    let replay = plan.replay(input, stage.host.clone(), checkpoints, stage.restarts());
     let replay = Arc::new(replay);
     let begin = Instant::now();
     let script = script(input, interpreter, stop);

@@ -26,8 +26,9 @@ pub(super) enum ReplayPlan {
     NotApplicable,
     /// Why, if the user should know.
     Cold(Option<String>),
-    /// The machines boot, and the run is recorded; why, if the user should know.
-    Recording(Arc<Slot>, Option<String>),
+    /// The machines boot, and the run is recorded; why, if the user should know. The calls of these digests gave other
+    /// results when they were repeated.
+    Recording(Arc<Slot>, Option<String>, BTreeSet<String>),
     /// The calls are answered as long as they are those of the last run.
     Replaying(Arc<Slot>, Recording),
 }
@@ -39,6 +40,10 @@ impl ReplayPlan {
             ReplayMode::NotApplicable => return Self::NotApplicable,
             ReplayMode::Disabled => return Self::Cold(None),
             ReplayMode::Enabled => {}
+        }
+        if let Some(folder) = &input.settings.disks_from {
+            let reason = format!("the disks are those of {}", folder.display());
+            return Self::Cold(Some(reason));
         }
         if let Some(reason) = not_saved(manifest) {
             return Self::Cold(Some(reason));
@@ -58,17 +63,32 @@ impl ReplayPlan {
             {
                 Some(NoRecording::Changed(changed))
             }
-            Ok(recording) => return Self::Replaying(slot, recording),
+            Ok(recording) => match &input.settings.from {
+                None => return Self::Replaying(slot, recording),
+                Some(name) => match recording.up_to(name) {
+                    Ok(recording) => return Self::Replaying(slot, recording),
+                    Err(reason) => Some(reason),
+                },
+            },
             Err(NoRecording::FirstRun) => store.last_elsewhere(&key),
             Err(reason) => Some(reason),
         };
-        Self::Recording(slot, reason.map(|reason| reason.to_string()))
+        Self::Recording(
+            slot,
+            reason.map(|reason| reason.to_string()),
+            BTreeSet::new(),
+        )
     }
 
-    /// Returns the plan for a run that cannot continue from its recording.
-    pub fn cold(self, reason: String) -> Self {
+    /// Returns the plan for a run that cannot continue from its recording, in which the calls of these digests cannot be
+    /// repeated.
+    pub fn cold(self, reason: String, unrepeatable: Option<String>) -> Self {
         match self {
-            Self::Replaying(slot, _) => Self::Recording(slot, Some(reason)),
+            Self::Replaying(slot, recording) => {
+                let mut known = recording.unrepeatable;
+                known.extend(unrepeatable);
+                Self::Recording(slot, Some(reason), known)
+            }
             other => other,
         }
     }
@@ -91,7 +111,7 @@ impl ReplayPlan {
         let reason = match self {
             Self::NotApplicable => return,
             Self::Replaying(..) => return events.hold_back(),
-            Self::Cold(reason) | Self::Recording(_, reason) => reason.clone(),
+            Self::Cold(reason) | Self::Recording(_, reason, _) => reason.clone(),
         };
         events.emit(Event::Begun {
             checkpoint: None,
@@ -101,15 +121,27 @@ impl ReplayPlan {
 
     pub fn replay(
         &self,
+        input: &TestInput,
         host: Arc<Host>,
         checkpoints: Arc<ScriptCheckpoints>,
         restarts: mpsc::UnboundedSender<Restart>,
     ) -> Replay {
         match self {
             Self::NotApplicable | Self::Cold(_) => Replay::none(host, checkpoints),
-            Self::Recording(slot, _) => Replay::recording(host, slot.clone(), checkpoints),
+            Self::Recording(slot, _, unrepeatable) => {
+                let recording = Recording {
+                    unrepeatable: unrepeatable.clone(),
+                    wanted: input.settings.from.clone(),
+                    ..Recording::default()
+                };
+                Replay::recording(host, slot.clone(), recording, checkpoints)
+            }
             Self::Replaying(slot, recording) => {
-                let (slot, recording) = (slot.clone(), recording.clone());
+                let slot = slot.clone();
+                let recording = Recording {
+                    wanted: input.settings.from.clone(),
+                    ..recording.clone()
+                };
                 Replay::replaying(host, slot, recording, checkpoints, restarts)
             }
         }

@@ -13,6 +13,7 @@ use super::attach::{WayIn, attach_command, serve_attached};
 use super::disk_watch::{DiskWatch, RunningDiskWatch};
 use super::input::{AttachPolicy, Film, TestInput};
 use super::persistent_state::PersistentState;
+use super::saved_disks::restore_disks;
 use super::scratch::{Scratch, base};
 use super::supervision::{EarlyEnd, FaultChannels, Interrupt, supervise};
 use crate::backend::{EnvironmentAtStart, FaultReporter};
@@ -127,6 +128,9 @@ impl Stage {
                 StateRetention::Persistent => persistent.machine(&base(), name),
             }
         })?;
+        if let Some(folder) = &input.settings.disks_from {
+            restore_disks(folder, &machines)?;
+        }
         warn_of_missing_backdoor(manifest, &machines, events);
         let host = Host::new(
             machines,

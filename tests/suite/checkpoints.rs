@@ -180,6 +180,13 @@ machine.succeed("cat /proc/sys/kernel/random/uuid")
     assert!(second.stdout.contains(warning), "{}", second.seen());
     let cold = "\ncold: the checkpoint cannot be used\n";
     assert!(second.stdout.contains(cold), "{}", second.seen());
+    // Later runs know, and are restored before it.
+    for _ in 0..2 {
+        let later = again.run(&[]);
+        assert_eq!(later.code, Some(0), "{}", later.seen());
+        assert_eq!(first_line(&later), first_line(&second));
+        assert!(!later.stdout.contains("cold"), "{}", later.seen());
+    }
     again.place.assert_tidy();
 }
 

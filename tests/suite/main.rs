@@ -44,4 +44,5 @@ mod selection;
 mod shared_code;
 mod terminals;
 mod trust;
+mod upgrades;
 mod watch;

@@ -25,6 +25,7 @@ const SCRIPT: &str = r#"
 start_all()
 one.succeed("echo set-up > /tmp/state")
 two.succeed("echo set-up > /tmp/state")
+one.succeed("echo before the checkpoint > /dev/console")
 visits = []
 filled = checkpoint("filled")
 
@@ -32,7 +33,7 @@ for case in ["first", "second"]:
     with branch(filled):
         visits.append(case)
         assert one.succeed("cat /tmp/state") == "set-up\n", case
-        one.succeed(f"echo {case} > /tmp/state")
+        one.succeed(f"echo {case} > /tmp/state; echo in the {case} branch > /dev/console")
         two.succeed("rm /tmp/state")
 assert one.succeed("cat /tmp/state") == "set-up\n"
 assert two.succeed("cat /tmp/state") == "set-up\n"
@@ -76,6 +77,16 @@ fn machines_become_what_they_were() {
             "{}",
             ended.seen()
         );
+    }
+    // No line of a console is lost, and none comes twice.
+    let console =
+        std::fs::read_to_string(place.path().join("result-back/console/one.log")).unwrap();
+    for line in [
+        "before the checkpoint",
+        "in the first branch",
+        "in the second branch",
+    ] {
+        assert_eq!(console.matches(line).count(), 1, "{line}: {console}");
     }
     // A run that is restored goes back as well, and what it has from before it.
     let edited = SCRIPT.replace("END", "END 2").replace(
@@ -149,4 +160,39 @@ with subtest("breaks"), branch(here):
     assert_eq!(ended.code, Some(1), "{}", ended.seen());
     assert!(ended.seen().contains("broken"), "{}", ended.seen());
     assert!(!ended.stdout.contains("rewound to"), "{}", ended.seen());
+}
+
+#[test]
+fn repeated_runs_start_from_a_subtest() {
+    let place = Place::new();
+    let script = r#"
+start_all()
+one.succeed("sleep 2")
+with subtest("set-up"):
+    one.succeed("echo once >> /tmp/runs")
+with subtest("flaky"):
+    assert one.succeed("cat /tmp/runs") == "once\n"
+    one.succeed("echo once >> /tmp/runs")
+    number = one.succeed("cat /proc/sys/kernel/random/uuid")
+    print("number", number)
+"#;
+    let ended = run(&place, script, &["--from", "flaky", "--repeat", "3"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let from = "from checkpoint \"flaky\"";
+    assert_eq!(ended.stdout.matches(from).count(), 2, "{}", ended.seen());
+    assert_eq!(
+        ended.stdout.matches("one: must succeed: sleep 2").count(),
+        1
+    );
+    let numbers: std::collections::HashSet<&str> = ended
+        .stdout
+        .lines()
+        .filter_map(|line| line.split("number ").nth(1))
+        .collect();
+    assert_eq!(numbers.len(), 3, "{}", ended.seen());
+    let ended = run(&place, script, &["--from", "nothing"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.seen());
+    let reason = "cold: the last run took no checkpoint `nothing`; it took: ";
+    assert!(ended.stdout.starts_with(reason), "{}", ended.seen());
+    place.assert_tidy();
 }

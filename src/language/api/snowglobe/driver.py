@@ -184,6 +184,15 @@ def rewind(to: Checkpoint | str) -> None:
 
 
 @extension
+def save_disks() -> None:
+    """Copy the disks of all virtual machines to the folder `disks` of the output folder: `snowglobe run --disks-from`
+    starts other machines with them, for example those of a new release. Shut the machines down before, or what their
+    guests have only in memory is lost.
+    """
+    drive("save_disks")
+
+
+@extension
 @contextlib.contextmanager
 def branch(start: Checkpoint | str) -> Iterator[None]:
     """Run the statements inside on the machines as they were at a checkpoint, and rewind to it at the end. If the
