@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """What an edit costs before the script can start, beside nix-instantiate on the same machines.
 
-Usage: benches/edits.py SNOWGLOBE [NIXPKGS [OPTION...]]
+Usage: benches/edits.py SNOWGLOBE [NIXPKGS [-I PATH...]]
 
 Takes turns, for a test of two nodes on the built-in guests, the same test in a
 flake, and with NIXPKGS two NixOS machines: `nix-instantiate` of the machines,
 then `snowglobe check` that has nothing to remember, after an edit of nothing,
 of the script's text, and of one node. Prints medians and their ratios to
-nix-instantiate. Further options go to `snowglobe check`.
+nix-instantiate. The paths are for both.
 """
 
 import os
@@ -66,14 +66,16 @@ def measure(title, snowglobe, nixpkgs, subject, options):
         run("first", check)
         times["first"].clear()
         library = next((cache / "snowglobe").glob("nix-lib-*"))
+        node = "0"
         for number in range(ROUNDS):
-            run("nix-instantiate", instantiate(nixpkgs, library))
+            run("nix-instantiate", [*instantiate(nixpkgs, library), *options])
             shutil.rmtree(cache / "snowglobe/evaluations", ignore_errors=True)
             run("first", check)
             run("nothing", check)
-            write(folder, f"script {number}", str(number))
+            write(folder, f"script {number}", node)
             run("script", check)
-            write(folder, f"script {number}", f"node {number}")
+            node = f"node {number}"
+            write(folder, f"script {number}", node)
             run("node", check)
         shutil.rmtree(cache)
     base = statistics.median(times["nix-instantiate"])

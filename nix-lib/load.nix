@@ -118,12 +118,11 @@ let
     in
     builtins.substring 0 (builtins.stringLength own) (toString path) == own;
 
-  # Only the XML of a function names its arguments: `x: …`, or `{ …, ... }: …`. It also has
-  # the places of functions, which do not matter here, and are not to be reported.
-  xmlOf = builtins.snowglobeToXML or builtins.toXML;
-  takesOne = value: isFunction value && builtins.match ".*<varpat .*" (xmlOf value) != null;
+  # Only the XML of a function names its arguments: `x: …`, or `{ …, ... }: …`.
+  takesOne = value: isFunction value && builtins.match ".*<varpat .*" (builtins.toXML value) != null;
   takesMore =
-    value: isFunction value && builtins.match ".*<attrspat [^>]*ellipsis=.*" (xmlOf value) != null;
+    value:
+    isFunction value && builtins.match ".*<attrspat [^>]*ellipsis=.*" (builtins.toXML value) != null;
 
   # An attribute path as it is written after -A.
   showPath =

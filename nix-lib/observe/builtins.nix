@@ -124,9 +124,6 @@ let
     fetchMercurial = fetching revisions "fetchMercurial";
     fetchTree = fetching revisions "fetchTree";
 
-    # The XML of a value has the places of functions and attributes, in any file.
-    toXML = value: report "position" "" (native.toXML value);
-
     # An edit of a file moves what is below it.
     unsafeGetAttrPos =
       name: set:
@@ -240,6 +237,7 @@ let
         "toJSON"
         "toPath"
         "toString"
+        "toXML"
         "trace"
         "traceVerbose"
         "true"
@@ -255,7 +253,3 @@ in
 native.mapAttrs (
   name: value: if pure ? ${name} then value else observed.${name} or (unknown name value)
 ) native
-// {
-  # For our own library.
-  snowglobeToXML = native.toXML;
-}

@@ -30,7 +30,7 @@ pub(super) struct Reads {
     pub inputs: BTreeMap<Input, usize>,
     /// Names of environment variables.
     pub variables: BTreeSet<String>,
-    /// Files whose line numbers were asked for; an empty path for any file.
+    /// Files whose line numbers were asked for.
     pub positions: BTreeSet<PathBuf>,
     /// Facts on the flake itself that were asked for, such as `rev`.
     pub flake_facts: BTreeSet<String>,

@@ -20,7 +20,7 @@ pub(super) struct ScriptSources {
     nix: Vec<(PathBuf, String)>,
     /// Python files that were read once.
     python: Vec<(PathBuf, String)>,
-    /// Files whose line numbers were asked for, or an empty path for any: any edit may change the answer.
+    /// Files whose line numbers were asked for: any edit may change the answer.
     positions: Vec<PathBuf>,
 }
 
@@ -71,7 +71,7 @@ impl ScriptSources {
         }
         let (_, new) = text(path)?;
         let edit = match changed {
-            Input::Import(path) if !self.is_positioned(path) => {
+            Input::Import(path) if !self.positions.contains(path) => {
                 let (_, old) = self.nix.iter().find(|(known, _)| known == path)?;
                 ScriptEdit::of_nix(old, &new)?
             }
@@ -100,12 +100,6 @@ impl ScriptSources {
             return None;
         }
         serde_json::to_string(&items).ok()
-    }
-
-    /// Whether the line numbers of a file may be part of the answer.
-    fn is_positioned(&self, file: &Path) -> bool {
-        let mut positions = self.positions.iter();
-        positions.any(|path| path == file || path.as_os_str().is_empty())
     }
 
     fn edit_of_python(&self, path: &Path, new: &str) -> Option<ScriptEdit> {
