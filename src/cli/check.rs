@@ -8,14 +8,14 @@ use clap::{Args, ValueEnum};
 use super::error::{Failed, code};
 use super::findings::locate;
 use super::sarif::sarif;
-use super::source::{SourceOptions, on_this_thread};
+use super::source::SourceOptions;
 use super::write_stdout;
 use crate::input_file::read_script;
 use crate::language::check::{Finding, Parts, TestContext, count, stops};
 use crate::model::manifest::python_name;
-use crate::nix_cli::{self, Test};
+use crate::nix_cli::Test;
 use crate::report::Colours;
-use crate::runner::{MISSING_TYPE_CHECK, TestSelection, TypeCheck, check_script, show_finding};
+use crate::runner::{MISSING_TYPE_CHECK, TypeCheck, check_script, show_finding};
 use crate::script_modules::{check_modules, imported_modules, modules_of_folders, names_in};
 use crate::source_map::SourceMap;
 
@@ -134,13 +134,7 @@ impl CheckCommand {
 }
 
 fn of_tests(file: &Path, options: &SourceOptions) -> Result<Vec<CheckedScript>, Failed> {
-    let TestSelection {
-        nix,
-        library,
-        evaluation,
-        ..
-    } = options.select(file)?;
-    let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
+    let tests = options.evaluate(file)?;
     Ok(tests.iter().map(CheckedScript::of_test).collect())
 }
 

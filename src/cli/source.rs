@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::guest;
 use crate::model::manifest::BackendChoice;
 use crate::nix_cli::{
-    Arguments, Evaluation, Flake, Form, Library, MachineVariant, NO_UPDATE, Nix, Nixpkgs,
-    PackageSource, ScriptEdits, SnapshotStore, TestSource,
+    self, Arguments, Evaluation, Flake, Form, Library, MachineVariant, NO_UPDATE, Nix, Nixpkgs,
+    PackageSource, ScriptEdits, SnapshotStore, Test, TestSource,
 };
 use crate::runner::TestSelection;
 
@@ -260,6 +260,20 @@ impl SourceOptions {
                 guest_index: index.filter(|index| index.exists()),
             },
         ))
+    }
+
+    /// Evaluates the tests of a file.
+    ///
+    /// # Errors
+    /// Returns an error if the file does not evaluate.
+    pub fn evaluate(&self, file: &Path) -> Result<Vec<Test>, Failed> {
+        let TestSelection {
+            nix,
+            library,
+            evaluation,
+            ..
+        } = self.select(file)?;
+        on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))
     }
 
     /// The kind of all machines: by the command line, the environment, or the configuration.

@@ -7,13 +7,12 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::error::Failed;
-use super::source::{SourceOptions, on_this_thread};
+use super::source::SourceOptions;
 use super::write_stdout;
 use crate::language::check::TestContext;
 use crate::language::{Vocabulary, manual, stub};
 use crate::model::manifest::{only_machine_name, python_name};
-use crate::nix_cli::{self, Test};
-use crate::runner::TestSelection;
+use crate::nix_cli::Test;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum StubFormat {
@@ -56,13 +55,7 @@ impl StubsCommand {
 
     /// The machines and networks of all tests of a file, by their names in scripts.
     fn names_of_tests(&self, file: &Path) -> Result<(Vec<String>, Vec<u32>), Failed> {
-        let TestSelection {
-            nix,
-            library,
-            evaluation,
-            ..
-        } = self.options.select(file)?;
-        let tests = on_this_thread(nix_cli::evaluate(&nix, &library, &evaluation))?;
+        let tests = self.options.evaluate(file)?;
         let mut names = (BTreeSet::new(), BTreeSet::new());
         for Test { manifest, .. } in &tests {
             let context = TestContext::of(manifest);

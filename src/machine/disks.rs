@@ -27,6 +27,7 @@ impl Machine {
         }
         let is_up = self.life.is_up();
         if is_up {
+            // QEMU then has written all that the guest has written to its disks.
             self.pause().await?;
         }
         let copied = copy_disks(self.state_folder(), folder).map_err(|source| at(folder, source));
@@ -34,15 +35,6 @@ impl Machine {
             self.resume().await?;
         }
         copied
-    }
-
-    /// Stops the guest's processors; QEMU then has written all that the guest has written to its disks.
-    async fn pause(&self) -> Result<(), MachineError> {
-        let running = self.life.running()?;
-        let monitor = self.monitor.qmp(&running).await?;
-        self.life
-            .guard(&running, async { Ok(monitor.pause().await?) })
-            .await
     }
 
     /// Gives a machine that was never started the disks in a folder.

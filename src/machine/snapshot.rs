@@ -200,6 +200,18 @@ impl Machine {
             .await
     }
 
+    /// Stops the guest's processors.
+    ///
+    /// # Errors
+    /// Returns an error if the machine is off, or QEMU is gone.
+    pub(super) async fn pause(&self) -> Result<(), MachineError> {
+        let running = self.life.running()?;
+        let monitor = self.monitor.qmp(&running).await?;
+        self.life
+            .guard(&running, async { Ok(monitor.pause().await?) })
+            .await
+    }
+
     /// Resumes a machine that was loaded.
     ///
     /// # Errors
@@ -262,12 +274,7 @@ impl QuietMachine {
         if self.shares_folder.is_none() {
             return Ok(());
         }
-        let running = self.machine.life.running()?;
-        let monitor = self.machine.monitor.qmp(&running).await?;
-        self.machine
-            .life
-            .guard(&running, async { Ok(monitor.pause().await?) })
-            .await
+        self.machine.pause().await
     }
 
     /// Writes a paused machine to `folder`, which is made.

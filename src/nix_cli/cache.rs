@@ -13,6 +13,7 @@
 //! Arguments and variables may hold secrets, such as the access tokens in `NIX_CONFIG`. What is compared is therefore
 //! stored as a digest, with a key that only this user can read.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ const KEY: &str = "key";
 const SLACK_NS: i128 = 20_000_000;
 
 /// The answer of Nix to a question.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct NixReply {
     pub answer: String,
     /// Warnings and traces of the Nix code.
@@ -126,22 +127,24 @@ impl Cache<'_> {
 
     /// Remembers an answer; returns whether it can be.
     pub fn remember(&self, question: &Question, evaluated: Evaluated<'_>) -> bool {
-        let written = make_key(&self.folder).map(|key| {
-            let entry = self.entry(question, &key, evaluated)?;
-            Ok::<_, String>(self.write(&question.file_name(&key), &entry))
-        });
-        match written {
-            Ok(Ok(Ok(()))) => true,
-            Ok(Err(reason)) => {
+        // Without a cache everything works as well.
+        let unusable = |error: io::Error| {
+            tracing::warn!("{}: {error}", self.folder.display());
+            false
+        };
+        let key = match make_key(&self.folder) {
+            Ok(key) => key,
+            Err(error) => return unusable(error),
+        };
+        let entry = match self.entry(question, &key, evaluated) {
+            Ok(entry) => entry,
+            Err(reason) => {
                 tracing::info!("the evaluation is not remembered: {reason}");
-                false
+                return false;
             }
-            // Without a cache everything works as well.
-            Ok(Ok(Err(error))) | Err(error) => {
-                tracing::warn!("{}: {error}", self.folder.display());
-                false
-            }
-        }
+        };
+        let written = self.write(&question.file_name(&key), &entry);
+        written.map_or_else(unusable, |()| true)
     }
 
     fn entry(
@@ -162,38 +165,50 @@ impl Cache<'_> {
         if begin.clock_was_set() {
             return Err("the clock was set meanwhile".to_owned());
         }
-        let mut paths: Vec<Input> = Vec::new();
-        for input in reads
-            .inputs
-            .keys()
-            .filter(|input| !self.is_own(input.path()))
-        {
-            match tree.and_then(|tree| tree.in_tree(input.path())) {
-                Some(path) => {
-                    let original = input.at(path);
-                    check_original(input, &original)?;
-                    paths.push(original);
-                }
-                None => paths.push(input.clone()),
-            }
-        }
-        paths.retain(|input| !is_in_store(input.path()));
-        paths.extend(tree.map(WorkingTree::lock_file));
-        paths.extend(configuration()?.into_iter().map(Input::Tree));
-        let paths: Vec<Input> = paths.into_iter().map(Input::of_file).collect();
+        let read = self.inputs_of_user(reads, tree)?;
+        let scripts = ScriptSources::of(&read, &reads.positions, tree);
+        let mut inputs: BTreeSet<Input> = read.into_keys().collect();
+        inputs.extend(tree.map(WorkingTree::lock_file));
+        inputs.extend(configuration()?.into_iter().map(Input::Tree));
         Ok(CacheEntry {
             program: program(),
             question: question.digest(key),
-            inputs: states_of(paths, begin)?,
+            inputs: states_of(inputs, begin)?,
             variables: reads
                 .variables
                 .iter()
                 .map(|name| (name.clone(), variable(name, key)))
                 .collect(),
             tree: tree.map(|tree| tree.state(reads)).transpose()?,
-            scripts: ScriptSources::of(reads, tree, |path| self.is_own(path)),
+            scripts,
             reply,
         })
+    }
+
+    /// Returns what was read and may change, and how often; of a flake, the originals.
+    fn inputs_of_user(
+        &self,
+        reads: &Reads,
+        tree: Option<&WorkingTree>,
+    ) -> Result<BTreeMap<Input, usize>, String> {
+        let mut inputs = BTreeMap::new();
+        for (input, count) in &reads.inputs {
+            if self.is_own(input.path()) {
+                continue;
+            }
+            let original = match tree.and_then(|tree| tree.in_tree(input.path())) {
+                Some(path) => {
+                    let original = input.at(path);
+                    check_original(input, &original)?;
+                    original
+                }
+                None => input.clone(),
+            };
+            if !is_in_store(original.path()) {
+                *inputs.entry(original.of_file()).or_default() += count;
+            }
+        }
+        Ok(inputs)
     }
 
     fn is_own(&self, path: &Path) -> bool {
@@ -227,9 +242,7 @@ impl Cache<'_> {
 }
 
 /// Returns the inputs with their states, none of which has changed since the evaluation began.
-fn states_of(mut inputs: Vec<Input>, begin: Moment) -> Result<Vec<(Input, InputState)>, String> {
-    inputs.sort();
-    inputs.dedup();
+fn states_of(inputs: BTreeSet<Input>, begin: Moment) -> Result<Vec<(Input, InputState)>, String> {
     if inputs.len() > MOST_INPUTS {
         return Err(format!("{} files outside the store", inputs.len()));
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::reads::Input;
-use super::stamp::Stamp;
+use super::stamp::{self, Stamp, add_metadata};
 use crate::digest::Digest;
 
 /// A larger file is compared by size and times alone, in bytes.
@@ -92,7 +92,7 @@ impl StateReader {
         let target = fs::metadata(path).ok();
         let mut digest = Digest::default();
         for metadata in [Some(&own), target.as_ref()].into_iter().flatten() {
-            add_metadata(metadata, &mut digest);
+            add_metadata(Some(metadata), &mut digest);
         }
         let permissions = target.as_ref().map_or(0, |it| it.permissions().mode());
         Some(FileState {
@@ -128,25 +128,8 @@ pub(super) fn changed_ns(input: &Input, state: &InputState) -> i128 {
     let times = [own, fs::metadata(input.path())]
         .into_iter()
         .flatten()
-        .map(|metadata| {
-            i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec())
-        });
+        .map(|metadata| stamp::changed_ns(&metadata));
     times.max().unwrap_or(0)
-}
-
-fn add_metadata(metadata: &Metadata, digest: &mut Digest) {
-    for number in [
-        i128::from(metadata.dev()),
-        i128::from(metadata.ino()),
-        i128::from(metadata.size()),
-        i128::from(metadata.mode()),
-        i128::from(metadata.mtime()),
-        i128::from(metadata.mtime_nsec()),
-        i128::from(metadata.ctime()),
-        i128::from(metadata.ctime_nsec()),
-    ] {
-        digest.field(number.to_le_bytes());
-    }
 }
 
 fn digest_of(path: &Path, metadata: &Metadata) -> Option<String> {

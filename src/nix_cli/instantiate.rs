@@ -45,24 +45,21 @@ pub(super) async fn instantiate<T: Answer>(
     };
     // A flake in a folder need not be resolved if what was read of it is the same.
     let of_folder = Memory::of_folder(&process, want)?;
-    let mut found = of_folder.as_ref().and_then(Memory::recall);
-    if found.is_none() {
-        process.lock_flake().await?;
-        let command = entry_command(nix, library, evaluation, want)?;
-        let memory = Memory::of(&process, &command, want);
-        found = memory.as_ref().and_then(Memory::recall);
-        if found.is_none() {
-            let begin = Moment::now();
-            let given = process.answer(command, want).await?;
-            nix.warn(&given.reply.warnings);
-            let items: Vec<T> =
-                serde_json::from_str(&given.reply.answer).map_err(EvalError::BadManifest)?;
-            remember([of_folder, memory], evaluation, &given, begin)?;
-            return Ok(items);
-        }
+    if let Some(items) = of_folder.as_ref().and_then(|memory| memory.recall(nix)) {
+        return Ok(items);
     }
-    let (items, reply) = found.unwrap_or_default();
-    nix.warn(&reply.warnings);
+    process.lock_flake().await?;
+    let command = entry_command(nix, library, evaluation, want)?;
+    let memory = Memory::of(&process, &command, want);
+    if let Some(items) = memory.as_ref().and_then(|memory| memory.recall(nix)) {
+        return Ok(items);
+    }
+    let begin = Moment::now();
+    let given = process.answer(command, want).await?;
+    nix.warn(&given.reply.warnings);
+    let items: Vec<T> =
+        serde_json::from_str(&given.reply.answer).map_err(EvalError::BadManifest)?;
+    remember([of_folder, memory], evaluation, &given, begin)?;
     Ok(items)
 }
 
@@ -178,12 +175,15 @@ impl<'a> Memory<'a> {
         })
     }
 
-    /// The answer, as long as Nix's garbage collector has not been there.
-    fn recall<T: Answer>(&self) -> Option<(Vec<T>, NixReply)> {
+    /// The answer, with its warnings again, as long as Nix's garbage collector has not been there.
+    fn recall<T: Answer>(&self, nix: &Nix) -> Option<Vec<T>> {
         let reply = self.cache.recall(&self.question)?;
         let items: Vec<T> = serde_json::from_str(&reply.answer).ok()?;
         let is_there = items.iter().filter_map(T::derivation).all(Path::exists);
-        is_there.then_some((items, reply))
+        is_there.then(|| {
+            nix.warn(&reply.warnings);
+            items
+        })
     }
 }
 
@@ -219,8 +219,8 @@ impl Process<'_> {
     async fn run(&self, command: Command) -> Result<Given, EvalError> {
         let unobserved = unobserved(&command);
         let output = self.output(command).await?;
-        let is_in_builtin = String::from_utf8_lossy(&output.stderr).contains(OBSERVED_BUILTINS);
-        if !output.status.success() && is_in_builtin {
+        let is_in_builtin = || String::from_utf8_lossy(&output.stderr).contains(OBSERVED_BUILTINS);
+        if !output.status.success() && is_in_builtin() {
             return self.given(&self.output(unobserved).await?);
         }
         self.given(&output)

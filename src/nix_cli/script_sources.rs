@@ -1,12 +1,13 @@
 //! The texts of the files that scripts come from: an edit of a script's text needs no evaluation.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::reads::{Input, Reads, is_in_store};
+use super::reads::Input;
 use super::working_tree::WorkingTree;
 use crate::source_map::{ScriptEdit, may_be_script, only_defines_scripts};
 
@@ -25,48 +26,43 @@ pub(super) struct ScriptSources {
 }
 
 impl ScriptSources {
-    /// Returns the files among what was read; those of a flake as they are in its working tree.
-    pub fn of(reads: &Reads, tree: Option<&WorkingTree>, is_own: impl Fn(&Path) -> bool) -> Self {
-        let original = |path: &Path| {
+    /// Returns the files among the inputs, with how often each was read. `positions` may be in the copy of a flake.
+    pub fn of(
+        inputs: &BTreeMap<Input, usize>,
+        positions: &BTreeSet<PathBuf>,
+        tree: Option<&WorkingTree>,
+    ) -> Self {
+        let original = |path: &PathBuf| {
             let in_tree = tree.and_then(|tree| tree.in_tree(path));
-            in_tree.unwrap_or_else(|| path.to_owned())
+            in_tree.unwrap_or_else(|| path.clone())
         };
         let mut sources = Self {
-            positions: reads.positions.iter().map(|path| original(path)).collect(),
+            positions: positions.iter().map(original).collect(),
             ..Self::default()
         };
-        for (input, count) in &reads.inputs {
-            let (Input::Import(path) | Input::File(path)) = input.clone().of_file() else {
-                continue;
-            };
-            let path = original(&path);
-            if is_own(&path) || is_in_store(&path) {
-                continue;
-            }
+        for (input, count) in inputs {
             match input {
-                Input::Import(_) if !is_in_nixpkgs(&path) => {
-                    sources
-                        .nix
-                        .extend(text(&path).filter(|(_, text)| text.contains("testScript")));
+                Input::Import(path) if !is_in_nixpkgs(path) => {
+                    let found = text(path).filter(|(_, text)| text.contains("testScript"));
+                    sources.nix.extend(found);
                 }
-                Input::File(_) if *count == 1 && path.extension().is_some_and(|it| it == "py") => {
-                    sources.python.extend(text(&path));
+                Input::File(path)
+                    if *count == 1 && path.extension().is_some_and(|it| it == "py") =>
+                {
+                    sources.python.extend(text(path));
                 }
                 _ => {}
             }
         }
-        sources.nix.dedup();
         sources
     }
 
     /// Returns an answer with the script as it is after the edit of a file; `None` if more than a script may have
     /// changed.
     pub fn after_edit(&self, changed: &Input, answer: &str) -> Option<String> {
-        let (path, others) = (changed.path(), |path: &Path| {
-            let path = path.to_owned();
-            self.nix.iter().filter(move |(other, _)| *other != path)
-        });
-        if !others(path).all(|(_, text)| only_defines_scripts(text)) {
+        let path = changed.path();
+        let others = || self.nix.iter().filter(|(other, _)| other != path);
+        if !others().all(|(_, text)| only_defines_scripts(text)) {
             return None;
         }
         let (_, new) = text(path)?;
@@ -79,7 +75,7 @@ impl ScriptSources {
             _ => return None,
         };
         let mut items: Vec<Value> = serde_json::from_str(answer).ok()?;
-        let is_elsewhere = |script: &str| others(path).any(|(_, text)| may_be_script(text, script));
+        let is_elsewhere = |script: &str| others().any(|(_, text)| may_be_script(text, script));
         let mut edited = 0;
         for item in &mut items {
             let Some(script) = item.get_mut("script") else {

@@ -71,13 +71,13 @@ fn leads_to_folder(link: &Path) -> bool {
         .is_ok_and(|target| target.is_dir() && !target.starts_with("/nix/store"))
 }
 
-fn add_metadata(metadata: Option<&Metadata>, digest: &mut Digest) -> i128 {
+/// Adds what tells a file from its earlier self, or that it is missing; returns its last change as [`changed_ns`] does.
+pub(super) fn add_metadata(metadata: Option<&Metadata>, digest: &mut Digest) -> i128 {
     let Some(metadata) = metadata else {
         digest.field("missing");
         return 0;
     };
-    let changed_ns =
-        i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+    let changed_ns = changed_ns(metadata);
     for number in [
         i128::from(metadata.dev()),
         i128::from(metadata.ino()),
@@ -90,6 +90,11 @@ fn add_metadata(metadata: Option<&Metadata>, digest: &mut Digest) -> i128 {
         digest.field(number.to_le_bytes());
     }
     changed_ns
+}
+
+/// Returns the last change of a file, in nanoseconds since 1970.
+pub(super) fn changed_ns(metadata: &Metadata) -> i128 {
+    i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec())
 }
 
 #[cfg(test)]

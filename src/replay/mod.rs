@@ -172,20 +172,15 @@ impl Replay {
         }
         match self.turn(&call, caller).await? {
             CallTurn::Answered(result) => Ok(result),
-            CallTurn::Made => self.perform(call).await,
+            CallTurn::Made => perform(&self.host, &self.checkpoints, call).await,
             CallTurn::Recorded(files) => {
-                let result = self.perform(call.clone()).await;
+                let result = perform(&self.host, &self.checkpoints, call.clone()).await;
                 if let Mode::Recording(recorder) = &mut *self.mode.lock().await {
                     recorder.took(call, files, result.as_ref().ok());
                 }
                 result
             }
         }
-    }
-
-    /// Makes a call, or does with checkpoints what it asks for.
-    async fn perform(&self, call: Call) -> Result<Value, CallError> {
-        perform(&self.host, &self.checkpoints, call).await
     }
 
     async fn make_unrecorded(&self, call: Call) -> Result<Value, CallError> {

@@ -73,10 +73,8 @@ impl ScriptEdit {
     #[must_use]
     pub fn of_file(nix: &str, name: &str, old: &str, new: &str) -> Option<Self> {
         let root = ast::Root::cast(rnix::Root::parse(nix).syntax())?;
-        let mut paths = root.syntax().descendants().filter_map(ast::PathRel::cast);
-        let mut named = paths
-            .by_ref()
-            .filter(|path| path.to_string().ends_with(name));
+        let paths = root.syntax().descendants().filter_map(ast::PathRel::cast);
+        let mut named = paths.filter(|path| path.to_string().ends_with(name));
         let path = Expr::PathRel(named.next()?);
         if named.next().is_some() || !is_sole_script_file(&path) {
             return None;
@@ -164,36 +162,29 @@ impl Texts {
             return None;
         }
         let last = self.0.len() - 1;
-        // For each text, its places with the number of ways that lead there; more than one is too many.
-        let mut ways: Vec<Vec<(usize, u32)>> = Vec::new();
+        // For each text, its places that the texts before lead to.
+        let mut reached: Vec<Vec<usize>> = Vec::new();
         for (number, text) in self.0.iter().enumerate() {
             let is_first = number == 0;
-            let places = occurrences(script, text).filter(|place| {
+            let earliest = match reached.last() {
+                None => 0,
+                Some(earlier) => earlier.first()? + self.0[number - 1].len(),
+            };
+            let fits = |place: &usize| {
                 let begins = !is_first || before == Beside::Computed || *place == 0;
                 let end = place + text.len();
                 let ends = number < last || after == Beside::Computed || end == script.len();
-                begins && ends
-            });
-            let found = places.filter_map(|place| {
-                let count = match number.checked_sub(1) {
-                    None => 1,
-                    Some(earlier) => ways[earlier]
-                        .iter()
-                        .filter(|(at, _)| at + self.0[earlier].len() <= place)
-                        .fold(0u32, |sum, (_, ways)| sum.saturating_add(*ways)),
-                };
-                (count > 0).then_some((place, count))
-            });
-            let found: Vec<(usize, u32)> = found.collect();
-            ways.push(found);
+                *place >= earliest && begins && ends
+            };
+            reached.push(occurrences(script, text).filter(fits).collect());
         }
         let mut places = Vec::new();
         let mut limit = script.len();
         for number in (0..=last).rev() {
-            let fitting = ways[number]
+            let mut fitting = reached[number]
                 .iter()
-                .filter(|(at, _)| at + self.0[number].len() <= limit);
-            let [(place, _)] = fitting.collect::<Vec<_>>()[..] else {
+                .filter(|at| *at + self.0[number].len() <= limit);
+            let (Some(place), None) = (fitting.next(), fitting.next()) else {
                 return None;
             };
             places.push(*place);
