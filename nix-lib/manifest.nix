@@ -1,7 +1,7 @@
 # The manifest of a test: plain data for the Rust side (src/model/manifest.rs), and
 # the one derivation that builds everything it names.
 let
-  version = 8;
+  version = 9;
 
   # A file written by nothing but the shell's own commands.
   write =

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs on Debian what this project needs and the machine lacks: Nix, QEMU and
 # its image tool; tesseract, busybox and ty, which tests need; shellcheck and ruff for
-# the lints; with the argument `tests`, also QEMU for arm64, a browser, a terminal, and user IDs for containers without root. Rust, npm and Python are taken as they are.
+# the lints; with the argument `tests`, also QEMU for arm64, a browser, an editor, a terminal, and user IDs for containers without root. Rust, npm and Python are taken as they are.
 set -euo pipefail
 
 for_what=${1:-build}
@@ -31,6 +31,7 @@ find_missing() {
     command -v chromium > /dev/null || missing+=(chromium)
     command -v chromedriver > /dev/null || missing+=(chromium-driver)
     command -v tmux > /dev/null || missing+=(tmux)
+    command -v nvim > /dev/null || missing+=(neovim)
     command -v newuidmap > /dev/null || missing+=(uidmap)
   fi
 }

@@ -26,6 +26,7 @@ mod history;
 pub mod host;
 pub mod input_file;
 pub mod language;
+pub mod lsp;
 pub mod machine;
 pub mod model;
 pub mod network;

@@ -58,5 +58,6 @@ in
     snapshot_safe = true;
     requires_kvm = node.virtualisation.qemu.forceAccel;
     ssh_backdoor = null;
+    units = import ./units.nix node;
   }) value.nodes;
 }

@@ -60,6 +60,7 @@ in
       snapshot_safe = false;
       requires_kvm = false;
       ssh_backdoor = null;
+      units = import ./units.nix config;
     }
   ) value.nodes;
 }

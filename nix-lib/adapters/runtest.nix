@@ -5,6 +5,7 @@
 value:
 let
   cardsOf = import ./cards.nix;
+  unitsOf = import ./units.nix;
 
   # Whether nixpkgs gives cards of a node one hardware address.
   hasTwinCards =
@@ -78,6 +79,7 @@ let
       snapshot_safe = isSnapshotSafe node && sshBackdoor == null;
       ssh_backdoor = sshBackdoor;
       requires_kvm = node.virtualisation.qemu.forceAccel or false;
+      units = unitsOf node;
     }
     // asContainer systemsIn node.system.build;
 
@@ -102,6 +104,7 @@ let
       snapshot_safe = false;
       requires_kvm = false;
       ssh_backdoor = null;
+      units = unitsOf node;
     };
 
   # The binds for the systems of nodes that a script names. Those that it does not name are not evaluated.

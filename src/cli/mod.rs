@@ -18,6 +18,7 @@ mod frontend;
 mod guest;
 mod history;
 mod interactive;
+mod lsp;
 mod many_options;
 mod mock_run;
 mod play;
@@ -104,6 +105,8 @@ enum UserCommand {
     Guest(guest::GuestCommand),
     /// Print the test API as a stub for editors and type checkers.
     Stubs(stubs::StubsCommand),
+    /// Serve an editor by the language server protocol: findings, completion, hover, and tests to run.
+    Lsp(lsp::LspCommand),
     /// Print a completion script for a shell.
     Completions {
         /// The shell to complete for.
@@ -200,6 +203,7 @@ impl UserCommand {
             Self::Build(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Stubs(command) => command.run(),
+            Self::Lsp(command) => command.run(),
             Self::Eval(command) => command.run(),
             Self::List(command) => command.run(),
             Self::History(command) => command.run(),

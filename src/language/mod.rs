@@ -1,6 +1,7 @@
-//! The test API as data, what is generated from it (stub, manual), and the check of scripts.
+//! The test API as data, what is generated from it (stub, manual), the check of scripts, and help for writing them.
 
 mod api_reader;
+pub mod assist;
 pub mod check;
 mod manual;
 mod stub;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The version of the manifest that this program reads.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// The default of `virtualisation.memorySize` in NixOS, in MiB.
 const DEFAULT_MEMORY_MIB: u64 = 1024;
@@ -87,6 +87,8 @@ pub struct Node {
     pub requires_kvm: bool,
     /// `vhost-device-vsock`, by its path or its name on PATH, for a machine that SSH is to reach by vsock; None for others.
     pub ssh_backdoor: Option<PathBuf>,
+    /// The systemd units that its configuration defines; others may come with packages, or at run time.
+    pub units: Vec<String>,
 }
 
 /// The kind of machine that a test asks for.
@@ -254,6 +256,7 @@ impl Node {
             snapshot_safe: false,
             requires_kvm: false,
             ssh_backdoor: None,
+            units: Vec::new(),
         }
     }
 

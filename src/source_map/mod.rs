@@ -7,6 +7,8 @@
 
 mod candidates;
 mod expressions;
+mod nodes;
+mod open_script;
 mod script_edit;
 mod sole_script;
 mod strings;
@@ -17,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub use candidates::scripts;
+pub use nodes::{NodePlace, node_places};
+pub use open_script::{EvaluatedText, OpenScript, open_scripts};
 pub use script_edit::{ScriptEdit, may_be_script, only_defines_scripts};
 use template::Map;
 pub use template::{Segment, SourceFile};

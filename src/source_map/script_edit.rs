@@ -16,7 +16,7 @@ const LEAST_TEXT: usize = 20;
 
 /// A script as a literal has it: texts, between any two of which there is a text that Nix computes.
 #[derive(Debug, PartialEq, Eq)]
-struct Texts(Vec<String>);
+pub(super) struct Texts(Vec<String>);
 
 /// The edit of one literal that is a script, or a part of one.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct ScriptEdit {
 
 /// A literal that is a script, or a part of one.
 #[derive(Debug)]
-struct ScriptLiteral {
+pub(super) struct ScriptLiteral {
     texts: Texts,
     /// Whether other text of the script may be before the literal, and after it.
     before: Beside,
@@ -130,7 +130,7 @@ fn script_literals(root: &rnix::SyntaxNode) -> impl Iterator<Item = ast::Str> + 
 }
 
 impl ScriptLiteral {
-    fn of(literal: &ast::Str) -> Option<Self> {
+    pub fn of(literal: &ast::Str) -> Option<Self> {
         let (texts, _) = texts(literal)?;
         let (before, after) = texts_beside(literal);
         Some(Self {
@@ -140,17 +140,18 @@ impl ScriptLiteral {
         })
     }
 
-    fn place<'a>(&self, script: &'a str) -> Option<Placement<'a>> {
+    /// Finds the literal in a script, if there is one way to do so.
+    pub fn place<'a>(&self, script: &'a str) -> Option<Placement<'a>> {
         self.texts.place(script, self.before, self.after)
     }
 }
 
 /// Where a literal is in a script.
-struct Placement<'a> {
-    begin: usize,
-    end: usize,
+pub(super) struct Placement<'a> {
+    pub begin: usize,
+    pub end: usize,
     /// The computed texts between its own.
-    values: Vec<&'a str>,
+    pub values: Vec<&'a str>,
 }
 
 impl Texts {
@@ -241,7 +242,7 @@ fn range(literal: &ast::Str) -> TextRange {
 }
 
 /// The texts of a literal, and its antiquotations as they are written; those side by side are one.
-fn texts(literal: &ast::Str) -> Option<(Texts, Vec<String>)> {
+pub(super) fn texts(literal: &ast::Str) -> Option<(Texts, Vec<String>)> {
     if literal.syntax().text().contains_char('\r') {
         return None;
     }

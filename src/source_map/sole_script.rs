@@ -245,7 +245,7 @@ fn only_use(definition: &ast::AttrpathValue, name: &str) -> Option<Use> {
 }
 
 /// The name that a definition has, if that is one name and no path.
-fn key(definition: &ast::AttrpathValue) -> Option<String> {
+pub(super) fn key(definition: &ast::AttrpathValue) -> Option<String> {
     let path = definition.attrpath()?;
     let mut attributes = path.attrs();
     match (attributes.next()?, attributes.next()) {

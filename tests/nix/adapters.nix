@@ -50,6 +50,7 @@ in
       snapshot_safe = false;
       requires_kvm = false;
       ssh_backdoor = null;
+      units = [ ];
     };
   };
   "names of nodes become names of Python" = {

@@ -9,7 +9,7 @@ use petgraph::graphmap::DiGraphMap;
 use syn::visit::Visit;
 
 /// From the lowest to the highest: docs/src/architecture.md says what each one does.
-const LAYERS: [&[&str]; 25] = [
+const LAYERS: [&[&str]; 26] = [
     &[
         "model",
         "child",
@@ -41,6 +41,7 @@ const LAYERS: [&[&str]; 25] = [
     &["session"],
     &["runner"],
     &["compat"],
+    &["lsp"],
     &["cli"],
     &["main", "lib", "schemas"],
 ];

@@ -25,6 +25,7 @@ mod interactive;
 mod interrupts;
 mod language;
 mod layers;
+mod lsp;
 mod machines;
 mod many;
 mod mistakes;

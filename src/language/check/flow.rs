@@ -1,5 +1,7 @@
 //! The order of statements: statements that are never reached, and subtests with one name.
 
+use std::ops::Range;
+
 use ruff_text_size::Ranged;
 use rustpython_vm::compiler::ast::visitor::{self, Visitor};
 use rustpython_vm::compiler::ast::{Expr, Stmt};
@@ -12,31 +14,34 @@ pub(super) fn check(suite: &[Stmt]) -> Vec<Finding> {
     reader.findings
 }
 
-/// The names of the subtests, in their order, each once.
-pub(super) fn subtest_names(suite: &[Stmt]) -> Vec<String> {
+/// A subtest, and the bytes of its name's literal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubtestPlace {
+    pub name: String,
+    pub range: Range<usize>,
+}
+
+/// The subtests in their order, each name once.
+pub(super) fn subtests(suite: &[Stmt]) -> Vec<SubtestPlace> {
     let mut reader = FlowReader::default();
     reader.visit_body(suite);
-    reader
-        .subtests
-        .iter()
-        .map(|name| (*name).to_owned())
-        .collect()
+    reader.subtests
 }
 
 #[derive(Default)]
-struct FlowReader<'a> {
-    subtests: Vec<&'a str>,
+struct FlowReader {
+    subtests: Vec<SubtestPlace>,
     findings: Vec<Finding>,
 }
 
-impl FlowReader<'_> {
+impl FlowReader {
     fn find(&mut self, code: &'static str, message: String, at: &impl Ranged) {
-        let range = at.range().start().to_usize()..at.range().end().to_usize();
-        self.findings.push(Finding::warning(code, message, range));
+        self.findings
+            .push(Finding::warning(code, message, bytes(at)));
     }
 }
 
-impl<'a> Visitor<'a> for FlowReader<'a> {
+impl<'a> Visitor<'a> for FlowReader {
     fn visit_body(&mut self, body: &'a [Stmt]) {
         for pair in body.windows(2) {
             let word = match &pair[0] {
@@ -63,12 +68,15 @@ impl<'a> Visitor<'a> for FlowReader<'a> {
                 let Some((name, literal)) = subtest(&item.context_expr) else {
                     continue;
                 };
-                if self.subtests.contains(&name) {
+                if self.subtests.iter().any(|other| other.name == name) {
                     let message =
                         format!("a second subtest {name:?}: reports cannot tell them apart");
                     self.find("subtest-twice", message, literal);
                 } else {
-                    self.subtests.push(name);
+                    self.subtests.push(SubtestPlace {
+                        name: name.to_owned(),
+                        range: bytes(literal),
+                    });
                 }
             }
         }
@@ -84,4 +92,8 @@ fn subtest(expression: &Expr) -> Option<(&str, &Expr)> {
     }
     let argument = call.arguments.args.first()?;
     Some((argument.as_string_literal_expr()?.value.to_str(), argument))
+}
+
+fn bytes(node: &impl Ranged) -> Range<usize> {
+    node.start().to_usize()..node.end().to_usize()
 }

@@ -7,12 +7,12 @@ mod flow;
 mod imports;
 mod missing_modules;
 mod module_names;
-mod names;
+pub(super) mod names;
 mod not_offered;
 mod python;
 mod reader;
-mod tree_walk;
-mod types;
+pub(super) mod tree_walk;
+pub(super) mod types;
 mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,7 @@ use names::ScriptNames;
 
 pub use containers::{ContainerObstacle, ObstacleKind, container_obstacles};
 pub use finding::{Finding, Severity, count, stops};
+pub use flow::SubtestPlace;
 pub use module_names::{ModuleNames, names_of_module};
 
 /// Python's own recursion is the stack's here: room for deep scripts.
@@ -132,7 +133,7 @@ pub fn check(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding> 
 }
 
 /// Trees are walked, and dropped, by recursion: deep ones need a deep stack.
-fn with_deep_stack<T: Send>(work: impl Fn() -> T + Send + Sync) -> T {
+pub(super) fn with_deep_stack<T: Send>(work: impl Fn() -> T + Send + Sync) -> T {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .stack_size(STACK_BYTES)
@@ -190,9 +191,25 @@ fn check_here(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding>
 /// The names of the subtests of a script, in order; none if it cannot be read.
 #[must_use]
 pub fn subtest_names(source: &str) -> Vec<String> {
+    with_deep_stack(|| match parser::parse_module(source) {
+        Ok(parsed) => flow::subtests(parsed.suite())
+            .into_iter()
+            .map(|subtest| subtest.name)
+            .collect(),
+        Err(_) => Vec::new(),
+    })
+}
+
+/// The subtests of a script that is being written, as far as it can be read.
+#[must_use]
+pub fn subtests(source: &str) -> Vec<SubtestPlace> {
+    if unreadable(source).is_some() {
+        return Vec::new();
+    }
     with_deep_stack(|| {
-        let parsed = parser::parse_module(source);
-        parsed.map_or_else(|_| Vec::new(), |parsed| flow::subtest_names(parsed.suite()))
+        let options = parser::ParseOptions::from(parser::Mode::Module);
+        let parsed = parser::parse_unchecked(source, options).try_into_module();
+        parsed.map_or_else(Vec::new, |parsed| flow::subtests(parsed.suite()))
     })
 }
 
@@ -233,7 +250,7 @@ pub fn implied_modules<'v>(source: &str, vocabulary: &'v Vocabulary) -> Vec<&'v 
 }
 
 /// Returns a finding for a text that no parser can read.
-fn unreadable(source: &str) -> Option<Finding> {
+pub(super) fn unreadable(source: &str) -> Option<Finding> {
     if let Some(position) = source.find('\0') {
         return Some(Finding::error(
             "syntax",

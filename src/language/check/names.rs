@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use ruff_text_size::{Ranged, TextRange};
 use rustpython_vm::compiler::ast::{self, Expr};
 
-pub(super) type ScopeId = usize;
+pub(in crate::language) type ScopeId = usize;
 
 /// All names of a script.
 #[derive(Debug, Default)]
-pub(super) struct ScriptNames<'a> {
+pub(in crate::language) struct ScriptNames<'a> {
     pub scopes: Vec<Scope<'a>>,
     pub uses: Vec<Use<'a>>,
     pub attributes: Vec<Occurrence<'a, ast::ExprAttribute>>,
@@ -30,7 +30,7 @@ pub(super) struct ScriptNames<'a> {
 
 /// An expression and where it stands.
 #[derive(Debug)]
-pub(super) struct Occurrence<'a, T> {
+pub(in crate::language) struct Occurrence<'a, T> {
     pub node: &'a T,
     pub scope: ScopeId,
     /// Whether an exception there is caught.
@@ -38,7 +38,7 @@ pub(super) struct Occurrence<'a, T> {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Scope<'a> {
+pub(in crate::language) struct Scope<'a> {
     pub kind: ScopeKind,
     pub parent: Option<ScopeId>,
     pub bindings: HashMap<&'a str, Vec<Binding<'a>>>,
@@ -47,7 +47,7 @@ pub(super) struct Scope<'a> {
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ScopeKind {
+pub(in crate::language) enum ScopeKind {
     #[default]
     Module,
     Function,
@@ -57,14 +57,14 @@ pub(super) enum ScopeKind {
 
 /// How a name got its value.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Binding<'a> {
+pub(in crate::language) struct Binding<'a> {
     pub from: From<'a>,
     /// The scope in which the expression is to be read.
     pub scope: ScopeId,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum From<'a> {
+pub(in crate::language) enum From<'a> {
     Value(&'a Expr),
     ElementOf(&'a Expr),
     Annotation(&'a Expr),
@@ -76,7 +76,7 @@ pub(super) enum From<'a> {
 }
 
 #[derive(Debug)]
-pub(super) struct Use<'a> {
+pub(in crate::language) struct Use<'a> {
     pub name: &'a str,
     pub range: TextRange,
     pub scope: ScopeId,

@@ -6,7 +6,7 @@ use rustpython_vm::compiler::ast::{self, Expr, ExprContext, Pattern, Stmt};
 use super::names::{From, Scope, ScopeKind, ScriptNames};
 use super::reader::Reader;
 
-pub(super) fn read(suite: &[Stmt]) -> ScriptNames<'_> {
+pub(in crate::language) fn read(suite: &[Stmt]) -> ScriptNames<'_> {
     let mut reader = Reader {
         names: ScriptNames {
             scopes: vec![Scope::default()],

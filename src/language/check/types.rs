@@ -9,7 +9,7 @@ use rustpython_vm::compiler::ast::{self, Expr, Number, Operator, UnaryOp};
 use rustpython_vm::compiler::parser;
 
 use super::module_names::ModuleNames;
-use super::names::{Binding, From, ScopeId, ScriptNames};
+use super::names::{Binding, From, ScopeId, ScriptNames, Use};
 use super::{SourceKind, TestContext};
 use crate::language::{Class, Function, Vocabulary};
 use crate::model::manifest::only_machine_name;
@@ -19,7 +19,7 @@ const DEEPEST: u32 = 20;
 
 /// The type of a value, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Type<'v> {
+pub(in crate::language) enum Type<'v> {
     Unknown,
     /// An object of a class of the table.
     Object(&'v Class),
@@ -40,7 +40,7 @@ const MODULE_NAMES: [&str; 6] = [
 
 /// A script with everything that its names can mean.
 #[derive(Debug)]
-pub(super) struct Scene<'v, 'a> {
+pub(in crate::language) struct Scene<'v, 'a> {
     pub names: &'v ScriptNames<'a>,
     vocabulary: &'v Vocabulary,
     context: &'v TestContext,
@@ -153,6 +153,11 @@ impl<'v, 'a> Scene<'v, 'a> {
 
     pub fn of(&self, scope: ScopeId, expression: &Expr) -> Type<'v> {
         self.at_depth(scope, expression, 0)
+    }
+
+    /// Returns the type of a use of a name.
+    pub fn of_use(&self, used: &Use<'_>) -> Type<'v> {
+        self.of_name(used.scope, used.name, 0)
     }
 
     fn at_depth(&self, scope: ScopeId, expression: &Expr, depth: u32) -> Type<'v> {
@@ -345,7 +350,7 @@ impl<'v, 'a> Scene<'v, 'a> {
     }
 }
 
-pub(super) fn has_member(class: &Class, name: &str) -> bool {
+pub(in crate::language) fn has_member(class: &Class, name: &str) -> bool {
     class.method(name).is_some() || class.property(name).is_some()
 }
 
@@ -365,7 +370,7 @@ fn either<'v>(types: &[Type<'v>]) -> Type<'v> {
 }
 
 /// Returns Python's name for the type of a literal.
-pub(super) fn literal(value: &Expr) -> Option<&'static str> {
+pub(in crate::language) fn literal(value: &Expr) -> Option<&'static str> {
     Some(match value {
         Expr::StringLiteral(_) | Expr::FString(_) => "str",
         Expr::BytesLiteral(_) => "bytes",
