@@ -62,6 +62,7 @@ bench: setup
 	target/release/snowglobe $(GUESTS)
 	benches/driver.py target/release/snowglobe
 	benches/again.py target/release/snowglobe
+	benches/loop.py target/release/snowglobe
 	benches/check.py target/release/snowglobe
 	benches/eval.py target/release/snowglobe
 	benches/edits.py target/release/snowglobe $(NIXPKGS)

@@ -26,9 +26,11 @@
   nodes ? [ ],
   # Whether tests are taken as they are for runs by hand.
   interactive ? false,
-  # For machines whose state can be saved, what their store is: "image",
-  # "virtiofs"; null for machines as they are.
+  # For machines whose state can be saved, what their store becomes: "image",
+  # "virtiofs", "auto"; null for machines as they are.
   snapshotStore ? null,
+  # Whether NixOS machines can be switched to another system.
+  isSwitchable ? false,
   # Whether the packages of machines are Debian's.
   debianPackages ? false,
   # What machines are: "vm", "container", "auto", or null for what their nodes say.
@@ -54,6 +56,7 @@ let
     inherit
       nixpkgs
       snapshotStore
+      isSwitchable
       debianPackages
       backend
       ;

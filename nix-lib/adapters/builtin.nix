@@ -56,8 +56,10 @@ in
     inherit (node.virtualisation) cores;
     inherit (node.virtualisation) guest;
     snapshot_safe = true;
+    snapshot_store = null;
     requires_kvm = node.virtualisation.qemu.forceAccel;
     ssh_backdoor = null;
     units = import ./units.nix node;
+    toplevel = null;
   }) value.nodes;
 }

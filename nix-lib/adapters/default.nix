@@ -5,9 +5,11 @@
   nixpkgs,
   # The package set, if there is one.
   pkgs ? null,
-  # For machines whose state can be saved, what their store is: "image",
-  # "virtiofs"; null for machines as they are.
+  # For machines whose state can be saved, what their store becomes: "image",
+  # "virtiofs", "auto"; null for machines as they are.
   snapshotStore ? null,
+  # Whether they can be switched to another system.
+  isSwitchable ? false,
   # Whether their packages are to be Debian's.
   debianPackages ? false,
   # What machines are: `vm`, `container`, `auto`; null for VMs unless a node says otherwise.
@@ -129,9 +131,26 @@ let
     else
       value;
   testModules = if debianPackages then [ ../debian/test-module.nix ] else [ ];
+  # Of Debian's packages, "auto" takes what is fetched.
+  store =
+    let
+      inherit (builtins.fromJSON (builtins.readFile <snowglobe-debian-index>)) debs;
+    in
+    if snapshotStore != "auto" || !debianPackages || debs ? virtiofsd then
+      snapshotStore
+    else if debs ? erofs-utils then
+      "image"
+    else
+      null;
   # What is wanted of virtual machines.
   nodeModules =
-    (if snapshotStore != null then [ (./. + "/store-${snapshotStore}.nix") ] else [ ])
+    (
+      if store != null && backend != "container" then
+        [ (import ./snapshot-safe.nix { inherit store; }) ]
+      else
+        [ ]
+    )
+    ++ (if isSwitchable then [ ./switchable.nix ] else [ ])
     ++ (if backend == "container" || backend == "auto" then [ ./container.nix ] else [ ]);
 
   # Tests are side by side in sets, not deep in them: what is deeper is a

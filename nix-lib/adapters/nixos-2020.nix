@@ -58,9 +58,11 @@ in
       guest = "nixos";
       # Their store comes over 9p, which cannot be saved while it is mounted.
       snapshot_safe = false;
+      snapshot_store = null;
       requires_kvm = false;
       ssh_backdoor = null;
       units = import ./units.nix config;
+      toplevel = null;
     }
   ) value.nodes;
 }

@@ -51,14 +51,16 @@ let
     else
       "${config.hostPkgs.vhost-device-vsock}/bin/vhost-device-vsock";
 
-  # Its state can be saved where it mounts nothing of the host.
+  # Its state can be saved if it mounts nothing of the host over 9p.
   isSnapshotSafe =
     { virtualisation, ... }:
     let
-      store = virtualisation.fileSystems."/nix/.ro-store" or { };
+      isServed = place: virtualisation.fileSystems.${place}.fsType or null == "virtiofs";
+      shared = builtins.attrValues (virtualisation.sharedDirectories or { });
+      hasHostStore = virtualisation.mountHostNixStore or (!(virtualisation.useNixStoreImage or false));
     in
-    (virtualisation.sharedDirectories or { }) == { }
-    && (virtualisation.useNixStoreImage or false || store.fsType or null == "virtiofs");
+    builtins.all (share: isServed (share.target or "")) shared
+    && (!hasHostStore || isServed "/nix/.ro-store");
 
   # A node, and what it is as a container.
   virtualMachine =
@@ -77,9 +79,11 @@ let
       guest = "nixos";
       # QEMU saves no vsock.
       snapshot_safe = isSnapshotSafe node && sshBackdoor == null;
+      snapshot_store = node.system.build.snowglobeStore or null;
       ssh_backdoor = sshBackdoor;
       requires_kvm = node.virtualisation.qemu.forceAccel or false;
       units = unitsOf node;
+      toplevel = if node.system.build ? toplevel then "${node.system.build.toplevel}" else null;
     }
     // asContainer systemsIn node.system.build;
 
@@ -102,9 +106,11 @@ let
       cores = null;
       guest = "nixos";
       snapshot_safe = false;
+      snapshot_store = null;
       requires_kvm = false;
       ssh_backdoor = null;
       units = unitsOf node;
+      toplevel = null;
     };
 
   # The binds for the systems of nodes that a script names. Those that it does not name are not evaluated.

@@ -16,6 +16,7 @@ use crate::machine::{Clock, Saved};
 pub use all::{halt, load, save};
 pub use no_recording::NoRecording;
 pub use slot::{RunScripts, Slot, SlotKey};
+pub use slot_folder::SlotAccess;
 pub use store::{CheckpointStore, CheckpointStoreError, Summary};
 
 /// All machines at one moment.
@@ -114,7 +115,7 @@ impl<C> StoredRecording<C> {
     ///
     /// # Errors
     /// Returns an error if there is none.
-    pub fn up_to(mut self, name: &str) -> Result<Self, NoRecording> {
+    pub fn up_to(self, name: &str) -> Result<Self, NoRecording> {
         let found = self.checkpoints.iter().rposition(|it| it.name == name);
         let Some(last) = found else {
             let known = self.checkpoints.iter().map(|it| it.name.as_str());
@@ -124,9 +125,16 @@ impl<C> StoredRecording<C> {
                 known: known.join(", "),
             });
         };
-        self.checkpoints.truncate(last + 1);
-        self.entries.truncate(self.checkpoints[last].position);
-        Ok(self)
+        Ok(self.up_to_number(last))
+    }
+
+    /// Returns the recording up to a checkpoint by its number from 0, from which a run then starts.
+    #[must_use]
+    pub fn up_to_number(mut self, number: usize) -> Self {
+        self.checkpoints.truncate(number + 1);
+        let position = self.checkpoints.last().map_or(0, |last| last.position);
+        self.entries.truncate(position);
+        self
     }
 
     /// The automatic checkpoint that is needed least: the one that the next

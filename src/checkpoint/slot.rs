@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::slot_folder::{
-    ABOUT, BOUND_VARIABLE, RECORD, UNFINISHED, is_checkpoint, records, shrink, size, write_json,
+    ABOUT, BOUND_VARIABLE, RECORD, SlotAccess, UNFINISHED, is_checkpoint, records, shrink, size,
+    write_json,
 };
 use super::{Checkpoint, FailedLine, NoRecording, StoredRecording};
 use crate::digest::{self, Digest};
@@ -97,7 +98,7 @@ pub type RunScripts = BTreeMap<String, PathBuf>;
 pub(super) struct SlotRecord<C> {
     version: u32,
     pub key: SlotKey,
-    machines: RunScripts,
+    pub machines: RunScripts,
     entries: Vec<C>,
     /// Folders of checkpoints.
     pub checkpoints: Vec<String>,
@@ -107,9 +108,10 @@ pub(super) struct SlotRecord<C> {
     unrepeatable: BTreeSet<String>,
 }
 
-/// The checkpoints of one test, for one run at a time.
+/// The checkpoints of one test.
 #[derive(Debug)]
 pub struct Slot {
+    pub(super) access: SlotAccess,
     pub(super) folder: PathBuf,
     pub(super) key: SlotKey,
     pub(super) machines: RunScripts,
@@ -118,12 +120,16 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The recording of the last run, with a checkpoint at least. What is left of runs that were cut off is removed.
+    /// The recording of the last run, with a checkpoint at least. A run that has the slot alone removes the rest of runs that
+    /// were cut off.
     ///
     /// # Errors
     /// Returns an error if there is no such recording.
     pub fn read<C: DeserializeOwned>(&self) -> Result<StoredRecording<C>, NoRecording> {
         let recording = self.read_whole();
+        if self.access == SlotAccess::Shared {
+            return recording;
+        }
         let known = recording.iter().flat_map(|it| &it.checkpoints);
         let known: Vec<&str> = known.map(|checkpoint| checkpoint.folder.as_str()).collect();
         self.remove_others(&known);
@@ -207,6 +213,12 @@ impl Slot {
                 check.join().unwrap_or_else(panicked)
             })
         })
+    }
+
+    /// Whether other runs use the slot, too.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.access == SlotAccess::Shared
     }
 
     /// A folder for a checkpoint, which goes away unless it is kept.

@@ -112,7 +112,7 @@ pub fn records(folder: &Path) -> io::Result<BTreeMap<String, FileRecord>> {
 /// Removes what Snowglobe has put into a slot, unless a run uses it; returns its
 /// size in bytes. Other files stay, and the slot with them.
 pub fn remove(folder: &Path) -> io::Result<u64> {
-    let _lock = match lock(folder) {
+    let _lock = match lock(folder, SlotAccess::Alone) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
         other => other?,
     };
@@ -135,19 +135,33 @@ pub fn remove(folder: &Path) -> io::Result<u64> {
     }
 }
 
+/// Who may use a slot at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotAccess {
+    /// One run, which writes the recording.
+    Alone,
+    /// Several runs, which leave the recording as it is.
+    Shared,
+}
+
 /// Locks a slot; the error is `WouldBlock` if a run uses it.
-pub fn lock(folder: &Path) -> io::Result<Flock<File>> {
+pub fn lock(folder: &Path, access: SlotAccess) -> io::Result<Flock<File>> {
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(folder.join(LOCK))?;
-    let mut lock =
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-            Errno::EWOULDBLOCK => io::ErrorKind::WouldBlock.into(),
-            other => io::Error::from(other),
-        })?;
-    lock.write_all(SIGNATURE.as_bytes())?;
+    let how = match access {
+        SlotAccess::Alone => FlockArg::LockExclusiveNonblock,
+        SlotAccess::Shared => FlockArg::LockSharedNonblock,
+    };
+    let mut lock = Flock::lock(file, how).map_err(|(_, error)| match error {
+        Errno::EWOULDBLOCK => io::ErrorKind::WouldBlock.into(),
+        other => io::Error::from(other),
+    })?;
+    if access == SlotAccess::Alone {
+        lock.write_all(SIGNATURE.as_bytes())?;
+    }
     Ok(lock)
 }
 

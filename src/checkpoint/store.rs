@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::NoRecording;
 use super::slot::{RunScripts, Slot, SlotKey, read_record};
-use super::slot_folder::{BOUND_VARIABLE, is_exposed, lock, remove, size, slots, used};
+use super::slot_folder::{BOUND_VARIABLE, SlotAccess, is_exposed, lock, remove, size, slots, used};
 use crate::folders;
 
 /// How large all checkpoints together may become, unless something else is said.
@@ -81,7 +81,12 @@ impl CheckpointStore {
     ///
     /// # Errors
     /// Returns an error if another run has it, or it cannot be written.
-    pub fn open(&self, key: SlotKey, machines: RunScripts) -> Result<Slot, CheckpointStoreError> {
+    pub fn open(
+        &self,
+        key: SlotKey,
+        machines: RunScripts,
+        access: SlotAccess,
+    ) -> Result<Slot, CheckpointStoreError> {
         let folder = self.folder.join(key.name());
         let failed = |source| CheckpointStoreError::File {
             path: folder.clone(),
@@ -93,17 +98,25 @@ impl CheckpointStore {
                 return Err(CheckpointStoreError::Exposed(folder.clone()));
             }
         }
-        let lock = lock(&folder).map_err(|error| match error.kind() {
+        let lock = lock(&folder, access).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => CheckpointStoreError::Busy,
             _ => failed(error),
         })?;
         Ok(Slot {
+            access,
             folder,
             key,
             machines,
             bound_bytes: self.bound_bytes,
             _lock: lock,
         })
+    }
+
+    /// Returns the run scripts of the machines in the recording of a test; `None` if there is no recording.
+    #[must_use]
+    pub fn recorded_scripts(&self, key: &SlotKey) -> Option<RunScripts> {
+        let record = read_record::<IgnoredAny>(&self.folder.join(key.name()))?;
+        (record.key == *key).then_some(record.machines)
     }
 
     /// Returns what the last run of a test depended on that had a slot of its own, other than that of `key`.
@@ -203,12 +216,12 @@ mod tests {
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let slot = store(&folder, 1 << 20)
-            .open(key("a"), machines("a"))
+            .open(key("a"), machines("a"), SlotAccess::Alone)
             .unwrap();
         let recording = remember(&slot, 100);
         assert_eq!(slot.read::<()>(), Ok(recording));
         assert!(matches!(
-            store(&folder, 1 << 20).open(key("a"), machines("a")),
+            store(&folder, 1 << 20).open(key("a"), machines("a"), SlotAccess::Alone),
             Err(CheckpointStoreError::Busy)
         ));
     }
@@ -217,7 +230,7 @@ mod tests {
     fn what_is_not_whole_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let slot = store(&folder, 1 << 20)
-            .open(key("a"), machines("a"))
+            .open(key("a"), machines("a"), SlotAccess::Alone)
             .unwrap();
         let recording = remember(&slot, 100);
         let of_it = slot.folder_of(&recording.checkpoints[0]);
@@ -231,7 +244,7 @@ mod tests {
     fn a_byte_that_has_changed_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let slot = store(&folder, 1 << 20)
-            .open(key("a"), machines("a"))
+            .open(key("a"), machines("a"), SlotAccess::Alone)
             .unwrap();
         let checkpoint = &remember(&slot, 100).checkpoints[0];
         assert_eq!(slot.verify(checkpoint), Ok(()));
@@ -249,11 +262,15 @@ mod tests {
 
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder, 1 << 20);
-        drop(store.open(key("a"), machines("a")).unwrap());
+        drop(
+            store
+                .open(key("a"), machines("a"), SlotAccess::Alone)
+                .unwrap(),
+        );
         let open = fs::Permissions::from_mode(0o777);
         fs::set_permissions(store.folder(), open).unwrap();
         assert!(matches!(
-            store.open(key("a"), machines("a")),
+            store.open(key("a"), machines("a"), SlotAccess::Alone),
             Err(CheckpointStoreError::Exposed(_))
         ));
     }
@@ -262,7 +279,9 @@ mod tests {
     fn only_what_this_program_has_made_is_cleared() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder, 1 << 20);
-        let slot = store.open(key("a"), machines("a")).unwrap();
+        let slot = store
+            .open(key("a"), machines("a"), SlotAccess::Alone)
+            .unwrap();
         remember(&slot, 100);
         let thesis = slot.folder.join("thesis/chapter");
         fs::create_dir(thesis.parent().unwrap()).unwrap();
@@ -280,7 +299,7 @@ mod tests {
     fn a_slot_of_something_else_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let mut slot = store(&folder, 1 << 20)
-            .open(key("a"), machines("a"))
+            .open(key("a"), machines("a"), SlotAccess::Alone)
             .unwrap();
         remember(&slot, 100);
         slot.key = key("b");
@@ -291,7 +310,7 @@ mod tests {
     fn machines_that_have_changed_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let mut slot = store(&folder, 1 << 20)
-            .open(key("a"), machines("a"))
+            .open(key("a"), machines("a"), SlotAccess::Alone)
             .unwrap();
         remember(&slot, 100);
         slot.machines = machines("b");
@@ -311,7 +330,7 @@ mod tests {
     fn why_there_is_no_checkpoint_is_remembered() {
         let folder = tempfile::tempdir().unwrap();
         let slot = store(&folder, 1 << 20)
-            .open(key("a"), machines("a"))
+            .open(key("a"), machines("a"), SlotAccess::Alone)
             .unwrap();
         assert_eq!(slot.read::<()>(), Err(NoRecording::FirstRun));
         slot.write(StoredRecording::<()>::default()).unwrap();
@@ -342,7 +361,9 @@ mod tests {
             ..key("a")
         };
         assert_eq!(store.last_elsewhere(&last), None);
-        let slot = store.open(last.clone(), machines("a")).unwrap();
+        let slot = store
+            .open(last.clone(), machines("a"), SlotAccess::Alone)
+            .unwrap();
         remember(&slot, 100);
         assert_eq!(store.last_elsewhere(&last), None);
         assert_eq!(store.last_elsewhere(&key("b")), None);
@@ -357,7 +378,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder, 4500);
         for (test, age_s) in [("a", 2), ("b", 1), ("c", 0)] {
-            let slot = store.open(key(test), machines("a")).unwrap();
+            let slot = store
+                .open(key(test), machines("a"), SlotAccess::Alone)
+                .unwrap();
             let record = slot.folder.join(RECORD);
             remember(&slot, 1200);
             let written = SystemTime::now() - std::time::Duration::from_secs(age_s);

@@ -9,6 +9,7 @@ use super::error::{Failed, print_to_stderr};
 use super::source::{SourceOptions, on_this_thread};
 use crate::config::Config;
 use crate::guest::{self, FetchRequest};
+use crate::model::manifest::SnapshotSafety;
 use crate::nix_cli::{Evaluation, Library, Nix, PackageSource, buildable};
 use crate::runner::TestSelection;
 
@@ -118,9 +119,15 @@ fn fetch_for_tests(
         evaluation,
         ..
     } = source.select_with_own_packages(file, &Config::of_folder(Path::new("."))?)?;
+    // `auto` takes what is fetched.
+    let snapshot_safety = match evaluation.snapshot_safety {
+        SnapshotSafety::Auto => SnapshotSafety::Virtiofs,
+        other => other,
+    };
     let derivations = |packages| -> Result<Vec<PathBuf>, Failed> {
         let evaluation = Evaluation {
             packages: PackageSource::Debian(packages),
+            snapshot_safety,
             ..evaluation.clone()
         };
         let found = on_this_thread(buildable(&nix, &library, &evaluation))?;

@@ -9,7 +9,9 @@ use clap::Args;
 use super::error::{Failed, exit_code, print_to_stderr};
 use super::run_options::{RunOptions, block_on};
 use super::source::SourceOptions;
+use crate::config::Config;
 use crate::engine::RunMode;
+use crate::model::manifest::SnapshotSafety;
 use crate::prompt_output::PromptOutput;
 use crate::repl::Prompt;
 use crate::runner::{
@@ -125,12 +127,14 @@ impl SessionOptions {
         prompt_output: PromptOutput,
         session: &InteractiveSession,
     ) -> Result<ExitCode, Failed> {
-        let selection = self.source.select(file)?;
+        let mut config = Config::of_folder(Path::new("."))?;
         let mut settings = self.run_options.settings(mode, &prompt_output);
         if matches!(session, InteractiveSession::Debug(_)) {
+            config.snapshot_safe.get_or_insert(SnapshotSafety::Auto);
             settings.replay = ReplayMode::Enabled;
             settings.breakpoints = Some(Arc::new(Prompt(prompt_output.clone())));
         }
+        let selection = self.source.select_with(file, &config)?;
         let output = OutputLocation(self.output.clone());
         let frontend = self.run_options.frontend(prompt_output);
         block_on(async {

@@ -15,6 +15,7 @@ use super::run_options::{RunOptions, block_on};
 use super::source::SourceOptions;
 use crate::config::Config;
 use crate::engine::RunMode;
+use crate::model::manifest::SnapshotSafety;
 use crate::prompt_output::PromptOutput;
 use crate::repl::Prompt;
 use crate::runner::{
@@ -145,8 +146,28 @@ impl RunCommand {
         self.run_options.frontend(output)
     }
 
+    /// Returns the request of the options.
     pub fn request(&self, output: &PromptOutput) -> Result<RunRequest, Failed> {
-        let config = self.many.config()?;
+        let default = match self.replay.from {
+            Some(_) => SnapshotSafety::Auto,
+            None => SnapshotSafety::Off,
+        };
+        self.request_with(output, default)
+    }
+
+    /// Returns the request of the options; whether machines are changed so that they can be saved is `default` if
+    /// neither an option nor the configuration says it.
+    pub fn request_with(
+        &self,
+        output: &PromptOutput,
+        default: SnapshotSafety,
+    ) -> Result<RunRequest, Failed> {
+        let mut config = self.many.config()?;
+        let safety = config.snapshot_safe.get_or_insert(default);
+        if self.replay.mode() == ReplayMode::Disabled && *safety == SnapshotSafety::Auto {
+            // Nothing is saved: the machines stay as the test has them.
+            *safety = SnapshotSafety::Off;
+        }
         let settings = self.run_options.settings(self.mode(output), output);
         Ok(RunRequest {
             selections: self.selections(&config)?,

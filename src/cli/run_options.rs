@@ -18,7 +18,7 @@ use crate::prompt_output::PromptOutput;
 use crate::repl::Prompt;
 use crate::report::Detail;
 use crate::runner::ScriptCheck;
-use crate::session::{AttachPolicy, Film, ReplayMode, RunSettings, TimeoutFactor};
+use crate::session::{AttachPolicy, ChangedMachines, Film, ReplayMode, RunSettings, TimeoutFactor};
 
 #[derive(Debug, Args)]
 pub struct RunOptions {
@@ -67,6 +67,7 @@ impl RunOptions {
     pub fn settings(&self, mode: RunMode, output: &PromptOutput) -> RunSettings {
         let has_terminal = std::io::stdin().is_terminal();
         RunSettings {
+            changed_machines: ChangedMachines::default(),
             mode,
             breakpoints: has_terminal
                 .then(|| -> Arc<dyn Interaction> { Arc::new(Prompt(output.clone())) }),

@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use nix::unistd::geteuid;
 
 use super::error::{Failed, print_to_stderr};
 use super::flake_reference::{absolute_reference, is_reference};
 use crate::config::Config;
+use crate::container::has_user_namespaces;
 use crate::guest;
-use crate::model::manifest::BackendChoice;
+use crate::model::manifest::{BackendChoice, SnapshotSafety};
 use crate::nix_cli::{
-    self, Arguments, Evaluation, Flake, Form, Library, MachineVariant, NO_UPDATE, Nix, Nixpkgs,
-    PackageSource, ScriptEdits, SnapshotStore, Test, TestSource,
+    self, Arguments, Evaluation, Flake, Form, Library, NO_UPDATE, Nix, Nixpkgs, PackageSource,
+    ScriptEdits, Test, TestSource,
 };
 use crate::runner::TestSelection;
 
@@ -57,8 +59,8 @@ pub struct SourceOptions {
     /// Use this nixpkgs: a path, or `builtin` for the built-in guests.
     #[arg(long, value_name = "PATH|builtin")]
     nixpkgs: Option<PathBuf>,
-    /// Build NixOS machines without shared folders, so that checkpoints can save them: with a store image, or with the host's store over virtiofs, which needs QEMU 8.2 (nixpkgs 23.05 or newer).
-    #[arg(long, value_enum, value_name = "image|virtiofs", num_args = 0..=1, require_equals = true, default_missing_value = "image")]
+    /// Build NixOS machines whose state checkpoints can save, without folders over 9p: with the host's store over virtiofs, which needs QEMU 8.2, with a store image, or `auto` for the first one that works (nixpkgs 23.05 or newer) [default: `snapshot-safe` of snowglobe.toml, `auto` in `watch` and `debug`, or `off`].
+    #[arg(long, value_enum, value_name = "auto|image|virtiofs|off", num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
     snapshot_safe: Option<StoreKind>,
     /// Run machines as virtual machines, as containers, or as containers if nothing speaks against it [default: `$SNOWGLOBE_BACKEND`, `backend` of snowglobe.toml, what a node's `virtualisation.backend` says, or `vm`].
     #[arg(long, value_enum, value_name = "vm|container|auto")]
@@ -92,18 +94,22 @@ pub struct SourceOptions {
 /// The heading of the options of `nix build` and `nix flake check` on the inputs of a flake.
 const FLAKES: &str = "Flakes";
 
-/// Where the store of a machine comes from that a checkpoint can save.
+/// The store of a machine that a checkpoint can save.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum StoreKind {
+    Auto,
     Image,
     Virtiofs,
+    Off,
 }
 
-impl From<StoreKind> for SnapshotStore {
+impl From<StoreKind> for SnapshotSafety {
     fn from(kind: StoreKind) -> Self {
         match kind {
+            StoreKind::Auto => Self::Auto,
             StoreKind::Image => Self::Image,
             StoreKind::Virtiofs => Self::Virtiofs,
+            StoreKind::Off => Self::Off,
         }
     }
 }
@@ -248,11 +254,8 @@ impl SourceOptions {
                     show_trace: self.show_trace,
                 },
                 form: Form::default(),
-                machines: self
-                    .snapshot_safe
-                    .map_or(MachineVariant::AsTheyAre, |store| {
-                        MachineVariant::SnapshotSafe(store.into())
-                    }),
+                snapshot_safety: self.snapshot_safety(config),
+                is_switchable: false,
                 backend: self.backend(config)?,
                 nixpkgs,
                 packages: PackageSource::Nixpkgs,
@@ -292,6 +295,16 @@ impl SourceOptions {
             .transpose()?;
         let chosen = self.backend.or(of_environment);
         Ok(chosen.map(BackendChoice::from).or(config.backend))
+    }
+
+    /// Whether machines are changed so that their state can be saved.
+    fn snapshot_safety(&self, config: &Config) -> SnapshotSafety {
+        let chosen = self.snapshot_safe.map(SnapshotSafety::from);
+        match chosen.or(config.snapshot_safe).unwrap_or_default() {
+            // virtiofsd confines itself by a namespace, or has the rights of root.
+            SnapshotSafety::Auto if !can_serve_store() => SnapshotSafety::Image,
+            safety => safety,
+        }
     }
 
     /// The options on the inputs of a flake, as those of Nix.
@@ -351,6 +364,11 @@ impl SourceOptions {
         let attributes = attribute.map_or_else(|| self.attributes.clone(), |path| vec![path]);
         Ok((place, attributes))
     }
+}
+
+/// Whether virtiofsd can run here.
+fn can_serve_store() -> bool {
+    geteuid().is_root() || has_user_namespaces()
 }
 
 /// clap gives the values of options that take two as one list.

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::bounded_file::read_text;
 use crate::filter::TestSubject;
-use crate::model::manifest::BackendChoice;
+use crate::model::manifest::{BackendChoice, SnapshotSafety};
 
 use rules::{OverrideFilter, Rules};
 pub use rules::{TestPolicy, length};
@@ -42,6 +42,8 @@ pub struct Config {
     pub nixpkgs: Option<PathBuf>,
     /// The kind of all machines, if neither the command line nor the environment names one.
     pub backend: Option<BackendChoice>,
+    /// Whether machines are changed so that their state can be saved, if the command line does not say.
+    pub snapshot_safe: Option<SnapshotSafety>,
     /// The file that it was read from; None for the default.
     pub file: Option<PathBuf>,
 }
@@ -76,6 +78,15 @@ impl ConfigFile {
         }
         if self.overrides.iter().any(|rules| rules.backend.is_some()) {
             return Err("`backend` is one of `defaults`: tests are evaluated with it".to_owned());
+        }
+        if self
+            .overrides
+            .iter()
+            .any(|rules| rules.snapshot_safe.is_some())
+        {
+            return Err(
+                "`snapshot-safe` is one of `defaults`: tests are evaluated with it".to_owned(),
+            );
         }
         let all = self.overrides.iter().chain([&self.defaults]);
         let mut named = all.flat_map(|rules| &rules.groups);
@@ -142,6 +153,7 @@ impl Config {
         Ok(Self {
             nixpkgs: file.defaults.nixpkgs.clone(),
             backend: file.defaults.backend,
+            snapshot_safe: file.defaults.snapshot_safe,
             defaults: file.defaults,
             overrides: file.overrides,
             groups: groups

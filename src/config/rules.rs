@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::filter::{Expression, length_of_time};
 use crate::model::failed_units::FailedUnitPolicy;
-use crate::model::manifest::BackendChoice;
+use crate::model::manifest::{BackendChoice, SnapshotSafety};
 use crate::model::outcome::Quarantine;
 
 /// Settings of the tests that an expression fits, or of all tests.
@@ -26,6 +26,7 @@ pub(super) struct Rules {
     failed_units: Option<FailedUnitPolicy>,
     pub nixpkgs: Option<PathBuf>,
     pub backend: Option<BackendChoice>,
+    pub snapshot_safe: Option<SnapshotSafety>,
     pub tags: Vec<String>,
     pub groups: Vec<String>,
     quarantine: Option<QuarantineRule>,

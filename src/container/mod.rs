@@ -35,7 +35,7 @@ pub use cgroup::Cgroup;
 pub use error::ContainerError;
 pub use machine_backend::{ContainerBackend, ContainerSettings};
 pub use nature::ContainerNature;
-pub use requirements::{Requirement, RequirementKind, missing, missing_taps};
+pub use requirements::{Requirement, RequirementKind, has_user_namespaces, missing, missing_taps};
 pub use run_namespace::RunNamespace;
 pub use running::{RunningContainer, running_containers};
 

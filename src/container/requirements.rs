@@ -52,6 +52,12 @@ pub fn missing_taps() -> Option<Requirement> {
     })
 }
 
+/// Whether the kernel gives user namespaces to this user.
+#[must_use]
+pub fn has_user_namespaces() -> bool {
+    user_namespaces().is_none()
+}
+
 fn user_namespaces() -> Option<Requirement> {
     let found = if !Path::new("/proc/self/ns/user").exists() {
         "the kernel has none".to_owned()

@@ -83,12 +83,16 @@ pub struct Node {
     pub cores: Option<u64>,
     pub guest: Guest,
     pub snapshot_safe: bool,
+    /// The store that Snowglobe has given the machine so that its state can be saved; None for a machine as the test has it.
+    pub snapshot_store: Option<SnapshotStore>,
     /// Whether the machine may not be emulated.
     pub requires_kvm: bool,
     /// `vhost-device-vsock`, by its path or its name on PATH, for a machine that SSH is to reach by vsock; None for others.
     pub ssh_backdoor: Option<PathBuf>,
     /// The systemd units that its configuration defines; others may come with packages, or at run time.
     pub units: Vec<String>,
+    /// The system of NixOS, which has `bin/switch-to-configuration`; None for other guests.
+    pub toplevel: Option<PathBuf>,
 }
 
 /// The kind of machine that a test asks for.
@@ -103,6 +107,44 @@ pub enum BackendChoice {
     Container,
     /// A container if nothing speaks against it.
     Auto,
+}
+
+/// The Nix store of a machine that mounts nothing over 9p.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum SnapshotStore {
+    /// A file system image, made at each start.
+    Image,
+    /// The host's store, served by virtiofsd.
+    Virtiofs,
+}
+
+/// Whether machines are changed so that their state can be saved, where the test can be extended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SnapshotSafety {
+    #[default]
+    Off,
+    /// With the store of the host if QEMU saves it, with an image otherwise.
+    Auto,
+    /// With an image.
+    Image,
+    /// With the store of the host.
+    Virtiofs,
+}
+
+impl SnapshotSafety {
+    /// Returns the value of `snapshotStore` of the library's entry; `None` for machines as they are.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Off => None,
+            Self::Auto => Some("auto"),
+            Self::Image => Some("image"),
+            Self::Virtiofs => Some("virtiofs"),
+        }
+    }
 }
 
 impl BackendChoice {
@@ -254,9 +296,11 @@ impl Node {
             cores: None,
             guest: Guest::Nixos,
             snapshot_safe: false,
+            snapshot_store: None,
             requires_kvm: false,
             ssh_backdoor: None,
             units: Vec::new(),
+            toplevel: None,
         }
     }
 

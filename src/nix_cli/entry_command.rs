@@ -5,8 +5,7 @@ use std::process::Command;
 
 use super::eval_error::EvalError;
 use super::evaluation::{
-    Arguments, DebianPackages, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
-    TestSource, Want,
+    Arguments, DebianPackages, Evaluation, Form, Nixpkgs, PackageSource, TestSource, Want,
 };
 use super::working_tree::flake_file;
 use super::{Library, Nix};
@@ -39,8 +38,11 @@ pub(super) fn entry_command(
     if evaluation.form == Form::ByHand {
         command.args(["--arg", "interactive", "true"]);
     }
-    if let MachineVariant::SnapshotSafe(store) = evaluation.machines {
-        command.args(["--argstr", "snapshotStore", store.name()]);
+    if let Some(store) = evaluation.snapshot_safety.name() {
+        command.args(["--argstr", "snapshotStore", store]);
+    }
+    if evaluation.is_switchable {
+        command.args(["--arg", "isSwitchable", "true"]);
     }
     add_backend(&mut command, evaluation);
     if let Want::Part(nodes) = want {

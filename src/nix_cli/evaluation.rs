@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::CheckOptions;
 use super::flake::Flake;
-use crate::model::manifest::BackendChoice;
+use crate::model::manifest::{BackendChoice, SnapshotSafety};
 
 /// The replacement of nixpkgs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,34 +74,6 @@ pub enum Form {
     ByHand,
 }
 
-/// The variant of the machines to build.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum MachineVariant {
-    #[default]
-    AsTheyAre,
-    /// Such that their state can be saved, where the test can be extended.
-    SnapshotSafe(SnapshotStore),
-}
-
-/// Where the Nix store of a machine comes from that mounts nothing over 9p.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SnapshotStore {
-    /// A file system image, made at each start.
-    Image,
-    /// The host's store, served by virtiofsd.
-    Virtiofs,
-}
-
-impl SnapshotStore {
-    /// As `snapshotStore` of the library's entry has it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Image => "image",
-            Self::Virtiofs => "virtiofs",
-        }
-    }
-}
-
 /// The way to a script whose text alone was edited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ScriptEdits {
@@ -124,7 +96,9 @@ pub struct Evaluation {
     pub is_part: bool,
     pub arguments: Arguments,
     pub form: Form,
-    pub machines: MachineVariant,
+    pub snapshot_safety: SnapshotSafety,
+    /// Whether NixOS machines can be switched to another system.
+    pub is_switchable: bool,
     /// The kind of all machines; `None` for the kinds that their nodes ask for.
     pub backend: Option<BackendChoice>,
     pub nixpkgs: Nixpkgs,

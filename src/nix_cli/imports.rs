@@ -87,7 +87,8 @@ fn plain(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use crate::nix_cli::{Arguments, Form, MachineVariant, Nixpkgs, PackageSource, ScriptEdits};
+    use crate::model::manifest::SnapshotSafety;
+    use crate::nix_cli::{Arguments, Form, Nixpkgs, PackageSource, ScriptEdits};
 
     use super::*;
 
@@ -112,7 +113,8 @@ mod tests {
             parts: Vec::new(),
             arguments: Arguments::default(),
             form: Form::default(),
-            machines: MachineVariant::default(),
+            snapshot_safety: SnapshotSafety::default(),
+            is_switchable: false,
             nixpkgs: Nixpkgs::Builtin,
             packages: PackageSource::Nixpkgs,
             backend: None,

@@ -32,8 +32,7 @@ pub use derivations::{
 pub use eval::{Test, TestNames, evaluate, list};
 pub use eval_error::EvalError;
 pub use evaluation::{
-    Arguments, DebianPackages, Evaluation, Form, MachineVariant, Nixpkgs, PackageSource,
-    ScriptEdits, SnapshotStore, TestSource,
+    Arguments, DebianPackages, Evaluation, Form, Nixpkgs, PackageSource, ScriptEdits, TestSource,
 };
 pub use flake::{Flake, NO_UPDATE};
 pub use imports::imports;

@@ -64,7 +64,7 @@ impl BackendNature for QemuNature {
 
     fn obstacle_to_saving(&self, node: &Node) -> Option<&'static str> {
         (!node.snapshot_safe).then_some(
-            "folders of the host are mounted over 9p; `--snapshot-safe` builds machines without (nixpkgs 23.05 or newer)",
+            "folders of the host are mounted over 9p; `--snapshot-safe`, or `snapshot-safe = \"auto\"` in snowglobe.toml, builds machines without (nixpkgs 23.05 or newer)",
         )
     }
 

@@ -6,6 +6,7 @@ use super::player::Player;
 use super::recorder::Recorder;
 use super::recording::{RecordedCall, digest_of};
 use super::script_checkpoints::ScriptCheckpoints;
+use super::system_switch::SystemSwitch;
 use super::{Restart, perform};
 use crate::checkpoint::{self, Checkpoint};
 use crate::host::Host;
@@ -24,6 +25,7 @@ pub(super) async fn catch_up(
     host: &Host,
     checkpoints: &ScriptCheckpoints,
     player: Player,
+    switches: &[SystemSwitch],
 ) -> Result<Recorder, Restart> {
     let Some(checkpoint) = player.recording.before(player.position).cloned() else {
         return Err(Restart::NoCheckpoint(format!(
@@ -32,6 +34,9 @@ pub(super) async fn catch_up(
         )));
     };
     restore(host, &player, &checkpoint).await?;
+    for switch in switches {
+        switch.make(host).await?;
+    }
     let recording = player.recording.until(player.position);
     let at = checkpoint.position.min(player.position);
     let (before, since) = recording.entries.split_at(at);

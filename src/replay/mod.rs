@@ -6,6 +6,7 @@ mod player;
 mod recorder;
 mod recording;
 mod script_checkpoints;
+mod system_switch;
 mod take;
 
 use std::sync::{Arc, PoisonError};
@@ -23,6 +24,7 @@ use player::{Departure, Player};
 use recorder::Recorder;
 pub use recording::{RecordedCall, Recording};
 pub use script_checkpoints::{ScriptCheckpoints, may_rewind};
+pub use system_switch::SystemSwitch;
 
 /// Who calls: only what the script itself does comes in the same order each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct Replay {
     mode: Arc<Mutex<Mode>>,
     checkpoints: Arc<ScriptCheckpoints>,
     restarts: mpsc::UnboundedSender<Restart>,
+    /// Systems that restored machines are switched to.
+    switches: Vec<SystemSwitch>,
     /// Restores the machines.
     task: std::sync::Mutex<Option<AbortHandle>>,
 }
@@ -144,8 +148,15 @@ impl Replay {
             mode: Arc::new(Mutex::new(mode)),
             checkpoints,
             restarts,
+            switches: Vec::new(),
             task: std::sync::Mutex::default(),
         }
+    }
+
+    /// Returns a replay after which the restored machines are switched to other systems.
+    #[must_use]
+    pub fn switching(self, switches: Vec<SystemSwitch>) -> Self {
+        Self { switches, ..self }
     }
 
     /// Returns the host behind the replay.
@@ -256,9 +267,10 @@ impl Replay {
     async fn go_live(&self, mut mode: ModeGuard) -> Result<ModeGuard, CallError> {
         let (host, restarts) = (self.host.clone(), self.restarts.clone());
         let checkpoints = self.checkpoints.clone();
+        let switches = self.switches.clone();
         let task = tokio::spawn(async move {
             if let Mode::Replaying(player) = std::mem::replace(&mut *mode, Mode::Gone) {
-                match Box::pin(catch_up::catch_up(&host, &checkpoints, player)).await {
+                match Box::pin(catch_up::catch_up(&host, &checkpoints, player, &switches)).await {
                     Ok(recorder) => *mode = Mode::Recording(recorder),
                     Err(restart) => drop(restarts.send(restart)),
                 }

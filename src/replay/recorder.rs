@@ -219,12 +219,16 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::checkpoint::{CheckpointStore, SlotKey};
+    use crate::checkpoint::{CheckpointStore, SlotAccess, SlotKey};
     use crate::machine::Operation;
 
     pub fn slot(folder: &tempfile::TempDir) -> Arc<Slot> {
         let store = CheckpointStore::in_folder(folder.path().join("checkpoints"), 1 << 20);
-        Arc::new(store.open(SlotKey::default(), BTreeMap::new()).unwrap())
+        Arc::new(
+            store
+                .open(SlotKey::default(), BTreeMap::new(), SlotAccess::Alone)
+                .unwrap(),
+        )
     }
 
     pub fn call(machine: &str, path: &str) -> Call {

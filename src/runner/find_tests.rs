@@ -11,7 +11,7 @@ use super::request::{EvalLimits, TestSelection};
 use super::survey::{NamedTest, survey};
 use crate::filter::TestFilter;
 use crate::guest;
-use crate::model::manifest::BackendKind;
+use crate::model::manifest::{BackendKind, Manifest, SnapshotStore};
 use crate::model::outcome::TestResult;
 use crate::nix_cli::{self, Evaluation, NamedDerivation, PackageSource, Test, TestNames};
 use crate::session::decide_backends;
@@ -284,7 +284,28 @@ fn decided(mut test: Test) -> Test {
         }
         test.notes.push(decision.text);
     }
+    test.notes.extend(changed_stores(&test.manifest));
     test
+}
+
+/// Returns texts on the virtual machines that have another store than the test gives them.
+fn changed_stores(manifest: &Manifest) -> Vec<String> {
+    let changed = |store| {
+        let nodes = manifest.nodes.iter().filter(|(_, node)| {
+            node.kind() == Some(BackendKind::Vm) && node.snapshot_store == Some(store)
+        });
+        let names: Vec<&str> = nodes.map(|(name, _)| name.as_str()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    let image = changed(SnapshotStore::Image);
+    let image = image.map(|names| {
+        format!("{names}: the store is an image, and no folder of the host is mounted: checkpoints can save that (snapshot-safe)")
+    });
+    let served = changed(SnapshotStore::Virtiofs);
+    let served = served.map(|names| {
+        format!("{names}: the host's store is mounted over virtiofs, and no other folder: checkpoints can save that (snapshot-safe)")
+    });
+    image.into_iter().chain(served).collect()
 }
 
 /// Evaluates what builds the tests, or a derivation; None if the user interrupts.

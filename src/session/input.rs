@@ -48,6 +48,7 @@ pub struct RunSettings {
     /// The Python that runs the script; `None` for the embedded interpreter, or the CPython that the test's packages need.
     pub python: Option<CPython>,
     pub replay: ReplayMode,
+    pub changed_machines: ChangedMachines,
     /// The output folder of a run whose saved disks the machines get.
     pub disks_from: Option<PathBuf>,
     /// The checkpoint or subtest that the run starts from; `None` for the last one that the script leads to.
@@ -89,10 +90,21 @@ pub enum AttachPolicy {
 pub enum ReplayMode {
     /// Earlier runs may be used, and this one is recorded.
     Enabled,
+    /// The recording of an earlier run is used, and stays as it is: other runs use it at the same time.
+    Beside,
     /// Nothing is used or recorded.
     Disabled,
     /// Replay does not apply to this command.
     NotApplicable,
+}
+
+/// The way of machines that have changed since the last run to their new system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChangedMachines {
+    #[default]
+    Boot,
+    /// `switch-to-configuration` activates the new system in the restored machine, if it is NixOS and sees the host's store.
+    Redeploy,
 }
 
 /// Whether pictures of displays are taken for a report.

@@ -8,7 +8,10 @@ use tokio::sync::mpsc;
 
 use super::stage::{Stage, StageNetworks};
 use super::supervision::{Interrupt, judge};
-use super::{AttachPolicy, Film, ReplayMode, RunSettings, SessionError, TestInput, TimeoutFactor};
+use super::{
+    AttachPolicy, ChangedMachines, Film, ReplayMode, RunSettings, SessionError, TestInput,
+    TimeoutFactor,
+};
 use crate::engine::{PythonPackages, RunMode, Script, ScriptInterpreter};
 use crate::event_bus::Events;
 use crate::folders::private_temporary_folder;
@@ -53,6 +56,7 @@ pub async fn mock_run(
         failed_units: FailedUnitPolicy::Ignore,
         python: None,
         replay: ReplayMode::NotApplicable,
+        changed_machines: ChangedMachines::Boot,
         disks_from: None,
         from: None,
         debug_command: None,

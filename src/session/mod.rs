@@ -6,6 +6,7 @@ mod disk_watch;
 mod input;
 mod mock;
 mod persistent_state;
+mod redeployment;
 mod replay_plan;
 mod saved_disks;
 mod scratch;
@@ -39,7 +40,11 @@ use crate::replay::{Keeping, Replay, Restart};
 pub use attach::{ATTACH_SOCKET, AttachReply, AttachRequest, MOST_LINE_BYTES, attach_line};
 pub use decide_backends::{BackendDecision, decide_backends};
 use decide_backends::{are_all_containers, proposal};
-pub use input::{AttachPolicy, Film, ReplayMode, RunSettings, StopPlace, TestInput, TimeoutFactor};
+pub use input::{
+    AttachPolicy, ChangedMachines, Film, ReplayMode, RunSettings, StopPlace, TestInput,
+    TimeoutFactor,
+};
+use redeployment::redeployment;
 use replay_plan::{ReplayPlan, emit_unknown_start};
 pub use saved_disks::check_disks;
 use stage::{Stage, StageNetworks};
@@ -141,6 +146,30 @@ pub async fn run(
     let manifest = &input.manifest;
     preflight(manifest)?;
     let interpreter = interpreter_of(input.settings.python.as_ref(), &manifest.python_packages)?;
+    if let Some((input, plan)) = redeployment(input) {
+        let setting = AttemptSetting {
+            input: &input,
+            interpreter: &interpreter,
+            stop: None,
+        };
+        match attempt(&setting, &plan, events, interrupts).await? {
+            Attempt::Ended(verdict) => {
+                let begun = StartPoint::FromCheckpoint;
+                return Ok(RunOutcome { verdict, begun });
+            }
+            Attempt::Again(restart) => {
+                events.forget();
+                let reason = match restart {
+                    Restart::NoCheckpoint(reason)
+                    | Restart::Unusable(reason)
+                    | Restart::Unrepeatable { reason, .. } => reason,
+                };
+                let text = format!("{reason}: the changed machines boot");
+                events.note(Level::Warning, text);
+                forget_consoles(manifest, &input.output_folder);
+            }
+        }
+    }
     let mut replay = ReplayPlan::of(input);
     let stop = find_stop(input, &interpreter, &replay, events, interrupts).await?;
     let setting = AttemptSetting {
@@ -251,7 +280,7 @@ async fn attempt(
     let (verdict, failures) = all_failures(&replay, verdict, failure).await;
     let (subtests, _) = stage.host.finished();
     let is_stopped = input.settings.stop.is_some() && plan.recording().is_some();
-    let keeping = if is_stopped {
+    let keeping = if is_stopped || plan.leaves_recording() {
         Keeping::Discarded
     } else {
         Keeping::Kept

@@ -9,13 +9,16 @@ use tokio::sync::mpsc;
 
 use super::input::{ReplayMode, TestInput, accelerators};
 use crate::backends;
-use crate::checkpoint::{CheckpointStore, NoRecording, RunScripts, Slot, SlotKey, StoredRecording};
+use crate::checkpoint::{
+    Checkpoint, CheckpointStore, NoRecording, RunScripts, Slot, SlotAccess, SlotKey,
+    StoredRecording,
+};
 use crate::event_bus::Events;
 use crate::host::Host;
 use crate::model::event::Event;
 use crate::model::manifest::{BackendKind, Guest, Manifest};
 use crate::qemu::{HostAccelerator, program_for};
-use crate::replay::{Recording, Replay, Restart, ScriptCheckpoints, may_rewind};
+use crate::replay::{Recording, Replay, Restart, ScriptCheckpoints, SystemSwitch, may_rewind};
 
 /// Variables that QEMU's arguments come from.
 const VARIABLES: [&str; 3] = ["QEMU_OPTS", "QEMU_NET_OPTS", "QEMU_KERNEL_PARAMS"];
@@ -31,6 +34,8 @@ pub(super) enum ReplayPlan {
     Recording(Arc<Slot>, Option<String>, BTreeSet<String>),
     /// The calls are answered as long as they are those of the last run.
     Replaying(Arc<Slot>, Recording),
+    /// The same, and restored machines are switched to other systems then.
+    Redeploying(Arc<Slot>, Recording, Vec<SystemSwitch>),
 }
 
 impl ReplayPlan {
@@ -39,8 +44,12 @@ impl ReplayPlan {
         match input.settings.replay {
             ReplayMode::NotApplicable => return Self::NotApplicable,
             ReplayMode::Disabled => return Self::Cold(None),
-            ReplayMode::Enabled => {}
+            ReplayMode::Enabled | ReplayMode::Beside => {}
         }
+        let access = match input.settings.replay {
+            ReplayMode::Beside => SlotAccess::Shared,
+            _ => SlotAccess::Alone,
+        };
         if let Some(folder) = &input.settings.disks_from {
             let reason = format!("the disks are those of {}", folder.display());
             return Self::Cold(Some(reason));
@@ -52,7 +61,7 @@ impl ReplayPlan {
             return Self::Cold(Some("there is no home folder for checkpoints".to_owned()));
         };
         let key = key(manifest, host);
-        let slot = match store.open(key.clone(), machines(manifest)) {
+        let slot = match store.open(key.clone(), machines(manifest), access) {
             Err(error) => return Self::Cold(Some(error.to_string())),
             Ok(slot) => Arc::new(slot),
         };
@@ -73,17 +82,18 @@ impl ReplayPlan {
             Err(NoRecording::FirstRun) => store.last_elsewhere(&key),
             Err(reason) => Some(reason),
         };
-        Self::Recording(
-            slot,
-            reason.map(|reason| reason.to_string()),
-            BTreeSet::new(),
-        )
+        let reason = reason.map(|reason| reason.to_string());
+        if slot.is_shared() {
+            return Self::Cold(reason);
+        }
+        Self::Recording(slot, reason, BTreeSet::new())
     }
 
     /// Returns the plan for a run that cannot continue from its recording, in which the calls of these digests cannot be
     /// repeated.
     pub fn cold(self, reason: String, unrepeatable: Option<String>) -> Self {
         match self {
+            Self::Replaying(slot, _) if slot.is_shared() => Self::Cold(Some(reason)),
             Self::Replaying(slot, recording) => {
                 let mut known = recording.unrepeatable;
                 known.extend(unrepeatable);
@@ -98,11 +108,38 @@ impl ReplayPlan {
         matches!(self, Self::Recording(..) | Self::Replaying(..))
     }
 
+    /// Whether the recording stays as it is: other runs use it, or the machines are not what it says.
+    pub fn leaves_recording(&self) -> bool {
+        match self {
+            Self::Replaying(slot, _) => slot.is_shared(),
+            Self::Redeploying(..) => true,
+            Self::NotApplicable | Self::Cold(_) | Self::Recording(..) => false,
+        }
+    }
+
+    /// Returns the plan that switches restored machines to other systems, from the first checkpoint that has them all;
+    /// `None` if there is none.
+    pub fn redeploying(self, switches: Vec<SystemSwitch>) -> Option<Self> {
+        let Self::Replaying(slot, recording) = self else {
+            return None;
+        };
+        let has_all = |checkpoint: &Checkpoint| {
+            let mut machines = switches.iter().map(|switch| &switch.machine);
+            machines.all(|machine| checkpoint.machines.contains_key(machine))
+        };
+        let first = recording.checkpoints.iter().position(has_all)?;
+        let mut recording = recording.up_to_number(first);
+        recording.obstacle = Some("machines are switched to other systems".to_owned());
+        Some(Self::Redeploying(slot, recording, switches))
+    }
+
     /// Returns the recording of the last run, if the run begins with it.
     pub fn recording(&self) -> Option<(Arc<Slot>, &Recording)> {
         match self {
             Self::Replaying(slot, recording) => Some((slot.clone(), recording)),
-            Self::NotApplicable | Self::Cold(_) | Self::Recording(..) => None,
+            Self::NotApplicable | Self::Cold(_) | Self::Recording(..) | Self::Redeploying(..) => {
+                None
+            }
         }
     }
 
@@ -110,7 +147,7 @@ impl ReplayPlan {
     pub fn emit(&self, events: &Events) {
         let reason = match self {
             Self::NotApplicable => return,
-            Self::Replaying(..) => return events.hold_back(),
+            Self::Replaying(..) | Self::Redeploying(..) => return events.hold_back(),
             Self::Cold(reason) | Self::Recording(_, reason, _) => reason.clone(),
         };
         events.emit(Event::Begun {
@@ -138,11 +175,18 @@ impl ReplayPlan {
             }
             Self::Replaying(slot, recording) => {
                 let slot = slot.clone();
+                let beside = "the run is one of several from it".to_owned();
                 let recording = Recording {
                     wanted: input.settings.from.clone(),
+                    obstacle: slot.is_shared().then_some(beside),
                     ..recording.clone()
                 };
                 Replay::replaying(host, slot, recording, checkpoints, restarts)
+            }
+            Self::Redeploying(slot, recording, switches) => {
+                let (slot, recording) = (slot.clone(), recording.clone());
+                Replay::replaying(host, slot, recording, checkpoints, restarts)
+                    .switching(switches.clone())
             }
         }
     }
@@ -187,7 +231,7 @@ fn in_store_or_not(file: &Path) -> PathBuf {
     }
 }
 
-fn key(manifest: &Manifest, host: &HostAccelerator) -> SlotKey {
+pub(super) fn key(manifest: &Manifest, host: &HostAccelerator) -> SlotKey {
     // A run script of NixOS names the QEMU of its closure.
     let nodes = manifest.nodes.values();
     let with_hosts_qemu = nodes.filter(|node| node.guest != Guest::Nixos);

@@ -48,9 +48,11 @@ in
       cores = null;
       guest = "nixos";
       snapshot_safe = false;
+      snapshot_store = null;
       requires_kvm = false;
       ssh_backdoor = null;
       units = [ ];
+      toplevel = null;
     };
   };
   "names of nodes become names of Python" = {

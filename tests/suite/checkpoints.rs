@@ -506,11 +506,30 @@ fn machines_of_nixos_can_be_made_safe() {
         (&[][..], "false"),
         (&["--snapshot-safe"][..], "true"),
         (&["--snapshot-safe=virtiofs"][..], "true"),
+        (&["--snapshot-safe=image"][..], "true"),
+        (&["--snapshot-safe=off"][..], "false"),
     ] {
         let ended = again.finish(&[&["eval", "test.nix", "--format", "json"], options].concat());
         let shown = format!("\"snapshot_safe\": {safe}");
         assert!(ended.stdout.contains(&shown), "{}", ended.seen());
     }
+}
+
+#[test]
+fn a_configuration_makes_machines_safe() {
+    let again = Again::new();
+    again.place.write("test.nix", FORM_OF_RUN_TEST);
+    let shown = |config: &str, options: &[&str]| {
+        let text = format!("[defaults]\nsnapshot-safe = \"{config}\"\n");
+        again.place.write("snowglobe.toml", &text);
+        let ended = again.finish(&[&["eval", "test.nix", "--format", "json"], options].concat());
+        ended.seen()
+    };
+    assert!(shown("auto", &[]).contains("\"snapshot_safe\": true"));
+    assert!(shown("off", &[]).contains("\"snapshot_safe\": false"));
+    assert!(shown("auto", &["--snapshot-safe=off"]).contains("\"snapshot_safe\": false"));
+    let wrong = shown("always", &[]);
+    assert!(wrong.contains("unknown variant `always`"), "{wrong}");
 }
 
 #[test]
@@ -522,7 +541,7 @@ fn nodes_that_cannot_be_saved_are_named() {
     assert!(first_line(&ended).starts_with("cold: "), "{}", ended.seen());
     assert!(
         first_line(&ended).ends_with(
-            "cannot be saved: folders of the host are mounted over 9p; `--snapshot-safe` builds machines without (nixpkgs 23.05 or newer)"
+            "cannot be saved: folders of the host are mounted over 9p; `--snapshot-safe`, or `snapshot-safe = \"auto\"` in snowglobe.toml, builds machines without (nixpkgs 23.05 or newer)"
         ),
         "{}",
         ended.seen()

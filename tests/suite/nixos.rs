@@ -204,6 +204,53 @@ fn a_watch() {
     place.assert_tidy();
 }
 
+/// A changed machine is restored, and switched to its new system (nixpkgs 26.05 or newer, virtiofsd of the suite).
+#[test]
+#[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
+fn a_redeployment() {
+    let place = Place::new();
+    let with = |text: &str| {
+        format!(
+            r#"{{
+              name = "redeployed";
+              nodes.machine.environment.etc.version.text = "{text}";
+              testScript = ''
+                machine.wait_for_unit("multi-user.target")
+                checkpoint("booted here")
+                print("it has", machine.succeed("cat /etc/version; cat /proc/sys/kernel/random/boot_id"))
+              '';
+            }}"#
+        )
+    };
+    let file = place.write("test.nix", &with("first"));
+    let more = ["--snapshot-safe=virtiofs"];
+    let mut command = on_nixos(
+        &place,
+        "watch",
+        file.to_str().unwrap(),
+        &more,
+        &["--redeploy"],
+    );
+    command
+        .env_remove("CI")
+        .env("XDG_CACHE_HOME", place.path().join("cache"));
+    let child = place.start_shown(command);
+    let pid = child.id();
+    place.wait_for_text("shown", "watching ");
+    place.write("test.nix", &with("second"));
+    place.wait_for_text("shown", "without a boot");
+    place.wait_for_text("shown", "it has second");
+    signal(pid, "INT");
+    assert_eq!(place.finish(child).code, Some(130));
+    let shown = fs::read_to_string(place.path().join("shown")).unwrap();
+    let boots: std::collections::HashSet<&str> = shown
+        .lines()
+        .filter(|line| line.len() == 36 && line.matches('-').count() == 4)
+        .collect();
+    assert_eq!(boots.len(), 1, "{shown}");
+    place.assert_tidy();
+}
+
 /// What is for runs by hand is in the machines of the prompt (nixpkgs 23.05 or newer).
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]

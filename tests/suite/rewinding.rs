@@ -1,5 +1,7 @@
 //! Scripts that go back: `rewind()`, `branch()`, and subtests that begin from a checkpoint.
 
+use std::fs;
+
 use crate::harness::{Ended, Place};
 
 /// A test of two tiny machines with this script, run with options.
@@ -163,6 +165,39 @@ with subtest("breaks"), branch(here):
 }
 
 #[test]
+fn the_first_failure_of_repeated_runs_stays() {
+    let place = Place::new();
+    let script = r#"
+start_all()
+one.succeed("sleep 2")
+with subtest("flaky"):
+    assert int(one.succeed("od -An -N1 -tu1 /dev/urandom")) < 0
+"#;
+    let options = ["--from", "flaky", "--repeat", "4", "--jobs", "2"];
+    let ended = run(&place, script, &options);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let counts = "4 attempts: 4 failed";
+    assert!(ended.stdout.contains(counts), "{}", ended.seen());
+    let first = "the first failure is in [DIR]/result-back: ";
+    assert!(ended.seen().contains(first), "{}", ended.seen());
+    assert_eq!(ended.seen().matches("the first failure").count(), 1);
+    let options = [
+        "--from",
+        "flaky",
+        "--repeat",
+        "9",
+        "--until-failure",
+        "--jobs",
+        "2",
+    ];
+    let ended = run(&place, script, &options);
+    assert_eq!(ended.code, Some(1), "{}", ended.seen());
+    let most = ended.stdout.matches("failed: ").count();
+    assert!(most <= 3, "{}", ended.seen());
+    place.assert_tidy();
+}
+
+#[test]
 fn repeated_runs_start_from_a_subtest() {
     let place = Place::new();
     let script = r#"
@@ -176,20 +211,39 @@ with subtest("flaky"):
     number = one.succeed("cat /proc/sys/kernel/random/uuid")
     print("number", number)
 "#;
-    let ended = run(&place, script, &["--from", "flaky", "--repeat", "3"]);
+    let options = ["--from", "flaky", "--repeat", "3", "--jobs", "2"];
+    let ended = run(&place, script, &options);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
-    let from = "from checkpoint \"flaky\"";
-    assert_eq!(ended.stdout.matches(from).count(), 2, "{}", ended.seen());
-    assert_eq!(
-        ended.stdout.matches("one: must succeed: sleep 2").count(),
-        1
-    );
-    let numbers: std::collections::HashSet<&str> = ended
-        .stdout
-        .lines()
-        .filter_map(|line| line.split("number ").nth(1))
+    let boots = ended.stdout.matches("one: must succeed: sleep 2").count();
+    assert_eq!(boots, 1, "{}", ended.seen());
+    assert_eq!(ended.stdout.matches("passed: ").count(), 4);
+    let counts = "3 attempts: 3 passed";
+    assert!(ended.stdout.contains(counts), "{}", ended.seen());
+    let folders = ["", "attempt-2/", "attempt-3/"];
+    let events = folders.map(|folder| {
+        // The second one has no folder of its own if it has waited for the first one.
+        let file = format!("result-back/{folder}events.jsonl");
+        fs::read_to_string(place.path().join(file)).unwrap()
+    });
+    for further in &events[1..] {
+        assert!(
+            further.contains(r#""checkpoint":{"name":"flaky""#),
+            "{further}"
+        );
+    }
+    let numbers: std::collections::HashSet<&str> = events
+        .iter()
+        .filter_map(|text| text.split(r#""text":"number "#).nth(1))
+        .map(|text| text.split('"').next().unwrap())
         .collect();
-    assert_eq!(numbers.len(), 3, "{}", ended.seen());
+    assert_eq!(numbers.len(), 3, "{numbers:?}");
+    // Nothing of them is in the recording, which serves the next run.
+    let ended = run(&place, script, &["--from", "flaky"]);
+    assert!(
+        ended.stdout.starts_with("from checkpoint \"flaky\""),
+        "{}",
+        ended.seen()
+    );
     let ended = run(&place, script, &["--from", "nothing"]);
     assert_eq!(ended.code, Some(0), "{}", ended.seen());
     let reason = "cold: the last run took no checkpoint `nothing`; it took: ";

@@ -62,6 +62,19 @@ impl AttemptRule {
         }
     }
 
+    /// Whether another attempt may start beside some that run, after those that are done.
+    pub(in crate::runner) fn allows_another(
+        self,
+        done: &[Attempt],
+        running: usize,
+        begin: Instant,
+    ) -> bool {
+        let count = u32::try_from(done.len() + running).unwrap_or(u32::MAX);
+        let is_enough = self.most().is_some_and(|most| count >= most);
+        let mut ends = done.iter();
+        !is_enough && ends.all(|one| self.continues(std::slice::from_ref(one), begin))
+    }
+
     /// Returns the outcome of all attempts together.
     pub(in crate::runner) fn outcome(self, attempts: &[Attempt]) -> Outcome {
         let Some(last) = attempts.last() else {
@@ -157,6 +170,27 @@ mod tests {
             after_failure: RepeatAfterFailure::GoOn,
         });
         assert_eq!(decide(timed, &[Passed]), (false, Outcome::Passed));
+    }
+
+    #[test]
+    fn attempts_side_by_side_are_as_many_as_one_after_another() {
+        let allows = |count, after_failure, done: &[Verdict], running| {
+            let rule = AttemptRule::Repeat(Repetition {
+                count: NonZeroU32::new(count),
+                time: None,
+                after_failure,
+            });
+            rule.allows_another(&attempts(done), running, Instant::now())
+        };
+        let go_on = RepeatAfterFailure::GoOn;
+        assert!(allows(3, go_on, &[Passed], 1));
+        assert!(!allows(3, go_on, &[Passed], 2));
+        assert!(allows(4, go_on, &[Failed, Passed], 1));
+        assert!(allows(1, go_on, &[], 0));
+        assert!(!allows(9, go_on, &[Interrupted, Passed], 1));
+        let stop = RepeatAfterFailure::Stop;
+        assert!(allows(0, stop, &[Passed, Passed], 7));
+        assert!(!allows(0, stop, &[Failed, Passed], 1));
     }
 
     #[test]

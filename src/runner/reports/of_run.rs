@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf, absolute};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Shown, close, no_thread, wait_until_shown};
 use crate::history;
-use crate::model::event::{Event, Level};
+use crate::model::event::{Event, Level, Record};
 use crate::model::outcome::{Obstacle, Outcome, RunResults, TestResult};
 use crate::report::{
-    Output, Reports, RunFailures, RunFolder, SharedDisplay, Showing, write_reports,
+    Output, Report, Reports, RunFailures, RunFolder, SharedDisplay, Showing, write_reports,
 };
 use crate::runner::error::RunnerError;
 use crate::runner::find_tests::Expected;
@@ -51,7 +52,46 @@ pub(in crate::runner) struct TestReports {
     pub root: PathBuf,
 }
 
+/// A display that keeps the end of a test.
+#[derive(Debug, Clone, Default)]
+pub(in crate::runner) struct LastEvent(Arc<Mutex<Option<Event>>>);
+
+impl LastEvent {
+    fn event(&self) -> MutexGuard<'_, Option<Event>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the end of the test.
+    pub fn take(&self) -> Option<Event> {
+        self.event().take()
+    }
+}
+
+impl Report for LastEvent {
+    fn take(&mut self, record: &Record) {
+        if matches!(record.event, Event::TestFinished { .. }) {
+            *self.event() = Some(record.event.clone());
+        }
+    }
+}
+
 impl TestReports {
+    /// Starts to report on an attempt at a test beside others, whose output goes to `folder`: nothing is displayed, and the
+    /// last event is there at the end.
+    ///
+    /// # Errors
+    /// Returns an error if the folder cannot be had, or the system has no thread to give.
+    pub fn of_attempt_beside(name: &str, folder: &Path) -> Result<(Self, LastEvent), RunnerError> {
+        let output = Output::create(folder, name)?;
+        let last = LastEvent::default();
+        let reports = Self {
+            folder: output.folder().to_owned(),
+            root: output.root(),
+            reports: Reports::start(Box::new(last.clone()), Some(output)).map_err(no_thread())?,
+        };
+        Ok((reports, last))
+    }
+
     /// Ends the reports: the files of the test are whole then.
     ///
     /// # Errors

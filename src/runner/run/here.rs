@@ -11,6 +11,7 @@ use super::checked_test::CheckedTest;
 use super::confirm;
 use super::ends::TestEnd;
 use super::executor::Executor;
+use super::side_by_side::{RepeatedTest, repeat_from_checkpoint};
 use crate::engine::RunMode;
 use crate::model::event::{Event, Level, Verdict};
 use crate::model::outcome::{Attempt, Outcome};
@@ -30,7 +31,7 @@ use crate::runner::request::{Confirmation, JobCount, Resources, RunRequest};
 use crate::runner::schedule::{Budget, Demand, Schedule, Turn};
 use crate::runner::script_process::ScriptProcess;
 use crate::runner::test_run::{Job, check_test, verified};
-use crate::session::{Interrupt, RunSettings};
+use crate::session::{Interrupt, ReplayMode, RunSettings};
 
 /// How many tests at most are built at a time.
 const MOST_BUILDS: usize = 4;
@@ -109,6 +110,11 @@ impl<'a> Here<'a> {
     fn demand(&self, test: &CheckedTest<'_, Test>) -> Demand {
         let groups = test.policy.groups.clone();
         Demand::of(&test.work.manifest, &self.accelerator, groups)
+    }
+
+    /// Waits for the turn of a test; `None` if no more tests are to begin.
+    async fn turn(&self, test: &CheckedTest<'_, Test>) -> Option<Turn> {
+        self.schedule.turn(self.demand(test), test.expected_s).await
     }
 
     /// Returns the place where a test waits for its turn.
@@ -304,6 +310,14 @@ impl<'a> RunningTest<'a> {
             Start::Interrupted(reports) => return self.interrupted(reports),
         };
         let started_s = self.reports.time_s();
+        let is_repeated = matches!(self.test.rule, AttemptRule::Repeat(_));
+        if is_repeated && self.host.request.settings.from.is_some() {
+            let test = self.test;
+            let ended = repeat_from_checkpoint(&mut self, folder, reports, turn).await?;
+            let mut end = test.end(ended.attempts, Some(started_s));
+            end.result.leaky = ended.is_leaky;
+            return Ok(end);
+        }
         let mut built = Some(reports);
         let mut is_leaky = false;
         let test = self.test;
@@ -312,7 +326,7 @@ impl<'a> RunningTest<'a> {
             if let Some(event) = retry_event(test.rule, earlier) {
                 run.show(&test.label, event);
             }
-            let RunEnd { outcome, leaky } = self.attempt(at, built.take()).await?;
+            let RunEnd { outcome, leaky } = self.attempt_alone(at, built.take()).await?;
             is_leaky |= leaky;
             Ok(AttemptEnd {
                 verdict: outcome.verdict,
@@ -358,8 +372,7 @@ impl<'a> RunningTest<'a> {
             reports.close()?;
             return Err(error.into());
         }
-        let demand = host.demand(test);
-        let Some(turn) = host.schedule.turn(demand, test.expected_s).await else {
+        let Some(turn) = host.turn(test).await else {
             reports.close()?;
             return Ok(Start::LeftOut);
         };
@@ -384,7 +397,7 @@ impl<'a> RunningTest<'a> {
     }
 
     /// Makes an attempt, whose reports are whole at its end: those of the build, if it is the first.
-    async fn attempt(
+    async fn attempt_alone(
         &mut self,
         folder: &Path,
         mut built: Option<TestReports>,
@@ -434,5 +447,60 @@ impl<'a> RunningTest<'a> {
             }),
             other => other.map(|()| ended),
         }
+    }
+}
+
+impl RepeatedTest for RunningTest<'_> {
+    fn rule(&self) -> AttemptRule {
+        self.test.rule
+    }
+
+    fn folder_of_run(&self) -> &Path {
+        self.reports.folder()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.host.is_closed()
+    }
+
+    fn show(&self, event: Event) {
+        self.reports.show(&self.test.label, event);
+    }
+
+    async fn attempt(
+        &mut self,
+        folder: &Path,
+        built: Option<TestReports>,
+    ) -> Result<RunEnd, RunnerError> {
+        self.attempt_alone(folder, built).await
+    }
+
+    async fn attempt_beside(&self, folder: &Path) -> Result<(RunEnd, Option<Event>), RunnerError> {
+        let settings = RunSettings {
+            replay: ReplayMode::Beside,
+            ..self.test.settings(self.host.request)
+        };
+        let (reports, last) = TestReports::of_attempt_beside(&self.test.work.name, folder)?;
+        let job = Job {
+            test: &self.test.work,
+            script: self.test.work.source_map().into(),
+            settings: &settings,
+            process: ScriptProcess::Own,
+            slow_after: self.test.policy.slow_timeout,
+            verifies: None,
+        };
+        let mut interrupts = self.interrupts.resubscribe();
+        let mut one = RunningTest {
+            host: self.host,
+            test: self.test,
+            reports: self.reports,
+            interrupts: &mut interrupts,
+        };
+        let end = one.execute(job, reports).await?;
+        Ok((end, last.take()))
+    }
+
+    async fn turn(&self) -> Option<Turn> {
+        self.host.turn(self.test).await
     }
 }

@@ -7,6 +7,7 @@ mod ends;
 mod executor;
 mod here;
 mod run_loop;
+mod side_by_side;
 
 use futures_util::stream::{self, LocalBoxStream, Stream, StreamExt};
 
