@@ -21,9 +21,10 @@ let
   # nixpkgs mounts all shared folders over virtiofs since September 2026: nothing has to be changed.
   servesByItself =
     let
-      text = builtins.readFile (modulesPath + "/virtualisation/qemu-vm.nix");
+      module = modulesPath + "/virtualisation/qemu-vm.nix";
+      text = builtins.readFile module;
     in
-    builtins.length (builtins.split "useVirtiofs" text) > 1;
+    builtins.pathExists module && builtins.length (builtins.split "useVirtiofs" text) > 1;
 
   canServe = qemu: host ? virtiofsd && lib.versionAtLeast (lib.getVersion qemu) "8.2";
   wantsServer = qemu: store == "virtiofs" || store == "auto" && canServe qemu;
@@ -57,12 +58,12 @@ let
     in
     qemu // { inherit (wrapped) outPath drvPath; };
 
-  # Serves the store until virtiofsd ends. A guest whose store is gone waits for ever, so QEMU is ended then:
+  # Serves the store until virtiofsd ends. What is in the store does not change, so that the guest may keep it. A guest whose store is gone waits for ever, so QEMU is ended then:
   # a machine whose QEMU is killed is an error of the host. QEMU, which ends virtiofsd by closing the socket,
   # ends this script, too.
   server = host.writeText "serve-store" ''
     ${host.util-linux}/bin/setpriv --pdeathsig KILL ${host.virtiofsd}/bin/virtiofsd \
-      --socket-path nix-store.sock --shared-dir ${builtins.storeDir} --readonly \
+      --socket-path nix-store.sock --shared-dir ${builtins.storeDir} --readonly --cache always \
       > virtiofsd.log 2>&1
     status=$?
     sleep 1

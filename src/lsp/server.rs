@@ -91,7 +91,7 @@ pub(super) fn router(host: Host, client: ClientSocket) -> Router<impl Send, Resp
             Flow::Continue(())
         })
         .notification::<notification::DidSaveTextDocument>(|server, it| {
-            server.evaluate(&it.text_document.uri);
+            server.save(&it.text_document.uri);
             Flow::Continue(())
         })
         .notification::<notification::DidCloseTextDocument>(|server, it| {
@@ -286,6 +286,18 @@ impl Server {
     /// Sends a notification. An editor that is gone needs none.
     fn notify<N: Notification>(&self, params: N::Params) {
         let _ = self.client.notify::<N>(params);
+    }
+
+    /// Evaluates what a saved file may be a part of: its own tests, or those of all open files.
+    fn save(&mut self, url: &Url) {
+        let has_tests = |file: &OpenFile| file.may_have_tests();
+        if self.files.get(url).is_some_and(has_tests) {
+            return self.evaluate(url);
+        }
+        let urls: Vec<Url> = self.files.keys().cloned().collect();
+        for url in urls {
+            self.evaluate(&url);
+        }
     }
 
     /// Evaluates the tests of an open file.

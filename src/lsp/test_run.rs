@@ -19,6 +19,10 @@ use super::diagnostics::SOURCE;
 use super::lenses::LensArguments;
 use crate::child::die_with_parent;
 use crate::model::event::{self, Event, Excerpt, Failure, Record, Verdict};
+use crate::report::{Colours, sanitise};
+
+/// The longest line of a message, in characters.
+const MOST_SHOWN: usize = 200;
 
 /// How much of the standard error of a run is read.
 const MOST_BYTES: u64 = 64 << 10;
@@ -125,9 +129,9 @@ impl RunSummary {
         match event {
             Event::BuildStarted { derivation } => Some(format!("building {derivation}")),
             Event::TestStarted { nodes, .. } => Some(format!("starting {}", nodes.join(", "))),
-            Event::SubtestStarted { name } => Some(name),
+            Event::SubtestStarted { name } => Some(shown(&name)),
             Event::StepStarted { machine, text, .. } => {
-                Some(event::about(machine.as_deref(), &text))
+                Some(shown(&event::about(machine.as_deref(), &text)))
             }
             Event::TestFinished {
                 test,
@@ -144,7 +148,7 @@ impl RunSummary {
                     Verdict::SessionClosed => "session closed",
                 };
                 let verdict = format!("{test}: {word} in {duration_s:.1} s");
-                let reasons = failures.iter().map(|it| first_line(&it.message).to_owned());
+                let reasons = failures.iter().map(|it| shown(&it.message));
                 let parts: Vec<String> = std::iter::once(verdict).chain(reasons).collect();
                 self.verdicts.push(parts.join("; "));
                 for failure in &failures {
@@ -172,7 +176,7 @@ impl RunSummary {
             severity: Some(DiagnosticSeverity::ERROR),
             code: Some(NumberOrString::String("test-failed".to_owned())),
             source: Some(SOURCE.to_owned()),
-            message: format!("{}: {}", failure.kind, failure.message),
+            message: plain(&format!("{}: {}", failure.kind, failure.message)),
             ..Diagnostic::default()
         });
     }
@@ -185,15 +189,22 @@ impl RunSummary {
         };
         let text = match &self.verdicts[..] {
             [] if is_good => "the run has ended".to_owned(),
-            [] => errors.trim().to_owned(),
+            [] => plain(errors.trim()),
             verdicts => verdicts.join("\n"),
         };
         (kind, text)
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// The first line of a text, as a message or progress shows it.
+fn shown(text: &str) -> String {
+    let line = plain(text.lines().next().unwrap_or_default());
+    line.chars().take(MOST_SHOWN).collect()
+}
+
+/// A text of a script or a guest without what is no text for an editor.
+fn plain(text: &str) -> String {
+    sanitise(text, Colours::Off)
 }
 
 /// The range of the protocol: its columns count UTF-16 units from 0, those of an excerpt characters from 1.
@@ -260,5 +271,26 @@ impl ShownProgress {
             token: self.token.clone(),
             value: ProgressParamsValue::WorkDone(value),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_editor_gets_no_escape_sequences() {
+        let mut summary = RunSummary::default();
+        let step = |text: String| Event::StepStarted {
+            id: 1,
+            machine: Some("a".to_owned()),
+            text,
+        };
+        let shown = summary.add(step("\x1b]0;title\x07\x1b[31mred\nsecond".to_owned()));
+        assert_eq!(shown.as_deref(), Some("a: red"));
+        let long = summary.add(step("x".repeat(5000))).unwrap();
+        assert_eq!(long.chars().count(), MOST_SHOWN);
+        let (_, text) = summary.end(false, "\x1b[1merror\x1b[0m: it does not evaluate\n");
+        assert_eq!(text, "error: it does not evaluate");
     }
 }

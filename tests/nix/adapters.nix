@@ -25,8 +25,88 @@ let
       };
     };
   };
+
+  # Whether a checkpoint can save the only machine of a test of `runTest`.
+  isSaved =
+    virtualisation:
+    (import ../../nix-lib/adapters/runtest.nix
+      {
+        backend = null;
+        debianPackages = false;
+      }
+      {
+        config = {
+          testScriptString = "";
+          nodes.machine = {
+            system.name = "machine";
+            system.build.vm = "/vm";
+            virtualisation = {
+              vlans = [ ];
+            }
+            // virtualisation;
+          };
+        };
+      }
+    ).nodes.machine.snapshot_safe;
+  shared = {
+    nix-store.target = "/nix/.ro-store";
+    xchg.target = "/tmp/xchg";
+  };
+  mounted = store: exchange: {
+    "/nix/.ro-store".fsType = store;
+    "/tmp/xchg".fsType = exchange;
+  };
 in
 {
+  "machines with folders over 9p are not saved" = {
+    expr = map isSaved [
+      {
+        sharedDirectories = shared;
+        mountHostNixStore = true;
+      }
+      {
+        sharedDirectories = { inherit (shared) xchg; };
+        mountHostNixStore = false;
+      }
+      {
+        sharedDirectories = shared;
+        mountHostNixStore = true;
+        fileSystems = mounted "virtiofs" "9p";
+      }
+      {
+        sharedDirectories = { };
+        mountHostNixStore = true;
+      }
+    ];
+    expected = [
+      false
+      false
+      false
+      false
+    ];
+  };
+  "machines whose folders are all mounted over virtiofs are saved, and those without" = {
+    expr = map isSaved [
+      # nixpkgs of autumn 2026, as it is.
+      {
+        sharedDirectories = shared;
+        mountHostNixStore = true;
+        fileSystems = mounted "virtiofs" "virtiofs";
+      }
+      {
+        sharedDirectories = { };
+        mountHostNixStore = false;
+        useNixStoreImage = true;
+      }
+      # Before `mountHostNixStore`.
+      { useNixStoreImage = true; }
+    ];
+    expected = [
+      true
+      true
+      true
+    ];
+  };
   "a test of nixpkgs 20.09 is named without its prefix" = {
     expr = legacy.name;
     expected = "login";

@@ -322,6 +322,33 @@ fn a_file_that_does_not_evaluate_keeps_its_nodes() {
 }
 
 #[test]
+fn a_saved_file_may_be_a_part_of_an_open_test() {
+    let place = Place::new();
+    let text = test_file("server.start()\n    third.start()")
+        .replace("testScript", "imports = [ ./more.nix ];\n  testScript");
+    let text = text.replace("(import <nixpkgs> { }).nixosTest", "");
+    let file = place.write("test.nix", &text);
+    let more = place.write("more.nix", "{ }");
+    let urls = [file, more].map(|file| format!("file://{}", file.display()));
+    let mut editor = Editor::begin(&place);
+    editor.open(&urls[0], &text);
+    editor.diagnostics(&urls[0], |found| {
+        found.iter().any(|(_, message)| message.contains("`third`"))
+    });
+    editor.open(&urls[1], "{ }");
+    place.write(
+        "more.nix",
+        "{ nodes.third.virtualisation.guest = \"tiny\"; }",
+    );
+    editor.tell(
+        "textDocument/didSave",
+        &json!({ "textDocument": { "uri": urls[1] } }),
+    );
+    editor.diagnostics(&urls[0], <[_]>::is_empty);
+    assert_eq!(editor.end(), (Some(0), String::new()));
+}
+
+#[test]
 fn a_script_in_a_file_of_its_own_is_one() {
     let place = Place::new();
     let nix = test_file("").replacen(

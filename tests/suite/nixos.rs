@@ -106,7 +106,7 @@ fn a_build_of_nix_in_its_sandbox() {
 #[test]
 #[ignore = "needs a nixpkgs tree: make nixos-machines NIXPKGS=PATH"]
 fn a_checkpoint() {
-    is_restored("--snapshot-safe");
+    is_restored("--snapshot-safe=image");
 }
 
 /// The machine has the host's store, mounted over virtiofs while it is saved (nixpkgs 26.05 or newer).
