@@ -37,6 +37,8 @@ let
 in
 {
   nodes = freeze (pick nodes test.nodes);
+  # What the others see of each (src/nix_cli/node_parts.rs).
+  facts = freeze (pick nodes (test.facts or { }));
   rest =
     if hasFirst then
       {

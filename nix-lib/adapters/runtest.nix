@@ -51,6 +51,28 @@ let
     else
       "${config.hostPkgs.vhost-device-vsock}/bin/vhost-device-vsock";
 
+  # What nixpkgs shows of a node to the others: their hosts files have its addresses and names
+  # (nixos/lib/testing/network.nix).
+  factsOf =
+    { networking, virtualisation, ... }:
+    {
+      names = [
+        networking.hostName
+        (networking.domain or null)
+        (networking.fqdnOrHostName or null)
+      ];
+      addresses = [
+        (networking.primaryIPAddress or null)
+        (networking.primaryIPv6Address or null)
+      ];
+      interfaces = builtins.mapAttrs (_: interface: {
+        v4 = map (it: it.address) interface.ipv4.addresses;
+        v6 = map (it: it.address) interface.ipv6.addresses;
+      }) networking.interfaces;
+      inherit (virtualisation) vlans;
+      cards = builtins.mapAttrs (_: card: card.vlan or null) (virtualisation.allInterfaces or { });
+    };
+
   # Its state can be saved if it mounts nothing of the host over 9p.
   isSnapshotSafe =
     { virtualisation, ... }:
@@ -169,6 +191,9 @@ let
         config.hostPkgs.coreutils
       ]
       ++ (if config.enableOCR then [ config.hostPkgs.tesseract4 ] else [ ]);
+      # With containers, more is seen.
+      facts =
+        if (config.containers or { }) == { } then builtins.mapAttrs (_: factsOf) config.nodes else { };
       # They are nodes that are always containers.
       containers = { };
       system = config.hostPkgs.stdenv.hostPlatform.system;

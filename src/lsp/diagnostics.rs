@@ -8,7 +8,7 @@ use super::known_tests::KnownTests;
 use super::open_file::{OpenFile, ScriptView};
 use super::positions;
 use crate::language::assist::check_around;
-use crate::language::check::{Finding, Severity, TestContext, Toggle};
+use crate::language::check::{Finding, Severity, TestContext};
 use crate::script_modules::{imported_modules, modules_of_folders, names_in};
 use crate::source_map::SourceMap;
 
@@ -19,7 +19,7 @@ pub(super) const SOURCE: &str = "snowglobe";
 pub(super) fn diagnostics(file: &OpenFile, known: &KnownTests) -> Vec<Diagnostic> {
     let views = file.views(known).into_iter();
     let found = views.flat_map(|view| {
-        let findings = findings(file, known, &view);
+        let findings = findings(file, &view);
         let placed = findings.into_iter().filter_map(move |finding| {
             let range = match &finding.range {
                 Some(range) => view.script.in_file(range)?,
@@ -32,7 +32,7 @@ pub(super) fn diagnostics(file: &OpenFile, known: &KnownTests) -> Vec<Diagnostic
     found.collect()
 }
 
-fn findings(file: &OpenFile, known: &KnownTests, view: &ScriptView) -> Vec<Finding> {
+fn findings(file: &OpenFile, view: &ScriptView) -> Vec<Finding> {
     let source_map = SourceMap::of_test(view.script.text.clone(), &file.test_file, "");
     let modules = imported_modules(&source_map);
     let manifest = view.facts.manifest.as_ref();
@@ -41,10 +41,7 @@ fn findings(file: &OpenFile, known: &KnownTests, view: &ScriptView) -> Vec<Findi
         beside: manifest.and_then(|manifest| modules_of_folders(&source_map, manifest)),
         ..view.guess.clone()
     };
-    let mut parts = view.facts.parts;
-    if !file.is_whole_script(known) {
-        parts.lint = Toggle::Off;
-    }
+    let parts = view.facts.parts;
     check_around(&view.script.text, &view.script.gaps, &context, parts)
 }
 

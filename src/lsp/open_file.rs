@@ -23,7 +23,10 @@ pub(super) struct OpenFile {
     pub text: String,
     /// The Nix file of the tests.
     pub test_file: PathBuf,
+    path: PathBuf,
     kind: FileKind,
+    /// Whether the file was the whole script of a test when that was evaluated: no other file defines names then.
+    is_whole_script: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +50,7 @@ impl OpenFile {
     pub fn new(url: Url, text: String) -> Option<Self> {
         let path = url.to_file_path().ok()?;
         let (kind, test_file) = match path.extension()?.to_str()? {
-            "nix" => (FileKind::Nix, path),
+            "nix" => (FileKind::Nix, path.clone()),
             "py" => (FileKind::Script, reader_of(&path)?),
             _ => return None,
         };
@@ -55,8 +58,18 @@ impl OpenFile {
             url,
             text,
             test_file,
+            path,
             kind,
+            is_whole_script: kind == FileKind::Nix,
         })
+    }
+
+    /// Takes note of an evaluation of the tests, which has read the file as it is saved.
+    pub fn compare(&mut self, known: &KnownTests) {
+        if self.kind == FileKind::Script {
+            let saved = read_text(&self.path, MOST_BYTES).unwrap_or_default();
+            self.is_whole_script = known.text.scripts.contains(&saved);
+        }
     }
 
     /// Returns the scripts in the file, and their tests as they are known.
@@ -67,8 +80,9 @@ impl OpenFile {
         };
         let views = scripts.into_iter().map(|script| {
             let mut facts = known.facts(&script.evaluated, &nodes);
-            if known.text.scripts.is_empty() {
-                // Other files may define names, and nodes.
+            let is_placed = self.kind == FileKind::Script || !script.evaluated.is_empty();
+            if known.text.scripts.is_empty() || !self.is_whole_script || !is_placed {
+                // Other files, and other parts of the script, may define names.
                 facts.parts.lint = Toggle::Off;
             }
             let mut guess = facts.context.clone();
@@ -96,11 +110,6 @@ impl OpenFile {
     /// Whether the file is a Nix file that may define tests.
     pub fn may_have_tests(&self) -> bool {
         self.kind == FileKind::Script || self.text.contains("testScript")
-    }
-
-    /// Whether the file is the script as a whole, in one of its tests.
-    pub fn is_whole_script(&self, known: &KnownTests) -> bool {
-        self.kind == FileKind::Nix || known.text.scripts.contains(&self.text)
     }
 }
 

@@ -333,9 +333,13 @@ impl Server {
         let state = self.evaluations.remove(&file);
         match result {
             Ok(tests) => {
-                self.known.insert(file.clone(), KnownTests::new(nix, tests));
-                let urls = self.files.values().filter(|open| open.test_file == file);
-                let urls: Vec<Url> = urls.map(|open| open.url.clone()).collect();
+                let known = KnownTests::new(nix, tests);
+                let mut urls = Vec::new();
+                for open in self.files.values_mut().filter(|it| it.test_file == file) {
+                    open.compare(&known);
+                    urls.push(open.url.clone());
+                }
+                self.known.insert(file.clone(), known);
                 for url in urls {
                     self.publish(&url);
                 }

@@ -10,6 +10,9 @@
 //!   show that it does.
 //! - Nothing in the store changes, and nothing in our own library.
 //!
+//! Two edits need less than an evaluation of all: that of a script's text (`script_sources.rs`), and that of one node
+//! (`node_parts.rs`), which is evaluated alone. Both show in the text of the only file that differs.
+//!
 //! Arguments and variables may hold secrets, such as the access tokens in `NIX_CONFIG`. What is compared is therefore
 //! stored as a digest, with a key that only this user can read.
 
@@ -20,10 +23,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::evaluation::ScriptEdits;
 use super::input_state::{InputState, StateReader, changed_ns};
 use super::moment::Moment;
+use super::node_parts::NodeParts;
 use super::question::{Question, configuration};
 use super::reads::{Input, Reads, is_in_store};
 use super::script_sources::ScriptSources;
@@ -64,6 +69,8 @@ struct CacheEntry {
     /// The state of the working tree that a flake was copied from.
     tree: Option<TreeState>,
     scripts: ScriptSources,
+    /// The parts of the evaluation, if the edit of a node needs no other one.
+    nodes: Option<NodeParts>,
     reply: NixReply,
 }
 
@@ -79,6 +86,8 @@ pub(super) struct Cache<'a> {
 pub(super) struct Evaluated<'a> {
     pub reads: &'a Reads,
     pub reply: NixReply,
+    /// The answers of the parts, if several processes have evaluated them.
+    pub parts: &'a [Value],
     pub begin: Moment,
     /// The working tree of a flake, whose files count in the place of their copies in the store.
     pub tree: Option<&'a WorkingTree>,
@@ -108,6 +117,21 @@ impl Cache<'_> {
             answer,
             ..entry.reply
         })
+    }
+
+    /// Returns the parts of the earlier evaluation, and the node whose edit is all that has changed since.
+    #[must_use]
+    pub fn edited_node(&self, question: &Question) -> Option<(String, NodeParts)> {
+        let entry = self.entry_of(question)?;
+        let parts = entry.nodes?;
+        let mut states = StateReader::default();
+        let differing = entry.inputs.iter();
+        let mut differing = differing.filter(|(input, state)| !states.is_same(input, state));
+        let (changed, _) = differing.next()?;
+        if differing.next().is_some() {
+            return None;
+        }
+        Some((parts.edited(changed)?, parts))
     }
 
     /// Returns the entry of a question, whose inputs may have changed.
@@ -156,6 +180,7 @@ impl Cache<'_> {
         let Evaluated {
             reads,
             reply,
+            parts,
             begin,
             tree,
         } = evaluated;
@@ -167,6 +192,10 @@ impl Cache<'_> {
         }
         let read = self.inputs_of_user(reads, tree)?;
         let scripts = ScriptSources::of(&read, &reads.positions, tree);
+        let is_separable = tree.is_none() && !parts.is_empty();
+        let nodes = is_separable
+            .then(|| NodeParts::of(parts, reads, |path| self.is_own(path)))
+            .flatten();
         let mut inputs: BTreeSet<Input> = read.into_keys().collect();
         inputs.extend(tree.map(WorkingTree::lock_file));
         inputs.extend(configuration()?.into_iter().map(Input::Tree));
@@ -181,6 +210,7 @@ impl Cache<'_> {
                 .collect(),
             tree: tree.map(|tree| tree.state(reads)).transpose()?,
             scripts,
+            nodes,
             reply,
         })
     }

@@ -9,6 +9,7 @@ use futures_util::future::try_join_all;
 use nix::libc;
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::cache::{Cache, Evaluated, NixReply};
 use super::entry_command::{HEAP_VARIABLE, entry_command, test_file, whole_command};
@@ -55,7 +56,16 @@ pub(super) async fn instantiate<T: Answer>(
         return Ok(items);
     }
     let begin = Moment::now();
-    let given = process.answer(command, want).await?;
+    let of_node = match &memory {
+        Some(memory) if matches!(want, Want::Manifest) => {
+            Box::pin(process.of_edited_node(memory)).await?
+        }
+        _ => None,
+    };
+    let given = match of_node {
+        Some(given) => given,
+        None => Box::pin(process.answer(command, want)).await?,
+    };
     nix.warn(&given.reply.warnings);
     let items: Vec<T> =
         serde_json::from_str(&given.reply.answer).map_err(EvalError::BadManifest)?;
@@ -89,6 +99,7 @@ fn remember(
         let evaluated = Evaluated {
             reads: &reads,
             reply: given.reply.clone(),
+            parts: &given.parts,
             begin,
             tree,
         };
@@ -191,6 +202,8 @@ impl<'a> Memory<'a> {
 struct Given {
     reply: NixReply,
     reads: Reads,
+    /// The answers of the parts that it is made of.
+    parts: Vec<Value>,
 }
 
 /// A process of Nix to start.
@@ -244,6 +257,7 @@ impl Process<'_> {
             return Ok(Given {
                 reply: NixReply { answer, warnings },
                 reads: Reads::parse(&message, &self.library.canary()),
+                parts: Vec::new(),
             });
         }
         self.nix.warn(&warnings);
@@ -287,20 +301,62 @@ impl Process<'_> {
             Err(EvalError::Killed(_)) => return Ok(None),
             other => other?,
         };
-        let answers: Vec<&str> = parts.iter().map(|part| part.reply.answer.trim()).collect();
+        let answers = parts
+            .iter()
+            .map(|part| serde_json::from_str(&part.reply.answer));
+        let Ok(answers) = answers.collect::<Result<Vec<Value>, _>>() else {
+            return Ok(None);
+        };
+        let warnings = warnings_of(&parts);
+        let mut reads = Reads::known();
+        for part in parts {
+            reads.merge(part.reads);
+        }
+        self.whole(answers, reads, warnings).await
+    }
+
+    /// Returns the answer that the answers of parts make; `None` if one process has to give it.
+    async fn whole(
+        &self,
+        answers: Vec<Value>,
+        reads: Reads,
+        warnings: String,
+    ) -> Result<Option<Given>, EvalError> {
         let mut file = tempfile::NamedTempFile::new_in(crate::folders::temporary_base())
             .map_err(EvalError::Temporary)?;
-        write!(file, "[{}]", answers.join(",")).map_err(EvalError::Temporary)?;
-        let whole = whole_command(nix, library, evaluation, file.path())?;
+        let text = Value::Array(answers.clone()).to_string();
+        file.write_all(text.as_bytes())
+            .map_err(EvalError::Temporary)?;
+        let whole = whole_command(self.nix, self.library, self.evaluation, file.path())?;
         let Ok(mut given) = self.run(whole).await else {
             return Ok(None);
         };
-        given.reply.warnings = warnings_of(&parts);
-        given.reads = Reads::known();
-        for part in parts {
-            given.reads.merge(part.reads);
-        }
+        given.reply.warnings = warnings;
+        given.reads = reads;
+        given.parts = answers;
         Ok(Some(given))
+    }
+
+    /// Returns the answer after an edit of one node, which alone is evaluated; `None` if more may have changed, or the
+    /// evaluation fails: that of all nodes says why.
+    async fn of_edited_node(&self, memory: &Memory<'_>) -> Result<Option<Given>, EvalError> {
+        let Some((node, before)) = memory.cache.edited_node(&memory.question) else {
+            return Ok(None);
+        };
+        let nodes = [node];
+        let want = Want::Part(&nodes);
+        let command = entry_command(self.nix, self.library, self.evaluation, want)?;
+        let Ok(part) = self.run(command).await else {
+            return Ok(None);
+        };
+        let [node] = &nodes;
+        let Some(answers) = before.with(node, &part.reply.answer) else {
+            return Ok(None);
+        };
+        let mut reads = before.reads;
+        reads.merge(part.reads);
+        tracing::info!("the node {node} alone was evaluated");
+        self.whole(answers, reads, part.reply.warnings).await
     }
 
     /// Returns the answer of one process, or of one for each part.

@@ -17,6 +17,7 @@ mod library;
 mod log;
 mod message;
 mod moment;
+mod node_parts;
 mod package_hint;
 mod question;
 mod reads;

@@ -24,9 +24,10 @@ pub(super) enum Input {
 }
 
 /// The inputs that an evaluation read.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Reads {
     /// Each input, and how often it was read.
+    #[serde(with = "as_pairs")]
     pub inputs: BTreeMap<Input, usize>,
     /// Names of environment variables.
     pub variables: BTreeSet<String>,
@@ -38,6 +39,28 @@ pub(super) struct Reads {
     pub doubts: BTreeSet<String>,
     /// Whether Nix prints which sources it copies: the library copies one.
     prints_copies: bool,
+}
+
+/// Inputs as a list: JSON has only text for keys.
+mod as_pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Input;
+
+    pub fn serialize<S: Serializer>(
+        inputs: &BTreeMap<Input, usize>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(inputs)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<Input, usize>, D::Error> {
+        Vec::<(Input, usize)>::deserialize(deserializer).map(BTreeMap::from_iter)
+    }
 }
 
 /// A report of the library.

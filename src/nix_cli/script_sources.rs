@@ -115,7 +115,7 @@ impl ScriptSources {
 }
 
 /// Returns a file with its text; `None` if it is no text, or large.
-fn text(path: &Path) -> Option<(PathBuf, String)> {
+pub(super) fn text(path: &Path) -> Option<(PathBuf, String)> {
     let metadata = fs::metadata(path).ok()?;
     let is_small = metadata.is_file() && metadata.len() <= LARGEST;
     let text = is_small.then(|| fs::read_to_string(path).ok())??;
@@ -123,7 +123,7 @@ fn text(path: &Path) -> Option<(PathBuf, String)> {
 }
 
 /// Whether a file is one of a nixpkgs, whose library asks for scripts and uses them for nothing else.
-fn is_in_nixpkgs(path: &Path) -> bool {
+pub(super) fn is_in_nixpkgs(path: &Path) -> bool {
     let is_nixpkgs = |folder: &Path| folder.join("nixos/modules/module-list.nix").exists();
     let is_test = path.components().any(|part| part.as_os_str() == "tests");
     !is_test && path.ancestors().skip(1).any(is_nixpkgs)

@@ -7,6 +7,7 @@
 
 mod candidates;
 mod expressions;
+mod node_edit;
 mod nodes;
 mod open_script;
 mod script_edit;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub use candidates::scripts;
+pub use node_edit::{asks_for_nodes, edited_node};
 pub use nodes::{NodePlace, node_places};
 pub use open_script::{EvaluatedText, OpenScript, open_scripts};
 pub use script_edit::{ScriptEdit, may_be_script, only_defines_scripts};

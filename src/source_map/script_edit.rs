@@ -209,7 +209,7 @@ fn occurrences<'a>(script: &'a str, text: &'a str) -> impl Iterator<Item = usize
 }
 
 /// How many bytes two texts have in common at their beginnings, and at their ends.
-fn common_ends(old: &str, new: &str) -> (usize, usize) {
+pub(super) fn common_ends(old: &str, new: &str) -> (usize, usize) {
     let same = |(left, right): &(u8, u8)| left == right;
     let before = old.bytes().zip(new.bytes()).take_while(same).count();
     let shorter = old.len().min(new.len());

@@ -122,7 +122,7 @@ fn is_script_definition(definition: &ast::AttrpathValue, names: usize) -> bool {
 }
 
 /// Whether a set with a script is the file's value, or a test function's argument.
-fn is_set_of_test(set: &rnix::SyntaxNode, names: usize) -> bool {
+pub(super) fn is_set_of_test(set: &rnix::SyntaxNode, names: usize) -> bool {
     let mut node = set.clone();
     while let Some(parent) = node.parent() {
         if let Some(call) = ast::Apply::cast(parent.clone()) {

@@ -235,7 +235,7 @@ fn what_a_driver_cannot_do() {
     assert_eq!(
         seen(&["--manifest", manifest.to_str().unwrap()]),
         message(
-            "the manifest [DIR]/old.json is of version 1, and this program reads version 8: evaluate the test anew"
+            "the manifest [DIR]/old.json is of version 1, and this program reads version 9: evaluate the test anew"
         )
     );
     let script = place.write("s.py", "");

@@ -65,6 +65,60 @@ fn sigterm_lets_the_script_clean_up() {
     ended_by("TERM");
 }
 
+/// Starts repeats from a checkpoint, of which two wait side by side for what never comes.
+fn waiting_side_by_side(place: &Place) -> Child {
+    let flag = place.path().join("first-is-over");
+    let test = format!(
+        r#"(import <nixpkgs> {{ }}).nixosTest {{
+          name = "slow";
+          nodes.machine.virtualisation.guest = "tiny";
+          testScript = ''
+            import pathlib
+            start_all()
+            machine.succeed("sleep 2")
+            with subtest("waits"):
+                machine.succeed("true")
+                if pathlib.Path("{0}").exists():
+                    machine.wait_for_file("/tmp/never")
+                pathlib.Path("{0}").touch()
+          '';
+        }}"#,
+        flag.display()
+    );
+    place.write("test.nix", &test);
+    let options = ["--from", "waits", "--repeat", "9", "--jobs", "2"];
+    let all = [&["run", "--nixpkgs", "builtin", "test.nix"][..], &options].concat();
+    let mut command = place.command(&all);
+    command.env_remove("CI");
+    let child = command.spawn().unwrap();
+    for attempt in ["attempt-2", "attempt-3"] {
+        let events = format!("result-slow/{attempt}/events.jsonl");
+        place.wait_for_text(&events, "/tmp/never");
+    }
+    child
+}
+
+#[test]
+fn attempts_side_by_side_are_interrupted_together() {
+    let place = Place::new();
+    let child = waiting_side_by_side(&place);
+    signal(child.id(), "INT");
+    let ended = place.finish(child);
+    assert_eq!(ended.code, Some(130), "{}", ended.seen());
+    let counts = "3 attempts: 1 passed, 2 interrupted";
+    assert!(ended.stdout.contains(counts), "{}", ended.seen());
+    place.assert_tidy();
+}
+
+#[test]
+fn attempts_side_by_side_leave_nothing_when_killed() {
+    let place = Place::new();
+    let mut child = waiting_side_by_side(&place);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.assert_tidy();
+}
+
 #[test]
 fn ctrl_c_twice_ends_at_once() {
     let place = Place::new();

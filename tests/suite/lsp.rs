@@ -376,6 +376,11 @@ fn a_script_in_a_file_of_its_own_is_one() {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+    // The file is the whole script: no other one defines names.
+    editor.change(&url, "sever.start()\n");
+    editor.diagnostics(&url, |found| {
+        found.iter().any(|(code, _)| code == "unknown-machine")
+    });
     let node = editor.at("textDocument/definition", &url, "ser|ver.start()");
     assert_eq!(node["uri"], format!("file://{}", nix_file.display()));
     assert_eq!(editor.end(), (Some(0), String::new()));

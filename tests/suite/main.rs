@@ -32,6 +32,7 @@ mod mistakes;
 mod mock;
 mod nix_lib;
 mod nixos;
+mod node_edits;
 mod obstacles;
 mod operations;
 mod packages;

@@ -226,7 +226,7 @@ fn a_manifest_without_building() {
     let file = file.to_str().unwrap();
     let ended = place.run(&["eval", "--nixpkgs", "builtin", file, "--format", "json"]);
     let manifest: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(manifest["version"], 8);
+    assert_eq!(manifest["version"], 9);
     assert_eq!(manifest["vlans"], serde_json::json!([1, 2]));
     assert_eq!(
         manifest["nodes"]["alice"]["interfaces"],

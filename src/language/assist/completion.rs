@@ -15,6 +15,15 @@ use crate::model::manifest::only_machine_name;
 /// The parameters whose argument is the name of a systemd unit.
 const UNITS: [&str; 2] = ["unit", "jobname"];
 
+/// Units that systemd brings itself, and tests wait for.
+const OF_SYSTEMD: [&str; 5] = [
+    "default.target",
+    "graphical.target",
+    "multi-user.target",
+    "network-online.target",
+    "network.target",
+];
+
 /// One way to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
@@ -201,14 +210,23 @@ fn units(
         _ => None,
     };
     let known = receiver.and_then(|name| script.units.get(name.id.as_str()));
-    let units: BTreeSet<&String> = match known {
-        Some(units) => units.iter().collect(),
-        None => script.units.values().flatten().collect(),
+    let mut units: BTreeSet<&str> = match known {
+        Some(units) => units.iter().map(String::as_str).collect(),
+        None => script
+            .units
+            .values()
+            .flatten()
+            .map(String::as_str)
+            .collect(),
     };
+    // A guest without any has no systemd.
+    if !units.is_empty() {
+        units.extend(OF_SYSTEMD);
+    }
     units
         .into_iter()
         .map(|unit| Completion {
-            label: unit.clone(),
+            label: unit.to_owned(),
             kind: CompletionKind::Unit,
             detail: "systemd unit".to_owned(),
             doc: String::new(),

@@ -112,6 +112,10 @@ pub(super) async fn repeat_from_checkpoint(
         }
     }
     if error.is_none() {
+        if repeats.may_start() {
+            let start = "the further attempts start from the checkpoint, side by side";
+            test.show(Event::note(Level::Info, start));
+        }
         error = run_beside(&mut repeats, test, folder, turn).await;
     }
     Ok(RepeatsEnd {
@@ -134,6 +138,7 @@ async fn run_beside(
     let mut free = vec![turn];
     let mut running = FuturesUnordered::new();
     let mut granted = Box::pin(test.turn());
+    let mut is_last_turn = false;
     loop {
         let is_open = error.is_none() && !test.is_closed();
         while is_open
@@ -144,7 +149,7 @@ async fn run_beside(
             repeats.running += 1;
             running.push(repeat(test, at, turn));
         }
-        let wants_turn = is_open && repeats.may_start();
+        let wants_turn = is_open && !is_last_turn && repeats.may_start();
         tokio::select! {
             biased;
             Some(ended) = running.next(), if !running.is_empty() => {
@@ -164,11 +169,12 @@ async fn run_beside(
                 }
             }
             turn = &mut granted, if wants_turn => {
-                match turn {
-                    Some(turn) => free.push(turn),
-                    None => return error,
+                // No turn means that no more are to begin; those that run come to their ends.
+                is_last_turn = turn.is_none();
+                free.extend(turn);
+                if !is_last_turn {
+                    granted = Box::pin(test.turn());
                 }
-                granted = Box::pin(test.turn());
             }
             else => return error,
         }
