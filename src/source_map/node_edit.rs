@@ -29,6 +29,9 @@ const ASKING: [&str; 9] = [
     "extend",
 ];
 
+/// Arguments of modules by whose attributes nodes can be reached.
+const CONFIGURATIONS: [&str; 2] = ["config", "options"];
+
 /// How many names are followed to the function that makes the test.
 const MOST_NAMES: usize = 8;
 
@@ -119,7 +122,9 @@ pub fn asks_for_nodes(nix: &str) -> bool {
     }
     parsed.syntax().descendants().any(|node| {
         if let Some(name) = ast::Ident::cast(node.clone()) {
-            return ASKING.contains(&name.to_string().as_str()) && !is_defined_node(&name);
+            let text = name.to_string();
+            let asks = ASKING.contains(&text.as_str()) && !is_defined_node(&name);
+            return asks || CONFIGURATIONS.contains(&text.as_str()) && !is_plainly_used(&name);
         }
         if let Some(string) = ast::Str::cast(node.clone()) {
             let text = string.syntax().text().to_string();
@@ -147,7 +152,27 @@ fn is_defined_node(name: &ast::Ident) -> bool {
     is_first && is_definition
 }
 
-/// Whether a function of one name is where a module may be: the value of an attribute, or an element of a list.
+/// Whether a configuration is asked for an attribute whose name is written there, or is the name of an argument, or of an
+/// attribute.
+fn is_plainly_used(name: &ast::Ident) -> bool {
+    let Some(parent) = name.syntax().parent() else {
+        return false;
+    };
+    if ast::PatEntry::can_cast(parent.kind()) || ast::Attrpath::can_cast(parent.kind()) {
+        return true;
+    }
+    let Some(select) = ast::Select::cast(parent) else {
+        return false;
+    };
+    let first = select.attrpath().and_then(|path| path.attrs().next());
+    let is_base = select
+        .expr()
+        .is_some_and(|base| base.syntax() == name.syntax());
+    is_base && matches!(first, Some(ast::Attr::Ident(_)))
+}
+
+/// Whether a function of one name may be a module, which gets all arguments under that name. One that is passed to another
+/// function is none, nor is an overlay in a list, whose value is a function.
 fn is_module_of_one_name(node: &rnix::SyntaxNode) -> bool {
     if node.kind() != SyntaxKind::NODE_LAMBDA {
         return false;
@@ -155,25 +180,58 @@ fn is_module_of_one_name(node: &rnix::SyntaxNode) -> bool {
     let Some(lambda) = ast::Lambda::cast(node.clone()) else {
         return false;
     };
-    // A module's function returns a set, and no function, as overlays do.
-    let takes_one = matches!(lambda.param(), Some(ast::Param::IdentParam(_)))
-        && !matches!(lambda.body(), Some(Expr::Lambda(_)));
-    let mut place = node.parent();
-    while let Some(parent) = place.as_ref().filter(|it| ast::Paren::can_cast(it.kind())) {
-        place = parent.parent();
+    if !matches!(lambda.param(), Some(ast::Param::IdentParam(_))) {
+        return false;
     }
-    let Some(place) = place else {
-        return takes_one;
+    let returns_function = matches!(lambda.body(), Some(Expr::Lambda(_)));
+    // From here on outwards: the function that returns it, and its place.
+    let mut outer = node.clone();
+    let mut is_returned = false;
+    let place = loop {
+        let Some(parent) = outer.parent() else {
+            return true;
+        };
+        let is_function = ast::Lambda::can_cast(parent.kind());
+        if !is_function && !ast::Paren::can_cast(parent.kind()) {
+            break parent;
+        }
+        is_returned |= is_function;
+        outer = parent;
     };
-    let is_named = ast::AttrpathValue::can_cast(place.kind())
-        && place
-            .parent()
-            .is_some_and(|it| ast::LetIn::can_cast(it.kind()));
-    let is_argument = matches!(
-        Expr::cast(place.clone()),
-        Some(Expr::Apply(_) | Expr::Lambda(_))
-    );
-    takes_one && !is_named && !is_argument
+    if ast::List::can_cast(place.kind()) {
+        return !returns_function && !is_returned;
+    }
+    if let Some(call) = ast::Apply::cast(place.clone()) {
+        return call.argument().is_none_or(|it| it.syntax() != &outer);
+    }
+    // A helper that is only called, and returns no function, is no module.
+    let is_helper = ast::AttrpathValue::cast(place).is_some_and(|it| is_only_called(&it));
+    !(is_helper && !is_returned && !returns_function)
+}
+
+/// Whether a definition is that of a name in a `let`, and each use of the name is a call.
+fn is_only_called(definition: &ast::AttrpathValue) -> bool {
+    let is_named = definition
+        .syntax()
+        .parent()
+        .is_some_and(|it| ast::LetIn::can_cast(it.kind()));
+    let (Some(root), [name]) = (
+        definition.syntax().ancestors().last(),
+        &names(definition)[..],
+    ) else {
+        return false;
+    };
+    let uses = root.descendants().filter_map(ast::Ident::cast);
+    let mut uses = uses.filter(|it| it.to_string() == *name).filter(|it| {
+        let parent = it.syntax().parent();
+        !parent.is_some_and(|parent| ast::Attrpath::can_cast(parent.kind()))
+    });
+    is_named
+        && uses.all(|used| {
+            let call = used.syntax().parent().and_then(ast::Apply::cast);
+            let function = call.and_then(|call| call.lambda());
+            function.is_some_and(|it| it.syntax() == used.syntax())
+        })
 }
 
 #[cfg(test)]
@@ -241,14 +299,26 @@ mod tests {
             "{ x = y.extend { }; }",
             "{ _module.args.x = 1; }",
             "{ a = ",
+            // By names that are made, and all arguments under one name.
+            "{ config, ... }: config.${\"no\" + \"des\"}",
+            "{ config, ... }: builtins.attrValues config",
+            "{ config, ... }: with config; a",
+            "{ config, ... }: { inherit (config) a; }",
+            "{ options, ... }: f options",
+            "{ a = (x: args: args) 1; }",
+            "let f = x: args: { }; in { a = f 1; }",
+            "name: args: { }",
+            "let f = args: { }; in { a = f; }",
+            "let f = args: { }; in { imports = [ f ]; }",
         ] {
             assert!(asks_for_nodes(nix), "{nix}");
         }
         for nix in [
             "{ nodes.a = { pkgs, ... }: { }; testScript = \"\"; }",
-            "let f = x: y: x; in { nodes = { a = f 1 2; }; }",
+            "let f = x: { }; in { nodes = { a = f 1; }; }",
+            "{ config, ... }: { a = config.networking.hostName; config.b = 1; }",
+            "{ nixpkgs.overlays = [ (final: prev: { }) ]; }",
             "{ lib, ... }: { a = map (x: x) [ ]; b = lib.mkIf true (f: f); }",
-            "final: prev: { hello = prev.hello; }",
         ] {
             assert!(!asks_for_nodes(nix), "{nix}");
         }
