@@ -35,6 +35,7 @@ pub(super) fn describe_session(script: &Script, replay: &Replay) -> Value {
                 "python_names": names,
                 "state_dir": machine.state_folder().display().to_string(),
                 "backend": machine.backend_kind().name(),
+                "networks": machine.networks(),
             })
         })
         .collect();
@@ -50,6 +51,8 @@ pub(super) fn describe_session(script: &Script, replay: &Replay) -> Value {
         "source_lines": script.stop.map(|_| script.source_map.lines()),
         "timeout_factor": script.timeout_factor,
         "remembers": replay.remembers(),
+        "seed": host.seed.number(),
+        "given_seed": host.seed.given(),
         "modules": implied_modules(script.source_map.script(), Vocabulary::standard()),
     })
 }

@@ -13,7 +13,7 @@ use crate::machine::{Operation, RecordPolicy};
 const SHOWN_CHARACTERS: usize = 200;
 
 /// A call of the script.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
     Driver(DriverOperation),

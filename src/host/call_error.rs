@@ -30,6 +30,17 @@ impl CallError {
     }
 }
 
+impl CallError {
+    /// For an argument of the right type that makes no sense.
+    #[must_use]
+    pub fn value(message: String) -> Self {
+        Self {
+            class: "ValueError",
+            ..Self::machine(message)
+        }
+    }
+}
+
 impl From<MachineError> for CallError {
     fn from(error: MachineError) -> Self {
         let class = match error {

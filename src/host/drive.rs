@@ -59,6 +59,16 @@ impl Host {
             DriverOperation::Read { what } => {
                 return Ok(what.now(self.clock_shift_ns.load(Ordering::Relaxed)));
             }
+            DriverOperation::Random { number, .. } => {
+                return Ok(json!(self.seed.script_bytes(number)));
+            }
+            DriverOperation::BeginFault { fault } => {
+                return Ok(json!(Box::pin(self.begin_fault(fault)).await?));
+            }
+            DriverOperation::EndFault { id } => {
+                return Ok(json!(Box::pin(self.end_fault(id)).await?));
+            }
+            DriverOperation::FaultCounts { id } => return Ok(json!(self.fault_counts(id))),
             DriverOperation::Sleep { seconds } => {
                 tokio::time::sleep(seconds.duration()).await;
             }

@@ -1,19 +1,19 @@
 //! The operations of the driver itself, as data.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strum::IntoStaticStr;
 
+use super::fault::FaultRequest;
 use crate::event_bus::monotonic_ns;
 use crate::machine::{RecordPolicy, Seconds};
 use crate::model::event::{Failure, Level};
+use crate::network::FaultId;
 
 /// An operation of the driver itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DriverOperation {
@@ -44,6 +44,13 @@ pub enum DriverOperation {
     Read {
         what: Reading,
     },
+    /// The random bytes of this number: sixteen of them, in hexadecimal digits.
+    Random {
+        number: u64,
+        /// The seed that the user has given, so that a recording of another one is none of this run; `None` if the user
+        /// has given none.
+        seed: Option<u64>,
+    },
     Sleep {
         seconds: Seconds,
     },
@@ -56,6 +63,17 @@ pub enum DriverOperation {
     /// All machines become as they were at a checkpoint.
     Rewind {
         name: String,
+    },
+    /// A fault begins; the result is its number.
+    BeginFault {
+        fault: FaultRequest,
+    },
+    /// A fault ends; the result is its counts.
+    EndFault {
+        id: FaultId,
+    },
+    FaultCounts {
+        id: FaultId,
     },
     /// The script turns to something that is none of its machines.
     GoOutside {},
@@ -75,8 +93,6 @@ pub enum DriverOperation {
 pub enum Reading {
     TimeNs,
     MonotonicNs,
-    /// Sixteen bytes, in hexadecimal digits.
-    Random,
 }
 
 impl DriverOperation {
@@ -95,8 +111,13 @@ impl DriverOperation {
             | Op::Sleep { .. }
             | Op::Checkpoint { .. }
             | Op::Rewind { .. } => RecordPolicy::Guest,
-            Op::Read { .. } => RecordPolicy::Reading,
-            Op::CreateMachine { .. } | Op::GoOutside {} | Op::SaveDisks {} => RecordPolicy::Ends,
+            Op::Read { .. } | Op::Random { .. } => RecordPolicy::Reading,
+            Op::CreateMachine { .. }
+            | Op::GoOutside {}
+            | Op::SaveDisks {}
+            | Op::BeginFault { .. }
+            | Op::EndFault { .. }
+            | Op::FaultCounts { .. } => RecordPolicy::Ends,
             Op::SubtestStarted { .. }
             | Op::SubtestFinished { .. }
             | Op::ShowConsoles { .. }
@@ -117,20 +138,6 @@ impl Reading {
                 json!(i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
             }
             Self::MonotonicNs => json!(monotonic_ns().saturating_add(shift_ns)),
-            Self::Random => json!(random()),
         }
     }
-}
-
-/// Sixteen random bytes, in hexadecimal digits.
-fn random() -> String {
-    let mut bytes = [0; 16];
-    // Without a source of them the clock has to do.
-    if File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut bytes))
-        .is_err()
-    {
-        bytes[..8].copy_from_slice(&monotonic_ns().to_le_bytes());
-    }
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }

@@ -5,6 +5,8 @@ mod call_error;
 mod complete;
 mod drive;
 mod driver_operation;
+mod fault;
+mod seed;
 mod subtests;
 
 use std::collections::BTreeMap;
@@ -17,10 +19,14 @@ use serde_json::Value;
 use crate::event_bus::{Events, monotonic_ns};
 use crate::machine::{Machine, MachineError, Overdue, port_hint};
 use crate::model::event::{Details, Failure, Level, Subtest};
+use crate::network::Network;
 
 pub use call::Call;
 pub use call_error::CallError;
 pub use driver_operation::{DriverOperation, Reading};
+pub use fault::FaultRequest;
+use fault::RunFaults;
+pub use seed::Seed;
 use subtests::SubtestStack;
 pub use subtests::{AfterFailure, Subtests};
 
@@ -32,6 +38,9 @@ pub const DISKS: &str = "disks";
 pub struct Host {
     machines: Mutex<BTreeMap<String, Arc<Machine>>>,
     pub vlans: Vec<u32>,
+    networks: Arc<[Network]>,
+    faults: Mutex<RunFaults>,
+    pub seed: Seed,
     pub events: Events,
     pub output_folder: PathBuf,
     pub shared_folder: PathBuf,
@@ -54,6 +63,15 @@ pub struct Folders {
     pub shared: PathBuf,
 }
 
+/// The virtual networks of a test.
+#[derive(Debug, Default)]
+pub struct HostNetworks {
+    pub numbers: Vec<u32>,
+    /// None for a run that starts no machine.
+    pub open: Arc<[Network]>,
+    pub seed: Seed,
+}
+
 /// Makes machines that the test has no node for, from a command and a name.
 pub struct MachineFactory(pub Box<Make>);
 
@@ -69,7 +87,7 @@ impl Host {
     #[must_use]
     pub fn new(
         machines: BTreeMap<String, Arc<Machine>>,
-        vlans: Vec<u32>,
+        networks: HostNetworks,
         events: Events,
         folders: Folders,
         factory: MachineFactory,
@@ -77,7 +95,10 @@ impl Host {
     ) -> Self {
         Self {
             machines: Mutex::new(machines),
-            vlans,
+            vlans: networks.numbers,
+            networks: networks.open,
+            faults: Mutex::default(),
+            seed: networks.seed,
             events,
             output_folder: folders.output,
             shared_folder: folders.shared,

@@ -105,6 +105,12 @@ impl Machine {
         &self.life
     }
 
+    /// The numbers of the virtual networks of the machine's cards, in order.
+    #[must_use]
+    pub fn networks(&self) -> &[u32] {
+        &self.life.node.vlans
+    }
+
     /// The root shell of the guest: commands, waits, units, files.
     #[must_use]
     pub fn shell(&self) -> &GuestShell {

@@ -91,6 +91,7 @@ impl Event {
                     shorten(&mut subtest.name);
                 }
             }
+            Self::FaultStarted { text, .. } => shorten(text),
             Self::Called { method, .. } => shorten(method),
             // Their texts are bounded by the module that makes them.
             Self::BuildStarted { .. }
@@ -111,6 +112,8 @@ impl Event {
             | Self::ScreenTaken { .. }
             | Self::CheckpointTaken { .. }
             | Self::Rewound { .. }
+            | Self::FaultFinished { .. }
+            | Self::Seeded { .. }
             | Self::FileSaved { .. }
             | Self::OutputLost { .. }
             | Self::Verified { .. }
@@ -265,6 +268,11 @@ mod tests {
                 id: 1,
                 machine: None,
                 text: text(),
+            },
+            Event::FaultStarted {
+                id: 1,
+                text: text(),
+                machines: Vec::new(),
             },
             Event::SubtestStarted { name: text() },
             Event::SubtestSkipped { name: text() },

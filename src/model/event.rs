@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::fault_counts::FaultCounts;
 pub use super::outcome::Verdict;
 use super::outcome::{RunResults, TestResult};
 
@@ -153,6 +154,24 @@ pub enum Event {
     Rewound {
         name: String,
         duration_s: f64,
+    },
+    /// A fault has begun that the script asked for: of links, of a machine or of a disk.
+    FaultStarted {
+        /// The number of the fault in its run, from 1.
+        id: u64,
+        text: String,
+        /// The machines that are in the fault.
+        machines: Vec<String>,
+    },
+    /// A fault is healed.
+    FaultFinished {
+        id: u64,
+        duration_s: f64,
+        counts: FaultCounts,
+    },
+    /// The seed of all random numbers of a run, if the run draws any.
+    Seeded {
+        seed: u64,
     },
     /// A file was put into the output folder.
     FileSaved {

@@ -5,5 +5,7 @@
 pub mod bounded;
 pub mod event;
 pub mod failed_units;
+pub mod fault_counts;
 pub mod manifest;
 pub mod outcome;
+pub mod quantity;

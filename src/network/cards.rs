@@ -64,7 +64,7 @@ async fn attach(
     attachment.machine = Some(machine.as_str().into());
     let end = register(File::from(end))?;
     let (port, outgoing) = switch.plug_in(attachment.clone());
-    let link = links.follow(&machine);
+    let link = links.follow(&machine, attachment.network);
     let closed = async move {
         let mut rest = [0; 64];
         while matches!(connection.read(&mut rest).await, Ok(1..)) {}
@@ -161,7 +161,7 @@ mod tests {
         let listener = UnixListener::bind(&socket).unwrap();
         tokio::spawn(serve(
             listener,
-            Switch::default(),
+            Switch::new(1, 0),
             Links::default(),
             7,
             faults,
@@ -180,8 +180,9 @@ mod tests {
     #[tokio::test]
     async fn cards_of_later_boots_are_as_those_before() {
         let links = Links::default();
-        links.set("server", Link::Down);
-        assert_eq!(*links.follow("server").borrow(), Link::Down);
-        assert_eq!(*links.follow("client").borrow(), Link::Up);
+        links.set("server", 1, Link::Down);
+        assert_eq!(*links.follow("server", 1).borrow(), Link::Down);
+        assert_eq!(*links.follow("server", 2).borrow(), Link::Up);
+        assert_eq!(*links.follow("client", 1).borrow(), Link::Up);
     }
 }

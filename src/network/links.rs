@@ -13,27 +13,35 @@ pub enum Link {
     Down,
 }
 
-/// The cards of containers, by their machine. Clones are the same.
+/// The state of the cards, by the machine and the network of each.
+type CardStates = HashMap<(String, u32), watch::Sender<Link>>;
+
+/// The cards of containers, by their machine and network. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Links {
-    machines: Arc<Mutex<HashMap<String, watch::Sender<Link>>>>,
+    cards: Arc<Mutex<CardStates>>,
 }
 
 impl Links {
-    /// Plugs the cards of a machine in, or out: those that it has, and those of its next boots.
-    pub fn set(&self, machine: &str, link: Link) {
-        self.of(machine, |sender| {
+    /// Plugs the card of a machine on a network in, or out: the one that it has, and those of its next boots.
+    pub fn set(&self, machine: &str, network: u32, link: Link) {
+        self.of(machine, network, |sender| {
             sender.send_replace(link);
         });
     }
 
-    /// Returns the link that a card of the machine follows.
-    pub(super) fn follow(&self, machine: &str) -> watch::Receiver<Link> {
-        self.of(machine, watch::Sender::subscribe)
+    /// Returns the link that the card of a machine on a network follows.
+    pub(super) fn follow(&self, machine: &str, network: u32) -> watch::Receiver<Link> {
+        self.of(machine, network, watch::Sender::subscribe)
     }
 
-    fn of<T>(&self, machine: &str, work: impl FnOnce(&watch::Sender<Link>) -> T) -> T {
-        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
-        work(machines.entry(machine.to_owned()).or_default())
+    fn of<T>(
+        &self,
+        machine: &str,
+        network: u32,
+        work: impl FnOnce(&watch::Sender<Link>) -> T,
+    ) -> T {
+        let mut cards = self.cards.lock().unwrap_or_else(PoisonError::into_inner);
+        work(cards.entry((machine.to_owned(), network)).or_default())
     }
 }

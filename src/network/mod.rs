@@ -1,11 +1,17 @@
 //! Virtual networks: a switch for each, that machines attach to by sockets.
 
 mod cards;
+mod delay_line;
 mod entrance;
+mod fault;
+mod frame_match;
+mod headers;
 mod interface;
 mod links;
 mod stream;
 mod switch;
+#[cfg(test)]
+mod switch_faults;
 mod vde;
 
 use std::collections::BTreeMap;
@@ -18,9 +24,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use entrance::Entrance;
+pub use fault::{FaultId, LinkEffects, LinkEnds, LinkFault};
+pub use frame_match::FrameMatch;
 pub use interface::{SWITCH_END, interface_request};
 pub use links::{Link, Links};
-pub use switch::Switch;
+pub use switch::{EthernetFrame, Switch};
 
 use crate::folders::create_private;
 
@@ -75,14 +83,21 @@ pub struct Network {
 
 impl Network {
     /// Opens network `number`, with its sockets below `folder`. Cards of containers
-    /// follow `links`. Connections that cannot be attached are reported to `faults`.
+    /// follow `links`. Connections that cannot be attached are reported to `faults`. The random numbers of its links come
+    /// from `seed`.
     ///
     /// # Errors
     /// Returns an error if a socket cannot be made, for instance because its path is too long.
-    pub fn open(folder: &Path, number: u32, links: Links, faults: Faults) -> io::Result<Self> {
+    pub fn open(
+        folder: &Path,
+        number: u32,
+        links: Links,
+        faults: Faults,
+        seed: u64,
+    ) -> io::Result<Self> {
         let folder = folder.join(format!("vde{number}.ctl"));
         create_private(&folder)?;
-        let switch = Switch::default();
+        let switch = Switch::new(number, seed);
         let cards = UnixListener::bind(folder.join("cards"))?;
         let cards = cards::serve(cards, switch.clone(), links, number, faults.clone());
         let others = Attachment {
@@ -104,6 +119,12 @@ impl Network {
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    /// The switch that all frames of the network pass.
+    #[must_use]
+    pub fn switch(&self) -> &Switch {
+        &self.switch
     }
 
     /// Returns the sockets for the virtual machine of this name, and makes them if there are none.

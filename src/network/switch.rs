@@ -3,13 +3,18 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Attachment;
+use super::delay_line::DelayLine;
+use super::fault::{FaultId, LinkEnds, LinkFault, LinkFaults, Passage};
+use super::headers::FrameHeaders;
+use crate::model::fault_counts::FaultCounts;
 
 /// Frames that wait for a port.
 const QUEUE_FRAMES: usize = 1024;
@@ -31,21 +36,39 @@ type Address = [u8; 6];
 pub type EthernetFrame = Arc<[u8]>;
 
 /// Clones are the same switch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Switch {
     state: Arc<Mutex<SwitchTable>>,
 }
 
 #[derive(Debug)]
 struct SwitchTable {
-    ports: HashMap<u64, Queue>,
+    ports: HashMap<u64, PortEntry>,
     addresses: LruCache<Address, u64>,
     next_port: u64,
+    faults: LinkFaults,
+    delay_line: DelayLine,
+}
+
+/// A port as the switch knows it.
+#[derive(Debug)]
+struct PortEntry {
+    queue: Queue,
+    /// `None` for a connection that no machine was given.
+    machine: Option<Arc<str>>,
+}
+
+/// Frames that leave at once through the port of a known address.
+#[derive(Debug)]
+struct Delivery {
+    queue: Queue,
+    frame: EthernetFrame,
+    copies: u32,
 }
 
 /// The frames that are to leave through a port.
 #[derive(Debug, Clone)]
-struct Queue {
+pub(super) struct Queue {
     frames: mpsc::Sender<EthernetFrame>,
     /// Whether it has been full for too long: it is not waited for until it has room again.
     is_stalled: Arc<AtomicBool>,
@@ -53,7 +76,7 @@ struct Queue {
 
 impl Queue {
     /// Adds a frame if there is room.
-    fn offer(&self, frame: EthernetFrame) {
+    pub fn offer(&self, frame: EthernetFrame) {
         if self.frames.try_send(frame).is_ok() {
             self.is_stalled.store(false, Ordering::Relaxed);
         }
@@ -69,14 +92,58 @@ impl Queue {
     }
 }
 
-impl Default for SwitchTable {
-    fn default() -> Self {
-        Self {
-            ports: HashMap::new(),
-            addresses: LruCache::new(MOST_ADDRESSES),
-            next_port: 0,
+impl SwitchTable {
+    /// Returns the ports that a frame leaves through, but for the one that it came in by: the port of a known address,
+    /// or all.
+    fn ways(&self, destination: Address, from: u64) -> Ways {
+        let known = self.addresses.peek(&destination);
+        match known.filter(|number| !is_group(destination) && self.ports.contains_key(number)) {
+            Some(number) if *number == from => Ways::None,
+            Some(number) => Ways::One(*number),
+            None => Ways::All,
         }
     }
+
+    /// Passes a frame through the faults between two ports; returns it if it leaves at once.
+    fn pass_faults(
+        &mut self,
+        from: Option<&Arc<str>>,
+        to: u64,
+        frame: &EthernetFrame,
+        headers: &FrameHeaders,
+    ) -> Option<Delivery> {
+        let port = self.ports.get(&to)?;
+        let queue = port.queue.clone();
+        let at_once = |frame: EthernetFrame, queue, copies| {
+            Some(Delivery {
+                queue,
+                frame,
+                copies,
+            })
+        };
+        let (Some(from), Some(to)) = (from, &port.machine) else {
+            return at_once(frame.clone(), queue, 1);
+        };
+        let ends: LinkEnds = (from.clone(), to.clone());
+        if !self.faults.concern(&ends) {
+            return at_once(frame.clone(), queue, 1);
+        }
+        let now = Instant::now();
+        let passage: Passage = self.faults.pass(&ends, frame, headers, now)?;
+        if passage.due > now {
+            self.delay_line.add(passage, queue);
+            return None;
+        }
+        at_once(passage.frame, queue, passage.copies)
+    }
+}
+
+/// The ports that a frame leaves through.
+#[derive(Debug, Clone, Copy)]
+enum Ways {
+    None,
+    One(u64),
+    All,
 }
 
 /// One place to plug in. Unplugged when it is dropped.
@@ -88,6 +155,45 @@ pub struct Port {
 }
 
 impl Switch {
+    /// Returns the switch of network `number`. The random numbers of its faults come from `seed`.
+    #[must_use]
+    pub fn new(number: u32, seed: u64) -> Self {
+        let table = SwitchTable {
+            ports: HashMap::new(),
+            addresses: LruCache::new(MOST_ADDRESSES),
+            next_port: 0,
+            faults: LinkFaults::new(seed, number),
+            delay_line: DelayLine::default(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(table)),
+        }
+    }
+
+    /// Begins a fault: frames that come from now on are in it.
+    pub fn begin_fault(&self, id: FaultId, fault: LinkFault) {
+        self.lock().faults.begin(id, fault);
+    }
+
+    /// Ends a fault and returns its counts; `None` if there is no such fault. Frames that wait for it leave at once.
+    #[must_use]
+    pub fn end_fault(&self, id: FaultId) -> Option<FaultCounts> {
+        let mut state = self.lock();
+        let counts = state.faults.end(id);
+        state.delay_line.release(id);
+        counts
+    }
+
+    /// Returns the counts of a fault so far; `None` if there is no such fault.
+    #[must_use]
+    pub fn fault_counts(&self, id: FaultId) -> Option<FaultCounts> {
+        self.lock().faults.counts(id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SwitchTable> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A new port, and the frames that leave the switch through it.
     #[must_use]
     pub fn plug_in(&self, attachment: Attachment) -> (Port, mpsc::Receiver<EthernetFrame>) {
@@ -96,10 +202,11 @@ impl Switch {
             frames,
             is_stalled: Arc::default(),
         };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let number = state.next_port;
         state.next_port += 1;
-        state.ports.insert(number, queue);
+        let machine = attachment.machine.clone();
+        state.ports.insert(number, PortEntry { queue, machine });
         let port = Port {
             number,
             attachment,
@@ -119,35 +226,74 @@ impl Port {
     /// Takes a frame that came in through this port. One that is too short to
     /// hold two addresses is dropped. May wait for the port that it leaves through.
     pub async fn receive(&self, frame: &[u8]) {
-        if let Some((queue, frame)) = self.forward(frame) {
-            queue.push(frame).await;
+        let Some(delivery) = self.forward(frame) else {
+            return;
+        };
+        for _ in 1..delivery.copies {
+            delivery.queue.push(delivery.frame.clone()).await;
         }
+        delivery.queue.push(delivery.frame).await;
     }
 
-    /// Sends a frame on, to the ports of a group or of an unknown address as far as they have room; returns the one
-    /// port of a known address.
-    fn forward(&self, frame: &[u8]) -> Option<(Queue, EthernetFrame)> {
+    /// Sends a frame on, to the ports of a group or of an unknown address as far as they have room; returns what leaves
+    /// at once through the one port of a known address.
+    fn forward(&self, frame: &[u8]) -> Option<Delivery> {
         let (destination, source) = (address(frame, 0)?, address(frame, 6)?);
-        let mut state = self
-            .switch
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.switch.lock();
         if !is_group(source) {
             state.addresses.put(source, self.number);
         }
         let frame: EthernetFrame = frame.into();
-        let known = state
-            .addresses
-            .peek(&destination)
-            .filter(|_| !is_group(destination))
-            .and_then(|number| state.ports.get_key_value(number));
-        if let Some((number, queue)) = known {
-            return (*number != self.number).then(|| (queue.clone(), frame));
+        let ways = state.ways(destination, self.number);
+        if !state.faults.is_empty() {
+            return self.forward_in_faults(&mut state, &frame, ways);
         }
-        for (number, queue) in &state.ports {
-            if *number != self.number {
-                queue.offer(frame.clone());
+        match ways {
+            Ways::None => {}
+            Ways::One(number) => {
+                let queue = state.ports.get(&number)?.queue.clone();
+                let copies = 1;
+                return Some(Delivery {
+                    queue,
+                    frame,
+                    copies,
+                });
+            }
+            Ways::All => {
+                for (number, port) in &state.ports {
+                    if *number != self.number {
+                        port.queue.offer(frame.clone());
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Does the same in a network that has faults.
+    fn forward_in_faults(
+        &self,
+        state: &mut SwitchTable,
+        frame: &EthernetFrame,
+        ways: Ways,
+    ) -> Option<Delivery> {
+        let headers = FrameHeaders::read(frame);
+        let from = self.attachment.machine.as_ref();
+        match ways {
+            Ways::None => {}
+            Ways::One(number) => return state.pass_faults(from, number, frame, &headers),
+            Ways::All => {
+                // In the order of the ports, so that each link draws its numbers for the same frames each time.
+                let mut numbers: Vec<u64> = state.ports.keys().copied().collect();
+                numbers.sort_unstable();
+                for number in numbers.into_iter().filter(|number| *number != self.number) {
+                    let Some(passed) = state.pass_faults(from, number, frame, &headers) else {
+                        continue;
+                    };
+                    for _ in 0..passed.copies {
+                        passed.queue.offer(passed.frame.clone());
+                    }
+                }
             }
         }
         None
@@ -156,11 +302,7 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        let mut state = self
-            .switch
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.switch.lock();
         state.ports.remove(&self.number);
         let own: Vec<Address> = state
             .addresses
@@ -203,7 +345,7 @@ mod tests {
 
     #[tokio::test]
     async fn unknown_destinations_are_flooded_and_known_ones_are_not() {
-        let switch = Switch::default();
+        let switch = Switch::new(1, 0);
         let (a, mut from_a) = plug_in(&switch);
         let (b, mut from_b) = plug_in(&switch);
         let (_c, mut from_c) = plug_in(&switch);
@@ -217,7 +359,7 @@ mod tests {
 
     #[tokio::test]
     async fn broadcasts_reach_everybody_else() {
-        let switch = Switch::default();
+        let switch = Switch::new(1, 0);
         let (a, _from_a) = plug_in(&switch);
         let (_b, mut from_b) = plug_in(&switch);
         let mut broadcast = frame(0, 1);
@@ -228,7 +370,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_unplugged_is_forgotten() {
-        let switch = Switch::default();
+        let switch = Switch::new(1, 0);
         let (a, _from_a) = plug_in(&switch);
         let (b, from_b) = plug_in(&switch);
         let (_c, mut from_c) = plug_in(&switch);
@@ -241,7 +383,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_addresses_are_forgotten() {
-        let switch = Switch::default();
+        let switch = Switch::new(1, 0);
         let (a, _from_a) = plug_in(&switch);
         let (b, mut from_b) = plug_in(&switch);
         let (_c, mut from_c) = plug_in(&switch);
@@ -266,7 +408,7 @@ mod tests {
 
     #[tokio::test]
     async fn runts_are_dropped() {
-        let switch = Switch::default();
+        let switch = Switch::new(1, 0);
         let (a, _from_a) = plug_in(&switch);
         let (_b, mut from_b) = plug_in(&switch);
         a.receive(&[0; 11]).await;
@@ -275,7 +417,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_port_loses_nothing() {
-        let switch = Switch::default();
+        let switch = Switch::new(1, 0);
         let (a, _from_a) = plug_in(&switch);
         let (b, mut from_b) = plug_in(&switch);
         b.receive(&frame(9, 2)).await;
@@ -293,13 +435,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_takes_nothing_is_waited_for_once() {
-        let switch = Switch::default();
+        let switch = Switch::new(1, 0);
         let (a, _from_a) = plug_in(&switch);
         let (b, mut from_b) = plug_in(&switch);
         b.receive(&frame(9, 2)).await;
         let is_stalled = || {
             let state = switch.state.lock().unwrap();
-            state.ports[&b.number].is_stalled.load(Ordering::Relaxed)
+            state.ports[&b.number]
+                .queue
+                .is_stalled
+                .load(Ordering::Relaxed)
         };
         for _ in 0..10 * QUEUE_FRAMES {
             a.receive(&frame(2, 1)).await;

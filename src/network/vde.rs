@@ -124,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn two_clients_exchange_frames() {
         let folder = tempfile::tempdir().unwrap();
-        let switch = Switch::default();
+        let switch = Switch::new(1, 0);
         let control = folder.path().join("ctl");
         let listener = UnixListener::bind(&control).unwrap();
         let attachment = Attachment {

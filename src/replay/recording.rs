@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::host::{Call, DriverOperation, Reading};
 
 /// A call of a script, and what it gave.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordedCall {
     pub call: Call,

@@ -262,6 +262,9 @@ fn weight(event: &Event) -> usize {
         | Event::ScreenTaken { .. }
         | Event::CheckpointTaken { .. }
         | Event::Rewound { .. }
+        | Event::FaultStarted { .. }
+        | Event::FaultFinished { .. }
+        | Event::Seeded { .. }
         | Event::FileSaved { .. }
         | Event::OutputLost { .. }
         | Event::Verified { .. }

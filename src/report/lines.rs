@@ -16,6 +16,9 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
         Event::Begun { checkpoint, reason } => vec![begun(checkpoint.as_ref(), reason.as_deref())],
         Event::CheckpointTaken { name, duration_s } => checkpoint_taken(name, *duration_s, view),
         Event::Rewound { name, duration_s } => vec![rewound(name, *duration_s)],
+        Event::FaultStarted { .. } | Event::FaultFinished { .. } | Event::Seeded { .. } => {
+            fault_line(event).into_iter().collect()
+        }
         Event::TestStarted {
             test,
             nodes,
@@ -114,6 +117,19 @@ fn checkpoint_taken(name: &str, duration_s: f64, view: &View) -> Vec<String> {
 
 fn rewound(name: &str, duration_s: f64) -> String {
     format!("rewound to the checkpoint {name:?} ({duration_s:.2} s)")
+}
+
+/// The line for a fault that begins or ends, or for the seed; `None` for another event.
+pub(in crate::report) fn fault_line(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::FaultStarted { id, text, .. } => format!("fault {id}: {}", one_line(text)),
+        Event::FaultFinished { id, counts, .. } => match counts.describe() {
+            text if text.is_empty() => format!("fault {id} healed"),
+            text => format!("fault {id} healed ({text})"),
+        },
+        Event::Seeded { seed } => format!("seed {seed}: `--seed {seed}` repeats what is random"),
+        _ => return None,
+    })
 }
 
 /// A text for a place that has one line, such as a step of several commands.

@@ -203,6 +203,9 @@ impl Output {
             | Event::ScriptSource { .. }
             | Event::CheckpointTaken { .. }
             | Event::Rewound { .. }
+            | Event::FaultStarted { .. }
+            | Event::FaultFinished { .. }
+            | Event::Seeded { .. }
             | Event::Verified { .. }
             | Event::Watching { .. }
             | Event::Changed

@@ -154,6 +154,9 @@ impl Texts {
             | Event::ScreenTaken { .. }
             | Event::CheckpointTaken { .. }
             | Event::Rewound { .. }
+            | Event::FaultStarted { .. }
+            | Event::FaultFinished { .. }
+            | Event::Seeded { .. }
             | Event::FileSaved { .. }
             | Event::OutputLost { .. }
             | Event::Watching { .. }

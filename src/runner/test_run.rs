@@ -12,6 +12,7 @@ use super::request::{RunRequest, Verification};
 use super::script_check::check_script_of;
 use super::script_process::ScriptProcess;
 use crate::event_bus::Events;
+use crate::host::Seed;
 use crate::model::event::{Event, Level, Verdict};
 use crate::nix_cli::Test;
 use crate::session::{self, ReplayMode, RunOutcome, RunSettings, StartPoint, TestInput};
@@ -43,6 +44,11 @@ pub(super) async fn verified<T>(
     outcome_of: impl Fn(&T) -> RunOutcome,
     mut run: impl AsyncFnMut(&RunSettings, Option<Verdict>) -> Result<T, RunnerError>,
 ) -> Result<T, RunnerError> {
+    // Both runs have the same.
+    let settings = &RunSettings {
+        seed: Some(settings.seed.unwrap_or_else(Seed::draw)),
+        ..settings.clone()
+    };
     let ended = run(settings, None).await?;
     let RunOutcome { verdict, begun } = outcome_of(&ended);
     let is_certain = verification == Verification::Off

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{CPython, Interaction, RunMode, ScriptStop};
-use crate::host::Subtests;
+use crate::host::{Seed, Subtests};
 use crate::machine::StateRetention;
 use crate::model::failed_units::FailedUnitPolicy;
 use crate::model::manifest::{BackendKind, Manifest, Node};
@@ -23,6 +23,7 @@ pub struct TestInput {
     pub script: Arc<SourceMap>,
     pub settings: RunSettings,
     pub output_folder: PathBuf,
+    pub seed: Seed,
     /// The process of the run, which may have processes of its own for tests.
     pub run: u32,
     #[serde(skip, default = "HostAccelerator::detect")]
@@ -57,6 +58,8 @@ pub struct RunSettings {
     pub debug_command: Option<String>,
     pub states: StateRetention,
     pub film: Film,
+    /// The seed of everything random; `None` for another one in each run.
+    pub seed: Option<Seed>,
 }
 
 /// Where a script stops for its user.
@@ -143,6 +146,7 @@ impl TestInput {
         Self {
             manifest,
             script,
+            seed: settings.seed.unwrap_or_else(Seed::draw),
             settings,
             output_folder,
             run: std::process::id(),

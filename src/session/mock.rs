@@ -62,6 +62,7 @@ pub async fn mock_run(
         debug_command: None,
         states: StateRetention::ThisRun,
         film: Film::Off,
+        seed: None,
     };
     let answers = mock.answers.clone();
     let folder = output.path().to_owned();

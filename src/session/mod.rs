@@ -252,6 +252,10 @@ async fn attempt(
         accelerator: describe(input, interpreter),
         timeout_factor: input.timeout_factor(),
     });
+    if input.seed.given().is_some() || draws_numbers(input.script.script()) {
+        let seed = input.seed.number();
+        events.emit(Event::Seeded { seed });
+    }
     let checkpoints = stage.script_checkpoints(input);
     let replay = plan.replay(input, stage.host.clone(), checkpoints, stage.restarts());
     let replay = Arc::new(replay);
@@ -308,6 +312,13 @@ async fn attempt(
         debug,
     });
     Ok(Attempt::Ended(verdict))
+}
+
+/// Whether a script seems to draw random numbers: it names what does.
+fn draws_numbers(script: &str) -> bool {
+    ["fault(", "chaos(", "random"]
+        .iter()
+        .any(|name| script.contains(name))
 }
 
 /// The failures that the script went on after, the one that ended it, and that of subtests that are missing; and

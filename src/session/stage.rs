@@ -21,7 +21,7 @@ use crate::backends::Backends;
 use crate::container::ContainerSettings;
 use crate::engine::{Ended, Engine, RunMode, Script};
 use crate::event_bus::Events;
-use crate::host::{Folders, Host, MachineFactory};
+use crate::host::{Folders, Host, HostNetworks, MachineFactory};
 use crate::machine::{Machine, MachineContext, StateRetention};
 use crate::model::event::{Level, UnitState};
 use crate::model::manifest::{Manifest, Node};
@@ -90,7 +90,7 @@ impl Stage {
         let (faults, networks_faults) = mpsc::unbounded_channel();
         let links = Links::default();
         let networks = match networks {
-            StageNetworks::Open => open_networks(manifest, scratch.path(), &links, &faults)?,
+            StageNetworks::Open => open_networks(input, scratch.path(), &links, &faults)?,
             StageNetworks::InNameOnly => Vec::new(),
         };
         let networks: Arc<[Network]> = networks.into();
@@ -134,7 +134,11 @@ impl Stage {
         warn_of_missing_backdoor(manifest, &machines, events);
         let host = Host::new(
             machines,
-            manifest.vlans.clone(),
+            HostNetworks {
+                numbers: manifest.vlans.clone(),
+                open: backends.networks.clone(),
+                seed: input.seed,
+            },
             events.clone(),
             Folders {
                 output: input.output_folder.clone(),
@@ -292,6 +296,7 @@ impl Stage {
     pub async fn stop_machines(&self) {
         let begin = Instant::now();
         let info = |text: String| self.events.note(Level::Info, text);
+        self.host.end_faults().await;
         info("cleaning up".to_owned());
         for machine in self.host.machines().values() {
             if let Some(pid) = machine.life().pid().filter(|_| machine.life().is_up()) {
@@ -304,23 +309,17 @@ impl Stage {
 }
 
 fn open_networks(
-    manifest: &Manifest,
+    input: &TestInput,
     folder: &Path,
     links: &Links,
     faults: &Faults,
 ) -> Result<Vec<Network>, SessionError> {
-    manifest
-        .vlans
-        .iter()
-        .map(|number| {
-            Network::open(folder, *number, links.clone(), faults.clone()).map_err(|source| {
-                SessionError::Network {
-                    number: *number,
-                    source,
-                }
-            })
-        })
-        .collect()
+    let seed = input.seed.number();
+    let open = |number: u32| {
+        Network::open(folder, number, links.clone(), faults.clone(), seed)
+            .map_err(|source| SessionError::Network { number, source })
+    };
+    input.manifest.vlans.iter().copied().map(open).collect()
 }
 
 fn make_machines(

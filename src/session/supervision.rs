@@ -328,7 +328,7 @@ mod tests {
     use super::*;
     use crate::backend::Exit;
     use crate::engine::{PythonPackages, RunMode, Script, ScriptInterpreter};
-    use crate::host::{Folders, Host, MachineFactory, Subtests};
+    use crate::host::{Folders, Host, HostNetworks, MachineFactory, Subtests};
     use crate::machine::MachineError;
     use crate::network::Attachment;
     use crate::replay::{Replay, ScriptCheckpoints};
@@ -364,7 +364,7 @@ mod tests {
             }));
             let host = Host::new(
                 BTreeMap::new(),
-                Vec::new(),
+                HostNetworks::default(),
                 events.clone(),
                 folders,
                 factory,

@@ -6,6 +6,7 @@ use rustpython_vm::compiler::ast;
 use super::Finding;
 use super::names::Occurrence;
 use super::not_offered::remedy;
+use super::quantities;
 use super::types::{Scene, Type, has_member, literal};
 use crate::language::{Class, Function, Parameter, ParameterKind};
 use crate::suggestion::did_you_mean;
@@ -242,6 +243,9 @@ impl CheckedCall<'_, '_, '_> {
                 literal(value).unwrap_or_default(),
             );
             self.find("wrong-type", message, value, None);
+        } else if let Some(error) = quantities::mistake(value, &parameter.annotation) {
+            let message = format!("`{}` of `{}`: {error}", parameter.name, self.function.name);
+            self.find("wrong-value", message, value, None);
         }
     }
 

@@ -5,11 +5,13 @@ mod containers;
 mod finding;
 mod flow;
 mod imports;
+mod links;
 mod missing_modules;
 mod module_names;
 pub(super) mod names;
 mod not_offered;
 mod python;
+mod quantities;
 mod reader;
 pub(super) mod tree_walk;
 pub(super) mod types;
@@ -44,6 +46,8 @@ pub struct TestContext {
     pub further_names: Vec<String>,
     /// The virtual networks; if they are not known, any `vlanN` is one.
     pub vlans: Option<Vec<u32>>,
+    /// The virtual networks of nodes, by the nodes' names in the script; a node without an entry has unknown ones.
+    pub networks: BTreeMap<String, Vec<u32>>,
     /// The names of machines that are containers.
     pub containers: Vec<String>,
     pub kind: SourceKind,
@@ -115,6 +119,11 @@ impl TestContext {
             machines: Some(nodes.map(|node| python_name(node)).collect()),
             further_names: machine_names.map(python_name).collect(),
             vlans: Some(manifest.vlans.clone()),
+            networks: manifest
+                .nodes
+                .iter()
+                .map(|(name, node)| (python_name(name), node.vlans.clone()))
+                .collect(),
             containers: manifest
                 .nodes
                 .iter()
@@ -177,6 +186,7 @@ fn check_here(source: &str, context: &TestContext, parts: Parts) -> Vec<Finding>
     }
     if parts.types == Toggle::On {
         findings.extend(calls::check(&scene));
+        findings.extend(links::check(&scene));
         findings.extend(containers::check(source, context, &names));
     }
     findings.sort_by_key(|finding| {

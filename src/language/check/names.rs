@@ -18,6 +18,8 @@ pub(in crate::language) struct ScriptNames<'a> {
     pub own_attributes: HashSet<&'a str>,
     /// Statements that are nothing but an attribute.
     pub statements: Vec<Occurrence<'a, ast::ExprAttribute>>,
+    /// Statements that are nothing but a call.
+    pub statement_calls: Vec<Occurrence<'a, ast::ExprCall>>,
     /// Names whose values change: lists that grow, values whose type is tested.
     pub changing: HashSet<&'a str>,
     /// Whether names can come about that are not to be seen.

@@ -408,3 +408,69 @@ fn what_only_nixpkgs_driver_has_is_named_with_what_to_use() {
         ]
     );
 }
+
+#[test]
+fn faults_that_cannot_be_are_found() {
+    let mut context = context(&["server", "client", "lonely"]);
+    context.vlans = Some(vec![1, 2]);
+    let networks = [
+        ("server", vec![1, 2]),
+        ("client", vec![1]),
+        ("lonely", vec![]),
+    ];
+    context.networks = networks
+        .map(|(name, networks)| (name.to_owned(), networks))
+        .into();
+    let found = |source: &str| found_with(source, &context);
+    let good = "start_all()\nwith server.to(client).fault(loss=1, rate=\"1mbit\", match=tcp(port=80)) as f:\n    \
+                print(f.dropped)\nf = between(server, client, vlan1).fault(delay=0.3)\nf.set()\nf.clear()\n";
+    assert_eq!(found(good), [""; 0]);
+    for (call, expected) in [
+        (
+            "server.to(client).fault(loss=10).set()",
+            "error wrong-value [10] `loss` of `fault`: 10 is no fraction from 0 to 1: for 10 % write 0.1",
+        ),
+        (
+            "server.to(client).fault(rate=\"1mbps\").set()",
+            "error wrong-value [\"1mbps\"] `rate` of `fault`: \"1mbps\" is no rate: `bps` may mean bits or bytes; \
+             write \"1mbit\" for a million bits per second",
+        ),
+        (
+            "server.to(client).fault(loss=\"10%\").set()",
+            "error wrong-type [\"10%\"] `loss` of `fault` is number from 0 to 1 | None, and not str",
+        ),
+        (
+            "server.to(client).fault(delay=-1).set()",
+            "error wrong-value [-1] `delay` of `fault`: -1 is no length of time",
+        ),
+        (
+            "tcp(port=70000)",
+            "error wrong-value [70000] `port` of `tcp`: 70000 is no port: ports are numbers from 0 to 65535",
+        ),
+        (
+            "between(server, lonely)",
+            "error no-link [between(server, lonely)] `server` and `lonely` share no virtual network; `server` is on \
+             vlan1, vlan2, `lonely` on none: name the router between them",
+        ),
+        (
+            "server.to(client, vlan2)",
+            "error no-link [server.to(client, vlan2)] `server` and `client` are not both on vlan2; they share vlan1",
+        ),
+        (
+            "client.cable(vlan2).unplugged().set()",
+            "error no-link [client.cable(vlan2)] `client` is not on vlan2; it is on vlan1",
+        ),
+        (
+            "isolate(server)",
+            "error not-begun [isolate(server)] the fault that `isolate` returns never begins; begin it with a block \
+             (`with …:`), or with `.set()`",
+        ),
+        ("server.to(clint)", "error unknown-name [clint]"),
+    ] {
+        let lines = found(&format!("start_all()\n{call}\n"));
+        assert!(
+            lines.iter().any(|line| line.starts_with(expected)),
+            "{call}: {lines:#?}"
+        );
+    }
+}

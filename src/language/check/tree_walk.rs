@@ -47,6 +47,10 @@ impl<'a> Visitor<'a> for Reader<'a> {
                     let place = self.place(attribute);
                     self.names.statements.push(place);
                 }
+                if let Expr::Call(call) = &*expression.value {
+                    let place = self.place(call);
+                    self.names.statement_calls.push(place);
+                }
                 visitor::walk_stmt(self, statement);
             }
             Stmt::With(with) => {

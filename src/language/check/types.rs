@@ -81,6 +81,19 @@ impl<'v, 'a> Scene<'v, 'a> {
         self.context.machines.as_deref()
     }
 
+    /// Returns the node that an expression names; `None` for any other expression.
+    pub fn node(&self, scope: ScopeId, expression: &'a Expr) -> Option<&'a str> {
+        let name = expression.as_name_expr()?.id.as_str();
+        let machines = self.machines()?;
+        let is_node = machines.iter().any(|machine| machine == name);
+        (is_node && self.names.bindings(scope, name).is_none()).then_some(name)
+    }
+
+    /// Returns the virtual networks of a node; `None` if they are unknown.
+    pub fn networks_of(&self, node: &str) -> Option<&[u32]> {
+        self.context.networks.get(node).map(Vec::as_slice)
+    }
+
     /// The machines, as given or as their uses tell.
     pub fn machine_names(&self) -> Vec<String> {
         self.machines.iter().map(ToString::to_string).collect()
@@ -347,6 +360,7 @@ impl<'v, 'a> Scene<'v, 'a> {
         self.vocabulary
             .resolve(annotation)
             .replace("Duration", "number of seconds")
+            .replace("Fraction", "number from 0 to 1")
     }
 }
 
@@ -405,7 +419,9 @@ fn accepts(annotation: &Expr, literal: &str) -> bool {
             // Any number is a truth value, and a truth value is a number.
             "int" | "bool" => matches!(literal, "int" | "bool"),
             "float" => matches!(literal, "int" | "float" | "bool"),
-            "Duration" => matches!(literal, "int" | "float"),
+            "Duration" | "Fraction" => matches!(literal, "int" | "float"),
+            "Rate" | "Size" => literal == "str",
+            "Port" => literal == "int",
             "Callable" => literal == "function",
             other => other == literal,
         },

@@ -51,28 +51,40 @@ impl MachineMonitor {
             .await
     }
 
-    /// Plugs the machine's virtual networks in, or out.
+    /// Plugs the machine into all of its virtual networks, or out of them.
     ///
     /// # Errors
     /// Returns an error if the machine is off or has none.
     pub async fn set_networks(&self, link: Link) -> Result<(), MachineError> {
-        let count = self.life.node.vlans.len();
-        if count == 0 {
+        if self.life.node.vlans.is_empty() {
             return Err(self.life.unable("is on no virtual network"));
         }
+        for network in &self.life.node.vlans {
+            self.set_network(*network, link).await?;
+        }
+        Ok(())
+    }
+
+    /// Plugs the machine into one virtual network, or out of it.
+    ///
+    /// # Errors
+    /// Returns an error if the machine is off or not on that network.
+    pub async fn set_network(&self, network: u32, link: Link) -> Result<(), MachineError> {
+        let vlans = &self.life.node.vlans;
+        let Some(place) = vlans.iter().position(|vlan| *vlan == network) else {
+            return Err(self
+                .life
+                .unable(format!("is not on the network vlan{network}")));
+        };
         let running = self.life.running()?;
         if let NetworkControl::Switch(links) = self.life.backend.network_control() {
-            links.set(self.life.name(), link);
+            links.set(self.life.name(), network, link);
             return Ok(());
         }
         let monitor = self.qmp(&running).await?;
+        let card = format!("vlan{}", place + 1);
         self.life
-            .guard(&running, async {
-                for number in 1..=count {
-                    monitor.set_link(&format!("vlan{number}"), link).await?;
-                }
-                Ok(())
-            })
+            .guard(&running, async { Ok(monitor.set_link(&card, link).await?) })
             .await
     }
 }

@@ -48,6 +48,9 @@ pub(super) fn lanes(id: &str, timeline: &Timeline) -> Markup {
                     @for BootSpan { span: boot, end } in timeline.boots.get(machine).into_iter().flatten() {
                         span.bar.(class_of(*end)).failed[boot.failed] style=(scale.style(boot.begin_s, boot.end_s)) title=(title(boot)) data-begin=(at(boot.begin_s)) data-end=(at(boot.end_s)) {}
                     }
+                    @for fault in timeline.faults.of(machine, timeline.end_s) {
+                        span.bar.fault style=(scale.style(fault.begin_s, fault.end_s)) title=(title(&fault)) data-begin=(at(fault.begin_s)) data-end=(at(fault.end_s)) {}
+                    }
                     @for call in timeline.calls.iter().filter(|call| call.machine == *machine) {
                         a.bar.call.failed[call.failed] href={ "#call-" (id) "-" (call.number) }
                             style=(scale.style(call.begin_s, call.begin_s + call.duration_s))
@@ -61,7 +64,7 @@ pub(super) fn lanes(id: &str, timeline: &Timeline) -> Markup {
                 span.name {}
                 div.track {
                     span { "0 s" }
-                    span.legend { i.boot {} " boot " i.up {} " up " i.call {} " call " i.failed {} " failed" }
+                    span.legend { i.boot {} " boot " i.up {} " up " i.call {} " call " i.fault {} " fault " i.failed {} " failed" }
                     span.end { (format!("{:.1} s", scale.length_s)) }
                 }
             }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod console_text;
+mod fault_spans;
 mod subtest_cases;
 mod timeline;
 

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::calls::{CallList, CallSpan, described};
 use super::console_text::ConsoleText;
+use super::fault_spans::FaultSpans;
 use super::subtest_cases::SubtestCases;
 use crate::model::event::{Event, Failure, Record, SourceLine, Verdict, about};
+use crate::report::lines::fault_line;
 
 /// A span of time.
 #[derive(Debug, Clone)]
@@ -71,6 +73,7 @@ pub(in crate::report) struct Timeline {
     pub failures: Vec<Failure>,
     /// None if the events end before the test.
     pub verdict: Option<Verdict>,
+    pub faults: FaultSpans,
     /// Texts of the steps that the script waits for, by their numbers.
     unfinished: BTreeMap<u64, String>,
     /// Machines that have been started and do not answer yet.
@@ -79,9 +82,14 @@ pub(in crate::report) struct Timeline {
 
 impl Timeline {
     /// Takes the next event.
+    #[allow(clippy::too_many_lines, reason = "one arm for each kind of event")]
     pub fn take(&mut self, record: Record) {
         let time_s = record.time_s;
         self.end_s = self.end_s.max(time_s);
+        self.faults.take(&record.event, time_s);
+        if let Some(line) = fault_line(&record.event) {
+            self.output.add(time_s, line);
+        }
         match record.event {
             Event::TestStarted { .. } => self.begin_s = time_s,
             Event::MachineStarted { machine, .. } => {
@@ -167,6 +175,9 @@ impl Timeline {
             | Event::Called { .. }
             | Event::CheckpointTaken { .. }
             | Event::Rewound { .. }
+            | Event::FaultStarted { .. }
+            | Event::FaultFinished { .. }
+            | Event::Seeded { .. }
             | Event::OutputLost { .. }
             | Event::Verified { .. }
             | Event::Watching { .. }
@@ -261,6 +272,7 @@ impl Timeline {
         let mut names: Vec<String> = of_calls
             .chain(self.boots.keys())
             .chain(self.consoles.keys())
+            .chain(self.faults.machines())
             .cloned()
             .collect();
         names.sort();

@@ -156,6 +156,9 @@ impl MachineBars {
             | Event::ScreenTaken { .. }
             | Event::CheckpointTaken { .. }
             | Event::Rewound { .. }
+            | Event::FaultStarted { .. }
+            | Event::FaultFinished { .. }
+            | Event::Seeded { .. }
             | Event::FileSaved { .. }
             | Event::OutputLost { .. }
             | Event::Verified { .. }

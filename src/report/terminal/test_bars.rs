@@ -247,6 +247,9 @@ impl TestBars {
             | Event::ScreenTaken { .. }
             | Event::CheckpointTaken { .. }
             | Event::Rewound { .. }
+            | Event::FaultStarted { .. }
+            | Event::FaultFinished { .. }
+            | Event::Seeded { .. }
             | Event::FileSaved { .. }
             | Event::OutputLost { .. }
             | Event::Verified { .. }

@@ -18,6 +18,24 @@ from .machine import Machine, BaseMachine, QemuMachine, NspawnMachine
 from .qemu import QmpClient, Process, Shell
 from .files import File
 from .background import Background
+from .faults import (
+    Cable,
+    Fault,
+    Fraction,
+    Link,
+    Match,
+    Port,
+    Rate,
+    arp,
+    between,
+    bridge,
+    icmp,
+    ip,
+    isolate,
+    partition,
+    tcp,
+    udp,
+)
 from .checkpoints import Checkpoint
 from .driver import (
     VLan,
@@ -75,6 +93,22 @@ __all__ = [
     "Shell",
     "File",
     "Background",
+    "Cable",
+    "Fault",
+    "Fraction",
+    "Link",
+    "Match",
+    "Port",
+    "Rate",
+    "arp",
+    "between",
+    "bridge",
+    "icmp",
+    "ip",
+    "isolate",
+    "partition",
+    "tcp",
+    "udp",
     "VLan",
     "Driver",
     "start_all",

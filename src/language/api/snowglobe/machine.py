@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import time
-from typing import Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import _snowglobe
 
@@ -18,12 +18,16 @@ from .durations import Duration, in_seconds
 from .efi import EfiVariable, EfiVars
 from .errors import MachineError, RequestedAssertionFailed
 from .extensions import extension
+from .faults import Cable, Link, link_to
 from .files import File
 from .keys import KEY_NAMES
 from .log import Log
 from .log import log as run_log
 from .qemu import Process, QmpClient, Shell
 from .waiting import retry, retrying
+
+if TYPE_CHECKING:
+    from .driver import VLan
 
 
 class Machine:
@@ -657,6 +661,18 @@ class Machine:
         if answer.strip():
             raise MachineError(f"port {host_port} of the host cannot lead to {self.name}: {answer.strip()}")
         return host_port
+
+    @extension
+    def to(self, other: Machine, vlan: VLan | None = None) -> Link:
+        """Return the link to another machine, in this direction only: on all virtual networks that both are on, or on
+        one.
+        """
+        return link_to(self, other, vlan)
+
+    @extension
+    def cable(self, vlan: VLan) -> Cable:
+        """Return the cable of the machine's card on a virtual network."""
+        return Cable(self, vlan)
 
     def block(self) -> None:
         """Unplug the machine's virtual networks."""

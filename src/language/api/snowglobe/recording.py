@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import itertools
 import os
 import sys
 import time
@@ -42,14 +43,17 @@ def _record_clocks():
     time.sleep = sleep
 
 
-def _record_randomness():
+def _seed_randomness():
+    """Draws random bytes from the seed of the run. Only the script's own thread: others have no order."""
     script = _thread.get_ident()
     raw = os.urandom
+    seed = _snowglobe.session["given_seed"]
+    numbers = itertools.count()
 
     def urandom(count):
         if _thread.get_ident() != script or count < 0:
             return raw(count)
-        chunks = [bytes.fromhex(drive("read", what="random")) for _ in range(-(-count // 16))]
+        chunks = [bytes.fromhex(drive("random", number=next(numbers), seed=seed)) for _ in range(-(-count // 16))]
         return b"".join(chunks)[:count]
 
     os.urandom = urandom
@@ -141,13 +145,15 @@ def _watch_sockets(socket):
 
 
 def prepare() -> None:
-    """Changes clocks and sources of randomness, if the run is recorded or answered."""
+    """Changes sources of randomness, and clocks if the run is recorded or answered."""
+    _seed_randomness()
+    work = {"random": _seed}
     if not _snowglobe.session["remembers"]:
+        sys.meta_path.insert(0, _AfterImport(work))
         return
     _record_clocks()
-    _record_randomness()
     _watch_outside()
-    work = {"random": _seed, "socket": _watch_sockets}
+    work["socket"] = _watch_sockets
     if sys.implementation.name == "rustpython":
         # The one in machine code reads the clock by itself; there is one in Python.
         sys.modules["_datetime"] = None

@@ -1,0 +1,208 @@
+//! Begins the faults that a script asks for, and ends them: all of them at the end of the run.
+
+mod request;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::call_error::CallError;
+use super::{Host, lock};
+use crate::backend::Link;
+use crate::machine::Machine;
+use crate::model::event::{Event, round};
+use crate::model::fault_counts::FaultCounts;
+use crate::network::{FaultId, FrameMatch, LinkEffects, LinkEnds, LinkFault, Network};
+pub use request::FaultRequest;
+
+/// The faults of a run.
+#[derive(Debug, Default)]
+pub(super) struct RunFaults {
+    begun: FaultId,
+    active: BTreeMap<FaultId, ActiveFault>,
+}
+
+#[derive(Debug)]
+struct ActiveFault {
+    healing: Healing,
+    since: Instant,
+}
+
+/// The way to end a fault.
+#[derive(Debug)]
+enum Healing {
+    /// The switches forget the fault.
+    Links,
+    Plug {
+        machine: Arc<Machine>,
+        network: u32,
+    },
+}
+
+impl Host {
+    /// Begins a fault and returns its number. The fault has its effect when this returns.
+    ///
+    /// # Errors
+    /// Returns an error if a machine is unknown, machines share no network, or the fault is none.
+    pub(super) async fn begin_fault(&self, request: FaultRequest) -> Result<FaultId, CallError> {
+        let nodes = request.nodes().into_iter();
+        let machines: Vec<Arc<Machine>> = nodes
+            .map(|node| self.named(node))
+            .collect::<Result<_, _>>()?;
+        let id = {
+            let mut faults = lock(&self.faults);
+            faults.begun += 1;
+            faults.begun
+        };
+        let text = request.describe();
+        let healing = self.apply_fault(id, request).await?;
+        let since = Instant::now();
+        let active = ActiveFault { healing, since };
+        lock(&self.faults).active.insert(id, active);
+        self.events.emit(Event::FaultStarted {
+            id,
+            text,
+            machines: machines
+                .iter()
+                .map(|machine| machine.name().to_owned())
+                .collect(),
+        });
+        Ok(id)
+    }
+
+    async fn apply_fault(&self, id: FaultId, request: FaultRequest) -> Result<Healing, CallError> {
+        match request {
+            FaultRequest::Link {
+                label,
+                links,
+                network,
+                effects,
+                matching,
+            } => {
+                effects.check().map_err(CallError::value)?;
+                self.begin_link_fault(id, &links, network, &effects, &matching)?
+                    .then_some(())
+                    .ok_or_else(|| no_network(&label, network))?;
+                Ok(Healing::Links)
+            }
+            FaultRequest::Partition { label, links } => {
+                let effects = LinkEffects::lose_all();
+                self.begin_link_fault(id, &links, None, &effects, &FrameMatch::default())?
+                    .then_some(())
+                    .ok_or_else(|| no_network(&label, None))?;
+                Ok(Healing::Links)
+            }
+            FaultRequest::Unplugged { machine, network } => {
+                let machine = self.named(&machine)?;
+                machine.monitor().set_network(network, Link::Down).await?;
+                Ok(Healing::Plug { machine, network })
+            }
+        }
+    }
+
+    /// Begins a fault on all networks that have one of its links; returns whether there is one.
+    fn begin_link_fault(
+        &self,
+        id: FaultId,
+        links: &[(String, String)],
+        only: Option<u32>,
+        effects: &LinkEffects,
+        matching: &FrameMatch,
+    ) -> Result<bool, CallError> {
+        let mut by_network: BTreeMap<u32, Vec<LinkEnds>> = BTreeMap::new();
+        for (from, to) in links {
+            let (from, to) = (self.named(from)?, self.named(to)?);
+            let numbers = from.networks().iter().copied();
+            let numbers = numbers.filter(|number| only.is_none_or(|only| only == *number));
+            for number in numbers.filter(|number| to.networks().contains(number)) {
+                let ends = (from.name().into(), to.name().into());
+                by_network.entry(number).or_default().push(ends);
+            }
+        }
+        let is_somewhere = !by_network.is_empty();
+        for (number, links) in by_network {
+            if let Some(network) = self.network(number) {
+                let fault = LinkFault {
+                    links,
+                    effects: effects.clone(),
+                    matching: matching.clone(),
+                };
+                network.switch().begin_fault(id, fault);
+            }
+        }
+        Ok(is_somewhere)
+    }
+
+    fn network(&self, number: u32) -> Option<&Network> {
+        let mut networks = self.networks.iter();
+        networks.find(|network| network.number() == number)
+    }
+
+    /// Returns the counts of a fault so far. A fault that has ended has none.
+    pub(super) fn fault_counts(&self, id: FaultId) -> FaultCounts {
+        let mut counts = FaultCounts::default();
+        for network in &*self.networks {
+            counts.add(&network.switch().fault_counts(id).unwrap_or_default());
+        }
+        counts
+    }
+
+    /// Ends a fault and returns its counts. A fault that has ended already is not an error.
+    ///
+    /// # Errors
+    /// Returns an error if the machine cannot be healed.
+    pub(super) async fn end_fault(&self, id: FaultId) -> Result<FaultCounts, CallError> {
+        let mut counts = FaultCounts::default();
+        let Some(fault) = lock(&self.faults).active.remove(&id) else {
+            return Ok(counts);
+        };
+        for network in &*self.networks {
+            counts.add(&network.switch().end_fault(id).unwrap_or_default());
+        }
+        let healed = heal(fault.healing).await;
+        self.events.emit(Event::FaultFinished {
+            id,
+            duration_s: round(fault.since.elapsed().as_secs_f64()),
+            counts,
+        });
+        healed.map(|()| counts)
+    }
+
+    /// Ends the faults that the script has left.
+    pub async fn end_faults(&self) {
+        let left: Vec<FaultId> = lock(&self.faults).active.keys().copied().collect();
+        for id in left {
+            // The machines end, too.
+            let _ = self.end_fault(id).await;
+        }
+    }
+}
+
+/// Ends the effect of a fault. A machine that has ended since is as good as healed.
+async fn heal(healing: Healing) -> Result<(), CallError> {
+    match healing {
+        Healing::Links => Ok(()),
+        Healing::Plug { machine, network } => {
+            let plugged = machine.monitor().set_network(network, Link::Up).await;
+            unless_ended(&machine, plugged)
+        }
+    }
+}
+
+fn unless_ended(
+    machine: &Machine,
+    healed: Result<(), crate::machine::MachineError>,
+) -> Result<(), CallError> {
+    match healed {
+        Err(_) if !machine.life().is_up() => Ok(()),
+        other => other.map_err(CallError::from),
+    }
+}
+
+fn no_network(label: &str, network: Option<u32>) -> CallError {
+    let which = match network {
+        Some(number) => format!("is not on the network vlan{number}"),
+        None => "has no network that both machines are on".to_owned(),
+    };
+    CallError::value(format!("the link {label} {which}"))
+}
