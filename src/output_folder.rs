@@ -139,7 +139,15 @@ fn lock() -> MutexGuard<'static, BTreeMap<PathBuf, OpenFolder>> {
 /// # Errors
 /// Returns an error if it cannot be written.
 pub fn write_whole(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    open(folder)?.write_whole(OsStr::new(name), content, UNFINISHED)
+    write_whole_in(&open(folder)?, OsStr::new(name), content)
+}
+
+/// Writes a file of an opened folder, as [`write_whole`] does.
+///
+/// # Errors
+/// Returns an error if the file cannot be written.
+pub fn write_whole_in(folder: &OpenFolder, name: &OsStr, content: &[u8]) -> io::Result<()> {
+    folder.write_whole(name, content, UNFINISHED)
 }
 
 /// Whether a run that was killed has left a file of this name half-written:

@@ -11,7 +11,7 @@ use regex_lite::Regex;
 use super::error::Failed;
 use super::frontend::{CommandFrontend, DisplayFormat};
 use crate::engine::{CPython, Interaction, PythonError, RunMode};
-use crate::host::{AfterFailure, Seed, Subtests};
+use crate::host::{AfterFailure, CaptureMode, Seed, Subtests};
 use crate::machine::StateRetention;
 use crate::model::failed_units::FailedUnitPolicy;
 use crate::prompt_output::PromptOutput;
@@ -43,6 +43,15 @@ pub struct RunOptions {
     /// Run the script in this CPython, 3.11 or newer [default: an embedded interpreter, or the CPython that packages of the test need].
     #[arg(long, value_name = "PATH", value_parser = python)]
     python: Option<CPython>,
+    /// Save the packets of the networks as `network.pcapng` in the output folder.
+    #[arg(
+        long,
+        value_name = "always|on-failure|never",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
+    capture: CaptureMode,
     /// Seed of everything random in a run, such as lost packets: a run prints its seed if it draws numbers [default: another one in each run].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -98,6 +107,7 @@ impl RunOptions {
             debug_command: None,
             states: StateRetention::ThisRun,
             film: Film::Off,
+            capture: self.capture,
             seed: self.seed.map(Seed::Given),
         }
     }

@@ -31,6 +31,15 @@ impl CallError {
 }
 
 impl CallError {
+    /// For a condition of the script that does not hold.
+    #[must_use]
+    pub fn assertion(message: String) -> Self {
+        Self {
+            class: "RequestedAssertionFailed",
+            ..Self::machine(message)
+        }
+    }
+
     /// For an argument of the right type that makes no sense.
     #[must_use]
     pub fn value(message: String) -> Self {

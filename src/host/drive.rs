@@ -62,13 +62,10 @@ impl Host {
             DriverOperation::Random { number, .. } => {
                 return Ok(json!(self.seed.script_bytes(number)));
             }
-            DriverOperation::BeginFault { fault } => {
-                return Ok(json!(Box::pin(self.begin_fault(fault)).await?));
+            DriverOperation::Fault { call } => {
+                return Box::pin(self.make_fault_call(call)).await;
             }
-            DriverOperation::EndFault { id } => {
-                return Ok(json!(Box::pin(self.end_fault(id)).await?));
-            }
-            DriverOperation::FaultCounts { id } => return Ok(json!(self.fault_counts(id))),
+            DriverOperation::Capture { call } => return self.make_capture_call(call).await,
             DriverOperation::Sleep { seconds } => {
                 tokio::time::sleep(seconds.duration()).await;
             }
@@ -105,6 +102,9 @@ impl Host {
     /// Emits the start of a subtest and returns whether it runs.
     fn start_subtest(&self, name: String) -> bool {
         let runs = lock(&self.subtests).start(&name);
+        if runs {
+            self.captures.comment(format!("subtest begins: {name}"));
+        }
         self.events.emit(if runs {
             Event::SubtestStarted { name }
         } else {
@@ -134,6 +134,9 @@ impl Host {
                 lock(&self.subtests).failures.push((**failed).clone());
             }
         }
+        let end = if failure.is_some() { "fails" } else { "passes" };
+        let name = &finished.subtest.name;
+        self.captures.comment(format!("subtest {end}: {name}"));
         self.events.emit(Event::SubtestFinished {
             name: finished.subtest.name,
             duration_s: finished.subtest.duration_s,

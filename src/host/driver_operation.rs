@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strum::IntoStaticStr;
 
-use super::fault::FaultRequest;
+use super::capture::CaptureCall;
+use super::fault::FaultCall;
 use crate::event_bus::monotonic_ns;
 use crate::machine::{RecordPolicy, Seconds};
 use crate::model::event::{Failure, Level};
-use crate::network::FaultId;
 
 /// An operation of the driver itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, IntoStaticStr)]
@@ -64,16 +64,11 @@ pub enum DriverOperation {
     Rewind {
         name: String,
     },
-    /// A fault begins; the result is its number.
-    BeginFault {
-        fault: FaultRequest,
+    Fault {
+        call: FaultCall,
     },
-    /// A fault ends; the result is its counts.
-    EndFault {
-        id: FaultId,
-    },
-    FaultCounts {
-        id: FaultId,
+    Capture {
+        call: CaptureCall,
     },
     /// The script turns to something that is none of its machines.
     GoOutside {},
@@ -115,9 +110,8 @@ impl DriverOperation {
             Op::CreateMachine { .. }
             | Op::GoOutside {}
             | Op::SaveDisks {}
-            | Op::BeginFault { .. }
-            | Op::EndFault { .. }
-            | Op::FaultCounts { .. } => RecordPolicy::Ends,
+            | Op::Fault { .. }
+            | Op::Capture { .. } => RecordPolicy::Ends,
             Op::SubtestStarted { .. }
             | Op::SubtestFinished { .. }
             | Op::ShowConsoles { .. }

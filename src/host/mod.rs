@@ -2,6 +2,7 @@
 
 mod call;
 mod call_error;
+mod capture;
 mod complete;
 mod drive;
 mod driver_operation;
@@ -23,8 +24,9 @@ use crate::network::Network;
 
 pub use call::Call;
 pub use call_error::CallError;
+pub use capture::CaptureMode;
+use capture::RunCaptures;
 pub use driver_operation::{DriverOperation, Reading};
-pub use fault::FaultRequest;
 use fault::RunFaults;
 pub use seed::Seed;
 use subtests::SubtestStack;
@@ -40,6 +42,7 @@ pub struct Host {
     pub vlans: Vec<u32>,
     networks: Arc<[Network]>,
     faults: Mutex<RunFaults>,
+    captures: RunCaptures,
     pub seed: Seed,
     pub events: Events,
     pub output_folder: PathBuf,
@@ -98,6 +101,7 @@ impl Host {
             vlans: networks.numbers,
             networks: networks.open,
             faults: Mutex::default(),
+            captures: RunCaptures::default(),
             seed: networks.seed,
             events,
             output_folder: folders.output,

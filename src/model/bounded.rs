@@ -114,6 +114,7 @@ impl Event {
             | Self::Rewound { .. }
             | Self::FaultFinished { .. }
             | Self::Seeded { .. }
+            | Self::CaptureSaved { .. }
             | Self::FileSaved { .. }
             | Self::OutputLost { .. }
             | Self::Verified { .. }

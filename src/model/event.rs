@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::conversation::Conversation;
 use super::fault_counts::FaultCounts;
 pub use super::outcome::Verdict;
 use super::outcome::{RunResults, TestResult};
@@ -168,6 +169,15 @@ pub enum Event {
         id: u64,
         duration_s: f64,
         counts: FaultCounts,
+    },
+    /// The last packets of all networks were saved.
+    CaptureSaved {
+        path: PathBuf,
+        packets: u64,
+        /// Packets before those, for which there was no room.
+        missing: u64,
+        /// Those with the most bytes first.
+        conversations: Vec<Conversation>,
     },
     /// The seed of all random numbers of a run, if the run draws any.
     Seeded {

@@ -3,6 +3,7 @@
 //! Imports nothing of this crate.
 
 pub mod bounded;
+pub mod conversation;
 pub mod event;
 pub mod failed_units;
 pub mod fault_counts;

@@ -1,5 +1,6 @@
 //! Virtual networks: a switch for each, that machines attach to by sockets.
 
+mod capture;
 mod cards;
 mod delay_line;
 mod entrance;
@@ -23,6 +24,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub use capture::{
+    CaptureComment, CaptureFilter, CaptureId, CapturedFrame, CapturedFrames, conversations,
+    write_capture,
+};
 pub use entrance::Entrance;
 pub use fault::{FaultId, LinkEffects, LinkEnds, LinkFault};
 pub use frame_match::FrameMatch;

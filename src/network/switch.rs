@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lru::LruCache;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Attachment;
+use super::capture::{CaptureFilter, CaptureId, CapturedFrame, CapturedFrames, NetworkCaptures};
 use super::delay_line::DelayLine;
 use super::fault::{FaultId, LinkEnds, LinkFault, LinkFaults, Passage};
 use super::headers::FrameHeaders;
@@ -48,6 +49,8 @@ struct SwitchTable {
     next_port: u64,
     faults: LinkFaults,
     delay_line: DelayLine,
+    captures: NetworkCaptures,
+    number: u32,
 }
 
 /// A port as the switch knows it.
@@ -64,6 +67,15 @@ struct Delivery {
     queue: Queue,
     frame: EthernetFrame,
     copies: u32,
+}
+
+impl Delivery {
+    /// Adds the frames to the queue as far as there is room.
+    fn offer(self) {
+        for _ in 0..self.copies {
+            self.queue.offer(self.frame.clone());
+        }
+    }
 }
 
 /// The frames that are to leave through a port.
@@ -104,38 +116,79 @@ impl SwitchTable {
         }
     }
 
-    /// Passes a frame through the faults between two ports; returns it if it leaves at once.
+    /// Passes a frame through the faults between two ports.
     fn pass_faults(
         &mut self,
         from: Option<&Arc<str>>,
         to: u64,
         frame: &EthernetFrame,
         headers: &FrameHeaders,
-    ) -> Option<Delivery> {
-        let port = self.ports.get(&to)?;
+    ) -> Passed {
+        let Some(port) = self.ports.get(&to) else {
+            return Passed::Lost;
+        };
         let queue = port.queue.clone();
-        let at_once = |frame: EthernetFrame, queue, copies| {
-            Some(Delivery {
+        let ends: Option<LinkEnds> = from.cloned().zip(port.machine.clone());
+        let Some(ends) = ends.filter(|ends| self.faults.concern(ends)) else {
+            return Passed::AtOnce(Delivery {
                 queue,
-                frame,
-                copies,
-            })
+                frame: frame.clone(),
+                copies: 1,
+            });
         };
-        let (Some(from), Some(to)) = (from, &port.machine) else {
-            return at_once(frame.clone(), queue, 1);
-        };
-        let ends: LinkEnds = (from.clone(), to.clone());
-        if !self.faults.concern(&ends) {
-            return at_once(frame.clone(), queue, 1);
-        }
         let now = Instant::now();
-        let passage: Passage = self.faults.pass(&ends, frame, headers, now)?;
-        if passage.due > now {
-            self.delay_line.add(passage, queue);
-            return None;
+        let passage: Option<Passage> = self.faults.pass(&ends, frame, headers, now);
+        match passage {
+            None => Passed::Lost,
+            Some(passage) if passage.due > now => {
+                self.delay_line.add(passage, queue);
+                Passed::Later
+            }
+            Some(passage) => Passed::AtOnce(Delivery {
+                queue,
+                frame: passage.frame,
+                copies: passage.copies,
+            }),
         }
-        at_once(passage.frame, queue, passage.copies)
     }
+
+    fn machine_at(&self, port: u64) -> Option<Arc<str>> {
+        self.ports.get(&port)?.machine.clone()
+    }
+
+    /// Adds a frame to the captures of the network, if there are any.
+    fn capture(
+        &mut self,
+        sender: Option<&Arc<str>>,
+        ways: Ways,
+        lost_for: Vec<Arc<str>>,
+        frame: &EthernetFrame,
+    ) {
+        if self.captures.is_empty() {
+            return;
+        }
+        let receiver = match ways {
+            Ways::One(number) => self.machine_at(number),
+            Ways::None | Ways::All => None,
+        };
+        self.captures.add(&CapturedFrame {
+            time: SystemTime::now(),
+            network: self.number,
+            sender: sender.cloned(),
+            receiver,
+            lost_for,
+            frame: frame.clone(),
+        });
+    }
+}
+
+/// The result of a frame's way through the faults of a link.
+#[derive(Debug)]
+enum Passed {
+    AtOnce(Delivery),
+    /// The frame waits until it is due.
+    Later,
+    Lost,
 }
 
 /// The ports that a frame leaves through.
@@ -164,6 +217,8 @@ impl Switch {
             next_port: 0,
             faults: LinkFaults::new(seed, number),
             delay_line: DelayLine::default(),
+            captures: NetworkCaptures::default(),
+            number,
         };
         Self {
             state: Arc::new(Mutex::new(table)),
@@ -188,6 +243,70 @@ impl Switch {
     #[must_use]
     pub fn fault_counts(&self, id: FaultId) -> Option<FaultCounts> {
         self.lock().faults.counts(id)
+    }
+
+    /// Keeps the last frames from now on, up to some bytes.
+    pub fn keep_last_frames(&self, most_bytes: usize) {
+        self.lock().captures.keep_last(most_bytes);
+    }
+
+    /// Returns the last frames of the network.
+    #[must_use]
+    pub fn last_frames(&self) -> CapturedFrames {
+        self.lock().captures.last()
+    }
+
+    /// Begins a capture.
+    pub fn begin_capture(&self, id: CaptureId) {
+        self.lock().captures.begin(id);
+    }
+
+    /// Ends a capture; `None` if there is no such capture.
+    #[must_use]
+    pub fn end_capture(&self, id: CaptureId) -> Option<CapturedFrames> {
+        self.lock().captures.end(id)
+    }
+
+    /// Returns the count of the frames of a capture that a filter accepts, and the first of them; `None` if there is no such
+    /// capture.
+    #[must_use]
+    pub fn captured(
+        &self,
+        id: CaptureId,
+        filter: &CaptureFilter,
+        most: usize,
+    ) -> Option<(usize, Vec<CapturedFrame>)> {
+        self.lock().captures.find(id, filter, most)
+    }
+
+    /// Waits until a capture has so many frames that a filter accepts; `false` if the capture has ended before.
+    pub async fn wait_for_captured(
+        &self,
+        id: CaptureId,
+        filter: &CaptureFilter,
+        wanted: usize,
+    ) -> bool {
+        let (mut accepted, mut from) = (0, 0);
+        loop {
+            let counted = self.lock().captures.count(id, filter, from);
+            let Some(counted) = counted else { return false };
+            (accepted, from) = (accepted + counted.accepted, counted.end);
+            if accepted >= wanted {
+                return true;
+            }
+            let Some(changed) = counted.changed else {
+                return false;
+            };
+            let changed = changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            // A frame may have come before the wait was registered.
+            let now = self.lock().captures.count(id, filter, from);
+            let is_same = now.is_some_and(|now| now.end == from && now.changed.is_some());
+            if is_same {
+                changed.await;
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, SwitchTable> {
@@ -246,8 +365,11 @@ impl Port {
         let frame: EthernetFrame = frame.into();
         let ways = state.ways(destination, self.number);
         if !state.faults.is_empty() {
-            return self.forward_in_faults(&mut state, &frame, ways);
+            let (delivery, lost_for) = self.forward_in_faults(&mut state, &frame, ways);
+            state.capture(self.attachment.machine.as_ref(), ways, lost_for, &frame);
+            return delivery;
         }
+        state.capture(self.attachment.machine.as_ref(), ways, Vec::new(), &frame);
         match ways {
             Ways::None => {}
             Ways::One(number) => {
@@ -270,33 +392,38 @@ impl Port {
         None
     }
 
-    /// Does the same in a network that has faults.
+    /// Does the same in a network that has faults. Also returns the machines that a fault has kept the frame from.
     fn forward_in_faults(
         &self,
         state: &mut SwitchTable,
         frame: &EthernetFrame,
         ways: Ways,
-    ) -> Option<Delivery> {
+    ) -> (Option<Delivery>, Vec<Arc<str>>) {
         let headers = FrameHeaders::read(frame);
         let from = self.attachment.machine.as_ref();
+        let mut lost_for = Vec::new();
+        let mut delivery = None;
         match ways {
             Ways::None => {}
-            Ways::One(number) => return state.pass_faults(from, number, frame, &headers),
+            Ways::One(number) => match state.pass_faults(from, number, frame, &headers) {
+                Passed::AtOnce(at_once) => delivery = Some(at_once),
+                Passed::Later => {}
+                Passed::Lost => lost_for.extend(state.machine_at(number)),
+            },
             Ways::All => {
                 // In the order of the ports, so that each link draws its numbers for the same frames each time.
                 let mut numbers: Vec<u64> = state.ports.keys().copied().collect();
                 numbers.sort_unstable();
                 for number in numbers.into_iter().filter(|number| *number != self.number) {
-                    let Some(passed) = state.pass_faults(from, number, frame, &headers) else {
-                        continue;
-                    };
-                    for _ in 0..passed.copies {
-                        passed.queue.offer(passed.frame.clone());
+                    match state.pass_faults(from, number, frame, &headers) {
+                        Passed::AtOnce(passed) => passed.offer(),
+                        Passed::Later => {}
+                        Passed::Lost => lost_for.extend(state.machine_at(number)),
                     }
                 }
             }
         }
-        None
+        (delivery, lost_for)
     }
 }
 

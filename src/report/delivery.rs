@@ -265,6 +265,7 @@ fn weight(event: &Event) -> usize {
         | Event::FaultStarted { .. }
         | Event::FaultFinished { .. }
         | Event::Seeded { .. }
+        | Event::CaptureSaved { .. }
         | Event::FileSaved { .. }
         | Event::OutputLost { .. }
         | Event::Verified { .. }

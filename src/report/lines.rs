@@ -1,5 +1,7 @@
 //! The lines for each event that people read, with or without colours.
 
+use std::path::Path;
+
 use console::{Style, style};
 
 use super::failures::explain;
@@ -7,6 +9,7 @@ use super::{Colours, View, sanitise};
 use crate::model::event::{Event, Level, Restored, Subtest, Verdict};
 
 /// The lines for an event; many events have none.
+#[allow(clippy::too_many_lines, reason = "one arm for each kind of event")]
 pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
     let everything = view.shows_everything();
     match event {
@@ -16,6 +19,13 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
         Event::Begun { checkpoint, reason } => vec![begun(checkpoint.as_ref(), reason.as_deref())],
         Event::CheckpointTaken { name, duration_s } => checkpoint_taken(name, *duration_s, view),
         Event::Rewound { name, duration_s } => vec![rewound(name, *duration_s)],
+        // A failure names the file.
+        Event::CaptureSaved {
+            path,
+            packets,
+            missing,
+            ..
+        } if everything => vec![capture_saved(path, *packets, *missing)],
         Event::FaultStarted { .. } | Event::FaultFinished { .. } | Event::Seeded { .. } => {
             fault_line(event).into_iter().collect()
         }
@@ -88,7 +98,8 @@ pub(super) fn lines(event: &Event, view: &View) -> Vec<String> {
             "{} it runs for {after_s:.0} s",
             style("slow:").yellow().bold()
         )],
-        Event::BuildStarted { .. }
+        Event::CaptureSaved { .. }
+        | Event::BuildStarted { .. }
         | Event::BuildLog { .. }
         | Event::BuildFinished { .. }
         | Event::BuildProgress { .. }
@@ -117,6 +128,14 @@ fn checkpoint_taken(name: &str, duration_s: f64, view: &View) -> Vec<String> {
 
 fn rewound(name: &str, duration_s: f64) -> String {
     format!("rewound to the checkpoint {name:?} ({duration_s:.2} s)")
+}
+
+fn capture_saved(path: &Path, packets: u64, missing: u64) -> String {
+    let before = match missing {
+        0 => String::new(),
+        missing => format!("; the {missing} before those are not"),
+    };
+    format!("{packets} packets are in {}{before}", path.display())
 }
 
 /// The line for a fault that begins or ends, or for the seed; `None` for another event.

@@ -144,7 +144,7 @@ impl Output {
                 let listed = self.tag.list(&self.folder.join(path));
                 self.check(TAG, listed);
             }
-            Event::FileSaved { path } => {
+            Event::FileSaved { path } | Event::CaptureSaved { path, .. } => {
                 let listed = self.tag.list(path);
                 self.check(TAG, listed);
             }

@@ -157,6 +157,7 @@ impl Texts {
             | Event::FaultStarted { .. }
             | Event::FaultFinished { .. }
             | Event::Seeded { .. }
+            | Event::CaptureSaved { .. }
             | Event::FileSaved { .. }
             | Event::OutputLost { .. }
             | Event::Watching { .. }

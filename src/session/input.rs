@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{CPython, Interaction, RunMode, ScriptStop};
-use crate::host::{Seed, Subtests};
+use crate::host::{CaptureMode, Seed, Subtests};
 use crate::machine::StateRetention;
 use crate::model::failed_units::FailedUnitPolicy;
 use crate::model::manifest::{BackendKind, Manifest, Node};
@@ -58,6 +58,7 @@ pub struct RunSettings {
     pub debug_command: Option<String>,
     pub states: StateRetention,
     pub film: Film,
+    pub capture: CaptureMode,
     /// The seed of everything random; `None` for another one in each run.
     pub seed: Option<Seed>,
 }

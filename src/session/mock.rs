@@ -15,7 +15,7 @@ use super::{
 use crate::engine::{PythonPackages, RunMode, Script, ScriptInterpreter};
 use crate::event_bus::Events;
 use crate::folders::private_temporary_folder;
-use crate::host::Subtests;
+use crate::host::{CaptureMode, Subtests};
 use crate::language::MOCK_MODULE;
 use crate::machine::StateRetention;
 use crate::model::event::{Failure, Verdict};
@@ -62,6 +62,7 @@ pub async fn mock_run(
         debug_command: None,
         states: StateRetention::ThisRun,
         film: Film::Off,
+        capture: CaptureMode::Never,
         seed: None,
     };
     let answers = mock.answers.clone();

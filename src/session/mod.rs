@@ -281,7 +281,13 @@ async fn attempt(
         let text = format!("test script finished in {script_s:.2}s");
         events.note(Level::Info, text);
     }
-    let (verdict, failures) = all_failures(&replay, verdict, failure).await;
+    let (verdict, mut failures) = all_failures(&replay, verdict, failure).await;
+    if input.settings.capture.saves(verdict)
+        && let Some(path) = stage.host.save_last_packets()
+        && let Some(failure) = failures.first_mut()
+    {
+        failure.files.push(path);
+    }
     let (subtests, _) = stage.host.finished();
     let is_stopped = input.settings.stop.is_some() && plan.recording().is_some();
     let keeping = if is_stopped || plan.leaves_recording() {

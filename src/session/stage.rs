@@ -297,6 +297,7 @@ impl Stage {
         let begin = Instant::now();
         let info = |text: String| self.events.note(Level::Info, text);
         self.host.end_faults().await;
+        self.host.end_captures();
         info("cleaning up".to_owned());
         for machine in self.host.machines().values() {
             if let Some(pid) = machine.life().pid().filter(|_| machine.life().is_up()) {
@@ -316,8 +317,12 @@ fn open_networks(
 ) -> Result<Vec<Network>, SessionError> {
     let seed = input.seed.number();
     let open = |number: u32| {
-        Network::open(folder, number, links.clone(), faults.clone(), seed)
-            .map_err(|source| SessionError::Network { number, source })
+        let network = Network::open(folder, number, links.clone(), faults.clone(), seed)
+            .map_err(|source| SessionError::Network { number, source })?;
+        if let Some(most_bytes) = input.settings.capture.kept_bytes() {
+            network.switch().keep_last_frames(most_bytes);
+        }
+        Ok(network)
     };
     input.manifest.vlans.iter().copied().map(open).collect()
 }

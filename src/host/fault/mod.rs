@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::{Value, json};
+
 use super::call_error::CallError;
 use super::{Host, lock};
 use crate::backend::Link;
@@ -13,7 +15,7 @@ use crate::machine::Machine;
 use crate::model::event::{Event, round};
 use crate::model::fault_counts::FaultCounts;
 use crate::network::{FaultId, FrameMatch, LinkEffects, LinkEnds, LinkFault, Network};
-pub use request::FaultRequest;
+pub use request::{FaultCall, FaultRequest};
 
 /// The faults of a run.
 #[derive(Debug, Default)]
@@ -40,11 +42,20 @@ enum Healing {
 }
 
 impl Host {
+    /// Makes a call about a fault.
+    pub(super) async fn make_fault_call(&self, call: FaultCall) -> Result<Value, CallError> {
+        Ok(match call {
+            FaultCall::Begin(request) => json!(self.begin_fault(*request).await?),
+            FaultCall::End(id) => json!(self.end_fault(id).await?),
+            FaultCall::Counts(id) => json!(self.fault_counts(id)),
+        })
+    }
+
     /// Begins a fault and returns its number. The fault has its effect when this returns.
     ///
     /// # Errors
     /// Returns an error if a machine is unknown, machines share no network, or the fault is none.
-    pub(super) async fn begin_fault(&self, request: FaultRequest) -> Result<FaultId, CallError> {
+    async fn begin_fault(&self, request: FaultRequest) -> Result<FaultId, CallError> {
         let nodes = request.nodes().into_iter();
         let machines: Vec<Arc<Machine>> = nodes
             .map(|node| self.named(node))
@@ -59,6 +70,7 @@ impl Host {
         let since = Instant::now();
         let active = ActiveFault { healing, since };
         lock(&self.faults).active.insert(id, active);
+        self.captures.comment(format!("fault {id} begins: {text}"));
         self.events.emit(Event::FaultStarted {
             id,
             text,
@@ -133,13 +145,13 @@ impl Host {
         Ok(is_somewhere)
     }
 
-    fn network(&self, number: u32) -> Option<&Network> {
+    pub(super) fn network(&self, number: u32) -> Option<&Network> {
         let mut networks = self.networks.iter();
         networks.find(|network| network.number() == number)
     }
 
     /// Returns the counts of a fault so far. A fault that has ended has none.
-    pub(super) fn fault_counts(&self, id: FaultId) -> FaultCounts {
+    fn fault_counts(&self, id: FaultId) -> FaultCounts {
         let mut counts = FaultCounts::default();
         for network in &*self.networks {
             counts.add(&network.switch().fault_counts(id).unwrap_or_default());
@@ -151,7 +163,7 @@ impl Host {
     ///
     /// # Errors
     /// Returns an error if the machine cannot be healed.
-    pub(super) async fn end_fault(&self, id: FaultId) -> Result<FaultCounts, CallError> {
+    async fn end_fault(&self, id: FaultId) -> Result<FaultCounts, CallError> {
         let mut counts = FaultCounts::default();
         let Some(fault) = lock(&self.faults).active.remove(&id) else {
             return Ok(counts);
@@ -160,6 +172,7 @@ impl Host {
             counts.add(&network.switch().end_fault(id).unwrap_or_default());
         }
         let healed = heal(fault.healing).await;
+        self.captures.comment(format!("fault {id} is healed"));
         self.events.emit(Event::FaultFinished {
             id,
             duration_s: round(fault.since.elapsed().as_secs_f64()),

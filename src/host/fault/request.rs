@@ -2,7 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::{FrameMatch, LinkEffects};
+use crate::network::{FaultId, FrameMatch, LinkEffects};
+
+/// A call about a fault.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultCall {
+    /// Begins a fault; the result is its number.
+    Begin(Box<FaultRequest>),
+    /// Ends a fault; the result is its counts.
+    End(FaultId),
+    Counts(FaultId),
+}
 
 /// A fault. Machines are named by their nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

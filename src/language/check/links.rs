@@ -94,16 +94,18 @@ fn cable(scene: &Scene<'_, '_>, place: &Occurrence<'_, ExprCall>) -> Option<Find
     Some(Finding::error("no-link", message, place.range()).with_help(Some(help)))
 }
 
-/// A statement that makes a fault, and does nothing with it.
+/// A statement that makes a fault or a capture, and does nothing with it.
 fn unbegun(scene: &Scene<'_, '_>, place: &Occurrence<'_, ExprCall>) -> Option<Finding> {
     let Type::Function(function) = scene.of(place.scope, &place.node.func) else {
         return None;
     };
-    if function.returns != "Fault" {
-        return None;
-    }
-    let message = format!("the fault that `{}` returns never begins", function.name);
-    let help = "begin it with a block (`with …:`), or with `.set()`".to_owned();
+    let (what, begin) = match function.returns.as_str() {
+        "Fault" => ("fault", ".set()"),
+        "Capture" => ("capture", ".start()"),
+        _ => return None,
+    };
+    let message = format!("the {what} that `{}` returns never begins", function.name);
+    let help = format!("begin it with a block (`with …:`), or with `{begin}`");
     Some(Finding::error("not-begun", message, place.range()).with_help(Some(help)))
 }
 

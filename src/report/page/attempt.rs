@@ -26,6 +26,7 @@ pub(super) fn attempt_view(
         div.chosen aria-live="polite" hidden {}
         (subtests(timeline))
         (calls(id, timeline))
+        (conversations(timeline))
         (film(context.pictures, id, folder, timeline))
         @if timeline.output.count > 0 {
             (text_view(timeline, "Output of the script", None, &timeline.output))
@@ -78,6 +79,34 @@ fn calls(id: &str, timeline: &Timeline) -> Markup {
         details.calls {
             summary { "Calls (" (count) ")" }
             ol { @for call in shown { (call) } }
+        }
+    }
+}
+
+/// The conversations in the capture of the networks.
+fn conversations(timeline: &Timeline) -> Markup {
+    let listed = &timeline.conversations;
+    if listed.is_empty() {
+        return html! {};
+    }
+    html! {
+        details.conversations {
+            summary { "Conversations on the networks (" (listed.len()) ")" }
+            table {
+                tr { th { "Protocol" } th { "From" } th { "To" } th { "Packets" } th { "Bytes" } th { "Resets" } th { "Retransmissions" } th { "Lost by faults" } }
+                @for one in listed {
+                    tr {
+                        td { (plain(&one.protocol)) }
+                        td { (plain(&one.client)) }
+                        td { (plain(&one.server)) @if let Some(port) = one.port { ", port " (port) } }
+                        td { (one.packets) }
+                        td { (one.bytes) }
+                        td.failed[one.resets > 0] { (one.resets) }
+                        td.failed[one.retransmissions > 0] { (one.retransmissions) }
+                        td { (one.lost) }
+                    }
+                }
+            }
         }
     }
 }

@@ -16,9 +16,9 @@ const MOST_FILES: usize = 300;
 
 /// Endings of files that a browser shows as text or as a picture, or saves. A page that a guest has written would run
 /// in the reader's browser.
-const HARMLESS: [&str; 20] = [
-    "bin", "bz2", "conf", "csv", "gz", "jpeg", "jpg", "json", "jsonl", "log", "md", "pcap", "png",
-    "tar", "toml", "txt", "xz", "yaml", "zip", "zst",
+const HARMLESS: [&str; 21] = [
+    "bin", "bz2", "conf", "csv", "gz", "jpeg", "jpg", "json", "jsonl", "log", "md", "pcap",
+    "pcapng", "png", "tar", "toml", "txt", "xz", "yaml", "zip", "zst",
 ];
 
 /// A file as it is listed.

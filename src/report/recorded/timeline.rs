@@ -7,6 +7,7 @@ use super::calls::{CallList, CallSpan, described};
 use super::console_text::ConsoleText;
 use super::fault_spans::FaultSpans;
 use super::subtest_cases::SubtestCases;
+use crate::model::conversation::Conversation;
 use crate::model::event::{Event, Failure, Record, SourceLine, Verdict, about};
 use crate::report::lines::fault_line;
 
@@ -74,6 +75,7 @@ pub(in crate::report) struct Timeline {
     /// None if the events end before the test.
     pub verdict: Option<Verdict>,
     pub faults: FaultSpans,
+    pub conversations: Vec<Conversation>,
     /// Texts of the steps that the script waits for, by their numbers.
     unfinished: BTreeMap<u64, String>,
     /// Machines that have been started and do not answer yet.
@@ -150,6 +152,14 @@ impl Timeline {
                 path,
             }),
             Event::FileSaved { path } => self.files.push(path),
+            Event::CaptureSaved {
+                path,
+                conversations,
+                ..
+            } => {
+                self.files.push(path);
+                self.conversations = conversations;
+            }
             Event::ScriptSource { lines } => self.script = lines,
             Event::TestFinished {
                 verdict,
@@ -211,7 +221,9 @@ impl Timeline {
     fn finished(&mut self, verdict: Verdict, failures: Vec<Failure>, output: &Path) {
         self.verdict = Some(verdict);
         let files = failures.iter().flat_map(|failure| &failure.files);
-        self.files.extend(files.cloned());
+        let known = |file: &&PathBuf| !self.files.contains(file);
+        let further: Vec<PathBuf> = files.filter(known).cloned().collect();
+        self.files.extend(further);
         self.failures = failures;
         // The folder may have come here from another machine.
         for file in &mut self.files {

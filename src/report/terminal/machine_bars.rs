@@ -159,6 +159,7 @@ impl MachineBars {
             | Event::FaultStarted { .. }
             | Event::FaultFinished { .. }
             | Event::Seeded { .. }
+            | Event::CaptureSaved { .. }
             | Event::FileSaved { .. }
             | Event::OutputLost { .. }
             | Event::Verified { .. }

@@ -250,6 +250,7 @@ impl TestBars {
             | Event::FaultStarted { .. }
             | Event::FaultFinished { .. }
             | Event::Seeded { .. }
+            | Event::CaptureSaved { .. }
             | Event::FileSaved { .. }
             | Event::OutputLost { .. }
             | Event::Verified { .. }

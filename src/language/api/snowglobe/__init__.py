@@ -18,6 +18,7 @@ from .machine import Machine, BaseMachine, QemuMachine, NspawnMachine
 from .qemu import QmpClient, Process, Shell
 from .files import File
 from .background import Background
+from .captures import Capture
 from .faults import (
     Cable,
     Fault,
@@ -94,6 +95,7 @@ __all__ = [
     "File",
     "Background",
     "Cable",
+    "Capture",
     "Fault",
     "Fraction",
     "Link",

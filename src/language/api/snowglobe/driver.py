@@ -11,6 +11,7 @@ from typing import Any, ContextManager, Self, SupportsIndex
 import _snowglobe
 
 from .calls import drive
+from .captures import Capture
 from .checkpoints import Checkpoint, rewind_to, take_checkpoint
 from .errors import MachineError
 from .extensions import extension
@@ -30,6 +31,11 @@ class VLan:
 
     def __repr__(self):
         return f"<VLAN {self.nr}>"
+
+    @extension
+    def capture(self, name: str) -> Capture:
+        """Return a capture of the packets on the network. Its file is `captures/NAME.pcapng` in the output folder."""
+        return Capture(self.nr, name)
 
 
 class Driver:

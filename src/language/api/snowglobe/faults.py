@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 from .calls import drive
 from .durations import Duration, in_seconds
+from .extensions import extension
 
 if TYPE_CHECKING:
     from .driver import VLan
@@ -33,14 +34,14 @@ class Fault:
         """Begin the fault. It has its effect when this returns."""
         if self._number is not None:
             raise ValueError("the fault has begun already: clear() ends it")
-        self._number = drive("begin_fault", fault=self._request)
+        self._number = drive("fault", call={"begin": self._request})
         return self
 
     def clear(self) -> None:
         """End the fault. Packets that wait for it are delivered at once. Has no effect on a fault that has ended."""
         if self._number is not None:
             number, self._number = self._number, None
-            self._counts = drive("end_fault", id=number)
+            self._counts = drive("fault", call={"end": number})
 
     def __enter__(self) -> Self:
         """Begin the fault."""
@@ -51,7 +52,7 @@ class Fault:
         self.clear()
 
     def _count(self, name):
-        counts = self._counts if self._number is None else drive("fault_counts", id=self._number)
+        counts = self._counts if self._number is None else drive("fault", call={"counts": self._number})
         return counts.get(name, 0)
 
     @property
@@ -100,6 +101,7 @@ def _match(protocol, **conditions):
     return Match({name: value for name, value in conditions.items() if value is not None})
 
 
+@extension
 def tcp(
     *,
     port: Port | None = None,
@@ -123,6 +125,7 @@ def tcp(
     )
 
 
+@extension
 def udp(
     *,
     port: Port | None = None,
@@ -142,6 +145,7 @@ def udp(
     )
 
 
+@extension
 def icmp(*, source: str | None = None, destination: str | None = None) -> Match:
     """Match packets of ICMP, such as those of ping: of IPv4, and of IPv6, where neighbours find each other by them. For
     the arguments see tcp().
@@ -149,11 +153,13 @@ def icmp(*, source: str | None = None, destination: str | None = None) -> Match:
     return _match("icmp", source=source, destination=destination)
 
 
+@extension
 def arp() -> Match:
     """Match packets of ARP, by which machines find each other's addresses of IPv4."""
     return _match("arp")
 
 
+@extension
 def ip(*, source: str | None = None, destination: str | None = None) -> Match:
     """Match packets of IPv4 and IPv6. For the arguments see tcp()."""
     return _match("ip", source=source, destination=destination)
@@ -216,6 +222,7 @@ def link_to(sender: Machine, receiver: Machine, vlan: VLan | None) -> Link:
     return Link(f"{sender.name} → {receiver.name}", _one_way([sender], [receiver]), vlan)
 
 
+@extension
 def between(a: Machine, b: Machine, vlan: VLan | None = None) -> Link:
     """Return the link between two machines, in both directions: on all virtual networks that they share, or on one."""
     return Link(f"{a.name} ↔ {b.name}", _one_way([a], [b]) + _one_way([b], [a]), vlan)
@@ -229,6 +236,7 @@ def _one_way(senders, receivers):
     return [[sender._node, receiver._node] for sender, receiver in pairs]
 
 
+@extension
 def partition(*groups: list[Machine], one_way: bool = False) -> Fault:
     """Return a fault in which no packet passes between groups of machines. Machines of one group reach each other, and
     machines in no group reach all. With one_way, the packets of a group do not reach the groups after it, whose packets
@@ -245,6 +253,7 @@ def partition(*groups: list[Machine], one_way: bool = False) -> Fault:
     return Fault({"kind": "partition", "label": f"partition {label}", "links": ends})
 
 
+@extension
 def isolate(machine: Machine) -> Fault:
     """Return a fault in which no packet passes between a machine and any other."""
     from .driver import machines
@@ -254,6 +263,7 @@ def isolate(machine: Machine) -> Fault:
     return Fault({"kind": "partition", "label": f"isolate {machine.name}", "links": ends})
 
 
+@extension
 def bridge(left: list[Machine], middle: Machine, right: list[Machine]) -> Fault:
     """Return a fault in which two groups of machines do not reach each other, and one machine in the middle reaches all."""
     for group in (left, right):
