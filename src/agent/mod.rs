@@ -16,8 +16,8 @@ pub use error::ShellError;
 pub use guard::TerminalGuard;
 pub use line::{GUARD_PORT, REPLIES_PORT, ShellSockets, TERMINAL_DEVICE, TERMINAL_SOCKET};
 pub use program::{
-    ATTEMPTS, BACKGROUND, CAPTURE, CLOCK, FAILED_UNITS, GuestProgram, LISTENERS, PAUSE, POLL,
-    SHARED_FOLDERS, SYSTEMD_BUS, ShellFile, UNIT_SIGNALS, UNITS, quote,
+    ATTEMPTS, BACKGROUND, CAPTURE, CLOCK, FAILED_UNITS, FAULTS, GuestProgram, LISTENERS, PAUSE,
+    POLL, SHARED_FOLDERS, SYSTEMD_BUS, ShellFile, UNIT_SIGNALS, UNITS, quote,
 };
 pub use request::{CommandOutcome, Expect, NOT_YET};
 pub use shell::{GuestSide, Shell};

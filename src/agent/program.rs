@@ -11,6 +11,7 @@ pub const BACKGROUND: ShellFile = ShellFile(include_str!("background.sh"));
 pub const CAPTURE: ShellFile = ShellFile(include_str!("capture.sh"));
 pub const CLOCK: ShellFile = ShellFile(include_str!("clock.sh"));
 pub const FAILED_UNITS: ShellFile = ShellFile(include_str!("failed-units.sh"));
+pub const FAULTS: ShellFile = ShellFile(include_str!("faults.sh"));
 pub const LISTENERS: ShellFile = ShellFile(include_str!("listeners.sh"));
 pub const PAUSE: ShellFile = ShellFile(include_str!("pause.sh"));
 pub const POLL: ShellFile = ShellFile(include_str!("poll.sh"));

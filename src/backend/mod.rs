@@ -48,6 +48,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// How its networks are plugged in and out.
     fn network_control(&self) -> NetworkControl;
 
+    /// How the machine's processors are stopped and continued.
+    fn freezer(&self) -> Freezer {
+        Freezer::Signals
+    }
+
     /// Returns the owner of files for the guest; `None` for virtual machines, which ignore the owner.
     fn guest_root(&self) -> Option<Owner>;
 
@@ -132,6 +137,15 @@ pub enum NetworkControl {
     Monitor,
     /// At the switch.
     Switch(Links),
+}
+
+/// How the processors of a machine are stopped and continued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Freezer {
+    /// By signals to the process of the machine.
+    Signals,
+    /// By the file of a control group, into which 1 or 0 is written.
+    ControlGroup(PathBuf),
 }
 
 /// Why a machine cannot be started.

@@ -171,11 +171,30 @@ impl Process {
         }
     }
 
+    /// Stops its processors; it can be ended nevertheless.
+    pub fn freeze(&self) {
+        self.send(Signal::SIGSTOP);
+    }
+
+    /// Continues after [`Process::freeze`].
+    pub fn thaw(&self) {
+        self.send(Signal::SIGCONT);
+    }
+
     fn signal(&self, signal: Signal) {
         if self.exit().is_some() {
             return;
         }
         self.killed.store(true, Ordering::Relaxed);
+        self.send(signal);
+        // One that is frozen takes no other signal than SIGKILL.
+        self.thaw();
+    }
+
+    fn send(&self, signal: Signal) {
+        if self.exit().is_some() {
+            return;
+        }
         if let Ok(pid) = i32::try_from(self.pid) {
             let _ = killpg(Pid::from_raw(pid), signal);
         }

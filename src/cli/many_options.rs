@@ -27,6 +27,9 @@ pub struct ManyOptions {
     /// Run each test N times.
     #[arg(long, value_name = "N", conflicts_with = "as_derivation")]
     repeat: Option<NonZeroU32>,
+    /// Run each test once for each of these seeds, such as `1..20`: see `--seed`. With --from, side by side.
+    #[arg(long, value_name = "FIRST..LAST", value_parser = seeds, conflicts_with_all = ["repeat", "until_failure", "stress", "retries", "as_derivation", "seed"])]
+    seeds: Option<Seeds>,
     /// Run each test again until it fails.
     #[arg(long, conflicts_with = "as_derivation")]
     until_failure: bool,
@@ -102,9 +105,10 @@ impl ManyOptions {
     }
 
     pub fn attempts(&self) -> Option<AttemptRule> {
-        let is_repeated = self.repeat.is_some() || self.until_failure || self.stress.is_some();
+        let count = self.repeat.or(self.seeds.map(|seeds| seeds.count));
+        let is_repeated = count.is_some() || self.until_failure || self.stress.is_some();
         let repetition = is_repeated.then_some(AttemptRule::Repeat(Repetition {
-            count: self.repeat,
+            count,
             time: self.stress,
             after_failure: if self.until_failure {
                 RepeatAfterFailure::Stop
@@ -113,6 +117,11 @@ impl ManyOptions {
             },
         }));
         repetition.or(self.retries.map(AttemptRule::Retry))
+    }
+
+    /// Returns the seed of the first attempt, if each has another one.
+    pub fn first_seed(&self) -> Option<u64> {
+        self.seeds.map(|seeds| seeds.first)
     }
 
     pub fn max_fail(&self) -> Option<NonZeroUsize> {
@@ -148,6 +157,24 @@ fn job_count(text: &str) -> Result<JobCount, String> {
     count.map_err(|_| "it is `auto` or a number above 0".to_owned())
 }
 
+/// Seeds one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seeds {
+    first: u64,
+    count: NonZeroU32,
+}
+
+fn seeds(text: &str) -> Result<Seeds, String> {
+    let read = || {
+        let (first, last) = text.split_once("..")?;
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        let count = last.checked_sub(first)?.checked_add(1)?;
+        let count = NonZeroU32::new(u32::try_from(count).ok()?)?;
+        Some(Seeds { first, count })
+    };
+    read().ok_or_else(|| "it is two numbers with `..` between them, such as `1..20`".to_owned())
+}
+
 /// A size in MiB, from a number with `M` or `G`.
 fn mebibytes(text: &str) -> Result<u64, String> {
     let (number, factor) = match text.char_indices().last() {
@@ -170,7 +197,14 @@ mod tests {
         fn sizes_are_read_as_they_are_written(size in 1..u64::MAX / 1024, text: String) {
             assert_eq!(mebibytes(&format!("{size}M")), Ok(size));
             assert_eq!(mebibytes(&format!("{size}g")), Ok(size * 1024));
-            let _ = (mebibytes(&text), job_count(&text));
+            let _ = (mebibytes(&text), job_count(&text), seeds(&text));
+        }
+
+        #[test]
+        fn seeds_are_a_range(first in 0..u64::MAX - 100, more in 0..99_u32) {
+            let found = seeds(&format!("{first}..{}", first + u64::from(more))).unwrap();
+            assert_eq!((found.first, found.count.get()), (first, more + 1));
+            assert!(seeds(&format!("{}..{first}", first + 1)).is_err());
         }
 
         #[test]

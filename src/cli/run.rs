@@ -191,6 +191,7 @@ impl RunCommand {
             max_fail: self.many.max_fail(),
             evaluation: self.eval.limits(),
             attempts: self.many.attempts(),
+            first_seed: self.many.first_seed(),
             resources: self.many.resources(&config),
             project: project(config),
             place: match (self.as_derivation, self.allow_emulation) {

@@ -12,8 +12,8 @@ use super::limits::{Limits, is_limit_reached};
 use super::plan::Plan;
 use super::{Cgroup, ContainerError, MACHINE, RunNamespace};
 use crate::backend::{
-    Ability, Backend, BackendError, Boot, Inability, Launch, MachineFolders, NetworkControl,
-    Prepared, SHELL_INSTEAD,
+    Ability, Backend, BackendError, Boot, Freezer, Inability, Launch, MachineFolders,
+    NetworkControl, Prepared, SHELL_INSTEAD,
 };
 use crate::child::THIS_PROGRAM;
 use crate::confined::{OpenFolder, Owner};
@@ -72,6 +72,14 @@ impl Backend for ContainerBackend {
 
     fn network_control(&self) -> NetworkControl {
         NetworkControl::Switch(self.settings.links.clone())
+    }
+
+    fn freezer(&self) -> Freezer {
+        let cgroup = self.cgroup();
+        let group = cgroup.as_ref().map(|cgroup| &cgroup.paths().machine);
+        group.map_or(Freezer::Signals, |group| {
+            Freezer::ControlGroup(group.join("cgroup.freeze"))
+        })
     }
 
     fn guest_root(&self) -> Option<Owner> {

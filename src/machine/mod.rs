@@ -1,8 +1,10 @@
 //! A machine of a test: starts, answers, waits, stops.
 
 mod created;
+mod disk_faults;
 mod disks;
 mod error;
+mod faults;
 mod life_cycle;
 mod monitor;
 mod operation;
@@ -23,8 +25,10 @@ use crate::model::failed_units::FailedUnitPolicy;
 use crate::model::manifest::{BackendKind, Node, ShellOptions};
 use crate::qemu::SSH_SOCKET;
 
+pub use disk_faults::{DiskLimits, DiskRequests, FailingDisk, ThrottledDisk};
 pub use disks::check_disks_in;
 pub use error::{MachineError, Overdue};
+pub use faults::{GuestRemedy, SlowMachine};
 pub use life_cycle::{LifeCycle, Start};
 pub use monitor::MachineMonitor;
 pub use operation::{Operation, RecordPolicy};

@@ -114,6 +114,9 @@ operations! { machine:
     Ends ReceiveShell {} => machine.shell.receive_shell();
     Ends ShellInteract { address: Option<String> } => Box::pin(machine.shell.shell_interact(address.as_deref()));
 
+    Guest KillProcesses { pattern: String, signal: String } => machine.kill_processes(&pattern, &signal);
+    Ends JumpClock { seconds: i64 } => machine.jump_clock(seconds);
+
     // Waits in the guest.
     Guest WaitUntilSucceeds { command: String, timeout: Seconds, setting: Setting } =>
         machine.shell.wait_until_succeeds(&command, &setting, timeout.duration());

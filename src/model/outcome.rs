@@ -116,6 +116,9 @@ pub struct Attempt {
     pub duration_s: f64,
     /// Its output folder, relative to that of the run.
     pub folder: PathBuf,
+    /// The seed of its random numbers, if the user has given one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 /// The part that kept a test from running.
@@ -179,7 +182,30 @@ pub struct TestResult {
     pub obstacle: Option<Obstacle>,
 }
 
+/// Seeds that a line names at most.
+const MOST_SEEDS: usize = 20;
+
 impl TestResult {
+    /// Names the seeds of the attempts that have not passed, for the end of a list; an empty text if the user has given
+    /// none.
+    #[must_use]
+    pub fn failed_seeds(&self) -> String {
+        let failed = self.attempts.iter();
+        let failed = failed.filter(|attempt| !Outcome::of_verdict(attempt.verdict).is_good());
+        let seeds: Vec<u64> = failed.filter_map(|attempt| attempt.seed).collect();
+        if seeds.is_empty() {
+            return String::new();
+        }
+        let shown = seeds.iter().take(MOST_SEEDS).map(u64::to_string);
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let more = if seeds.len() > MOST_SEEDS {
+            ", …"
+        } else {
+            ""
+        };
+        format!("; failed with --seed {shown}{more}")
+    }
+
     /// Whether it fails the run.
     #[must_use]
     pub fn counts_as_failure(&self) -> bool {

@@ -56,7 +56,8 @@ fn attention(test: &TestResult) -> Option<String> {
         }
         (_, Outcome::Flaky) => format!("{name}: {label} (passed at attempt {count})"),
         (_, Outcome::Failed | Outcome::Error) if count > 1 => {
-            format!("{name}: {label} ({count} attempts, {passed} passed)")
+            let seeds = test.failed_seeds();
+            format!("{name}: {label} ({count} attempts, {passed} passed{seeds})")
         }
         // There may be thousands.
         (_, Outcome::LeftOut) => return None,
@@ -99,6 +100,7 @@ mod tests {
             verdict: *verdict,
             duration_s: 1.0,
             folder: PathBuf::new(),
+            seed: None,
         };
         TestResult {
             label: label.to_owned(),

@@ -137,6 +137,7 @@ async fn build_and_run(
             Ok(RunOutcome {
                 verdict: Verdict::Interrupted,
                 begun: StartPoint::Cold,
+                seed: None,
             })
         }
         Some(Err(error)) => Err(error.into()),

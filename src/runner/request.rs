@@ -29,6 +29,8 @@ pub struct RunRequest {
     pub max_fail: Option<NonZeroUsize>,
     /// For all tests; None for what `config` says of each.
     pub attempts: Option<AttemptRule>,
+    /// The seed of the first attempt at each test; the next ones have the numbers after it. `None` for that of the settings.
+    pub first_seed: Option<u64>,
     pub resources: Resources,
     pub evaluation: EvalLimits,
     pub project: Project,

@@ -50,7 +50,7 @@ pub(super) async fn verified<T>(
         ..settings.clone()
     };
     let ended = run(settings, None).await?;
-    let RunOutcome { verdict, begun } = outcome_of(&ended);
+    let RunOutcome { verdict, begun, .. } = outcome_of(&ended);
     let is_certain = verification == Verification::Off
         || begun == StartPoint::Cold
         || verdict == Verdict::Interrupted;

@@ -93,6 +93,8 @@ pub enum SessionError {
 pub struct RunOutcome {
     pub verdict: Verdict,
     pub begun: StartPoint,
+    /// The seed that the user has given the run.
+    pub seed: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,7 +157,12 @@ pub async fn run(
         match attempt(&setting, &plan, events, interrupts).await? {
             Attempt::Ended(verdict) => {
                 let begun = StartPoint::FromCheckpoint;
-                return Ok(RunOutcome { verdict, begun });
+                let seed = input.seed.given();
+                return Ok(RunOutcome {
+                    verdict,
+                    begun,
+                    seed,
+                });
             }
             Attempt::Again(restart) => {
                 events.forget();
@@ -184,7 +191,12 @@ pub async fn run(
                     ReplayPlan::Replaying(..) => StartPoint::FromCheckpoint,
                     _ => StartPoint::Cold,
                 };
-                return Ok(RunOutcome { verdict, begun });
+                let seed = input.seed.given();
+                return Ok(RunOutcome {
+                    verdict,
+                    begun,
+                    seed,
+                });
             }
             Attempt::Again(restart) => {
                 // The next attempt emits what was held back.

@@ -1,5 +1,6 @@
 //! Begins the faults that a script asks for, and ends them: all of them at the end of the run.
 
+mod healing;
 mod request;
 
 use std::collections::BTreeMap;
@@ -10,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::call_error::CallError;
 use super::{Host, lock};
-use crate::backend::Link;
 use crate::machine::Machine;
 use crate::model::event::{Event, round};
 use crate::model::fault_counts::FaultCounts;
 use crate::network::{FaultId, FrameMatch, LinkEffects, LinkEnds, LinkFault, Network};
+use healing::Healing;
 pub use request::{FaultCall, FaultRequest};
 
 /// The faults of a run.
@@ -28,17 +29,6 @@ pub(super) struct RunFaults {
 struct ActiveFault {
     healing: Healing,
     since: Instant,
-}
-
-/// The way to end a fault.
-#[derive(Debug)]
-enum Healing {
-    /// The switches forget the fault.
-    Links,
-    Plug {
-        machine: Arc<Machine>,
-        network: u32,
-    },
 }
 
 impl Host {
@@ -104,11 +94,7 @@ impl Host {
                     .ok_or_else(|| no_network(&label, None))?;
                 Ok(Healing::Links)
             }
-            FaultRequest::Unplugged { machine, network } => {
-                let machine = self.named(&machine)?;
-                machine.monitor().set_network(network, Link::Down).await?;
-                Ok(Healing::Plug { machine, network })
-            }
+            other => self.apply_machine_fault(id, other).await,
         }
     }
 
@@ -171,7 +157,7 @@ impl Host {
         for network in &*self.networks {
             counts.add(&network.switch().end_fault(id).unwrap_or_default());
         }
-        let healed = heal(fault.healing).await;
+        let healed = fault.healing.heal().await;
         self.captures.comment(format!("fault {id} is healed"));
         self.events.emit(Event::FaultFinished {
             id,
@@ -188,27 +174,6 @@ impl Host {
             // The machines end, too.
             let _ = self.end_fault(id).await;
         }
-    }
-}
-
-/// Ends the effect of a fault. A machine that has ended since is as good as healed.
-async fn heal(healing: Healing) -> Result<(), CallError> {
-    match healing {
-        Healing::Links => Ok(()),
-        Healing::Plug { machine, network } => {
-            let plugged = machine.monitor().set_network(network, Link::Up).await;
-            unless_ended(&machine, plugged)
-        }
-    }
-}
-
-fn unless_ended(
-    machine: &Machine,
-    healed: Result<(), crate::machine::MachineError>,
-) -> Result<(), CallError> {
-    match healed {
-        Err(_) if !machine.life().is_up() => Ok(()),
-        other => other.map_err(CallError::from),
     }
 }
 

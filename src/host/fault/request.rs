@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::quantity::{ByteSize, Fraction};
 use crate::network::{FaultId, FrameMatch, LinkEffects};
 
 /// A call about a fault.
@@ -37,6 +38,30 @@ pub enum FaultRequest {
     },
     /// The cable of a machine is out of its network card.
     Unplugged { machine: String, network: u32 },
+    /// The processors of a machine stand still.
+    Paused { machine: String },
+    /// The processors of a machine run for a part of the time.
+    SlowProcessor { machine: String, speed: Fraction },
+    /// A part of the memory of a guest is taken.
+    MemoryPressure { machine: String, size: ByteSize },
+    /// The system clock of a guest goes at another rate.
+    ClockDrift { machine: String, factor: f64 },
+    /// A disk is slow. Zero is no limit.
+    DiskThrottle {
+        machine: String,
+        disk: String,
+        iops: u64,
+        bps: Option<ByteSize>,
+    },
+    /// Reads or writes of a disk fail, or both.
+    DiskFailure {
+        machine: String,
+        disk: String,
+        read: bool,
+        write: bool,
+    },
+    /// The file system of a disk has no room.
+    DiskFull { machine: String, disk: String },
 }
 
 impl FaultRequest {
@@ -63,6 +88,39 @@ impl FaultRequest {
             Self::Unplugged { machine, network } => {
                 format!("{machine}: cable of vlan{network} unplugged")
             }
+            Self::Paused { machine } => format!("{machine}: paused"),
+            Self::SlowProcessor { machine, speed } => {
+                format!("{machine}: processors run {speed} of the time")
+            }
+            Self::MemoryPressure { machine, size } => format!("{machine}: {size} of memory taken"),
+            Self::ClockDrift { machine, factor } => {
+                format!("{machine}: clock goes {factor} times as fast")
+            }
+            Self::DiskThrottle {
+                machine,
+                disk,
+                iops,
+                bps,
+            } => {
+                let requests = (*iops > 0).then(|| format!(" {iops} requests/s"));
+                let bytes = bps.as_ref().map(|bytes| format!(" {bytes}B/s"));
+                let limits: Vec<String> = requests.into_iter().chain(bytes).collect();
+                format!("{machine}: disk {disk} limited to{}", limits.join(","))
+            }
+            Self::DiskFailure {
+                machine,
+                disk,
+                read,
+                write,
+            } => {
+                let what = match (read, write) {
+                    (true, true) => "reads and writes",
+                    (true, false) => "reads",
+                    (false, _) => "writes",
+                };
+                format!("{machine}: {what} of disk {disk} fail")
+            }
+            Self::DiskFull { machine, disk } => format!("{machine}: disk {disk} full"),
         }
     }
 
@@ -74,7 +132,14 @@ impl FaultRequest {
                 .iter()
                 .flat_map(|(from, to)| [from.as_str(), to.as_str()])
                 .collect(),
-            Self::Unplugged { machine, .. } => vec![machine],
+            Self::Unplugged { machine, .. }
+            | Self::Paused { machine }
+            | Self::SlowProcessor { machine, .. }
+            | Self::MemoryPressure { machine, .. }
+            | Self::ClockDrift { machine, .. }
+            | Self::DiskThrottle { machine, .. }
+            | Self::DiskFailure { machine, .. }
+            | Self::DiskFull { machine, .. } => vec![machine],
         };
         nodes.sort_unstable();
         nodes.dedup();

@@ -12,7 +12,7 @@ use super::names::ScriptNames;
 use super::{Finding, TestContext, tree_walk, with_deep_stack};
 
 /// Methods of machines with the device that they need, and that a container lacks.
-const METHODS: [(&str, &str); 12] = [
+const METHODS: [(&str, &str); 14] = [
     ("screenshot", "display"),
     ("get_screen_text", "display"),
     ("get_screen_text_variants", "display"),
@@ -25,6 +25,8 @@ const METHODS: [(&str, &str); 12] = [
     ("send_monitor_command", "QEMU monitor"),
     ("switch_root", "first stage"),
     ("qmp_client", "QEMU monitor"),
+    ("clock", "clock of its own"),
+    ("disk", "disks"),
 ];
 
 /// Functions that rewind all machines.

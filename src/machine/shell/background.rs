@@ -21,11 +21,19 @@ impl GuestShell {
         command: &str,
         setting: &Setting,
     ) -> Result<(String, u32), MachineError> {
-        let shown = setting.explain(command);
+        let line = self.apply_setting_strictly(command, setting)?;
+        self.start_line(&line, &setting.explain(command)).await
+    }
+
+    /// Starts a line of bash as [`GuestShell::start_background`] starts a command; messages show `shown`.
+    pub(in crate::machine) async fn start_line(
+        &self,
+        line: &str,
+        shown: &str,
+    ) -> Result<(String, u32), MachineError> {
         self.life
             .step(format!("starting: {shown}"), async {
-                let line = self.apply_setting_strictly(command, setting)?;
-                let work = self.strict_line(&line, Expect::Output, None).await?;
+                let work = self.strict_line(line, Expect::Output, None).await?;
                 let start = BACKGROUND.call("start_background", ["/run", &work]);
                 let outcome = self
                     .execute_program(&start, Expect::OutputAndStatus, Some(START_LIMIT))

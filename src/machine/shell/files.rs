@@ -153,6 +153,7 @@ impl GuestShell {
                     &format!("{} could not be copied to {target}", source.display()),
                 )
                 .await
+                .map(drop)
             })
             .await
     }
@@ -246,15 +247,15 @@ impl GuestShell {
         &self,
         program: GuestProgram,
         message: &str,
-    ) -> Result<(), MachineError> {
+    ) -> Result<String, MachineError> {
         let program = program.map_line(|line| format!("({line}) 2>&1"));
         let outcome = self
             .execute_program(&program, Expect::OutputAndStatus, None)
             .await?;
-        if outcome.status == Some(0) {
-            return Ok(());
-        }
         let output = String::from_utf8_lossy(&outcome.output);
+        if outcome.status == Some(0) {
+            return Ok(output.into_owned());
+        }
         Err(MachineError::assertion(format!(
             "{message}: {}",
             output.trim()

@@ -83,6 +83,7 @@ mod tests {
             started_s: Some(started_s),
             duration_s,
             attempts: vec![Attempt {
+                seed: None,
                 verdict: Verdict::Passed,
                 duration_s,
                 folder: label.into(),

@@ -105,6 +105,7 @@ pub async fn run_apart(
     let outcome = RunOutcome {
         verdict,
         begun: StartPoint::Cold,
+        seed: input.seed.given(),
     };
     Ok(RunEnd { outcome, leaky })
 }

@@ -15,6 +15,7 @@ pub use rule::{AttemptRule, RepeatAfterFailure, Repetition};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AttemptEnd {
     pub verdict: Verdict,
+    pub seed: Option<u64>,
     pub next: Next,
 }
 
@@ -62,6 +63,7 @@ pub(super) async fn make_attempts(
             duration_s: round(start.elapsed().as_secs_f64()),
             // As the reports of the run name it.
             folder: at.strip_prefix(run).unwrap_or(&at).to_owned(),
+            seed: attempt.seed,
         });
         if attempt.next == Next::Never {
             break;
@@ -92,6 +94,7 @@ mod tests {
         let once = async |_: &Path, earlier: &[Attempt]| match earlier.len() {
             0 => Ok(AttemptEnd {
                 verdict: Verdict::Failed,
+                seed: None,
                 next: Next::ByTheRule,
             }),
             _ => Err(RunnerError::host("cannot go on")(io::Error::other("x"))),

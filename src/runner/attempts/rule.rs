@@ -116,6 +116,7 @@ mod tests {
             verdict: *verdict,
             duration_s: 1.0,
             folder: PathBuf::new(),
+            seed: None,
         };
         verdicts.iter().map(attempt).collect()
     }

@@ -356,7 +356,8 @@ fn closing_lines(results: &RunResults) -> Vec<String> {
     let verdicts = test.attempts.iter().map(|attempt| attempt.verdict);
     let counts = Outcome::count_in_words(verdicts.map(Outcome::of_verdict)).join(", ");
     let (outcome, label) = (test.outcome.name(), &test.label);
-    let attempts = format!("{outcome}: {label}, {count} attempts: {counts}");
+    let seeds = test.failed_seeds();
+    let attempts = format!("{outcome}: {label}, {count} attempts: {counts}{seeds}");
     let excuse = test.quarantine.as_ref().map(|quarantine| {
         let reason = &quarantine.reason;
         format!("in quarantine: {label} ({outcome}: {reason}): the run does not fail")

@@ -1,7 +1,10 @@
 //! A test that is evaluated and checked, with its rules from the configuration and its time in earlier runs.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::ends::TestEnd;
 use crate::config::TestPolicy;
+use crate::host::Seed;
 use crate::model::event::{Event, Level};
 use crate::model::outcome::{Attempt, Outcome, TestResult};
 use crate::nix_cli::TestNames;
@@ -22,6 +25,8 @@ pub(in crate::runner) struct CheckedTest<'a, Work> {
     pub work: Work,
     pub policy: TestPolicy,
     pub rule: AttemptRule,
+    /// How many seeds its attempts have taken.
+    pub seeds: AtomicU64,
     /// How long it took in earlier runs, in seconds.
     pub expected_s: Option<f64>,
     /// The kind of its machines; `None` if that is not known.
@@ -66,6 +71,7 @@ impl<'a, Work> CheckedTest<'a, Work> {
                     names,
                     work,
                     policy,
+                    seeds: AtomicU64::default(),
                     expected_s,
                     backend,
                 })
@@ -90,6 +96,7 @@ impl<'a, Work> CheckedTest<'a, Work> {
             work,
             policy: self.policy.clone(),
             rule: AttemptRule::Retry(0),
+            seeds: AtomicU64::default(),
             expected_s: self.expected_s,
             backend,
         }
@@ -101,10 +108,14 @@ impl<'a, Work> CheckedTest<'a, Work> {
         Some(Event::note(Level::Warning, warning))
     }
 
-    /// Returns the settings of the run, with the test's own timeout.
+    /// Returns the settings of the next attempt, with the test's own timeout, and its seed if each attempt has another.
     pub fn settings(&self, request: &RunRequest) -> RunSettings {
         let mut settings = request.settings.clone();
         settings.global_timeout = settings.global_timeout.or(self.policy.timeout);
+        if let Some(first) = request.first_seed {
+            let number = first.saturating_add(self.seeds.fetch_add(1, Ordering::Relaxed));
+            settings.seed = Some(Seed::Given(number));
+        }
         settings.failed_units = self.policy.failed_units.unwrap_or(settings.failed_units);
         settings
     }

@@ -330,6 +330,7 @@ impl<'a> RunningTest<'a> {
             is_leaky |= leaky;
             Ok(AttemptEnd {
                 verdict: outcome.verdict,
+                seed: outcome.seed,
                 next: if schedule.is_closed() {
                     Next::Never
                 } else {
@@ -386,6 +387,7 @@ impl<'a> RunningTest<'a> {
         let run = self.reports.folder();
         let attempt = Attempt {
             verdict: Verdict::Interrupted,
+            seed: None,
             duration_s: 0.0,
             folder: folder.strip_prefix(run).unwrap_or(&folder).to_owned(),
         };

@@ -13,7 +13,7 @@ use crate::runner::attempts::{AttemptRule, Attempts};
 use crate::runner::error::RunnerError;
 use crate::runner::reports::of_run::TestReports;
 use crate::runner::schedule::Turn;
-use crate::session::StartPoint;
+use crate::session::{RunOutcome, StartPoint};
 
 /// A test that is repeated.
 pub(super) trait RepeatedTest {
@@ -102,7 +102,7 @@ pub(super) async fn repeat_from_checkpoint(
                 is_saved = outcome.begun == StartPoint::FromCheckpoint
                     || outcome.verdict == Verdict::Passed;
                 repeats.is_leaky |= end.leaky;
-                repeats.add(outcome.verdict, start.elapsed().as_secs_f64(), &at, test);
+                repeats.add(outcome, start.elapsed().as_secs_f64(), &at, test);
             }
             Err(failed) if repeats.done.is_empty() => return Err(failed),
             Err(failed) => {
@@ -162,7 +162,7 @@ async fn run_beside(
                         if let Some(event) = finished {
                             test.show(event);
                         }
-                        repeats.add(end.outcome.verdict, duration_s, &folder, test);
+                        repeats.add(end.outcome, duration_s, &folder, test);
                         repeats.give_back(folder);
                     }
                     Err(failed) => error = error.or(Some(failed)),
@@ -198,17 +198,27 @@ impl Repeats {
             .allows_another(&self.done, self.running, self.begin)
     }
 
-    fn add(&mut self, verdict: Verdict, duration_s: f64, folder: &Path, test: &impl RepeatedTest) {
+    fn add(
+        &mut self,
+        outcome: RunOutcome,
+        duration_s: f64,
+        folder: &Path,
+        test: &impl RepeatedTest,
+    ) {
+        let RunOutcome { verdict, seed, .. } = outcome;
         if verdict == Verdict::Failed && self.first_failure.is_none() {
             self.first_failure = Some(folder.to_owned());
             let place = folder.display();
-            let kept = format!("the first failure is in {place}: later attempts leave it as it is");
+            let seed = seed.map_or(String::new(), |seed| format!(", with --seed {seed}"));
+            let kept =
+                format!("the first failure is in {place}{seed}: later attempts leave it as it is");
             test.show(Event::note(Level::Info, kept));
         }
         let of_run = test.folder_of_run();
         self.done.push(Attempt {
             verdict,
             duration_s: round(duration_s),
+            seed,
             folder: folder.strip_prefix(of_run).unwrap_or(folder).to_owned(),
         });
     }

@@ -37,6 +37,7 @@ from .faults import (
     tcp,
     udp,
 )
+from .machine_faults import Clock, Disk, Memory, Processors, Size
 from .checkpoints import Checkpoint
 from .driver import (
     VLan,
@@ -60,6 +61,7 @@ from .driver import (
     vlans,
     driver,
 )
+from .chaos import Chaos, chaos, delay, kill, loss, pause
 from .subtests import subtest
 from .waiting import retry, PollingCondition, polling_condition, deadline
 from .side_by_side import parallel
@@ -96,6 +98,11 @@ __all__ = [
     "Background",
     "Cable",
     "Capture",
+    "Clock",
+    "Disk",
+    "Memory",
+    "Processors",
+    "Size",
     "Fault",
     "Fraction",
     "Link",
@@ -132,6 +139,12 @@ __all__ = [
     "machines_nspawn",
     "vlans",
     "driver",
+    "Chaos",
+    "chaos",
+    "delay",
+    "kill",
+    "loss",
+    "pause",
     "subtest",
     "retry",
     "PollingCondition",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from .calls import drive
@@ -22,13 +23,19 @@ class Fault:
     at the end of the test.
     """
 
-    def __init__(self, request):
+    def __init__(self, request, code):
         self._request = request
+        # The expression that makes the fault, for the steps that chaos() prints.
+        self._code = code
         self._number = None
         self._counts = {}
 
     def __repr__(self):
-        return f"<fault {self._request['kind']}>"
+        return f"<fault {self._code}>"
+
+    def _pick(self, random, among):
+        """The fault itself; those of chaos() are drawn."""
+        return self
 
     def set(self) -> Self:
         """Begin the fault. It has its effect when this returns."""
@@ -86,19 +93,52 @@ class Fault:
         return self._count("reordered")
 
 
+class DrawnFault(Fault):
+    """A fault whose machines chaos() draws."""
+
+    def __init__(self, code, draw):
+        super().__init__({"kind": "drawn"}, code)
+        self._draw = draw
+
+    def set(self) -> Self:
+        """Fails: only chaos() begins such a fault."""
+        raise ValueError(f"{self._code} is for chaos(), which draws its machines: name them yourself here")
+
+    def _pick(self, random, among):
+        return self._draw(random, among)
+
+
+def _draw_partition(random, among):
+    shuffled = random.sample(among, len(among))
+    place = random.randint(1, len(shuffled) - 1)
+    return partition(shuffled[:place], shuffled[place:])
+
+
 class Match:
     """The packets that a fault or a capture is about: see tcp(), udp(), icmp(), arp() and ip()."""
 
-    def __init__(self, conditions):
+    def __init__(self, conditions, code):
         self._conditions = conditions
+        self._code = code
 
     def __repr__(self):
-        return f"<match {self._conditions}>"
+        return self._code
 
 
 def _match(protocol, **conditions):
-    conditions["protocol"] = protocol
-    return Match({name: value for name, value in conditions.items() if value is not None})
+    given = {name: value for name, value in conditions.items() if value not in (None, False)}
+    return Match({"protocol": protocol, **given}, f"{protocol}({arguments_code(given)})")
+
+
+def arguments_code(given):
+    """Returns keyword arguments as a script writes them."""
+    return ", ".join(f"{name}={value!r}" for name, value in given.items())
+
+
+def machine_code(machine):
+    """Returns the name of a machine in the script."""
+    name = re.sub("[^A-Za-z0-9_]", "_", machine._node)
+    return f"_{name}" if name[:1].isdigit() else name
 
 
 @extension
@@ -168,10 +208,11 @@ def ip(*, source: str | None = None, destination: str | None = None) -> Match:
 class Link:
     """The way of packets between two machines, in one direction or in both."""
 
-    def __init__(self, label, ends, vlan):
+    def __init__(self, label, ends, vlan, code):
         self._label = label
         self._ends = ends
         self._network = None if vlan is None else vlan.nr
+        self._code = code if vlan is None else f"{code[:-1]}, vlan{vlan.nr})"
 
     def __repr__(self):
         return f"<link {self._label}>"
@@ -205,6 +246,9 @@ class Link:
             "rate": rate,
             "queue": queue,
         }
+        given: dict[str, object] = {name: value for name, value in effects.items() if value not in (None, 0.0)}
+        if match is not None:
+            given["match"] = match
         return Fault(
             {
                 "kind": "link",
@@ -213,19 +257,22 @@ class Link:
                 "network": self._network,
                 "effects": effects,
                 "matching": {} if match is None else match._conditions,
-            }
+            },
+            f"{self._code}.fault({arguments_code(given)})",
         )
 
 
 def link_to(sender: Machine, receiver: Machine, vlan: VLan | None) -> Link:
     """Returns the link between two machines in one direction."""
-    return Link(f"{sender.name} → {receiver.name}", _one_way([sender], [receiver]), vlan)
+    code = f"{machine_code(sender)}.to({machine_code(receiver)})"
+    return Link(f"{sender.name} → {receiver.name}", _one_way([sender], [receiver]), vlan, code)
 
 
 @extension
 def between(a: Machine, b: Machine, vlan: VLan | None = None) -> Link:
     """Return the link between two machines, in both directions: on all virtual networks that they share, or on one."""
-    return Link(f"{a.name} ↔ {b.name}", _one_way([a], [b]) + _one_way([b], [a]), vlan)
+    code = f"between({machine_code(a)}, {machine_code(b)})"
+    return Link(f"{a.name} ↔ {b.name}", _one_way([a], [b]) + _one_way([b], [a]), vlan, code)
 
 
 def _one_way(senders, receivers):
@@ -239,9 +286,11 @@ def _one_way(senders, receivers):
 @extension
 def partition(*groups: list[Machine], one_way: bool = False) -> Fault:
     """Return a fault in which no packet passes between groups of machines. Machines of one group reach each other, and
-    machines in no group reach all. With one_way, the packets of a group do not reach the groups after it, whose packets
-    reach it.
+    machines in no group reach all. Without groups, chaos() draws them. With one_way, the packets of a group do not reach
+    the groups after it, whose packets reach it.
     """
+    if not groups:
+        return DrawnFault("partition()", _draw_partition)
     if len(groups) < 2:
         raise ValueError("a partition needs two groups of machines or more: partition([a, b], [c])")
     ends = []
@@ -250,7 +299,8 @@ def partition(*groups: list[Machine], one_way: bool = False) -> Fault:
             ends += _one_way(group, other) + ([] if one_way else _one_way(other, group))
     sign = " → " if one_way else " | "
     label = sign.join(_names(group) for group in groups)
-    return Fault({"kind": "partition", "label": f"partition {label}", "links": ends})
+    code = ", ".join(_list_code(group) for group in groups) + (", one_way=True" if one_way else "")
+    return Fault({"kind": "partition", "label": f"partition {label}", "links": ends}, f"partition({code})")
 
 
 @extension
@@ -260,7 +310,8 @@ def isolate(machine: Machine) -> Fault:
 
     others = [other for other in machines if other is not machine]
     ends = _one_way([machine], others) + _one_way(others, [machine])
-    return Fault({"kind": "partition", "label": f"isolate {machine.name}", "links": ends})
+    code = f"isolate({machine_code(machine)})"
+    return Fault({"kind": "partition", "label": f"isolate {machine.name}", "links": ends}, code)
 
 
 @extension
@@ -271,7 +322,12 @@ def bridge(left: list[Machine], middle: Machine, right: list[Machine]) -> Fault:
             raise ValueError(f"{middle.name} is the middle of the bridge, and cannot be in a group, too")
     ends = _one_way(left, right) + _one_way(right, left)
     label = f"bridge {_names(left)} | {middle.name} | {_names(right)}"
-    return Fault({"kind": "partition", "label": label, "links": ends})
+    code = f"bridge({_list_code(left)}, {machine_code(middle)}, {_list_code(right)})"
+    return Fault({"kind": "partition", "label": label, "links": ends}, code)
+
+
+def _list_code(machines):
+    return f"[{', '.join(machine_code(machine) for machine in machines)}]"
 
 
 def _names(group):
@@ -290,4 +346,5 @@ class Cable:
 
     def unplugged(self) -> Fault:
         """Return a fault in which the cable is out of the card: the guest sees that it has no carrier."""
-        return Fault({"kind": "unplugged", "machine": self._machine._node, "network": self._vlan.nr})
+        request = {"kind": "unplugged", "machine": self._machine._node, "network": self._vlan.nr}
+        return Fault(request, f"{machine_code(self._machine)}.cable(vlan{self._vlan.nr}).unplugged()")

@@ -18,11 +18,12 @@ from .durations import Duration, in_seconds
 from .efi import EfiVariable, EfiVars
 from .errors import MachineError, RequestedAssertionFailed
 from .extensions import extension
-from .faults import Cable, Link, link_to
+from .faults import Cable, Fault, Link, link_to
 from .files import File
 from .keys import KEY_NAMES
 from .log import Log
 from .log import log as run_log
+from .machine_faults import Clock, Disk, Memory, Processors, pause_fault
 from .qemu import Process, QmpClient, Shell
 from .waiting import retry, retrying
 
@@ -661,6 +662,42 @@ class Machine:
         if answer.strip():
             raise MachineError(f"port {host_port} of the host cannot lead to {self.name}: {answer.strip()}")
         return host_port
+
+    # ── faults ──────────────────────────────────────────────────────────────
+    @extension
+    def paused(self) -> Fault:
+        """Return a fault in which the processors of the machine stand still, as if it hung. Its clocks go on, and calls
+        to it wait for the end of the fault. The network of a paused container goes on, as it is in the kernel of the host:
+        its ports take connections, and pings are answered. For a machine that is gone, see isolate().
+        """
+        return pause_fault(self)
+
+    @extension
+    def kill_process(self, pattern: str, signal: str = "KILL") -> int:
+        """Send a signal to all processes of the guest whose command lines match an extended regular expression, and return
+        their number. Raises RequestedAssertionFailed if there is none.
+        """
+        return self._call("kill_processes", pattern=pattern, signal=signal)
+
+    @property
+    def clock(self) -> Clock:
+        """The system clock of the guest. *Snowglobe extension*"""
+        return Clock(self)
+
+    @property
+    def memory(self) -> Memory:
+        """The memory of the guest. *Snowglobe extension*"""
+        return Memory(self)
+
+    @property
+    def processors(self) -> Processors:
+        """The processors of the machine. *Snowglobe extension*"""
+        return Processors(self)
+
+    @extension
+    def disk(self, name: str = "vda") -> Disk:
+        """Return a disk of a virtual machine by its name in the guest; the first one is "vda"."""
+        return Disk(self, name)
 
     @extension
     def to(self, other: Machine, vlan: VLan | None = None) -> Link:

@@ -312,6 +312,7 @@ impl NixBuilds<'_> {
             all: vec![Attempt {
                 verdict,
                 duration_s,
+                seed: None,
                 folder: folder.strip_prefix(run).unwrap_or(&folder).to_owned(),
             }],
             error: None,
