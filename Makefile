@@ -8,7 +8,7 @@ SNOWGLOBE := target/debug/snowglobe
 GUESTS := guest fetch --if-needed
 # What only tests use: EFI firmware, an X server with a font and a client, and
 # QEMU for checks in the sandbox.
-TEST_PACKAGES := ovmf python3-numpy tightvncserver xfonts-base x11-utils qemu-system-x86 qemu-utils seabios
+TEST_PACKAGES := ovmf python3-numpy tightvncserver xfonts-base x11-utils qemu-system-x86 qemu-utils seabios etcd-server etcd-client
 
 .PHONY: demo test lint docs picture bench stress nixos-tests nixos-machines container-obstacles as-user build setup clean
 

@@ -33,6 +33,7 @@ find_missing() {
     command -v tmux > /dev/null || missing+=(tmux)
     command -v nvim > /dev/null || missing+=(neovim)
     command -v newuidmap > /dev/null || missing+=(uidmap)
+    command -v tshark > /dev/null || missing+=(tshark)
   fi
 }
 

@@ -3,7 +3,13 @@
 
 # press_memory BYTES: takes memory with files of a file system in memory; prints its folder.
 press_memory() {
-  local folder
+  local folder name kib _
+  while read -r name kib _; do
+    if [ "$name" = MemAvailable: ] && [ "$((kib * 1024))" -le "$1" ]; then
+      echo "only $kib KiB are available" >&2
+      return 1
+    fi
+  done < /proc/meminfo
   folder=$(mktemp -d /run/snowglobe-memory-XXXXXX)
   if ! mount -t tmpfs -o "size=$1,mode=0700" tmpfs "$folder"; then
     rmdir "$folder"

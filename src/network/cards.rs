@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::interface::{SWITCH_END, set_interface_flags};
 use super::links::{Link, Links};
-use super::switch::{EthernetFrame, MAX_FRAME_BYTES, Port, Switch};
+use super::queue::EthernetFrame;
+use super::switch::{MAX_FRAME_BYTES, Port, Switch};
 use super::{Attachment, Faults, report};
 use crate::async_file::register;
 use crate::passed_files::receive_files;

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::fault::{FaultId, Passage};
-use super::switch::Queue;
+use super::queue::Queue;
 
 /// Delivers frames when they are due, those of one moment in the order in which they came. Ends when it is dropped.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ mod frame_match;
 mod headers;
 mod interface;
 mod links;
+mod queue;
 mod stream;
 mod switch;
 #[cfg(test)]
@@ -33,7 +34,8 @@ pub use fault::{FaultId, LinkEffects, LinkEnds, LinkFault};
 pub use frame_match::FrameMatch;
 pub use interface::{SWITCH_END, interface_request};
 pub use links::{Link, Links};
-pub use switch::{EthernetFrame, Switch};
+pub use queue::EthernetFrame;
+pub use switch::Switch;
 
 use crate::folders::create_private;
 

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use lru::LruCache;
 use tokio::sync::mpsc;
@@ -15,14 +14,8 @@ use super::capture::{CaptureFilter, CaptureId, CapturedFrame, CapturedFrames, Ne
 use super::delay_line::DelayLine;
 use super::fault::{FaultId, LinkEnds, LinkFault, LinkFaults, Passage};
 use super::headers::FrameHeaders;
+use super::queue::{EthernetFrame, Queue};
 use crate::model::fault_counts::FaultCounts;
-
-/// Frames that wait for a port.
-const QUEUE_FRAMES: usize = 1024;
-
-/// How long a frame waits for room in a queue, and with it all that comes after it: TCP sends at the pace of the
-/// receiver, instead of losing what it sends too fast. What a port does not take in that time is dropped.
-const PATIENCE: Duration = Duration::from_millis(20);
 
 /// The longest frame QEMU sends: 64 KiB with segmentation offload, and headers.
 pub const MAX_FRAME_BYTES: usize = 65536 + 4096;
@@ -32,9 +25,6 @@ pub const MAX_FRAME_BYTES: usize = 65536 + 4096;
 const MOST_ADDRESSES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 
 type Address = [u8; 6];
-
-/// A frame from destination address to the end of its payload.
-pub type EthernetFrame = Arc<[u8]>;
 
 /// Clones are the same switch.
 #[derive(Debug, Clone)]
@@ -75,32 +65,6 @@ impl Delivery {
         for _ in 0..self.copies {
             self.queue.offer(self.frame.clone());
         }
-    }
-}
-
-/// The frames that are to leave through a port.
-#[derive(Debug, Clone)]
-pub(super) struct Queue {
-    frames: mpsc::Sender<EthernetFrame>,
-    /// Whether it has been full for too long: it is not waited for until it has room again.
-    is_stalled: Arc<AtomicBool>,
-}
-
-impl Queue {
-    /// Adds a frame if there is room.
-    pub fn offer(&self, frame: EthernetFrame) {
-        if self.frames.try_send(frame).is_ok() {
-            self.is_stalled.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// Adds a frame; waits for room if it is not stalled.
-    async fn push(&self, frame: EthernetFrame) {
-        if self.is_stalled.load(Ordering::Relaxed) {
-            return self.offer(frame);
-        }
-        let sent = self.frames.send_timeout(frame, PATIENCE).await;
-        self.is_stalled.store(sent.is_err(), Ordering::Relaxed);
     }
 }
 
@@ -316,11 +280,7 @@ impl Switch {
     /// A new port, and the frames that leave the switch through it.
     #[must_use]
     pub fn plug_in(&self, attachment: Attachment) -> (Port, mpsc::Receiver<EthernetFrame>) {
-        let (frames, receiver) = mpsc::channel(QUEUE_FRAMES);
-        let queue = Queue {
-            frames,
-            is_stalled: Arc::default(),
-        };
+        let (queue, receiver) = Queue::open();
         let mut state = self.lock();
         let number = state.next_port;
         state.next_port += 1;
@@ -454,6 +414,7 @@ fn is_group(address: Address) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::queue::QUEUE_FRAMES;
     use super::*;
 
     fn plug_in(switch: &Switch) -> (Port, mpsc::Receiver<EthernetFrame>) {
@@ -568,10 +529,7 @@ mod tests {
         b.receive(&frame(9, 2)).await;
         let is_stalled = || {
             let state = switch.state.lock().unwrap();
-            state.ports[&b.number]
-                .queue
-                .is_stalled
-                .load(Ordering::Relaxed)
+            state.ports[&b.number].queue.is_stalled()
         };
         for _ in 0..10 * QUEUE_FRAMES {
             a.receive(&frame(2, 1)).await;

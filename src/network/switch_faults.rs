@@ -9,7 +9,8 @@ use tokio::time::{Instant, advance};
 use super::Attachment;
 use super::fault::{LinkEnds, LinkFault};
 use super::headers::tests::{Toggle, tcp_frame};
-use super::switch::{EthernetFrame, Port, Switch};
+use super::queue::EthernetFrame;
+use super::switch::{Port, Switch};
 
 /// Three machines on a network; the switch knows where `a`, `b` and `c` are.
 struct Net {

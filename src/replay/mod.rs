@@ -344,9 +344,14 @@ async fn perform(
 ) -> Result<Value, CallError> {
     match &call {
         Call::Driver(DriverOperation::Checkpoint { name, keep_time }) => {
+            host.check_none_paused("a checkpoint")?;
             checkpoints.save(host, name, clock(*keep_time)).await;
         }
-        Call::Driver(DriverOperation::Rewind { name }) => checkpoints.rewind(host, name).await?,
+        Call::Driver(DriverOperation::Rewind { name }) => {
+            host.check_none_paused("a rewind")?;
+            checkpoints.rewind(host, name).await?;
+        }
+        Call::Driver(DriverOperation::SaveDisks {}) => host.check_none_paused("save_disks()")?,
         Call::Driver(_) => {}
         Call::Machine { .. } => {
             let _under_way = checkpoints.call();

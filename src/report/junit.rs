@@ -16,6 +16,8 @@ pub struct Whole<'a> {
     pub verdict: Verdict,
     pub duration_s: f64,
     pub failure: Option<&'a Failure>,
+    /// The faults that the script asked for, as lines; `None` if it asked for none.
+    pub faults: Option<String>,
 }
 
 /// The text of the file. Without a `whole` it says that the run did not finish.
@@ -55,6 +57,7 @@ pub fn suite_of(test: &TestResult, recorded: &RecordedTest) -> TestSuite {
         verdict,
         duration_s: timeline.duration_s,
         failure: timeline.failures.last(),
+        faults: timeline.faults.text(),
     });
     let mut cases = suite(&test.label, &timeline.cases.all, whole.as_ref()).test_cases;
     for case in &mut cases {
@@ -163,6 +166,9 @@ fn suite(test: &str, subtests: &[SubtestCase], whole: Option<&Whole<'_>>) -> Tes
     };
     let mut case = TestCase::new(WHOLE, status);
     case.set_classname(&test);
+    if let Some(faults) = whole.and_then(|whole| whole.faults.as_deref()) {
+        case.set_system_out(plain(faults));
+    }
     if whole.is_some() {
         // Readers add the cases up.
         case.set_time(duration(rest_s));
@@ -252,6 +258,7 @@ mod tests {
             verdict: Verdict::Failed,
             duration_s: 2.0,
             failure: Some(&failure),
+            faults: None,
         };
         let text = document("t\u{fffe}", &[], Some(&whole));
         assert!(!text.contains(['\u{fffe}', '\u{ffff}', '\u{1b}']), "{text}");
@@ -273,6 +280,7 @@ mod tests {
             verdict: Verdict::Passed,
             duration_s: 2.0,
             failure: None,
+            faults: None,
         };
         let text = document("t", &[subtest], Some(&whole));
         assert!(text.contains("failures=\"1\""), "{text}");

@@ -140,15 +140,21 @@ fn capture_saved(path: &Path, packets: u64, missing: u64) -> String {
 
 /// The line for a fault that begins or ends, or for the seed; `None` for another event.
 pub(in crate::report) fn fault_line(event: &Event) -> Option<String> {
-    Some(match event {
-        Event::FaultStarted { id, text, .. } => format!("fault {id}: {}", one_line(text)),
-        Event::FaultFinished { id, counts, .. } => match counts.describe() {
+    if let Event::FaultStarted { id, text, .. } = event {
+        return Some(format!("fault {id}: {}", one_line(text)));
+    }
+    if let Event::FaultFinished { id, counts, .. } = event {
+        return Some(match counts.describe() {
             text if text.is_empty() => format!("fault {id} healed"),
             text => format!("fault {id} healed ({text})"),
-        },
-        Event::Seeded { seed } => format!("seed {seed}: `--seed {seed}` repeats what is random"),
-        _ => return None,
-    })
+        });
+    }
+    let Event::Seeded { seed } = event else {
+        return None;
+    };
+    Some(format!(
+        "seed {seed}: `--seed {seed}` repeats what is random"
+    ))
 }
 
 /// A text for a place that has one line, such as a step of several commands.

@@ -12,7 +12,7 @@ use super::Report;
 use super::json::json_line;
 use super::junit::{Whole, document};
 use super::output_error::OutputError;
-use super::recorded::SubtestCases;
+use super::recorded::{FaultSpans, SubtestCases};
 use super::tag::{Occupancy, Tag};
 use crate::model::event::{Event, Failure, Record};
 use crate::output_folder::{self, CONSOLE, EVENTS, JUNIT, MANIFEST, TAG, console_log, write_whole};
@@ -26,6 +26,7 @@ pub struct Output {
     /// Up to here the events are whole lines.
     events_bytes: u64,
     subtests: SubtestCases,
+    faults: FaultSpans,
     /// The first file that could not be written, and why.
     lost: Option<(PathBuf, String)>,
     tag: Tag,
@@ -67,6 +68,7 @@ impl Output {
             folder: folder.clone(),
             test: test.to_owned(),
             subtests: SubtestCases::default(),
+            faults: FaultSpans::default(),
             lost: None,
             tag,
         };
@@ -135,6 +137,7 @@ impl Output {
     }
 
     fn keep(&mut self, record: &Record) {
+        self.faults.take(&record.event, record.time_s);
         match &record.event {
             Event::MachineStarted { machine, .. } => {
                 let listed = self.tag.list(&console_log(&self.folder, machine));
@@ -177,6 +180,7 @@ impl Output {
                     verdict: *verdict,
                     duration_s: *duration_s,
                     failure: failures.last(),
+                    faults: self.faults.text(),
                 }));
                 self.check(JUNIT, written);
             }

@@ -128,6 +128,10 @@ fn a_run_after_an_edit() {
 fn comparable(ended: &Ended) -> String {
     let replacements = [
         (r"(?m)^drawn .*$", "drawn [DRAWS]"),
+        (
+            r"(?m)^seed \d+: `--seed \d+`",
+            "seed [SEED]: `--seed [SEED]`",
+        ),
         (r"\b\d{10}\b", "[TIME]"),
         (
             r"(?m)^(client|server): (started|ready after .*|waiting for the guest .*)\n",

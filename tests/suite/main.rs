@@ -16,6 +16,7 @@ mod docs;
 mod driver;
 mod evaluations;
 mod events;
+mod faults;
 mod filters;
 mod flake_layouts;
 mod flakes;

@@ -45,6 +45,14 @@ pub(super) enum Healing {
 }
 
 impl Healing {
+    /// Returns the machine whose processors the fault stops, for ever or again and again.
+    pub fn stopped_machine(&self) -> Option<&Machine> {
+        match self {
+            Self::Thaw(machine) | Self::SpeedUp { machine, .. } => Some(machine),
+            _ => None,
+        }
+    }
+
     /// Ends the effect of the fault. A machine that has ended since is as good as healed.
     ///
     /// # Errors

@@ -167,6 +167,22 @@ impl Host {
         healed.map(|()| counts)
     }
 
+    /// Checks that no fault stops the processors of a machine: the machine could neither be saved nor restored.
+    ///
+    /// # Errors
+    /// Returns an error that names a machine whose processors a fault stops.
+    pub fn check_none_paused(&self, call: &str) -> Result<(), CallError> {
+        let faults = lock(&self.faults);
+        let mut stopped = faults.active.values();
+        let stopped = stopped.find_map(|fault| fault.healing.stopped_machine());
+        stopped.map_or(Ok(()), |machine| {
+            Err(CallError::machine(format!(
+                "{call} is not possible while a fault stops the processors of {}: end the fault first",
+                machine.name()
+            )))
+        })
+    }
+
     /// Ends the faults that the script has left.
     pub async fn end_faults(&self) {
         let left: Vec<FaultId> = lock(&self.faults).active.keys().copied().collect();

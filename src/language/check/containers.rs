@@ -164,7 +164,12 @@ fn obstacle(call: &ExprCall, source: &str, machines: &[String]) -> Option<Contai
             range: call.range().to_std_range(),
         });
     }
-    let attribute = call.func.as_attribute_expr()?;
+    let called = call.func.as_attribute_expr()?;
+    // A call of a property of the machine: `machine.clock.jump()`.
+    let property = called.value.as_attribute_expr();
+    let property =
+        property.filter(|inner| METHODS.iter().any(|(name, _)| *name == inner.attr.as_str()));
+    let attribute = property.unwrap_or(called);
     let method = attribute.attr.as_str();
     let range = call.range().to_std_range();
     let (called, lacks, kind) = match METHODS.iter().find(|(name, _)| *name == method) {

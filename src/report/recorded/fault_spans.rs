@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use super::Span;
 use crate::model::event::Event;
+use crate::report::lines::fault_line;
+
+/// Lines of a text at most: `chaos()` may make faults without end.
+const MOST_LINES: usize = 1000;
 
 /// A fault that the script has asked for.
 #[derive(Debug, Clone)]
@@ -18,35 +22,37 @@ pub(in crate::report) struct FaultSpans {
     ended: Vec<FaultSpan>,
     /// Faults that have not ended, by their numbers.
     active: BTreeMap<u64, FaultSpan>,
+    /// The begin and the end of each fault, and the seed, as lines.
+    lines: Vec<String>,
 }
 
 impl FaultSpans {
     /// Takes the next event; one that is about no fault has no effect.
     pub fn take(&mut self, event: &Event, time_s: f64) {
-        match event {
-            Event::FaultStarted { id, text, machines } => {
-                let fault = FaultSpan {
-                    span: Span {
-                        name: format!("fault {id}: {text}"),
-                        begin_s: time_s,
-                        end_s: time_s,
-                        failed: false,
-                    },
-                    machines: machines.clone(),
-                };
-                self.active.insert(*id, fault);
+        if self.lines.len() < MOST_LINES {
+            self.lines.extend(fault_line(event));
+        }
+        if let Event::FaultStarted { id, text, machines } = event {
+            let fault = FaultSpan {
+                span: Span {
+                    name: format!("fault {id}: {text}"),
+                    begin_s: time_s,
+                    end_s: time_s,
+                    failed: false,
+                },
+                machines: machines.clone(),
+            };
+            self.active.insert(*id, fault);
+        }
+        if let Event::FaultFinished { id, counts, .. } = event
+            && let Some(mut fault) = self.active.remove(id)
+        {
+            let counts = counts.describe();
+            if !counts.is_empty() {
+                fault.span.name = format!("{} ({counts})", fault.span.name);
             }
-            Event::FaultFinished { id, counts, .. } => {
-                if let Some(mut fault) = self.active.remove(id) {
-                    let counts = counts.describe();
-                    if !counts.is_empty() {
-                        fault.span.name = format!("{} ({counts})", fault.span.name);
-                    }
-                    fault.span.end_s = time_s;
-                    self.ended.push(fault);
-                }
-            }
-            _ => {}
+            fault.span.end_s = time_s;
+            self.ended.push(fault);
         }
     }
 
@@ -60,6 +66,11 @@ impl FaultSpans {
         all.filter(|fault| fault.machines.iter().any(|name| name == machine))
             .map(|fault| fault.span)
             .collect()
+    }
+
+    /// Returns the begin and the end of each fault, and the seed, as a text; `None` if there is none.
+    pub fn text(&self) -> Option<String> {
+        (!self.lines.is_empty()).then(|| self.lines.join("\n"))
     }
 
     /// Returns the machines of all faults.

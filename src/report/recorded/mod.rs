@@ -17,6 +17,7 @@ use crate::output_folder::EVENTS;
 
 pub(super) use calls::CallSpan;
 pub(super) use console_text::{ConsoleLine, ConsoleText, level};
+pub(in crate::report) use fault_spans::FaultSpans;
 pub use subtest_cases::{SubtestCase, SubtestCases};
 pub(super) use timeline::{BootOutcome, BootSpan, Screen, Span, Timeline};
 

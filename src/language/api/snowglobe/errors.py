@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+
+# An argument that makes no sense is Python's own exception, also if it is found by the driver.
+ValueError = builtins.ValueError
+
 
 class MachineError(Exception):
     """A machine, or an operation on it, has failed."""
