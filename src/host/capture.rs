@@ -33,7 +33,7 @@ const MOST_COMMENTS: usize = 10_000;
 const DESCRIBED_PACKETS: usize = 3;
 
 /// Bytes of the last packets of each network that a run keeps in memory.
-const LAST_BYTES: usize = 16 << 20;
+const LAST_BYTES: usize = 4 << 20;
 
 /// Bytes of the last packets of each network, for runs whose packets are always saved.
 const LAST_BYTES_IF_SAVED: usize = 256 << 20;
@@ -43,7 +43,7 @@ const LAST_BYTES_IF_SAVED: usize = 256 << 20;
 pub enum CaptureMode {
     /// The last packets before the end, up to 256 MiB of each network.
     Always,
-    /// The last packets before the end, up to 16 MiB of each network, if the test fails.
+    /// The last packets before the end, up to 4 MiB of each network, if the test fails.
     #[default]
     OnFailure,
     Never,
