@@ -12,6 +12,7 @@ mod seconds;
 mod shell;
 mod snapshot;
 mod user_terminal;
+mod virtio_disks;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub use disk_faults::{DiskLimits, DiskRequests, FailingDisk, ThrottledDisk};
 pub use disks::check_disks_in;
 pub use error::{MachineError, Overdue};
 pub use faults::{GuestRemedy, SlowMachine};
-pub use life_cycle::{LifeCycle, Start};
+pub use life_cycle::{LOSES_UNFLUSHED, LifeCycle, Start};
 pub use monitor::MachineMonitor;
 pub use operation::{Operation, RecordPolicy};
 pub use seconds::Seconds;

@@ -84,6 +84,7 @@ operations! { machine:
     Ends Pid {} => known(machine.life.pid());
     Guest Shutdown {} => machine.shell.shutdown();
     Guest Crash {} => machine.life.crash();
+    Ends CrashUnflushed {} => machine.life.crash_unflushed();
     Guest Reboot {} => machine.reboot();
     Guest WaitForShutdown {} => machine.life.wait_for_shutdown();
     Ends Block {} => machine.monitor.set_networks(Link::Down);

@@ -15,6 +15,7 @@ use crate::checkpoint::{
 };
 use crate::event_bus::Events;
 use crate::host::Host;
+use crate::machine::LOSES_UNFLUSHED;
 use crate::model::event::Event;
 use crate::model::manifest::{BackendKind, Guest, Manifest};
 use crate::qemu::{HostAccelerator, program_for};
@@ -52,6 +53,10 @@ impl ReplayPlan {
         };
         if let Some(folder) = &input.settings.disks_from {
             let reason = format!("the disks are those of {}", folder.display());
+            return Self::Cold(Some(reason));
+        }
+        if input.script.script().contains(LOSES_UNFLUSHED) {
+            let reason = "its disks lose unflushed writes, which no checkpoint saves".to_owned();
             return Self::Cold(Some(reason));
         }
         if let Some(reason) = not_saved(manifest) {

@@ -489,6 +489,50 @@ fn machines_and_disks_fail() {
 }
 
 #[test]
+fn a_power_failure_leaves_what_was_flushed() {
+    let place = Place::new();
+    let nodes = r#"
+      v.virtualisation = { guest = "tiny"; emptyDiskImages = [ 16 ]; };
+      a.virtualisation = { guest = "tiny"; backend = "container"; };
+    "#;
+    let script = r#"
+def written(number):
+    """Whether the block of this number holds its letter."""
+    return v.succeed(f"dd if=/dev/vdb bs=4096 skip={number} count=1 2>/dev/null | tr -dc x | wc -c").strip() == "4096"
+
+def write(number, options):
+    # Direct writes reach the disk at once, and stay in its cache until a flush.
+    v.succeed(f"head -c 4096 /dev/zero | tr '\\0' x | dd of=/dev/vdb bs=4096 seek={number} {options} 2>&1")
+
+for crash in range(2):
+    write(10 * crash, "conv=notrunc,fsync")
+    write(10 * crash + 1, "conv=notrunc oflag=direct")
+    assert written(10 * crash) and written(10 * crash + 1)
+    v.crash(lose_unflushed=True)
+    v.start()
+    assert written(10 * crash) and not written(10 * crash + 1), crash
+assert written(0)
+for wrong in (lambda: v.crash(lose_unflushed=True), lambda: a.crash(lose_unflushed=True)):
+    try:
+        v.shutdown()
+        wrong()
+        print("no error")
+    except MachineError as error:
+        print(error)
+"#;
+    let ended = passes(&place, nodes, script, &[]);
+    for said in [
+        "\ncold: its disks lose unflushed writes, which no checkpoint saves\n",
+        "\nmachine v is not running: start it first\n",
+        "\nmachine a is a container, which has no QEMU monitor: run it as a virtual machine (`--backend vm`)\n",
+    ] {
+        let seen = format!("\n{}", ended.stdout);
+        assert!(seen.contains(said), "{said}: {}", ended.seen());
+    }
+    place.assert_tidy();
+}
+
+#[test]
 fn chaos_ends_and_prints_its_steps() {
     let place = Place::new();
     let script = r#"

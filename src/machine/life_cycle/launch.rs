@@ -1,7 +1,7 @@
 //! Starts a machine.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::task::JoinHandle;
 
 use super::LifeCycle;
+use super::volatile_disks::{LOSES_UNFLUSHED, VolatileDisk, log_writes};
 use crate::agent::{GuestSide, Shell, ShellSockets};
 use crate::backend::{Ability, Boot, BootFrom, EXCHANGE_FOLDER, MachineFault, OnReboot, Process};
 use crate::folders::create_private;
@@ -57,6 +58,8 @@ pub(in crate::machine) struct Running {
     pub console_end: watch::Receiver<bool>,
     /// Whether the guest's shell has said that it is ready.
     pub connected: Mutex<bool>,
+    /// The disks whose writes are logged; not set if no disk's are.
+    pub volatile_disks: OnceLock<Vec<VolatileDisk>>,
 }
 
 impl Running {
@@ -194,10 +197,15 @@ impl LifeCycle {
             shell: OnceCell::new(),
             epilogue: Mutex::new(Some(epilogue)),
             connected: Mutex::new(false),
+            volatile_disks: OnceLock::new(),
             console_end,
         };
         let running = Arc::new(running);
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
+        let loses_unflushed = self.context.script.contains(LOSES_UNFLUSHED);
+        if loses_unflushed && self.backend.require(Ability::Monitor).is_ok() {
+            self.log_writes(&running).await?;
+        }
         if self.backend.require(Ability::Monitor).is_ok() {
             let failure_watch = self.failure_watch.clone();
             let name = self.name.clone();
@@ -212,6 +220,27 @@ impl LifeCycle {
             });
         }
         Ok(())
+    }
+
+    /// Has QEMU log the writes to all disks, so that a crash can lose the unflushed ones.
+    async fn log_writes(&self, running: &Running) -> Result<(), MachineError> {
+        let logged = self
+            .guard(running, async {
+                let protocol = running.protocol().await?;
+                Ok(log_writes(protocol, running.folder()).await)
+            })
+            .await?;
+        match logged {
+            Ok(disks) => {
+                let _ = running.volatile_disks.set(disks);
+                Ok(())
+            }
+            Err(error) => {
+                running.process.kill().await;
+                let reason = format!("cannot log the writes to its disks: {error}");
+                Err(self.unable(reason))
+            }
+        }
     }
 
     /// Reads the console of a process to its end, and emits the machine's.

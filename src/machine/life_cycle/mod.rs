@@ -4,6 +4,8 @@ mod console;
 mod expected_crashes;
 mod launch;
 mod stop;
+mod volatile_disks;
+mod write_log;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use crate::output_folder;
 
 pub use launch::Start;
 pub(in crate::machine) use launch::{InitialState, Running};
+pub use volatile_disks::LOSES_UNFLUSHED;
 
 /// Something that takes time. Its end is an event, also if its caller has gone.
 struct Step<'a> {

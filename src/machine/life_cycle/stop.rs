@@ -1,7 +1,8 @@
 //! Stops a machine, and what else is done to it from outside.
 
 use super::LifeCycle;
-use crate::backend::Exit;
+use super::volatile_disks::{LOSES_UNFLUSHED, lose_unflushed};
+use crate::backend::{Ability, Exit};
 use crate::machine::{MachineError, StateRetention};
 
 impl LifeCycle {
@@ -30,6 +31,36 @@ impl LifeCycle {
             running.process.kill().await;
             Ok(())
         })
+        .await
+    }
+
+    /// Kills the machine's process, and takes the writes from its disks that its guest has not flushed, as a power failure
+    /// does.
+    ///
+    /// # Errors
+    /// Returns an error for a container, if the machine is off, or if a disk's image cannot be written.
+    pub async fn crash_unflushed(&self) -> Result<(), MachineError> {
+        self.require(Ability::Monitor)?;
+        let running = self.running()?;
+        if !self.is_up() {
+            return Err(MachineError::NotRunning(self.name.clone()));
+        }
+        let Some(disks) = running.volatile_disks.get() else {
+            // The name of the argument is not in the script, but in a module of it.
+            let reason = format!(
+                "has not logged its writes: name the argument `{LOSES_UNFLUSHED}` in the test script itself"
+            );
+            return Err(self.unable(reason));
+        };
+        let qemu = std::fs::read_link(format!("/proc/{}/exe", running.process.pid())).ok();
+        self.step(
+            "forced crash that loses unflushed writes".to_owned(),
+            async {
+                running.process.kill().await;
+                let lost = lose_unflushed(disks, qemu.as_deref()).await;
+                lost.map_err(|error| self.unable(format!("cannot lose unflushed writes: {error}")))
+            },
+        )
         .await
     }
 

@@ -158,9 +158,14 @@ class Machine:
         """Power the guest off, and wait until the machine is off."""
         self._call("shutdown")
 
-    def crash(self) -> None:
-        """End the machine as if the power had failed."""
-        self._call("crash")
+    def crash(self, *, lose_unflushed: bool = False) -> None:
+        """End the machine as if the power had failed. At the next start its disks have what the guest has flushed, and
+        perhaps more; with lose_unflushed=True, which is for virtual machines, nothing more.
+        """
+        if lose_unflushed:
+            self._call("crash_unflushed")
+        else:
+            self._call("crash")
 
     def reboot(self) -> None:
         """Press Ctrl-Alt-Delete. The machine must have been started with allow_reboot."""
