@@ -398,9 +398,11 @@ for m in (a, v):
         print("no error")
     except RequestedAssertionFailed as error:
         print(error)
+    fast = min(loop_s(m) for _ in range(3))
     with m.processors.throttle(0.05):
         slow = loop_s(m)
-    assert slow > 3 * loop_s(m), slow
+    # A twentieth of the speed; other work on this host makes both slower.
+    assert slow > 2 * min(fast, loop_s(m)), (slow, fast)
 
 def in_pause(work):
     with v.paused():
@@ -451,8 +453,8 @@ read = "echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/vdb of=/dev/null bs=1M cou
 v.succeed(write)
 with disk.throttle(bps="1M"):
     begin = time.monotonic()
-    v.succeed(write)
-    # A burst of a tenth of a second is free.
+    # One request after another: the first one is free, however large.
+    v.succeed("dd if=/dev/zero of=/dev/vdb bs=64k count=48 oflag=direct 2>&1")
     assert time.monotonic() - begin > 1.5
 with disk.fail(write=True):
     v.fail(write)

@@ -68,9 +68,10 @@ impl FaultSpans {
             .collect()
     }
 
-    /// Returns the begin and the end of each fault, and the seed, as a text; `None` if there is none.
+    /// Returns the begin and the end of each fault, and the seed, as a text; `None` if there is no fault.
     pub fn text(&self) -> Option<String> {
-        (!self.lines.is_empty()).then(|| self.lines.join("\n"))
+        let has_fault = !(self.ended.is_empty() && self.active.is_empty());
+        has_fault.then(|| self.lines.join("\n"))
     }
 
     /// Returns the machines of all faults.
