@@ -93,7 +93,7 @@ fill_disk() {
   file="${where%/}/.snowglobe-full"
   # Ever smaller pieces, so that nothing is left.
   for size in 1048576 4096 1; do
-    dd if=/dev/zero of="$file.$size" bs="$size" > /dev/null 2>&1
+    dd if=/dev/zero of="$file.$size" bs="$size" > /dev/null 2>&1 || true
   done
   sync
   echo "$file"
