@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Faults in a guest.
+# Faults in a guest. Those of its clock call set_clock of clock.sh.
 
 # press_memory BYTES: takes memory with files of a file system in memory; prints its folder.
 press_memory() {
@@ -29,7 +29,7 @@ release_memory() {
 
 # jump_clock SECONDS: moves the system clock.
 jump_clock() {
-  date -u -s "@$(($(date +%s) + $1))" > /dev/null
+  set_clock "$(($(date +%s) + $1))" 0
 }
 
 # drift_clock MILLIONTHS: has the system clock go at this rate until it is killed.
@@ -40,10 +40,7 @@ drift_clock() {
   while sleep 0.2 2> /dev/null || sleep 1; do
     now=$(uptime_centiseconds)
     centiseconds=$(((now - up) * $1 / 1000000))
-    now=$((start + centiseconds / 100))
-    # Not every `date` takes parts of a second.
-    date -u -s "@$now.$(printf %02d $((centiseconds % 100)))" > /dev/null 2>&1 ||
-      date -u -s "@$now" > /dev/null
+    set_clock $((start + centiseconds / 100)) "$(printf %02d $((centiseconds % 100)))"
   done
 }
 

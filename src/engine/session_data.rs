@@ -35,7 +35,6 @@ pub(super) fn describe_session(script: &Script, replay: &Replay) -> Value {
                 "python_names": names,
                 "state_dir": machine.state_folder().display().to_string(),
                 "backend": machine.backend_kind().name(),
-                "networks": machine.networks(),
             })
         })
         .collect();

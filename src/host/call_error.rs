@@ -28,9 +28,7 @@ impl CallError {
             details: None,
         }
     }
-}
 
-impl CallError {
     /// For a condition of the script that does not hold.
     #[must_use]
     pub fn assertion(message: String) -> Self {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::call_error::CallError;
-use super::{Host, lock};
+use super::{Host, free_name, lock};
 use crate::machine::Seconds;
 use crate::model::event::{Event, Level, Verdict};
 use crate::network::{
@@ -158,13 +158,9 @@ impl Host {
         }
         let id = self.captures.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let mut names = lock(&self.captures.names);
-        let taken = |wanted: &str| names.values().any(|(_, name)| name == wanted);
-        let mut own = name.to_owned();
-        let mut number = 2;
-        while taken(&own) {
-            own = format!("{name}-{number}");
-            number += 1;
-        }
+        let own = free_name(name, |wanted| {
+            names.values().any(|(_, name)| name == wanted)
+        });
         names.insert(id, (network, own));
         if let Some(network) = self.network(network) {
             network.switch().begin_capture(id);

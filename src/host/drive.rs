@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::call_error::CallError;
 use super::driver_operation::DriverOperation;
 use super::subtests::SubtestEnd;
-use super::{DISKS, Host, lock};
+use super::{DISKS, Host, free_name, lock};
 use crate::backend::OnReboot;
 use crate::model::event::{Event, Failure};
 
@@ -154,12 +154,7 @@ impl Host {
                 .iter()
                 .any(|(node, machine)| node == name || machine.name() == name)
         };
-        let mut name = wanted.clone();
-        let mut number = 2;
-        while taken(&name) {
-            name = format!("{wanted}-{number}");
-            number += 1;
-        }
+        let name = free_name(&wanted, taken);
         let machine = (self.factory.0)(command, &name)?;
         let entry = json!({ "node": name, "name": name, "state_dir": machine.state_folder() });
         machines.insert(name, machine);

@@ -227,6 +227,12 @@ impl Host {
             .ok_or_else(|| CallError::machine(format!("there is no machine {name}")))
     }
 
+    /// Returns an open network of the test; `None` if there is none of this number.
+    fn network(&self, number: u32) -> Option<&Network> {
+        let mut networks = self.networks.iter();
+        networks.find(|network| network.number() == number)
+    }
+
     /// Attaches the user's terminal to a shell on the machine that a failure is about, else on the one that was called
     /// last, else on any that runs.
     pub async fn attach_shell(&self, failure: &Failure) {
@@ -246,6 +252,17 @@ impl Host {
             self.events.note(Level::Error, error.to_string());
         }
     }
+}
+
+/// Returns the name that is wanted, or with the first number behind it, from 2, that makes it one that is not taken.
+fn free_name(wanted: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let mut name = wanted.to_owned();
+    let mut number = 2;
+    while is_taken(&name) {
+        name = format!("{wanted}-{number}");
+        number += 1;
+    }
+    name
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,6 +1,5 @@
 //! The seed of everything that is random in a run.
 
-use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 
@@ -61,12 +60,6 @@ impl Seed {
 impl Default for Seed {
     fn default() -> Self {
         Self::draw()
-    }
-}
-
-impl fmt::Display for Seed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.number().fmt(f)
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::{Machine, MachineError};
-use crate::agent::{FAULTS, GuestProgram, quote};
-use crate::backend::Freezer;
+use crate::agent::{CLOCK, FAULTS, GuestProgram, quote};
+use crate::backend::{Freezer, Process};
 use crate::model::manifest::BackendKind;
 use crate::model::quantity::{ByteSize, Fraction};
 
@@ -33,7 +33,7 @@ impl Machine {
     /// # Errors
     /// Returns an error if the machine is off, or its control group cannot be written.
     pub fn freeze(&self) -> Result<(), MachineError> {
-        self.set_frozen("1")
+        self.control_processors(Process::freeze, "1")
     }
 
     /// Continues after [`Machine::freeze`].
@@ -41,14 +41,14 @@ impl Machine {
     /// # Errors
     /// As for [`Machine::freeze`].
     pub fn thaw(&self) -> Result<(), MachineError> {
-        self.set_frozen("0")
+        self.control_processors(Process::thaw, "0")
     }
 
-    fn set_frozen(&self, value: &str) -> Result<(), MachineError> {
+    /// Stops or continues the processors: by `signal`, or by `value` in the file of the control group.
+    fn control_processors(&self, signal: fn(&Process), value: &str) -> Result<(), MachineError> {
         let running = self.life.running()?;
         match self.life.backend.freezer() {
-            Freezer::Signals if value == "1" => running.process.freeze(),
-            Freezer::Signals => running.process.thaw(),
+            Freezer::Signals => signal(&running.process),
             Freezer::ControlGroup(path) => {
                 std::fs::write(&path, value)
                     .map_err(|source| MachineError::File { path, source })?;
@@ -100,7 +100,7 @@ impl Machine {
         self.require_clock()?;
         // Millionths: the guest's shell has whole numbers only.
         let millionths = format!("{:.0}", factor * 1e6);
-        let drift = FAULTS.call("drift_clock", [millionths]);
+        let drift = FAULTS.call("drift_clock", [millionths]).with(CLOCK);
         let line = format!("bash -c {}", quote(&drift.text()));
         let (_, group) = self.shell.start_line(&line, drift.line()).await?;
         let kill = format!("kill -s KILL -- -{group}");
@@ -114,6 +114,7 @@ impl Machine {
     pub async fn jump_clock(&self, seconds: i64) -> Result<(), MachineError> {
         self.require_clock()?;
         let jump = FAULTS.call("jump_clock", [seconds.to_string()]);
+        let jump = jump.with(CLOCK);
         let message = format!("the clock of {} cannot be set", self.name());
         self.fault_program(jump, &message).await.map(drop)
     }

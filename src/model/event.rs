@@ -176,7 +176,7 @@ pub enum Event {
         packets: u64,
         /// Packets before those, for which there was no room.
         missing: u64,
-        /// Those with the most bytes first.
+        /// The conversations in the packets, largest first.
         conversations: Vec<Conversation>,
     },
     /// The seed of all random numbers of a run, if the run draws any.

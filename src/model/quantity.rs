@@ -16,7 +16,7 @@ pub struct QuantityError(String);
 pub struct Fraction(f64);
 
 impl Fraction {
-    /// All of it.
+    /// The whole.
     pub const WHOLE: Self = Self(1.0);
 
     /// Returns the number, from 0 to 1.

@@ -261,15 +261,8 @@ impl Switch {
             let Some(changed) = counted.changed else {
                 return false;
             };
-            let changed = changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            // A frame may have come before the wait was registered.
-            let now = self.lock().captures.count(id, filter, from);
-            let is_same = now.is_some_and(|now| now.end == from && now.changed.is_some());
-            if is_same {
-                changed.await;
-            }
+            // It was made under the lock under which frames are added: none is missed.
+            changed.await;
         }
     }
 

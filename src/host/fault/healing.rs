@@ -7,8 +7,7 @@ use crate::backend::Link;
 use crate::host::Host;
 use crate::host::call_error::CallError;
 use crate::machine::{
-    DiskLimits, DiskRequests, FailingDisk, GuestRemedy, Machine, MachineError, SlowMachine,
-    ThrottledDisk,
+    DiskLimits, DiskRequests, FailingDisk, GuestRemedy, Machine, SlowMachine, ThrottledDisk,
 };
 use crate::model::quantity::ByteSize;
 use crate::network::FaultId;
@@ -107,23 +106,7 @@ impl Host {
         let nodes = request.nodes();
         let node = nodes.first().copied().unwrap_or_default();
         let machine = self.named(node)?;
-        let applied = apply(machine, id, request).await;
-        applied.map_err(|refusal| match refusal {
-            Refusal::Machine(error) => error.into(),
-            Refusal::Value(message) => CallError::value(message),
-        })
-    }
-}
-
-/// Why a fault does not begin.
-enum Refusal {
-    Machine(MachineError),
-    Value(String),
-}
-
-impl From<MachineError> for Refusal {
-    fn from(error: MachineError) -> Self {
-        Self::Machine(error)
+        apply(machine, id, request).await
     }
 }
 
@@ -131,7 +114,7 @@ async fn apply(
     machine: Arc<Machine>,
     id: FaultId,
     request: FaultRequest,
-) -> Result<Healing, Refusal> {
+) -> Result<Healing, CallError> {
     Ok(match request {
         // Links have their faults at the switch.
         FaultRequest::Link { .. } | FaultRequest::Partition { .. } => Healing::Links,
@@ -146,7 +129,7 @@ async fn apply(
         FaultRequest::SlowProcessor { speed, .. } => {
             if speed.value() < 0.01 {
                 let message = format!("speed={} is too slow: pause the machine", speed.value());
-                return Err(Refusal::Value(message));
+                return Err(CallError::value(message));
             }
             let slow = machine.slow_down(speed)?;
             Healing::SpeedUp { machine, slow }
@@ -158,7 +141,7 @@ async fn apply(
         FaultRequest::ClockDrift { factor, .. } => {
             if !CLOCK_FACTORS.contains(&factor) {
                 let message = format!("{factor} is no factor of a clock, from 0.001 to 1000");
-                return Err(Refusal::Value(message));
+                return Err(CallError::value(message));
             }
             let remedy = machine.drift_clock(factor).await?;
             Healing::InGuest { machine, remedy }
@@ -172,7 +155,7 @@ async fn apply(
             };
             if limits == DiskLimits::default() {
                 let message = "throttle() needs a limit: iops or bps".to_owned();
-                return Err(Refusal::Value(message));
+                return Err(CallError::value(message));
             }
             let disk = machine.throttle_disk(&disk, limits).await?;
             Healing::Unthrottle { machine, disk }
@@ -186,7 +169,7 @@ async fn apply(
                 (false, true) => DiskRequests::Writes,
                 (false, false) => {
                     let message = "fail() needs read=True, write=True or both".to_owned();
-                    return Err(Refusal::Value(message));
+                    return Err(CallError::value(message));
                 }
             };
             let disk = machine.fail_disk(&disk, requests, id).await?;

@@ -14,7 +14,7 @@ use super::{Host, lock};
 use crate::machine::Machine;
 use crate::model::event::{Event, round};
 use crate::model::fault_counts::FaultCounts;
-use crate::network::{FaultId, FrameMatch, LinkEffects, LinkEnds, LinkFault, Network};
+use crate::network::{FaultId, FrameMatch, LinkEffects, LinkEnds, LinkFault};
 use healing::Healing;
 pub use request::{FaultCall, FaultRequest};
 
@@ -82,17 +82,19 @@ impl Host {
                 matching,
             } => {
                 effects.check().map_err(CallError::value)?;
-                self.begin_link_fault(id, &links, network, &effects, &matching)?
-                    .then_some(())
-                    .ok_or_else(|| no_network(&label, network))?;
-                Ok(Healing::Links)
+                let is_somewhere =
+                    self.begin_link_fault(id, &links, network, &effects, &matching)?;
+                is_somewhere
+                    .then_some(Healing::Links)
+                    .ok_or_else(|| no_network(&label, network))
             }
             FaultRequest::Partition { label, links } => {
                 let effects = LinkEffects::lose_all();
-                self.begin_link_fault(id, &links, None, &effects, &FrameMatch::default())?
-                    .then_some(())
-                    .ok_or_else(|| no_network(&label, None))?;
-                Ok(Healing::Links)
+                let is_somewhere =
+                    self.begin_link_fault(id, &links, None, &effects, &FrameMatch::default())?;
+                is_somewhere
+                    .then_some(Healing::Links)
+                    .ok_or_else(|| no_network(&label, None))
             }
             other => self.apply_machine_fault(id, other).await,
         }
@@ -129,11 +131,6 @@ impl Host {
             }
         }
         Ok(is_somewhere)
-    }
-
-    pub(super) fn network(&self, number: u32) -> Option<&Network> {
-        let mut networks = self.networks.iter();
-        networks.find(|network| network.number() == number)
     }
 
     /// Returns the counts of a fault so far. A fault that has ended has none.

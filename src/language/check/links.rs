@@ -4,7 +4,7 @@ use rustpython_vm::compiler::ast::{Expr, ExprCall};
 
 use super::Finding;
 use super::names::Occurrence;
-use super::types::{Scene, Type};
+use super::types::{Scene, Type, vlan_number};
 
 pub(super) fn check(scene: &Scene<'_, '_>) -> Vec<Finding> {
     let calls = scene.names.calls.iter();
@@ -58,7 +58,7 @@ fn link(scene: &Scene<'_, '_>, place: &Occurrence<'_, ExprCall>) -> Option<Findi
             .find_keyword("vlan")
             .map(|keyword| &keyword.value)
     });
-    match only.and_then(vlan_number) {
+    match only.and_then(vlan) {
         _ if shared.is_empty() => {
             let message = format!("`{a}` and `{b}` share no virtual network");
             let help = format!(
@@ -85,7 +85,7 @@ fn cable(scene: &Scene<'_, '_>, place: &Occurrence<'_, ExprCall>) -> Option<Find
     }
     let node = scene.node(place.scope, &method.value)?;
     let networks = scene.networks_of(node)?;
-    let number = vlan_number(place.node.arguments.args.first()?)?;
+    let number = vlan(place.node.arguments.args.first()?)?;
     if networks.contains(&number) {
         return None;
     }
@@ -109,9 +109,9 @@ fn unbegun(scene: &Scene<'_, '_>, place: &Occurrence<'_, ExprCall>) -> Option<Fi
     Some(Finding::error("not-begun", message, place.range()).with_help(Some(help)))
 }
 
-fn vlan_number(expression: &Expr) -> Option<u32> {
-    let name = expression.as_name_expr()?.id.as_str();
-    name.strip_prefix("vlan")?.parse().ok()
+/// Returns the number of the virtual network that an expression names.
+fn vlan(expression: &Expr) -> Option<u32> {
+    vlan_number(expression.as_name_expr()?.id.as_str())
 }
 
 fn list(networks: &[u32]) -> String {

@@ -155,13 +155,8 @@ impl<'v, 'a> Scene<'v, 'a> {
     }
 
     fn is_vlan(&self, name: &str) -> bool {
-        let Some(number) = name.strip_prefix("vlan") else {
-            return false;
-        };
         let vlans = self.context.vlans.as_ref();
-        number
-            .parse()
-            .is_ok_and(|number| vlans.is_none_or(|vlans| vlans.contains(&number)))
+        vlan_number(name).is_some_and(|number| vlans.is_none_or(|vlans| vlans.contains(&number)))
     }
 
     pub fn of(&self, scope: ScopeId, expression: &Expr) -> Type<'v> {
@@ -362,6 +357,11 @@ impl<'v, 'a> Scene<'v, 'a> {
             .replace("Duration", "number of seconds")
             .replace("Fraction", "number from 0 to 1")
     }
+}
+
+/// Returns the number in the name of a virtual network, such as `vlan1`.
+pub(super) fn vlan_number(name: &str) -> Option<u32> {
+    name.strip_prefix("vlan")?.parse().ok()
 }
 
 pub(in crate::language) fn has_member(class: &Class, name: &str) -> bool {

@@ -21,7 +21,7 @@ struct ConversationKey {
 }
 
 impl ConversationKey {
-    /// Returns the key of a frame, and whether the frame comes from the client. The server has the lower port, unless the
+    /// Returns the key of a frame; `None` for a frame without addresses of IP. The server has the lower port, unless the
     /// frame opens the connection.
     fn of(headers: &FrameHeaders) -> Option<Self> {
         let (source, destination) = (headers.source?, headers.destination?);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use super::EthernetFrame;
 use super::frame_match::FrameMatch;
@@ -127,8 +128,8 @@ pub(super) struct CaptureCount {
     pub accepted: usize,
     /// The place after the last frame.
     pub end: usize,
-    /// Notified when there are more frames; `None` if the capture has ended.
-    pub changed: Option<Arc<Notify>>,
+    /// Ends when there are more frames than those counted; `None` if the capture has ended.
+    pub changed: Option<OwnedNotified>,
 }
 
 /// The frames of a capture, and how many are missing.
@@ -211,7 +212,8 @@ impl NetworkCaptures {
         Some(CaptureCount {
             accepted: frames.iter().filter(|frame| filter.accepts(frame)).count(),
             end: capture.frames.len(),
-            changed: (capture.state == CaptureState::Open).then(|| capture.changed.clone()),
+            changed: (capture.state == CaptureState::Open)
+                .then(|| capture.changed.clone().notified_owned()),
         })
     }
 

@@ -27,10 +27,11 @@ pub(in crate::report) struct FaultSpans {
 }
 
 impl FaultSpans {
-    /// Takes the next event; one that is about no fault has no effect.
-    pub fn take(&mut self, event: &Event, time_s: f64) {
+    /// Takes the next event, and returns its line; one that is about no fault has neither an effect nor a line.
+    pub fn take(&mut self, event: &Event, time_s: f64) -> Option<String> {
+        let line = fault_line(event)?;
         if self.lines.len() < MOST_LINES {
-            self.lines.extend(fault_line(event));
+            self.lines.push(line.clone());
         }
         if let Event::FaultStarted { id, text, machines } = event {
             let fault = FaultSpan {
@@ -54,6 +55,7 @@ impl FaultSpans {
             fault.span.end_s = time_s;
             self.ended.push(fault);
         }
+        Some(line)
     }
 
     /// Returns the spans of the faults of a machine. Faults that have not ended last until `end_s`.

@@ -9,7 +9,6 @@ use super::fault_spans::FaultSpans;
 use super::subtest_cases::SubtestCases;
 use crate::model::conversation::Conversation;
 use crate::model::event::{Event, Failure, Record, SourceLine, Verdict, about};
-use crate::report::lines::fault_line;
 
 /// A span of time.
 #[derive(Debug, Clone)]
@@ -88,8 +87,7 @@ impl Timeline {
     pub fn take(&mut self, record: Record) {
         let time_s = record.time_s;
         self.end_s = self.end_s.max(time_s);
-        self.faults.take(&record.event, time_s);
-        if let Some(line) = fault_line(&record.event) {
+        if let Some(line) = self.faults.take(&record.event, time_s) {
             self.output.add(time_s, line);
         }
         match record.event {

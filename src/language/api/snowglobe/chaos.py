@@ -14,11 +14,8 @@ from .calls import drive
 from .durations import Duration, in_seconds
 from .errors import MachineError, RequestedAssertionFailed
 from .extensions import extension
-from .faults import DrawnFault, Fault, Fraction, between, machine_code
+from .faults import DrawnFault, Fault, Fraction, between
 from .machine import Machine
-
-# How often the thread looks whether the block has ended, in seconds.
-_SLICE = 0.05
 
 
 def _two(random, among):
@@ -58,7 +55,7 @@ def kill(pattern: str, signal: str = "KILL") -> Fault:
 
 class _Kill(Fault):
     def __init__(self, machine, pattern, signal):
-        super().__init__({"kind": "kill"}, f"{machine_code(machine)}.kill_process({pattern!r}, {signal!r})")
+        super().__init__({"kind": "kill"}, f"{machine._code}.kill_process({pattern!r}, {signal!r})")
         self._kill = lambda: machine.kill_process(pattern, signal)
 
     def set(self):
@@ -97,11 +94,6 @@ class Chaos:
         self._ended.set()
         self._thread.join()
 
-    def _sleep(self, seconds):
-        end = time.monotonic() + seconds
-        while not self._ended.is_set() and (left := end - time.monotonic()) > 0:
-            time.sleep(min(_SLICE, left))
-
     def _run(self):
         import random
 
@@ -110,7 +102,7 @@ class Chaos:
         try:
             while not self._ended.is_set():
                 self._step(numbers)
-                self._sleep(self._rest)
+                self._ended.wait(self._rest)
         except (MachineError, ValueError) as error:
             self._errors.append(error)
 
@@ -119,7 +111,7 @@ class Chaos:
         fault.set()
         begin = time.monotonic()
         try:
-            self._sleep(self._every)
+            self._ended.wait(self._every)
         finally:
             fault.clear()
             seconds = round(time.monotonic() - begin, 1)

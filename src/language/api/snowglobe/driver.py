@@ -253,6 +253,7 @@ for _entry in _snowglobe.session["machines"]:
     _machine = Machine(_entry["node"], _entry["name"], _entry["state_dir"])
     machines.append(_machine)
     (machines_nspawn if _entry["backend"] == "container" else machines_qemu).append(_machine)
+    _machine._code = _entry["python_names"][0]
     machines_by_name.update({_name: _machine for _name in _entry["python_names"]})
 vlans: list[VLan] = [VLan(nr) for nr in _snowglobe.session["vlans"]]
 driver: Driver = Driver(machines, machines_qemu, machines_nspawn, vlans)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from .calls import drive
@@ -135,12 +134,6 @@ def arguments_code(given):
     return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 
-def machine_code(machine):
-    """Returns the name of a machine in the script."""
-    name = re.sub("[^A-Za-z0-9_]", "_", machine._node)
-    return f"_{name}" if name[:1].isdigit() else name
-
-
 @extension
 def tcp(
     *,
@@ -264,14 +257,14 @@ class Link:
 
 def link_to(sender: Machine, receiver: Machine, vlan: VLan | None) -> Link:
     """Returns the link between two machines in one direction."""
-    code = f"{machine_code(sender)}.to({machine_code(receiver)})"
+    code = f"{sender._code}.to({receiver._code})"
     return Link(f"{sender.name} → {receiver.name}", _one_way([sender], [receiver]), vlan, code)
 
 
 @extension
 def between(a: Machine, b: Machine, vlan: VLan | None = None) -> Link:
     """Return the link between two machines, in both directions: on all virtual networks that they share, or on one."""
-    code = f"between({machine_code(a)}, {machine_code(b)})"
+    code = f"between({a._code}, {b._code})"
     return Link(f"{a.name} ↔ {b.name}", _one_way([a], [b]) + _one_way([b], [a]), vlan, code)
 
 
@@ -310,7 +303,7 @@ def isolate(machine: Machine) -> Fault:
 
     others = [other for other in machines if other is not machine]
     ends = _one_way([machine], others) + _one_way(others, [machine])
-    code = f"isolate({machine_code(machine)})"
+    code = f"isolate({machine._code})"
     return Fault({"kind": "partition", "label": f"isolate {machine.name}", "links": ends}, code)
 
 
@@ -322,12 +315,12 @@ def bridge(left: list[Machine], middle: Machine, right: list[Machine]) -> Fault:
             raise ValueError(f"{middle.name} is the middle of the bridge, and cannot be in a group, too")
     ends = _one_way(left, right) + _one_way(right, left)
     label = f"bridge {_names(left)} | {middle.name} | {_names(right)}"
-    code = f"bridge({_list_code(left)}, {machine_code(middle)}, {_list_code(right)})"
+    code = f"bridge({_list_code(left)}, {middle._code}, {_list_code(right)})"
     return Fault({"kind": "partition", "label": label, "links": ends}, code)
 
 
 def _list_code(machines):
-    return f"[{', '.join(machine_code(machine) for machine in machines)}]"
+    return f"[{', '.join(machine._code for machine in machines)}]"
 
 
 def _names(group):
@@ -347,4 +340,4 @@ class Cable:
     def unplugged(self) -> Fault:
         """Return a fault in which the cable is out of the card: the guest sees that it has no carrier."""
         request = {"kind": "unplugged", "machine": self._machine._node, "network": self._vlan.nr}
-        return Fault(request, f"{machine_code(self._machine)}.cable(vlan{self._vlan.nr}).unplugged()")
+        return Fault(request, f"{self._machine._code}.cable(vlan{self._vlan.nr}).unplugged()")

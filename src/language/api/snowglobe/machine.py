@@ -43,6 +43,8 @@ class Machine:
 
     def __init__(self, node, name, state_dir):
         self._node = node
+        # The name of the machine in the script, for code that is printed.
+        self._code = node
         self._console_position = 0
         self._next_event = 0
         self.name = name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from .durations import Duration, in_seconds
-from .faults import Fault, Fraction, arguments_code, machine_code
+from .faults import Fault, Fraction, arguments_code
 
 Size: TypeAlias = "str"
 
@@ -107,4 +107,4 @@ def pause_fault(machine):
 
 
 def _fault(machine, kind, code, **settings):
-    return Fault({"kind": kind, "machine": machine._node, **settings}, f"{machine_code(machine)}.{code}")
+    return Fault({"kind": kind, "machine": machine._node, **settings}, f"{machine._code}.{code}")
